@@ -1,0 +1,1 @@
+"""How the work is driven: the commands, the parameters and the place where tasks run."""

@@ -1,0 +1,123 @@
+"""params.yaml → typed values. The only module that reads YAML; the defaults here are the paper's."""
+
+import os
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from store.errors import HearError
+
+PARAMS_VARIABLE = "HEAR_PARAMS"
+
+
+class ParamsError(HearError):
+    """params.yaml cannot be used as it stands."""
+
+
+class Section(BaseModel):
+    """A part of params.yaml: unknown keys are errors, values do not change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class DemoParams(Section):
+    """The synthesised songs: how many, how long in seconds, and their seed."""
+
+    songs: int = Field(default=120, ge=20)
+    seconds: float = Field(default=40.0, ge=5.0)
+    seed: int = 0
+
+
+class EncoderParams(Section):
+    """Which encoders run: `tiny` is the real architecture, small and untrained; `pretrained` the published weights."""
+
+    preset: Literal["tiny", "pretrained"] = "pretrained"
+    muq: str = "OpenMuQ/MuQ-large-msd-iter"
+    musicfm: str = "minzwon/MusicFM"
+    layers: tuple[int, ...] = Field(default=(10,), min_length=1, strict=False)
+    streams: tuple[str, ...] = Field(default=(), strict=False)
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    device: str = "auto"
+
+
+class ExtractParams(Section):
+    """What is written: augmented views a training song, their seed, the storage type, frames averaged into one."""
+
+    augment: int = Field(default=8, ge=0)
+    seed: int = 0
+    dtype: Literal["float16", "float32", "int8"] = "float16"
+    pool: int = Field(default=1, ge=1)
+
+
+class HeadParams(Section):
+    """Stage two. `beta: null` is the paper's own: 0.15 on Track 1, 0.05 on Track 2."""
+
+    size: Literal["paper", "small"] = "paper"
+    beta: float | None = Field(default=None, ge=0)
+    smooth_l1_beta: float = Field(default=0.5, gt=0)
+    sigma: float = Field(default=1.0, gt=0)
+    alpha: float = Field(default=2.0, gt=0)
+    mix: Literal["pooled", "frames", "none"] = "pooled"
+    learning_rate: float = Field(default=1e-5, gt=0)
+    weight_decay: float = Field(default=1e-3, ge=0)
+    batch_size: int = Field(default=8, ge=2)
+    accumulate: int = Field(default=4, ge=1)
+    clip_norm: float = Field(default=1.0, gt=0)
+    epochs: int = Field(default=60, ge=1)
+    seed: int = 0
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    device: str = "auto"
+
+
+class Params(Section):
+    """All of params.yaml."""
+
+    dataset: Literal["demo", "songeval", "folder"] = "demo"
+    demo: DemoParams = DemoParams()
+    encoders: EncoderParams = EncoderParams()
+    extract: ExtractParams = ExtractParams()
+    head: HeadParams = HeadParams()
+
+
+def load_params(path: Path | None = None) -> Params:
+    """Read the parameters.
+
+    Parameters
+    ----------
+    path
+        The YAML file. Without it: `$HEAR_PARAMS`, else `params.yaml` in the working directory, else the defaults.
+
+    Raises
+    ------
+    ParamsError
+        The file cannot be read, is not YAML, or has an unknown or ill-typed key, which the message names.
+    """
+    where = path or _default_path()
+    if where is None:
+        return Params()
+    try:
+        values: Any = yaml.safe_load(where.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ParamsError(f"{where}: cannot be read as YAML: {error}") from error
+    try:
+        return Params.model_validate({} if values is None else values)
+    except ValidationError as error:
+        raise ParamsError(f"{where}: {_first_problem(error)}") from error
+
+
+def _default_path() -> Path | None:
+    named = os.environ.get(PARAMS_VARIABLE)
+    if named:
+        return Path(named)
+    here = Path("params.yaml")
+    return here if here.is_file() else None
+
+
+def _first_problem(error: ValidationError) -> str:
+    first = error.errors()[0]
+    key = ".".join(str(part) for part in first["loc"]) or "the file"
+    if first["type"] == "extra_forbidden":
+        return f"unknown key {key}; remove it or mend its spelling"
+    return f"{key}: {first['msg']}, found {first['input']!r}"

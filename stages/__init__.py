@@ -1,0 +1,1 @@
+"""What the work is, in the data's order: songs, extract, head, evaluate, probe."""

@@ -1,0 +1,1 @@
+"""How good predictions are: metrics, tables and plots."""

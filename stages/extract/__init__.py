@@ -1,0 +1,1 @@
+"""Stage one: audio → views → encoders → multi-scale streams → store."""

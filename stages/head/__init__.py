@@ -1,0 +1,1 @@
+"""Stage two: the attention-pooling head, its losses, its training and its scores."""

@@ -1,0 +1,1 @@
+"""scikit-learn probes on stored embeddings."""

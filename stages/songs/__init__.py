@@ -1,0 +1,1 @@
+"""Which songs there are: manifests, and where they come from."""

@@ -1,0 +1,1 @@
+"""The embedding store: what stage one writes and everybody else reads. numpy and zarr only."""
