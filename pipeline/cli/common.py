@@ -1,7 +1,7 @@
 """What every command shares: how an app is made, and where options get their defaults."""
 
 from importlib.metadata import version as installed_version
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -10,22 +10,28 @@ from pipeline.params import load_params
 DEFAULTS = load_params()
 
 
-def new_app(name: str, summary: str) -> typer.Typer:
-    """Make the Typer app of `hear-<name>`, with `--version` and without shell-completion noise."""
-    app = typer.Typer(help=summary, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+def version_option(name: str) -> Any:
+    """The option `--version` of `hear-<name>`: prints the version and exits."""
 
-    def show_version(wanted: bool) -> None:
+    def show(wanted: bool) -> None:
         if wanted:
             typer.echo(f"hear-{name} {installed_version('hear-music')}")
             raise typer.Exit
 
-    @app.callback()
-    def main(
-        version: Annotated[
-            bool, typer.Option("--version", help="Print the version and exit.", callback=show_version, is_eager=True)
-        ] = False,
-    ) -> None:
+    return typer.Option("--version", help="Print the version and exit.", callback=show, is_eager=True)
+
+
+def command_app() -> typer.Typer:
+    """Make a Typer app without shell-completion options; an app of one command has no subcommands."""
+    return typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+
+
+def new_app(name: str, summary: str) -> typer.Typer:
+    """Make the Typer app of `hear-<name>`, a command with subcommands, and its `--version`."""
+    app = command_app()
+
+    @app.callback(help=summary)
+    def main(version: Annotated[bool, version_option(name)] = False) -> None:
         pass
 
-    main.__doc__ = summary
     return app

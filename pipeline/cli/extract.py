@@ -1,0 +1,123 @@
+"""`hear-extract`: songs → embeddings in a store."""
+
+import json
+import os
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipeline.cli.common import DEFAULTS, command_app, version_option
+
+app = command_app()
+_ENCODERS, _EXTRACT = DEFAULTS.encoders, DEFAULTS.extract
+
+
+class Preset(StrEnum):
+    """Where encoders come from."""
+
+    TINY = "tiny"
+    PRETRAINED = "pretrained"
+
+
+class Precision(StrEnum):
+    """What the encoders compute in."""
+
+    AUTO = "auto"
+    FP32 = "fp32"
+    BF16 = "bf16"
+
+
+class StorageType(StrEnum):
+    """What embeddings are stored as."""
+
+    FLOAT16 = "float16"
+    FLOAT32 = "float32"
+    INT8 = "int8"
+
+
+@app.command()
+def extract(
+    manifest: Annotated[Path, typer.Option(help="manifest.csv, as hear-data writes it.")],
+    store: Annotated[str, typer.Option(help="The store to fill: a folder, or a URL such as s3://bucket/name.zarr.")],
+    augment: Annotated[
+        int, typer.Option(help="Augmented views a training song, beside the clean one.", min=0)
+    ] = _EXTRACT.augment,
+    preset: Annotated[
+        Preset | None, typer.Option(help="tiny: real architecture, small, untrained.", show_default=_ENCODERS.preset)
+    ] = None,
+    muq: Annotated[
+        str | None, typer.Option(help="MuQ: hub id or folder; implies pretrained.", show_default=_ENCODERS.muq)
+    ] = None,
+    musicfm: Annotated[
+        str | None, typer.Option(help="MusicFM: hub id or folder; implies pretrained.", show_default=_ENCODERS.musicfm)
+    ] = None,
+    layers: Annotated[
+        str, typer.Option("--layers", "--layer", help="Conformer layers to keep, such as 10 or 6,10.")
+    ] = ",".join(map(str, _ENCODERS.layers)),
+    streams: Annotated[
+        str, typer.Option(help="Streams to keep, such as muq/track,muq/segment; empty for all four.")
+    ] = ",".join(_ENCODERS.streams),
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, or auto.")] = _ENCODERS.device,
+    precision: Annotated[Precision, typer.Option(help="auto: bf16 where the hardware has it.")] = Precision(
+        _ENCODERS.precision
+    ),
+    dtype: Annotated[StorageType, typer.Option(help="Storage type of the embeddings.")] = StorageType(_EXTRACT.dtype),
+    pool: Annotated[
+        int, typer.Option(help="Frames (of 25 a second) averaged into one stored frame.", min=1)
+    ] = _EXTRACT.pool,
+    seed: Annotated[int, typer.Option(help="Seed of the augmentation.")] = _EXTRACT.seed,
+    receipt: Annotated[Path | None, typer.Option(help="Where to write the receipt that stage two checks.")] = None,
+    readers: Annotated[int, typer.Option(help="Processes that decode and augment ahead of each encoder.", min=0)] = max(
+        1, min(8, (os.cpu_count() or 2) - 1)
+    ),
+    workers: Annotated[int, typer.Option(help="Dask worker processes on this machine; 0: this process.", min=0)] = 0,
+    scheduler: Annotated[str, typer.Option(help="A Dask scheduler to use instead, such as tcp://host:8786.")] = "",
+    max_failures: Annotated[int | None, typer.Option(help="Stop when more views than this have failed.", min=0)] = None,
+    force: Annotated[bool, typer.Option("--force", help="Start without space for everything.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what a run would cost as JSON, and exit.")] = False,
+    version: Annotated[bool, version_option("extract")] = False,
+) -> None:
+    """Stage one: augment songs, run the encoders once, write multi-scale embeddings to a store.
+
+    Prints one line of counts; exits 1 if a song failed (each is named on stderr and in failures.jsonl beside the
+    store). A second run makes only what is missing.
+    """
+    from pipeline import extraction
+    from stages.extract.recipe import Recipe
+
+    local = muq is not None or musicfm is not None
+    recipe = Recipe(
+        preset=preset or ("pretrained" if local else _ENCODERS.preset),
+        muq=muq or _ENCODERS.muq,
+        musicfm=musicfm or _ENCODERS.musicfm,
+        layers=_integers(layers),
+        streams=tuple(name for name in streams.split(",") if name),
+        precision=precision,
+        device=device,
+        seed=seed,
+        dtype=dtype,
+        pool=pool,
+    )
+    if local and recipe.preset == "tiny":
+        raise typer.BadParameter("--preset tiny takes no weights: leave --muq and --musicfm out")
+    if dry_run:
+        typer.echo(json.dumps(extraction.dry_run(manifest, store, recipe, augment=augment), indent=2))
+        return
+    options = extraction.ExtractionOptions(
+        readers=readers, workers=workers, scheduler=scheduler, max_failures=max_failures, force=force
+    )
+    summary = extraction.run_extraction(manifest, store, recipe, augment=augment, receipt=receipt, options=options)
+    typer.echo(summary.line)
+    if summary.left:
+        typer.echo(f"{summary.stopped}: {summary.left} views left; the same command goes on from here", err=True)
+    if summary.left or summary.tally.failures:
+        raise typer.Exit(1)
+
+
+def _integers(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise typer.BadParameter(f"--layers takes numbers such as 10 or 6,10, found {text!r}") from None

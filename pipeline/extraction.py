@@ -1,0 +1,243 @@
+"""A run of stage one from manifest to receipt: plan, refuse or go, extract, and say what was done."""
+
+import json
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
+
+from pipeline.progress import ExtractionProgress
+from stages.extract.estimate import Estimate, calibrate, estimate
+from stages.extract.feed import ViewFeed
+from stages.extract.plan import Plan, plan_extraction
+from stages.extract.recipe import Recipe
+from stages.extract.run import Extractor, Outcome, Tally
+from stages.songs import read_manifest
+from store import EmbeddingStore, Spec, StoreWriter, write_receipt
+from store.errors import HearError
+
+if TYPE_CHECKING:
+    from stages.extract.encoders import MultiScale
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExtractionOptions:
+    """How a run behaves; none of these changes a number that is stored.
+
+    `readers` processes decode and augment ahead of each encoder; `workers` and `scheduler` choose Dask; more than
+    `max_failures` failed views stop the run; `force` goes on without space for everything.
+    """
+
+    readers: int = 1
+    workers: int = 0
+    scheduler: str = ""
+    max_failures: int | None = None
+    force: bool = False
+
+
+@dataclass(frozen=True)
+class ExtractionSummary:
+    """What a run did: its tally, records that were there before, views left to do, and why it ended early, if so."""
+
+    tally: Tally
+    skipped: int
+    left: int
+    stopped: str
+
+    @property
+    def line(self) -> str:
+        """The line of counts that the command prints."""
+        tally = self.tally
+        speed = tally.audio / tally.elapsed if tally.elapsed else 0.0
+        busy = tally.waiting + tally.encoding
+        share = 100 * tally.waiting / busy if busy else 0.0
+        return (
+            f"{tally.done} done, {self.skipped} skipped, {len(tally.failures)} failed; "
+            f"{tally.audio / 3600:.2f} h of audio at {speed:.1f}× real time; "
+            f"encoders waited for input {share:.0f} % of the time"
+        )
+
+
+def plan_run(manifest: Path, store: str, spec: Spec, *, augment: int) -> tuple[Plan, StoreWriter]:
+    """Read the manifest and compare it with the store, which is made if it does not exist.
+
+    Raises
+    ------
+    HearError
+        The manifest has an error, or the store was made with another spec.
+    """
+    songs = read_manifest(manifest, check_files=False).songs
+    writer = StoreWriter.open(store, spec)
+    return plan_extraction(songs, augment=augment, records=writer), writer
+
+
+def dry_run(manifest: Path, store: str, recipe: Recipe, *, augment: int) -> dict[str, float | int | str | None]:
+    """Tell what a run would cost, and change nothing.
+
+    Returns
+    -------
+    dict
+        songs, views, hours (of audio), bytes, free (None: unknown), unreadable, speed (× real time on this machine,
+        one process), hours_to_go.
+    """
+    encoders = recipe.load_encoders()
+    spec = recipe.spec(encoders)
+    songs = read_manifest(manifest, check_files=False).songs
+    plan = plan_extraction(songs, augment=augment, records=_records(store, spec))
+    cost = _cost(plan, spec, store)
+    speed = calibrate(encoders) if plan.tasks else 0.0
+    return {
+        "songs": cost.songs,
+        "views": cost.views,
+        "stored": plan.stored,
+        "hours": round(cost.hours, 3),
+        "bytes": cost.bytes,
+        "free": cost.free,
+        "unreadable": cost.unreadable,
+        "speed": round(speed, 2),
+        "hours_to_go": round(cost.hours / speed, 3) if speed else 0.0,
+    }
+
+
+class _NothingStored:
+    def has(self, song: str, view: int) -> bool:
+        return False
+
+
+def _records(store: str, spec: Spec) -> "StoreWriter | _NothingStored":
+    """The store's records, without making the store."""
+    try:
+        return StoreWriter.open(store, spec, create=False)
+    except FileNotFoundError:
+        return _NothingStored()
+
+
+def _cost(plan: Plan, spec: Spec, store: str) -> Estimate:
+    return estimate(
+        plan.tasks,
+        streams=len(spec.streams),
+        channels=spec.channels,
+        dtype=spec.dtype,
+        pool=spec.pool,
+        frame_rate=spec.frame_rate,
+        root=store,
+    )
+
+
+def run_extraction(
+    manifest: Path, store: str, recipe: Recipe, *, augment: int, receipt: Path | None, options: ExtractionOptions
+) -> ExtractionSummary:
+    """Extract what the store lacks, then write the receipt.
+
+    Ctrl-C and SIGTERM end the run after the views in hand; whatever is stored stays, and a second run goes on.
+
+    Raises
+    ------
+    HearError
+        Nothing can be done: the manifest, the weights, the spec, the space or the store.
+    """
+    encoders = recipe.load_encoders()
+    plan, writer = plan_run(manifest, store, recipe.spec(encoders), augment=augment)
+    _check_space(_cost(plan, writer.spec, store), force=options.force)
+    stop = threading.Event()
+    watch = _Watch(stop, options.max_failures)
+    with (
+        _interrupts(stop),
+        _failures_file(store).open("w", encoding="utf-8") as failures,
+        ExtractionProgress(plan.records) as progress,
+    ):
+        tally = _extract(plan, store, writer, encoders, recipe, options, watch.hearing(progress, failures), stop)
+    left = plan.records - tally.done - len(tally.failures)
+    if receipt is not None and not left:
+        write_receipt(EmbeddingStore.open(store), receipt)
+    return ExtractionSummary(tally, plan.stored, left, watch.reason if left else "")
+
+
+def _extract(
+    plan: Plan,
+    store: str,
+    writer: StoreWriter,
+    encoders: "MultiScale",
+    recipe: Recipe,
+    options: ExtractionOptions,
+    report: Callable[[Outcome], None],
+    stop: threading.Event,
+) -> Tally:
+    if not plan.tasks:
+        return Tally()
+    if options.workers or options.scheduler:
+        from pipeline.cluster import dask_client, run_on_cluster
+        from stages.extract.worker import Bench
+
+        bench = Bench(store, recipe, processes=options.readers)
+        with dask_client(workers=options.workers, scheduler=options.scheduler, device=encoders.device) as client:
+            return run_on_cluster(client, plan.tasks, bench, report=report, stop=stop)
+    with ViewFeed(processes=options.readers) as feed:
+        extractor = Extractor(encoders, writer, feed, seed=recipe.seed, pool=recipe.pool)
+        return extractor.run(plan.tasks, report=report, stop=stop)
+
+
+def _check_space(cost: Estimate, *, force: bool) -> None:
+    if not cost.fits and not force:
+        raise HearError(
+            f"the missing records need {cost.bytes / 1e9:.1f} GB, and the target has {(cost.free or 0) / 1e9:.1f} GB "
+            "free; choose another --store, fewer --streams, --dtype int8 or --pool, or go on with --force"
+        )
+
+
+def _failures_file(store: str) -> Path:
+    """`failures.jsonl` beside the store; for a store at a URL, in the working directory."""
+    return Path("failures.jsonl") if "://" in store else Path(store).absolute().parent / "failures.jsonl"
+
+
+class _Watch:
+    """Hears of outcomes: shows them, writes failures down as they come, and stops a run that goes wrong."""
+
+    def __init__(self, stop: threading.Event, max_failures: int | None) -> None:
+        self._stop = stop
+        self._max_failures = max_failures
+        self._failed = 0
+
+    @property
+    def reason(self) -> str:
+        """Why the run ended early."""
+        too_many = self._max_failures is not None and self._failed > self._max_failures
+        return f"more than {self._max_failures} views failed" if too_many else "interrupted"
+
+    def hearing(self, progress: ExtractionProgress, failures: TextIO) -> Callable[[Outcome], None]:
+        def hear(outcome: Outcome) -> None:
+            progress.step(outcome.seconds)
+            if outcome.status == "failed":
+                self._failed += 1
+                progress.say(f"failed: {outcome.song_id} view {outcome.view}: {outcome.error}")
+                row = {"song": outcome.song_id, "view": outcome.view, "error": outcome.error}
+                failures.write(json.dumps(row, ensure_ascii=False) + "\n")
+                failures.flush()
+                if self._max_failures is not None and self._failed > self._max_failures:
+                    self._stop.set()
+
+        return hear
+
+
+@contextmanager
+def _interrupts(stop: threading.Event) -> Iterator[None]:
+    """While open, the first Ctrl-C or SIGTERM sets `stop`; a second one ends the process as usual."""
+
+    def first(number: int, frame: object) -> None:
+        stop.set()
+        signal.signal(number, before[number])
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number in before:
+        signal.signal(number, first)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

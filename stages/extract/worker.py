@@ -1,0 +1,60 @@
+"""One song on a worker: the encoders are loaded once a process, and the records are written from here."""
+
+import multiprocessing
+from dataclasses import dataclass
+from functools import lru_cache
+
+from stages.extract.feed import ViewFeed
+from stages.extract.plan import SongTask
+from stages.extract.recipe import Recipe
+from stages.extract.run import Extractor, Outcome
+from store import StoreWriter
+from store.errors import HearError
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What a worker keeps at hand between songs: where records go, how they are made, how many processes prepare."""
+
+    root: str
+    recipe: Recipe
+    processes: int = 1
+
+
+@dataclass(frozen=True)
+class SongResult:
+    """What travels back from a worker: the outcomes, and where the time went (seconds)."""
+
+    outcomes: tuple[Outcome, ...]
+    waiting: float = 0.0
+    encoding: float = 0.0
+
+
+def extract_song(task: SongTask, bench: Bench) -> SongResult:
+    """Make the views of one song; those that a lost worker has written already are not made again.
+
+    Raises
+    ------
+    HearError
+        The encoders cannot be loaded, the store cannot be written, or this process may not start others.
+    """
+    extractor = extractor_for(bench)
+    there = [view for view in task.views if extractor.writer.has(task.song_id, view)]
+    missing = tuple(view for view in task.views if view not in there)
+    outcomes = [Outcome(task.song_id, view, "done") for view in there]
+    tally = extractor.run([SongTask(task.song_id, task.path, missing)], report=outcomes.append)
+    return SongResult(tuple(outcomes), tally.waiting, tally.encoding)
+
+
+@lru_cache(maxsize=1)
+def extractor_for(bench: Bench) -> Extractor:
+    """Load the encoders and open the store, once a process."""
+    if multiprocessing.current_process().daemon:
+        raise HearError(
+            "this Dask worker is a daemonic process, which may not start the processes that decode and augment; "
+            "start workers with DASK_DISTRIBUTED__WORKER__DAEMON=False, or with --no-nanny"
+        )
+    encoders = bench.recipe.load_encoders()
+    writer = StoreWriter.open(bench.root, bench.recipe.spec(encoders))
+    feed = ViewFeed(processes=bench.processes)
+    return Extractor(encoders, writer, feed, seed=bench.recipe.seed, pool=bench.recipe.pool)

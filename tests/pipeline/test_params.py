@@ -1,0 +1,68 @@
+"""params.yaml: every key known, every value of its type, and the message names the key."""
+
+from pathlib import Path
+
+import pytest
+
+from pipeline.params import Params, ParamsError, load_params
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def written(folder: Path, text: str) -> Path:
+    file = folder / "params.yaml"
+    file.write_text(text, encoding="utf-8")
+    return file
+
+
+def test_the_projects_own_file_is_valid_and_small() -> None:
+    params = load_params(ROOT / "params.yaml")
+    assert params.dataset == "demo"
+    assert params.encoders.preset == "tiny"
+    assert params.head.size == "small"
+
+
+def test_what_is_left_out_is_the_papers(tmp_path: Path) -> None:
+    params = load_params(written(tmp_path, "dataset: songeval\n"))
+    assert params.encoders.layers == (10,)
+    assert params.extract.augment == 8
+    assert (params.head.learning_rate, params.head.epochs, params.head.batch_size) == (1e-5, 60, 8)
+    assert (params.head.sigma, params.head.alpha, params.head.smooth_l1_beta) == (1.0, 2.0, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("head: {betta: 0.1}", r"unknown key head\.betta"),
+        ("hed: {}", r"unknown key hed"),
+        ("head: {beta: strong}", r"head\.beta: .*'strong'"),
+        ("head: {epochs: 2.5}", r"head\.epochs: .*2\.5"),
+        ("head: {epochs: 0}", r"head\.epochs: .*greater than or equal to 1"),
+        ("encoders: {preset: large}", r"encoders\.preset: .*'tiny' or 'pretrained'.*'large'"),
+        ("encoders: {layers: []}", r"encoders\.layers"),
+        ("- a\n- b\n", r"the file"),
+        ("a: [", r"cannot be read as YAML"),
+    ],
+)
+def test_a_wrong_key_or_value_is_named(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(ParamsError, match=message):
+        load_params(written(tmp_path, text))
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ParamsError, match=r"nowhere\.yaml: cannot be read"):
+        load_params(tmp_path / "nowhere.yaml")
+
+
+def test_the_working_directory_decides_unless_the_variable_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("HEAR_PARAMS", raising=False)
+    monkeypatch.chdir(tmp_path)
+    assert load_params() == Params()
+    written(tmp_path, "head: {seed: 7}")
+    assert load_params().head.seed == 7
+    elsewhere = tmp_path / "other"
+    elsewhere.mkdir()
+    monkeypatch.setenv("HEAR_PARAMS", str(written(elsewhere, "head: {seed: 8}")))
+    assert load_params().head.seed == 8
