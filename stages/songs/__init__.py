@@ -1,1 +1,7 @@
 """Which songs there are: manifests, and where they come from."""
+
+from stages.songs.errors import SongsError
+from stages.songs.manifest import DIMENSIONS, SPLITS, Manifest, Song
+from stages.songs.manifest_file import read_manifest, write_manifest
+
+__all__ = ["DIMENSIONS", "SPLITS", "Manifest", "Song", "SongsError", "read_manifest", "write_manifest"]

@@ -1,0 +1,106 @@
+"""Which songs there are: `manifest.csv` as typed values.
+
+Columns: `song_id, path, split, system`, then one column a label. Paths are relative to the manifest; `split` is train,
+val or test; `system` names what generated the song and may be empty. The five dimensions are labels from 1 to 5, empty
+where a song was not rated; any other column is kept as text, for probes.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stages.songs.errors import SongsError
+
+# The order of the paper, of the heads' outputs and of every table.
+DIMENSIONS = ("Coherence", "Musicality", "Memorability", "Clarity", "Naturalness")
+SPLITS = ("train", "val", "test")
+
+
+@dataclass(frozen=True)
+class Song:
+    """One song.
+
+    `path` is absolute; `labels` maps some of `DIMENSIONS` to means over raters, 1 to 5; `extra` holds all other
+    columns as text.
+    """
+
+    song_id: str
+    path: Path
+    split: str
+    system: str = ""
+    labels: Mapping[str, float] = field(default_factory=dict)
+    extra: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The songs of one `manifest.csv`, in its order; their ids are unique."""
+
+    path: Path
+    songs: tuple[Song, ...]
+
+    def split(self, name: str) -> tuple[Song, ...]:
+        """Songs of one split, in the manifest's order.
+
+        Raises
+        ------
+        SongsError
+            No song is in that split.
+        """
+        chosen = tuple(song for song in self.songs if song.split == name)
+        if not chosen:
+            raise SongsError(f"{self.path}: no song has split {name!r}; there are {self._counts()}")
+        return chosen
+
+    def counts(self) -> dict[str, int]:
+        """Number of songs in each split that has any."""
+        counts = {name: sum(song.split == name for song in self.songs) for name in SPLITS}
+        return {name: count for name, count in counts.items() if count}
+
+    def _counts(self) -> str:
+        return ", ".join(f"{count} {name}" for name, count in self.counts().items())
+
+    def column(self, name: str) -> dict[str, str]:
+        """One column as text, by song id, for the songs where it is not empty.
+
+        Raises
+        ------
+        SongsError
+            There is no such column.
+        """
+        values = {song.song_id: _cell(song, name) for song in self.songs}
+        if all(value is None for value in values.values()):
+            raise SongsError(f"{self.path}: no column {name!r}; there are {', '.join(self.columns())}")
+        return {song_id: value for song_id, value in values.items() if value}
+
+    def columns(self) -> tuple[str, ...]:
+        """Names of the columns beside song_id, path and split that say something of a song."""
+        labels = [name for name in DIMENSIONS if any(name in song.labels for song in self.songs)]
+        extra = dict.fromkeys(name for song in self.songs for name in song.extra)
+        return ("system", *labels, *extra)
+
+    def labels(self, songs: Sequence[Song], dimensions: Sequence[str] = DIMENSIONS) -> NDArray[np.float32]:
+        """Labels of `songs`, float32 (N, D), 1 to 5.
+
+        Raises
+        ------
+        SongsError
+            A song has no label in one of the dimensions.
+        """
+        for song in songs:
+            missing = [name for name in dimensions if name not in song.labels]
+            if missing:
+                raise SongsError(f"{self.path}: song {song.song_id!r} has no label for {', '.join(missing)}")
+        rows = [[song.labels[name] for name in dimensions] for song in songs]
+        return np.array(rows, dtype=np.float32).reshape(len(songs), len(dimensions))
+
+
+def _cell(song: Song, name: str) -> str | None:
+    if name == "system":
+        return song.system
+    if name in DIMENSIONS:
+        return repr(song.labels[name]) if name in song.labels else None
+    return song.extra.get(name)
