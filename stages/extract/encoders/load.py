@@ -1,0 +1,98 @@
+"""Weights, streams, layers, device, precision → a `MultiScale` that is ready to encode."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from stages.extract.encoders.device import choose_device, choose_precision
+from stages.extract.encoders.encoder import Encoder
+from stages.extract.encoders.errors import EncoderError
+from stages.extract.encoders.mel import MELS
+from stages.extract.encoders.multiscale import STREAMS, MultiScale
+from stages.extract.encoders.musicfm import load_musicfm
+from stages.extract.encoders.published import Published, build_conformer, build_stem
+from stages.extract.encoders.tiny import load_tiny
+
+MUQ, MUSICFM = "OpenMuQ/MuQ-large-msd-iter", "minzwon/MusicFM"
+# Segments encoded at once: enough to fill the machine; more would only cost memory.
+BATCH = {"cpu": 2, "cuda": 16}
+
+
+def load_multiscale(
+    *,
+    preset: str = "pretrained",
+    muq: str | Path = MUQ,
+    musicfm: str | Path = MUSICFM,
+    layers: Sequence[int] = (10,),
+    streams: Sequence[str] = (),
+    device: str = "auto",
+    precision: str = "auto",
+) -> MultiScale:
+    """Load the encoders that the streams need.
+
+    Parameters
+    ----------
+    preset
+        "pretrained": the published weights; "tiny": the same architectures, small and untrained, with no download.
+    muq, musicfm
+        Hub id or local folder, for "pretrained".
+    layers
+        Which `hidden_states[k]` to give, in order.
+    streams
+        Some of `STREAMS`, in order; empty means all four.
+    device, precision
+        See `choose_device` and `choose_precision`.
+
+    Raises
+    ------
+    EncoderError
+        Weights cannot be had, lack a tensor, or lack a layer; a stream, preset, device or precision is unknown.
+    """
+    chosen = _checked_streams(streams or STREAMS)
+    where = choose_device(device)
+    products = choose_precision(precision, where)
+    sources = {"muq": muq, "musicfm": musicfm}
+    names = [name for name in ("musicfm", "muq") if any(stream.startswith(f"{name}/") for stream in chosen)]
+    encoders = {name: _built(_published(preset, name, sources[name]), layers, where, products) for name in names}
+    widths = {name: encoder.width for name, encoder in encoders.items()}
+    if len(set(widths.values())) > 1:
+        raise EncoderError(f"encoders of different width cannot share a store: {widths}")
+    return MultiScale(
+        encoders, streams=chosen, layers=layers, device=where, precision=products, batch=BATCH.get(where.type, 1)
+    )
+
+
+def _published(preset: str, name: str, source: str | Path) -> Published:
+    if preset == "tiny":
+        return load_tiny(name)
+    if preset != "pretrained":
+        raise EncoderError(f"preset {preset!r} is unknown; expected tiny or pretrained")
+    if name == "musicfm":
+        return load_musicfm(source)
+    # Late: `muq` imports transformers and librosa, which takes seconds.
+    from stages.extract.encoders.muq import load_muq
+
+    return load_muq(source)
+
+
+def _built(published: Published, layers: Sequence[int], device: torch.device, precision: str) -> Encoder:
+    if not layers or len(set(layers)) < len(layers) or not all(0 <= layer <= published.depth for layer in layers):
+        raise EncoderError(
+            f"{published.origin}: layers {list(layers)}: expected different numbers from 0 to {published.depth}"
+        )
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    return Encoder(
+        stem=build_stem(published, MELS).to(device, dtype).channels_last(),
+        conformer=build_conformer(published, max(layers)).to(device).products_in(dtype),
+        mean=published.mean,
+        std=published.std,
+        digest=published.digest(),
+    )
+
+
+def _checked_streams(streams: Sequence[str]) -> tuple[str, ...]:
+    unknown = [stream for stream in streams if stream not in STREAMS]
+    if unknown or len(set(streams)) < len(streams):
+        raise EncoderError(f"streams {list(streams)}: expected different ones of {', '.join(STREAMS)}")
+    return tuple(streams)

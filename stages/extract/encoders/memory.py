@@ -1,0 +1,45 @@
+"""Going on with a smaller batch when memory runs out."""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import torch
+
+from stages.extract.encoders.errors import EncoderError
+
+R = TypeVar("R")
+
+
+def halving(run: Callable[[int], R], batch: int) -> tuple[R, int]:
+    """Call `run(batch)`, and again with half the batch each time memory runs out.
+
+    Every call starts from the full batch: what one song needed must not change the next one's rounding.
+
+    Returns
+    -------
+    tuple
+        The result, and the batch that it was made with.
+
+    Raises
+    ------
+    EncoderError
+        Memory ran out with a batch of one.
+    """
+    while True:
+        try:
+            return run(batch), batch
+        except (RuntimeError, MemoryError) as error:
+            if not _is_out_of_memory(error):
+                raise
+            message = (str(error).strip().splitlines() or ["MemoryError"])[0]
+        # Outside of the handler: its traceback would keep the tensors of the failed call.
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        if batch == 1:
+            raise EncoderError(f"out of memory, even one segment at a time: {message}; use a larger machine or the CPU")
+        batch //= 2
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    # The CPU's allocator raises a plain RuntimeError.
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(error)

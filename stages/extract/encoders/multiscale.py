@@ -1,0 +1,136 @@
+"""Both encoders at both scales: a song's waveform → the streams that HEAR is trained on (paper §2.1)."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from stages.extract.encoders.device import exact_float32
+from stages.extract.encoders.encoder import Encoder
+from stages.extract.encoders.errors import EncoderError
+from stages.extract.encoders.mel import SAMPLE_RATE, SHORTEST, LogMel
+from stages.extract.encoders.memory import halving
+from stages.extract.encoders.windows import spectrograms, token_count
+
+STREAMS = ("musicfm/segment", "muq/segment", "musicfm/track", "muq/track")
+# The scales' lengths differ by a dropped rest at most (1,024 samples, two tokens); more would be a mistake.
+TOLERANCE = 4
+
+
+class MultiScale:
+    """Encodes songs. Built by `load_multiscale`.
+
+    Attributes
+    ----------
+    streams
+        Names in the order of the result's first axis; with several layers "muq/track@6", "muq/track@10", ….
+    channels
+        C, per stream.
+    layers, precision, device, hashes
+        What was asked for, or chosen; the hash of each encoder's weights by its name.
+    notes
+        What was out of the ordinary in the last `encode`: {"batch": 1} after memory ran out at a larger one.
+    """
+
+    frame_rate = 25.0
+
+    def __init__(
+        self,
+        encoders: Mapping[str, Encoder],
+        *,
+        streams: Sequence[str],
+        layers: Sequence[int],
+        device: torch.device,
+        precision: str,
+        batch: int,
+    ) -> None:
+        self.encoders = dict(encoders)
+        self.layers = tuple(layers)
+        self.device = device
+        self.precision = precision
+        self.batch = batch
+        self.notes: dict[str, Any] = {}
+        self._streams = tuple(streams)
+        self._log_mel = LogMel().to(device)
+
+    @property
+    def streams(self) -> tuple[str, ...]:
+        """The result's streams, in order."""
+        if len(self.layers) == 1:
+            return self._streams
+        return tuple(f"{stream}@{layer}" for stream in self._streams for layer in self.layers)
+
+    @property
+    def channels(self) -> int:
+        """C: channels per stream."""
+        return next(iter(self.encoders.values())).width
+
+    @property
+    def hashes(self) -> dict[str, str]:
+        """ "sha256:…" of each encoder's weights."""
+        return {name: encoder.digest for name, encoder in self.encoders.items()}
+
+    def encode(self, waveform: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Encode one song.
+
+        Parameters
+        ----------
+        waveform
+            (n,) float32 at 24 kHz, mono, in [−1, 1]; at least 1,025 samples.
+
+        Returns
+        -------
+        numpy.ndarray
+            (S, T, C) float32, 25 frames a second.
+
+        Raises
+        ------
+        EncoderError
+            The waveform is too short, not one-dimensional or not finite, or memory does not suffice for it.
+        """
+        samples = _checked(waveform)
+        self.notes = {}
+        with torch.inference_mode(), exact_float32():
+            result, batch = halving(lambda size: self._encode(samples, size), self.batch)
+        if batch != self.batch:
+            self.notes["batch"] = batch
+        return result
+
+    def _encode(self, samples: Tensor, batch: int) -> npt.NDArray[np.float32]:
+        song = spectrograms(samples.to(self.device), self._log_mel)
+        signals = {"segment": song.lengths, "track": (samples.numel(),)}
+        scales = {stream.split("/")[1] for stream in self._streams}
+        frames = _common({scale: sum(map(token_count, signals[scale])) for scale in scales})
+        result = np.empty((len(self._streams), len(self.layers), frames, self.channels), np.float32)
+        for name, encoder in self.encoders.items():
+            rows = {s.split("/")[1]: row for row, s in enumerate(self._streams) if s.startswith(f"{name}/")}
+            for scale, tokens in encoder.scales(song, rows).items():
+                first = 0
+                for states in encoder.hidden_states(tokens, signals[scale], self.layers, batch=batch):
+                    part = result[rows[scale], :, first : first + len(states[0])]
+                    for layer, state in enumerate(states):
+                        part[layer] = state[: part.shape[1]].cpu().numpy()
+                    first += len(states[0])
+        return result.reshape(-1, frames, self.channels)
+
+
+def _checked(waveform: npt.NDArray[np.float32]) -> Tensor:
+    if waveform.ndim != 1:
+        raise EncoderError(f"waveform: expected one axis (mono samples at 24 kHz), found shape {waveform.shape}")
+    if waveform.size < SHORTEST:
+        raise EncoderError(
+            f"waveform: {waveform.size} samples ({1000 * waveform.size / SAMPLE_RATE:.0f} ms) are too few; "
+            f"a spectrogram needs {SHORTEST} ({1000 * SHORTEST / SAMPLE_RATE:.0f} ms)"
+        )
+    if not np.isfinite(waveform).all():
+        raise EncoderError("waveform: holds NaN or infinity; decode the file again, or leave it out")
+    return torch.from_numpy(np.ascontiguousarray(waveform, np.float32))
+
+
+def _common(frames: Mapping[str, int]) -> int:
+    if max(frames.values()) - min(frames.values()) > TOLERANCE:
+        raise EncoderError(f"scales differ by more than {TOLERANCE} frames: {dict(frames)}")
+    return min(frames.values())

@@ -1,0 +1,66 @@
+"""The convolutional stem: mel spectrogram → 25 tokens a second.
+
+Two residual blocks, ReLU(conv(ReLU(conv₂(x))) + conv₂′(x)), all 3×3, conv₂ and conv₂′ with stride 2, batch norms folded
+into them; then channels and mels flattened and a linear layer (`Conv2dSubsampling` of the published models).
+
+A token sees the mel frames 4t − 9 … 4t + 9 and nothing else, so a long signal is computed in chunks with a halo, and a
+chunk's tokens are the whole signal's.
+"""
+
+import torch
+from torch import Tensor, nn
+
+FRAMES_PER_TOKEN = 4
+# Tokens whose receptive field (±9 mel frames) crosses a cut: three on the right-hand side of it, at most three before.
+HALO = 3
+CHUNK = 750
+
+
+class ResidualBlock(nn.Module):
+    """Halve height and width. `entry` holds the strided filters, then the shortcut's: one pass for both."""
+
+    def __init__(self, channels_in: int, channels: int) -> None:
+        super().__init__()
+        self.entry = nn.Conv2d(channels_in, 2 * channels, 3, stride=2, padding=1)
+        self.body = nn.Conv2d(channels, channels, 3, padding=1)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """(B, channels_in, M, F) → (B, channels, ⌈M / 2⌉, ⌈F / 2⌉)."""
+        straight, shortcut = self.entry(image).chunk(2, dim=1)
+        result: Tensor = self.body(straight.relu())
+        return result.add_(shortcut).relu_()
+
+
+class Stem(nn.Module):
+    """Mel spectrogram → tokens. Axes: B signals, M mels, F mel frames, T = ⌈F / 4⌉ tokens, C width."""
+
+    def __init__(self, *, channels: int, mels: int, width: int) -> None:
+        super().__init__()
+        self.blocks = nn.Sequential(ResidualBlock(1, channels), ResidualBlock(channels, channels))
+        self.linear = nn.Linear(channels * mels // 4, width)
+
+    def channels_last(self) -> "Stem":
+        """Lay the weights out as the convolutions read them fastest."""
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                module.weight.data = module.weight.data.contiguous(memory_format=torch.channels_last)
+        return self
+
+    def forward(self, mel: Tensor) -> Tensor:
+        """(B, M, F), normalised → (B, T, C)."""
+        image = mel.unsqueeze(1).contiguous(memory_format=torch.channels_last)
+        image = self.blocks(image)  # (B, channels, M / 4, T)
+        # Mel-major, channels last: the order in which the convolutions leave it (the weights were permuted to match).
+        tokens: Tensor = self.linear(image.permute(0, 3, 2, 1).flatten(2))
+        return tokens
+
+    def long(self, mel: Tensor, *, chunk: int = CHUNK) -> Tensor:
+        """Compute (1, M, F) → (1, T, C) in chunks of `chunk` tokens, with the values of the whole."""
+        frames = mel.shape[-1]
+        count = -(-frames // FRAMES_PER_TOKEN)
+        parts = []
+        for first in range(0, count, chunk):
+            left, right = max(0, first - HALO), min(count, first + chunk + HALO)
+            tokens = self(mel[..., left * FRAMES_PER_TOKEN : min(frames, right * FRAMES_PER_TOKEN)])
+            parts.append(tokens[:, first - left : first - left + chunk])
+        return torch.cat(parts, dim=1) if len(parts) > 1 else parts[0]

@@ -1,0 +1,83 @@
+"""The `tiny` preset: both real architectures, small, untrained, the same on every machine; no download.
+
+12 layers, width 64, 4 heads, feed-forward 128, 8 stem channels. Random convolutions and attention over mel spectrograms
+are features enough to show that the pipeline works from end to end; their scores mean nothing.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from stages.extract.encoders.published import LAYER, STEM, Published
+
+LAYERS, WIDTH, HEADS, INNER, CHANNELS, KERNEL, MELS = 12, 64, 4, 128, 8, 31, 128
+SEEDS = {"muq": 1, "musicfm": 2}
+# What the published encoders ship, to two digits: music in dB.
+MEAN, STD = 6.8, 18.4
+
+
+def load_tiny(name: str) -> Published:
+    """Return the weights of the tiny "muq" or "musicfm"."""
+    random = np.random.Generator(np.random.PCG64(SEEDS[name]))
+    tensors = {key: _values(random, key, shape) for key, shape in published_shapes()}
+    return Published(origin=f"tiny {name}", tensors=tensors, mean=MEAN, std=STD, heads=HEADS)
+
+
+def _values(random: np.random.Generator, key: str, shape: tuple[int, ...]) -> Tensor:
+    """Draw one tensor; variance 1 / fan-in. Uniform doubles, since only their bits are the same in every numpy."""
+    if key.endswith("running_var") or (len(shape) == 1 and key.endswith("weight")):
+        return torch.ones(shape)
+    if len(shape) == 1:
+        return torch.zeros(shape)
+    bound = np.sqrt(3.0 / np.prod(shape[1:]))
+    return torch.from_numpy(((2.0 * random.random(shape) - 1.0) * bound).astype(np.float32))
+
+
+def published_shapes(
+    *, layers: int = LAYERS, width: int = WIDTH, inner: int = INNER, channels: int = CHANNELS
+) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """Yield every used tensor's published name and shape, in a fixed order."""
+    for block, channels_in in ((0, 1), (1, channels)):
+        for part, inputs in ((1, channels_in), (2, channels), (3, channels_in)):
+            name = f"{STEM}conv.{block}."
+            yield f"{name}conv{part}.weight", (channels, inputs, 3, 3)
+            yield f"{name}conv{part}.bias", (channels,)
+            yield from _batch_norm(f"{name}bn{part}", channels)
+    yield from _linear(f"{STEM}linear", channels * MELS // 4, width)
+    for layer in range(layers):
+        yield from _layer(f"{LAYER}{layer}.", width, inner)
+    yield from _norm("model.conformer.layer_norm", width)
+
+
+def _layer(name: str, width: int, inner: int) -> Iterator[tuple[str, tuple[int, ...]]]:
+    for part in ("ffn1", "ffn2"):
+        yield from _norm(f"{name}{part}_layer_norm", width)
+        yield from _linear(f"{name}{part}.intermediate_dense", width, inner)
+        yield from _linear(f"{name}{part}.output_dense", inner, width)
+    yield from _norm(f"{name}self_attn_layer_norm", width)
+    for part in ("q", "k", "v", "out"):
+        yield from _linear(f"{name}self_attn.linear_{part}", width, width)
+    yield from _norm(f"{name}conv_module.layer_norm", width)
+    yield f"{name}conv_module.pointwise_conv1.weight", (2 * width, width, 1)
+    yield f"{name}conv_module.depthwise_conv.weight", (width, 1, KERNEL)
+    yield f"{name}conv_module.pointwise_conv2.weight", (width, width, 1)
+    yield from _batch_norm(f"{name}conv_module.batch_norm", width)
+    yield from _norm(f"{name}final_layer_norm", width)
+
+
+def _linear(name: str, inputs: int, outputs: int) -> Iterator[tuple[str, tuple[int, ...]]]:
+    yield f"{name}.weight", (outputs, inputs)
+    yield f"{name}.bias", (outputs,)
+
+
+def _norm(name: str, width: int) -> Iterator[tuple[str, tuple[int, ...]]]:
+    yield f"{name}.weight", (width,)
+    yield f"{name}.bias", (width,)
+
+
+def _batch_norm(name: str, width: int) -> Iterator[tuple[str, tuple[int, ...]]]:
+    yield from _norm(name, width)
+    yield f"{name}.running_mean", (width,)
+    yield f"{name}.running_var", (width,)
