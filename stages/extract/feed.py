@@ -1,7 +1,9 @@
 """Views, decoded and augmented ahead of the encoders in spawned processes, in order and in bounded memory."""
 
 import multiprocessing
+import os
 import signal
+import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -140,9 +142,18 @@ class ViewFeed:
     def _new_pool(processes: int) -> ProcessPoolExecutor:
         # Spawned: a forked child would inherit locks of torch's and zarr's threads, and hang on them.
         context = multiprocessing.get_context("spawn")
-        return ProcessPoolExecutor(processes, mp_context=context, initializer=_ignore_interrupts)
+        return ProcessPoolExecutor(processes, mp_context=context, initializer=_begin_process)
 
 
-def _ignore_interrupts() -> None:
-    """Ctrl-C reaches the whole process group; the main process alone decides what to finish."""
+def _begin_process() -> None:
+    """Ignore Ctrl-C, which reaches the whole process group: the main process decides what to finish. End with it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_the_parent, daemon=True).start()
+
+
+def _end_with_the_parent() -> None:
+    """A killed parent closes no queue, and its readers would wait for ever."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)

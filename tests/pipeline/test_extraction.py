@@ -1,0 +1,175 @@
+"""A run of stage one, from manifest to receipt, on real files with the tiny encoders."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pipeline.extraction import ExtractionOptions, dry_run, run_extraction
+from stages.extract import estimate as estimates
+from stages.extract.recipe import Recipe
+from store import EmbeddingStore
+from store.errors import HearError
+
+Records = Callable[[Path], dict[str, bytes]]
+
+INLINE = ExtractionOptions(readers=0)
+
+
+def failures(folder: Path) -> list[dict[str, object]]:
+    return [json.loads(line) for line in (folder / "failures.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+def test_songs_become_records_and_a_second_run_does_nothing(
+    tmp_path: Path, make_songs: Callable[..., Path], recipe: Recipe
+) -> None:
+    manifest = make_songs(tmp_path / "sóngs", count=2)
+    root, receipt = str(tmp_path / "a store.zarr"), tmp_path / "receipt.json"
+    first = run_extraction(manifest, root, recipe, augment=1, receipt=receipt, options=INLINE)
+    assert (first.tally.done, first.skipped, first.left) == (4, 0, 0)
+    store = EmbeddingStore.open(root)
+    assert store.songs == ("söng 0", "söng 1")
+    assert store.views("söng 0") == (0, 1)
+    assert store.streams == ("musicfm/segment", "muq/segment", "musicfm/track", "muq/track")
+    assert store.read("söng 0").shape == (4, 50, store.channels)
+    assert store.attributes("söng 0", 0)["seconds"] == 2.0
+    written = receipt.read_bytes()
+    second = run_extraction(manifest, root, recipe, augment=1, receipt=receipt, options=INLINE)
+    assert (second.tally.done, second.skipped, second.left) == (0, 4, 0)
+    assert receipt.read_bytes() == written
+
+
+def test_only_training_songs_are_augmented(tmp_path: Path, make_songs: Callable[..., Path], recipe: Recipe) -> None:
+    manifest = make_songs(tmp_path / "songs", count=1, split="val")
+    summary = run_extraction(manifest, str(tmp_path / "s.zarr"), recipe, augment=3, receipt=None, options=INLINE)
+    assert summary.tally.done == 1
+
+
+def test_readers_change_no_byte(
+    tmp_path: Path, make_songs: Callable[..., Path], record_bytes: Records, recipe: Recipe
+) -> None:
+    manifest = make_songs(tmp_path / "songs", count=2)
+    for name, readers in (("alone", 0), ("ahead", 2)):
+        options = ExtractionOptions(readers=readers)
+        run_extraction(manifest, str(tmp_path / name), recipe, augment=1, receipt=None, options=options)
+    assert record_bytes(tmp_path / "alone") == record_bytes(tmp_path / "ahead")
+    assert len(record_bytes(tmp_path / "alone")) >= 8
+
+
+def test_a_bad_file_is_named_and_the_others_go_on(
+    tmp_path: Path, make_songs: Callable[..., Path], recipe: Recipe
+) -> None:
+    manifest = make_songs(tmp_path / "songs", count=3)
+    (tmp_path / "songs" / "söng 1.wav").write_text("no audio at all")
+    summary = run_extraction(manifest, str(tmp_path / "s.zarr"), recipe, augment=0, receipt=None, options=INLINE)
+    assert (summary.tally.done, len(summary.tally.failures), summary.left) == (2, 1, 0)
+    (failed,) = failures(tmp_path)
+    assert (failed["song"], failed["view"]) == ("söng 1", 0)
+    assert "söng 1.wav" in str(failed["error"])
+    make_songs(tmp_path / "songs", count=3)
+    again = run_extraction(manifest, str(tmp_path / "s.zarr"), recipe, augment=0, receipt=None, options=INLINE)
+    assert (again.tally.done, again.skipped, again.tally.failures) == (1, 2, [])
+    assert failures(tmp_path) == []
+
+
+def test_too_many_failures_stop_the_run(tmp_path: Path, make_songs: Callable[..., Path], recipe: Recipe) -> None:
+    manifest = make_songs(tmp_path / "songs", count=4)
+    for number in range(2):
+        (tmp_path / "songs" / f"söng {number}.wav").write_bytes(b"")
+    options = ExtractionOptions(readers=0, max_failures=0)
+    summary = run_extraction(manifest, str(tmp_path / "s.zarr"), recipe, augment=0, receipt=None, options=options)
+    assert summary.stopped == "more than 0 views failed"
+    assert (len(summary.tally.failures), summary.left) == (1, 3)
+
+
+def test_another_spec_is_refused_by_the_field_that_differs(
+    tmp_path: Path, make_songs: Callable[..., Path], recipe: Recipe
+) -> None:
+    manifest = make_songs(tmp_path / "songs", count=1)
+    root = str(tmp_path / "s.zarr")
+    run_extraction(manifest, root, recipe, augment=0, receipt=None, options=INLINE)
+    with pytest.raises(HearError, match="layers"):
+        run_extraction(manifest, root, replace(recipe, layers=(3,)), augment=0, receipt=None, options=INLINE)
+    with pytest.raises(HearError, match="seed"):
+        run_extraction(manifest, root, replace(recipe, seed=4), augment=0, receipt=None, options=INLINE)
+
+
+def test_a_dry_run_tells_the_cost_and_makes_nothing(
+    tmp_path: Path, make_songs: Callable[..., Path], recipe: Recipe
+) -> None:
+    manifest = make_songs(tmp_path / "songs", count=2, seconds=3.0)
+    root = tmp_path / "s.zarr"
+    cost = dry_run(manifest, str(root), recipe, augment=1)
+    assert (cost["songs"], cost["views"], cost["stored"]) == (2, 4, 0)
+    assert cost["hours"] == pytest.approx(12 / 3600, abs=5e-4)
+    assert not root.exists()
+    run_extraction(manifest, str(root), recipe, augment=1, receipt=None, options=INLINE)
+    data = sum(EmbeddingStore.open(root).read(s, v).nbytes for s in ("söng 0", "söng 1") for v in (0, 1))
+    assert cost["bytes"] == pytest.approx(data, rel=0.02)
+    assert dry_run(manifest, str(root), recipe, augment=1)["views"] == 0
+
+
+def test_without_space_it_does_not_start_unless_forced(
+    tmp_path: Path, make_songs: Callable[..., Path], recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest = make_songs(tmp_path / "songs", count=1)
+    monkeypatch.setattr(estimates, "free_bytes", lambda root: 10)
+    root = str(tmp_path / "s.zarr")
+    with pytest.raises(HearError, match=r"need .* GB, and the target has .* GB free"):
+        run_extraction(manifest, root, recipe, augment=0, receipt=None, options=INLINE)
+    forced = ExtractionOptions(readers=0, force=True)
+    assert run_extraction(manifest, root, recipe, augment=0, receipt=None, options=forced).tally.done == 1
+
+
+def command(manifest: Path, root: Path, *more: str) -> list[str]:
+    script = "import sys; from pipeline.cli.entry import extract; extract()"
+    return [sys.executable, "-c", script, "--manifest", str(manifest), "--store", str(root), "--preset", "tiny", *more]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_finishes_what_is_in_hand_and_says_how_to_go_on(
+    tmp_path: Path, make_songs: Callable[..., Path], number: signal.Signals
+) -> None:
+    manifest, root = make_songs(tmp_path / "songs", count=30, seconds=4.0), tmp_path / "s.zarr"
+    run = subprocess.Popen(
+        command(manifest, root, "--layers", "2", "--augment", "1"), stderr=subprocess.PIPE, stdout=subprocess.PIPE,
+        text=True, cwd=tmp_path, start_new_session=True,
+    )  # fmt: skip
+    deadline = time.monotonic() + 90
+    while not list(root.glob("records/*/*/*/zarr.json")) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    # As a terminal does: the whole process group hears Ctrl-C, also the processes that read ahead.
+    os.killpg(run.pid, number) if number == signal.SIGINT else run.send_signal(number)
+    printed, said = run.communicate(timeout=60)
+    assert run.returncode == 1, said
+    assert "views left; the same command goes on from here" in said
+    done = int(printed.split(" done")[0])
+    assert done == len(EmbeddingStore.open(root))
+    assert 0 < done < 60
+
+
+def test_a_killed_run_leaves_no_process_behind(tmp_path: Path, make_songs: Callable[..., Path]) -> None:
+    manifest, root = make_songs(tmp_path / "songs", count=30, seconds=4.0), tmp_path / "s.zarr"
+    run = subprocess.Popen(
+        command(manifest, root, "--layers", "2", "--readers", "2"), cwd=tmp_path, start_new_session=True,
+        stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+    )  # fmt: skip
+    deadline = time.monotonic() + 90
+    while not list(root.glob("records/*/*/*/zarr.json")) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    run.kill()
+    run.wait()
+    while time.monotonic() < deadline:
+        try:
+            os.killpg(run.pid, 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.1)
+    pytest.fail("processes that read ahead outlived the run")

@@ -1,0 +1,80 @@
+"""What is installed: the wheel holds everything, and its commands answer from another folder."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+COMMANDS = ["hear-data", "hear-extract", "hear-head", "hear-store", "hear-probe", "hear-serve"]
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with spaces where the wheel, built from a copy of the sources, is installed."""
+    built = tmp_path_factory.mktemp("wheel")
+    installed = tmp_path_factory.mktemp("an other place") / "site"
+    sources = built / "sources"
+    sources.mkdir()
+    tracked = ["pyproject.toml", "README.md", "LICENSE", "pipeline", "stages", "store"]
+    subprocess.run(["cp", "-r", *tracked, str(sources)], cwd=ROOT, check=True)
+    pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
+    subprocess.run(
+        [*pip, "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(built), str(sources)], check=True
+    )
+    (wheel,) = built.glob("*.whl")
+    subprocess.run([*pip, "install", "--no-deps", "--no-index", "--target", str(installed), str(wheel)], check=True)
+    return installed
+
+
+def run(site: Path, *command: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": str(site)}
+    program = [sys.executable, str(site / "bin" / command[0]), *command[1:]]
+    return subprocess.run(program, capture_output=True, text=True, cwd=site.parent, env=environment)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command_answers_from_another_folder(site: Path, command: str) -> None:
+    shown = run(site, command, "--help")
+    assert shown.returncode == 0, shown.stderr
+    assert "Usage" in shown.stdout
+    version = run(site, command, "--version")
+    assert (version.returncode, version.stdout.strip()) == (0, f"{command} 0.1.0")
+
+
+def test_the_wheel_has_every_module_of_the_sources(site: Path) -> None:
+    for package in ("pipeline", "stages", "store"):
+        sources = {
+            f.relative_to(ROOT) for f in (ROOT / package).rglob("*") if f.is_file() and "__pycache__" not in f.parts
+        }
+        installed = {f.relative_to(site) for f in (site / package).rglob("*") if "__pycache__" not in f.parts}
+        assert sources <= installed
+
+
+def test_wrong_usage_is_2_and_our_errors_are_1_in_one_line(site: Path) -> None:
+    assert run(site, "hear-extract", "--nonsense").returncode == 2
+    missing = run(site, "hear-extract", "--manifest", "nowhere.csv", "--store", "s.zarr", "--preset", "tiny")
+    assert missing.returncode == 1
+    assert "nowhere.csv" in missing.stderr.splitlines()[-1]
+    assert "Traceback" not in missing.stderr
+
+
+def test_a_broken_params_file_is_one_line(site: Path) -> None:
+    (site.parent / "broken.yaml").write_text("head: {bta: 1}")
+    environment = {**os.environ, "PYTHONPATH": str(site), "HEAR_PARAMS": "broken.yaml"}
+    shown = subprocess.run(
+        [sys.executable, str(site / "bin" / "hear-head"), "--help"],
+        capture_output=True, text=True, cwd=site.parent, env=environment,
+    )  # fmt: skip
+    assert shown.returncode == 1
+    assert shown.stderr.splitlines() == ["hear-head: broken.yaml: unknown key head.bta; remove it or mend its spelling"]
+
+
+def test_no_file_names_a_registry_host() -> None:
+    hosts = ("pypi." + "org", "python" + "hosted.org", "npmjs." + "org")
+    assert not (ROOT / "uv.lock").exists()
+    for name in ("requirements.txt", "pyproject.toml", "Makefile", "README.md"):
+        text = (ROOT / name).read_text(encoding="utf-8")
+        assert not [host for host in hosts if host in text]
