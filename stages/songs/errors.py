@@ -1,7 +1,15 @@
 """What can be wrong with a set of songs."""
 
+from pathlib import Path
+
 from store.errors import HearError
 
 
 class SongsError(HearError):
     """A manifest, a data set's folder or a file of labels is not what it should be."""
+
+
+def shown(path: Path) -> str:
+    """The path as an error names it: quoted and escaped where a newline or the like would break the line."""
+    text = str(path)
+    return text if text.isprintable() else repr(text)
