@@ -1,0 +1,73 @@
+"""Demo songs on disk, laid out as SongEval is: `metadata.jsonl`, `val_ids.txt`, and one audio file a song."""
+
+import json
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+
+from stages.songs.demo.produce import synthesise
+from stages.songs.demo.qualities import Qualities, draw_qualities, rate
+from stages.songs.demo.voices import RATE
+from stages.songs.manifest import DIMENSIONS
+
+FOLDER = "flac"
+# Songs that validate: one in four.
+VALIDATION = 0.25
+
+
+def make_demo(
+    folder: str | Path, *, songs: int, seconds: float, seed: int, report: Callable[[], None] = lambda: None
+) -> None:
+    """Synthesise songs into `folder`; the same arguments give the same files.
+
+    Parameters
+    ----------
+    songs, seconds
+        How many, and how long each.
+    report
+        Called after each song.
+    """
+    root = Path(folder)
+    (root / FOLDER).mkdir(parents=True, exist_ok=True)
+    qualities, systems = draw_qualities(songs, seed)
+    names = [f"{FOLDER}/{number + 1}.flac" for number in range(songs)]
+
+    def write(number: int) -> None:
+        samples = synthesise(qualities[number], seconds, (seed, number + 1))
+        _write_flac(root / names[number], samples)
+        report()
+
+    # numpy and libsndfile release the interpreter's lock, and each song has a generator of its own.
+    with ThreadPoolExecutor(os.cpu_count()) as threads:
+        list(threads.map(write, range(songs)))
+    rows = [_row(names[number], qualities[number], systems[number], (seed, number + 1)) for number in range(songs)]
+    _write_text(root / "val_ids.txt", sorted(np.random.default_rng([seed, 1]).permutation(names)[: _held_out(songs)]))
+    _write_text(root / "metadata.jsonl", [json.dumps(row) for row in rows])
+
+
+def _held_out(songs: int) -> int:
+    return max(1, round(VALIDATION * songs))
+
+
+def _write_flac(path: Path, samples: np.ndarray) -> None:
+    draft = path.with_suffix(".draft")
+    soundfile.write(draft, samples, RATE, format="FLAC", subtype="PCM_16", compression_level=0.0)
+    draft.replace(path)
+
+
+def _row(name: str, qualities: Qualities, system: str, seed: tuple[int, int]) -> dict[str, Any]:
+    ratings = rate(qualities, np.random.default_rng([*seed, 2]))
+    annotation = [
+        {"annotator": f"rater-{number + 1}", **dict(zip(DIMENSIONS, map(float, row), strict=True))}
+        for number, row in enumerate(ratings)
+    ]
+    return {"file_name": name, "system": system, "annotation": annotation}
+
+
+def _write_text(path: Path, lines: list[str]) -> None:
+    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
