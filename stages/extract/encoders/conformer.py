@@ -1,8 +1,8 @@
 """The rotary conformer of both encoders (Gulati et al. 2020, arXiv 2005.08100, as HF's `Wav2Vec2ConformerEncoder`).
 
 Each layer is x + ½·FFN(x), x + Attn(x), x + Conv(x), x + ½·FFN(x), LayerNorm. Same numbers as the published one,
-without its T × T score matrix, its transposes and its batch norm: attention goes through
-`scaled_dot_product_attention`, the convolution runs channels-last, ½ and the batch norm are folded into weights.
+without its T × T score matrix, its transposes and its batch norm: attention is computed
+in blocks, the convolution runs channels-last, ½ and the batch norm are folded into weights.
 
 Axes: B signals, T tokens, C width, H heads, D = C / H.
 """
@@ -12,6 +12,8 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from stages.extract.encoders.attention import attend
 
 
 class FeedForward(nn.Module):
@@ -52,7 +54,7 @@ class Attention(nn.Module):
         dtype = self.value.weight.dtype
         query, key = self._heads(self.query_key(rotated.to(dtype)), 2)
         (value,) = self._heads(self.value(normed.to(dtype)), 1)
-        mixed = F.scaled_dot_product_attention(query, key, value)  # (B, H, T, D)
+        mixed = attend(query, key, value)  # (B, H, T, D)
         x += self.out(mixed.transpose(1, 2).flatten(2))
         return x
 

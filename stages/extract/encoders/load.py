@@ -1,6 +1,6 @@
 """Weights, streams, layers, device, precision → a `MultiScale` that is ready to encode."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -12,7 +12,7 @@ from stages.extract.encoders.mel import MELS
 from stages.extract.encoders.multiscale import STREAMS, MultiScale
 from stages.extract.encoders.musicfm import load_musicfm
 from stages.extract.encoders.published import Published, build_conformer, build_stem
-from stages.extract.encoders.tiny import load_tiny
+from stages.extract.encoders.untrained import untrained
 
 MUQ, MUSICFM = "OpenMuQ/MuQ-large-msd-iter", "minzwon/MusicFM"
 # Segments encoded at once: enough to fill the machine; more would only cost memory.
@@ -50,22 +50,30 @@ def load_multiscale(
         Weights cannot be had, lack a tensor, or lack a layer; a stream, preset, device or precision is unknown.
     """
     chosen = _checked_streams(streams or STREAMS)
+    sources = {"musicfm": musicfm, "muq": muq}
+    names = [name for name in sources if any(stream.startswith(f"{name}/") for stream in chosen)]
+    weights = {name: _published(preset, name, sources[name]) for name in names}
+    return assemble(weights, layers=layers, streams=chosen, device=device, precision=precision)
+
+
+def assemble(
+    weights: Mapping[str, Published], *, layers: Sequence[int], streams: Sequence[str], device: str, precision: str
+) -> MultiScale:
+    """Build from weights in hand, by encoder; arguments and errors as in `load_multiscale`."""
     where = choose_device(device)
     products = choose_precision(precision, where)
-    sources = {"muq": muq, "musicfm": musicfm}
-    names = [name for name in ("musicfm", "muq") if any(stream.startswith(f"{name}/") for stream in chosen)]
-    encoders = {name: _built(_published(preset, name, sources[name]), layers, where, products) for name in names}
+    encoders = {name: _built(published, layers, where, products) for name, published in weights.items()}
     widths = {name: encoder.width for name, encoder in encoders.items()}
     if len(set(widths.values())) > 1:
         raise EncoderError(f"encoders of different width cannot share a store: {widths}")
     return MultiScale(
-        encoders, streams=chosen, layers=layers, device=where, precision=products, batch=BATCH.get(where.type, 1)
+        encoders, streams=streams, layers=layers, device=where, precision=products, batch=BATCH.get(where.type, 1)
     )
 
 
 def _published(preset: str, name: str, source: str | Path) -> Published:
     if preset == "tiny":
-        return load_tiny(name)
+        return untrained(name)
     if preset != "pretrained":
         raise EncoderError(f"preset {preset!r} is unknown; expected tiny or pretrained")
     if name == "musicfm":
@@ -83,7 +91,7 @@ def _built(published: Published, layers: Sequence[int], device: torch.device, pr
         )
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     return Encoder(
-        stem=build_stem(published, MELS).to(device, dtype).channels_last(),
+        stem=build_stem(published, MELS).to(device, dtype).tuned(),
         conformer=build_conformer(published, max(layers)).to(device).products_in(dtype),
         mean=published.mean,
         std=published.std,

@@ -10,6 +10,8 @@ chunk's tokens are the whole signal's.
 import torch
 from torch import Tensor, nn
 
+from stages.extract.encoders.winograd import Winograd
+
 FRAMES_PER_TOKEN = 4
 # Tokens whose receptive field (±9 mel frames) crosses a cut: three on the right-hand side of it, at most three before.
 HALO = 3
@@ -22,7 +24,12 @@ class ResidualBlock(nn.Module):
     def __init__(self, channels_in: int, channels: int) -> None:
         super().__init__()
         self.entry = nn.Conv2d(channels_in, 2 * channels, 3, stride=2, padding=1)
-        self.body = nn.Conv2d(channels, channels, 3, padding=1)
+        self.body: nn.Conv2d | Winograd = nn.Conv2d(channels, channels, 3, padding=1)
+
+    def use_winograd(self) -> None:
+        """Replace the second convolution by a faster form; the tile is the largest that keeps the precision."""
+        assert isinstance(self.body, nn.Conv2d)
+        self.body = Winograd(self.body, width=4 if self.body.weight.dtype == torch.float32 else 2)
 
     def forward(self, image: Tensor) -> Tensor:
         """(B, channels_in, M, F) → (B, channels, ⌈M / 2⌉, ⌈F / 2⌉)."""
@@ -36,20 +43,25 @@ class Stem(nn.Module):
 
     def __init__(self, *, channels: int, mels: int, width: int) -> None:
         super().__init__()
-        self.blocks = nn.Sequential(ResidualBlock(1, channels), ResidualBlock(channels, channels))
+        self.blocks = nn.ModuleList([ResidualBlock(1, channels), ResidualBlock(channels, channels)])
         self.linear = nn.Linear(channels * mels // 4, width)
 
-    def channels_last(self) -> "Stem":
-        """Lay the weights out as the convolutions read them fastest."""
+    def tuned(self) -> "Stem":
+        """Choose each convolution's fastest form for where, and in which precision, the weights lie."""
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 module.weight.data = module.weight.data.contiguous(memory_format=torch.channels_last)
+        if self.linear.weight.device.type == "cpu":
+            for block in self.blocks:
+                assert isinstance(block, ResidualBlock)
+                block.use_winograd()
         return self
 
     def forward(self, mel: Tensor) -> Tensor:
         """(B, M, F), normalised → (B, T, C)."""
         image = mel.unsqueeze(1).contiguous(memory_format=torch.channels_last)
-        image = self.blocks(image)  # (B, channels, M / 4, T)
+        for block in self.blocks:
+            image = block(image)  # (B, channels, M / 2, ⌈F / 2⌉), then (B, channels, M / 4, T)
         # Mel-major, channels last: the order in which the convolutions leave it (the weights were permuted to match).
         tokens: Tensor = self.linear(image.permute(0, 3, 2, 1).flatten(2))
         return tokens

@@ -1,7 +1,7 @@
 """A song at both scales from one mel spectrogram and one pass of the stem.
 
 The segment scale encodes each 30 s of a song as if it were alone. Mel and stem are local: only the tokens within four
-of a cut differ from the whole song's. They are recomputed from the waveform on each side of the cut; the rest is shared.
+of a cut differ from the whole song's. They are recomputed from the waveform on each side; the rest is shared.
 """
 
 from dataclasses import dataclass

@@ -1,10 +1,11 @@
-"""The `tiny` preset: both real architectures, small, untrained, the same on every machine; no download.
+"""Both real architectures with random weights, the same on every machine; no download.
 
-12 layers, width 64, 4 heads, feed-forward 128, 8 stem channels. Random convolutions and attention over mel spectrograms
-are features enough to show that the pipeline works from end to end; their scores mean nothing.
+The `tiny` preset is `TINY`: random convolutions and attention over mel spectrograms are features enough to show that
+the pipeline works from end to end; the scores mean nothing. `FULL` has the published sizes, for measuring.
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -12,17 +13,32 @@ from torch import Tensor
 
 from stages.extract.encoders.published import LAYER, STEM, Published
 
-LAYERS, WIDTH, HEADS, INNER, CHANNELS, KERNEL, MELS = 12, 64, 4, 128, 8, 31, 128
+KERNEL, MELS = 31, 128
 SEEDS = {"muq": 1, "musicfm": 2}
 # What the published encoders ship, to two digits: music in dB.
 MEAN, STD = 6.8, 18.4
 
 
-def load_tiny(name: str) -> Published:
-    """Return the weights of the tiny "muq" or "musicfm"."""
+@dataclass(frozen=True, kw_only=True)
+class Sizes:
+    """Conformer layers, width, heads and feed-forward width; the stem's channels."""
+
+    layers: int
+    width: int
+    heads: int
+    inner: int
+    channels: int
+
+
+TINY = Sizes(layers=12, width=64, heads=4, inner=128, channels=8)
+FULL = Sizes(layers=12, width=1024, heads=16, inner=4096, channels=512)
+
+
+def untrained(name: str, sizes: Sizes = TINY) -> Published:
+    """Return random weights for "muq" or "musicfm"."""
     random = np.random.Generator(np.random.PCG64(SEEDS[name]))
-    tensors = {key: _values(random, key, shape) for key, shape in published_shapes()}
-    return Published(origin=f"tiny {name}", tensors=tensors, mean=MEAN, std=STD, heads=HEADS)
+    tensors = {key: _values(random, key, shape) for key, shape in published_shapes(sizes)}
+    return Published(origin=f"untrained {name}", tensors=tensors, mean=MEAN, std=STD, heads=sizes.heads)
 
 
 def _values(random: np.random.Generator, key: str, shape: tuple[int, ...]) -> Tensor:
@@ -35,10 +51,9 @@ def _values(random: np.random.Generator, key: str, shape: tuple[int, ...]) -> Te
     return torch.from_numpy(((2.0 * random.random(shape) - 1.0) * bound).astype(np.float32))
 
 
-def published_shapes(
-    *, layers: int = LAYERS, width: int = WIDTH, inner: int = INNER, channels: int = CHANNELS
-) -> Iterator[tuple[str, tuple[int, ...]]]:
+def published_shapes(sizes: Sizes) -> Iterator[tuple[str, tuple[int, ...]]]:
     """Yield every used tensor's published name and shape, in a fixed order."""
+    channels, width = sizes.channels, sizes.width
     for block, channels_in in ((0, 1), (1, channels)):
         for part, inputs in ((1, channels_in), (2, channels), (3, channels_in)):
             name = f"{STEM}conv.{block}."
@@ -46,8 +61,8 @@ def published_shapes(
             yield f"{name}conv{part}.bias", (channels,)
             yield from _batch_norm(f"{name}bn{part}", channels)
     yield from _linear(f"{STEM}linear", channels * MELS // 4, width)
-    for layer in range(layers):
-        yield from _layer(f"{LAYER}{layer}.", width, inner)
+    for layer in range(sizes.layers):
+        yield from _layer(f"{LAYER}{layer}.", width, sizes.inner)
     yield from _norm("model.conformer.layer_norm", width)
 
 
