@@ -110,7 +110,7 @@ def _check_file(path: Path) -> None:
         with path.open("rb"):
             pass
     except OSError as error:
-        link = " (a link to a file that is not there)" if path.is_symlink() else ""
+        link = " (a link to a file that is not there)" if os.path.islink(path) else ""  # noqa: PTH114 - Path's raises on long names
         raise AudioError(f"{shown(path)}: cannot be read: {error.strerror}{link}") from error
     if about.st_size == 0:
         raise AudioError(f"{shown(path)}: is empty (0 bytes)")

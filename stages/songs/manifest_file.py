@@ -3,6 +3,7 @@
 import csv
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from stages.songs.errors import SongsError, shown
@@ -56,19 +57,22 @@ def write_manifest(path: str | Path, songs: Sequence[Song]) -> None:
     Raises
     ------
     SongsError
-        What would be written has an error that `read_manifest` names, such as an id used twice.
+        What would be written has an error that `read_manifest` names, such as an id used twice, or cannot be written.
     """
     where = Path(path)
-    where.parent.mkdir(parents=True, exist_ok=True)
     draft = where.with_name(f".{where.name}.{os.getpid()}.draft")
     try:
+        where.parent.mkdir(parents=True, exist_ok=True)
         _write_rows(draft, where.parent, songs)
         read_manifest(draft, check_files=False)
         draft.replace(where)
     except SongsError as error:
         raise SongsError(str(error).replace(str(draft), str(where))) from error
+    except OSError as error:
+        raise SongsError(f"{where}: cannot be written: {error.strerror}; name another place") from error
     finally:
-        draft.unlink(missing_ok=True)
+        with suppress(OSError):
+            draft.unlink(missing_ok=True)
 
 
 def _write_rows(path: Path, folder: Path, songs: Sequence[Song]) -> None:

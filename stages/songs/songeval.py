@@ -51,8 +51,9 @@ def download_songeval(root: str | Path) -> None:
     Raises
     ------
     SongsError
-        The hub cannot be reached, or does not give the data set.
+        The challenge's list is not there yet, or the hub cannot be reached or does not give the data set.
     """
+    _read_validation(Path(root) / "val_ids.txt", official=True)
     from huggingface_hub import snapshot_download
 
     try:

@@ -13,6 +13,7 @@ import soundfile
 from stages.songs.demo.produce import synthesise
 from stages.songs.demo.qualities import Qualities, draw_qualities, rate
 from stages.songs.demo.voices import RATE
+from stages.songs.errors import SongsError
 from stages.songs.manifest import DIMENSIONS
 
 FOLDER = "flac"
@@ -31,8 +32,20 @@ def make_demo(
         How many, and how long each.
     report
         Called after each song.
+
+    Raises
+    ------
+    SongsError
+        The folder cannot be written.
     """
     root = Path(folder)
+    try:
+        _write_demo(root, songs, seconds, seed, report)
+    except (OSError, soundfile.SoundFileError) as error:
+        raise SongsError(f"{root}: songs cannot be written: {error}; name another folder, or make space") from error
+
+
+def _write_demo(root: Path, songs: int, seconds: float, seed: int, report: Callable[[], None]) -> None:
     (root / FOLDER).mkdir(parents=True, exist_ok=True)
     qualities, systems = draw_qualities(songs, seed)
     names = [f"{FOLDER}/{number + 1}.flac" for number in range(songs)]

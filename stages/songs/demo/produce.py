@@ -70,7 +70,7 @@ def _gain(quality: float, decibels: float) -> np.float32:
 
 def _balance(buses: dict[str, Samples], qualities: Qualities) -> dict[str, Samples]:
     buses["lead"] *= np.float32(0.5) * _gain(qualities.memorability, 34)
-    buses["chords"] *= np.float32(0.3)
+    buses["chords"] *= np.float32(0.3) * _gain(qualities.musicality, 9)
     buses["bass"] *= np.float32(0.9) * _gain(qualities.musicality, 26)
     return buses
 

@@ -9,7 +9,7 @@ from stages.songs.manifest import DIMENSIONS
 
 RATERS = 4
 # Share of the variance that all dimensions have in common; raters of real songs agree even more across dimensions.
-COMMON = 0.55
+COMMON = 0.65
 SYSTEMS = ("demo-alto", "demo-brio", "demo-coda", "demo-duo", "demo-etude")
 # How much better one fake system is than another, against a spread of 1 between songs.
 SYSTEM_SPREAD = 0.5

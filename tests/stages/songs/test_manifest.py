@@ -91,7 +91,7 @@ def test_other_encodings_and_missing_files_are_errors(folder: Path) -> None:
 
 def test_a_manifest_that_would_not_read_is_not_written(folder: Path) -> None:
     song = Song("a", folder / "a.flac", "train")
-    with pytest.raises(SongsError, match="manifest.csv line 3: song_id .a. is on line 2 already"):
+    with pytest.raises(SongsError, match=r"manifest\.csv line 3: song_id .a. is on line 2 already"):
         write_manifest(folder / "manifest.csv", [song, song])
     assert not (folder / "manifest.csv").exists()
 

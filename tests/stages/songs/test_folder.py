@@ -1,0 +1,103 @@
+"""Any folder of audio: what counts as a song, labels, and the seeded split."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from stages.songs import SongsError, read_manifest, write_manifest
+from stages.songs.folder import draw_splits, read_folder
+
+
+def fill(folder: Path, *names: str) -> Path:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+    return folder
+
+
+def put(folder: Path, text: str) -> Path:
+    (folder / "labels.csv").write_text(text, encoding="utf-8")
+    return folder / "labels.csv"
+
+
+def test_audio_is_found_below_by_suffix_and_ids_are_whole_stems(tmp_path: Path) -> None:
+    fill(tmp_path, "b.FLAC", "a_1.x.mp3", "c/d/e.m4a", "cover.jpg", "notes.txt", ".hidden.wav", "🎵\n.opus")
+    (tmp_path / "folder.wav").mkdir()
+    songs = read_folder(tmp_path, validation=0)
+    assert {song.song_id for song in songs} == {"b", "a_1.x", "e", "🎵\n"}
+    assert {song.split for song in songs} == {"train"}
+    write_manifest(tmp_path / "manifest.csv", songs)
+    assert list(read_manifest(tmp_path / "manifest.csv").songs) == songs
+
+
+def test_the_same_stem_in_two_folders_names_both(tmp_path: Path) -> None:
+    fill(tmp_path, "a/song.mp3", "b/song.wav")
+    with pytest.raises(SongsError, match=r"a/song\.mp3 and .*b/song\.wav give the same song id 'song'"):
+        read_folder(tmp_path)
+
+
+def test_stems_that_differ_in_case_only_are_two_songs(tmp_path: Path) -> None:
+    fill(tmp_path, "a/Song.mp3", "b/song.mp3")
+    assert {song.song_id for song in read_folder(tmp_path, validation=0)} == {"Song", "song"}
+
+
+def test_a_folder_without_audio_or_no_folder_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(SongsError, match=r"has no audio; looked for \.wav"):
+        read_folder(fill(tmp_path, "a.txt"))
+    with pytest.raises(SongsError, match=r"a\.txt: is no folder"):
+        read_folder(tmp_path / "a.txt")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="names are Unicode there")
+def test_a_name_that_a_manifest_cannot_hold_is_an_error(tmp_path: Path) -> None:
+    Path(tmp_path, os.fsdecode(b"\xff.wav")).touch()
+    with pytest.raises(SongsError, match="its name is not UTF-8"):
+        read_folder(tmp_path)
+
+
+def test_the_split_is_seeded_and_has_the_shares(tmp_path: Path) -> None:
+    ids = [str(number) for number in range(100)]
+    splits = draw_splits(ids, validation=0.2, test=0.1, seed=0)
+    assert [list(splits.values()).count(name) for name in ("val", "test", "train")] == [20, 10, 70]
+    assert draw_splits(ids[::-1], validation=0.2, test=0.1, seed=0) == splits
+    assert draw_splits(ids, validation=0.2, test=0.1, seed=1) != splits
+
+
+def test_a_share_gets_a_song_and_train_must_keep_one() -> None:
+    assert sorted(draw_splits(["a", "b"], validation=0.01, test=0, seed=0).values()) == ["train", "val"]
+    with pytest.raises(SongsError, match="1 songs, 1 of them for val and 0 for test, leave none to train"):
+        draw_splits(["a"], validation=0.1, test=0, seed=0)
+    with pytest.raises(SongsError, match="expected shares from 0 to 1"):
+        draw_splits(["a"], validation=1.5, test=0, seed=0)
+
+
+def test_labels_by_id_or_by_path(tmp_path: Path) -> None:
+    fill(tmp_path, "a.wav", "b/c.wav", "d.wav")
+    by_id = put(tmp_path, "song_id,Clarity,genre,split,system\na,4.5,folk,test,suno\nc,,jazz,val,\n")
+    songs = {song.song_id: song for song in read_folder(tmp_path, labels=by_id, validation=0)}
+    assert songs["a"].labels == {"Clarity": 4.5}
+    assert (songs["a"].split, songs["a"].system, songs["a"].extra) == ("test", "suno", {"genre": "folk"})
+    assert (songs["c"].split, songs["c"].labels) == ("val", {})
+    assert (songs["d"].split, songs["d"].extra) == ("train", {})
+    by_path = put(tmp_path, "path,Clarity\nb/c.wav,2\n")
+    songs = {song.song_id: song for song in read_folder(tmp_path, labels=by_path, validation=0)}
+    assert songs["c"].labels == {"Clarity": 2.0}
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("name,Clarity\na,3\n", r"labels\.csv line 1: expected a column song_id or path; found name, Clarity"),
+        ("song_id,Clarity\na,3\nx,3\n", r"labels\.csv line 3: song_id 'x' is no audio file below"),
+        ("path,Clarity\n../a.wav,3\n", r"labels\.csv line 2: path '\.\./a\.wav' is no audio file below"),
+        ("song_id,Clarity\na,3\na,4\n", r"labels\.csv line 3: 'a' is on line 2 already"),
+        ("song_id,Clarity\na,7\n", r"labels\.csv line 2: expected a number from 1 to 5 for Clarity, found '7'"),
+        ("song_id,split\na,dev\n", r"labels\.csv line 2: expected train, val or test as split, found 'dev'"),
+        ("", r"labels\.csv: is empty"),
+    ],
+)
+def test_errors_in_labels_name_the_line(tmp_path: Path, text: str, problem: str) -> None:
+    fill(tmp_path, "a.wav")
+    with pytest.raises(SongsError, match=problem):
+        read_folder(tmp_path, labels=put(tmp_path, text), validation=0)
