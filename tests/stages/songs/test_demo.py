@@ -120,7 +120,7 @@ def measured(**changed: float) -> np.ndarray:
         ("musicality", lambda table: table[:8].mean() - table.mean()),
         ("memorability", lambda table: table[16:26].mean() - table.mean()),
         ("clarity", lambda table: -np.percentile(table, 5)),
-        ("naturalness", lambda table: table.mean() - table[28:36].mean()),
+        ("naturalness", lambda table: table.mean() - table[18:26].mean()),
     ],
 )
 def test_each_dimension_can_be_heard(dimension: str, statistic: Callable[[np.ndarray], float]) -> None:
