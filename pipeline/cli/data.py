@@ -15,7 +15,8 @@ app = new_app("data", "Which songs there are: make manifest.csv from synthesised
 _DEMO = DEFAULTS.demo
 
 ManifestOption = Annotated[
-    Path | None, typer.Option("--manifest", help="Where to write the manifest.", show_default="manifest.csv, beside")
+    Path | None,
+    typer.Option("--manifest", help="Where to write the manifest.", show_default="manifest.csv beside the songs"),
 ]
 
 

@@ -31,7 +31,7 @@ HIGHEST_PEAK = 8.0
 TRUNCATION_SECONDS = 1.0
 # Several encoders write the most that fits where they do not know the length yet.
 UNKNOWN_FRAMES = 1 << 40
-BLOCK_FRAMES = 1 << 20
+BLOCK_SAMPLES = 1 << 21
 
 
 def read_audio(path: Path) -> Waveform:
@@ -112,8 +112,16 @@ def _check_file(path: Path) -> None:
     except OSError as error:
         link = " (a link to a file that is not there)" if os.path.islink(path) else ""  # noqa: PTH114 - Path's raises on long names
         raise AudioError(f"{shown(path)}: cannot be read: {error.strerror}{link}") from error
+    except ValueError as error:
+        raise AudioError(f"{shown(path)}: cannot be read: {error}") from error
     if about.st_size == 0:
         raise AudioError(f"{shown(path)}: is empty (0 bytes)")
+
+
+def _reason(error: soundfile.SoundFileError) -> str:
+    reason = str(getattr(error, "error_string", error)).rstrip(".")
+    # What libsndfile says of text named .mp3; that the file is there has been checked.
+    return "Format not recognised" if reason.startswith("File does not exist") else reason
 
 
 @contextmanager
@@ -122,8 +130,7 @@ def _opened(path: Path) -> Iterator[soundfile.SoundFile]:
         file = soundfile.SoundFile(os.fsencode(path))
     # TypeError: soundfile takes a file named *.raw for headerless samples, and asks for their layout.
     except (soundfile.SoundFileError, TypeError) as error:
-        reason = "headerless samples" if isinstance(error, TypeError) else getattr(error, "error_string", str(error))
-        raise _NotForSoundfile(str(reason).rstrip(".")) from error
+        raise _NotForSoundfile("headerless samples" if isinstance(error, TypeError) else _reason(error)) from error
     with file:
         if not LOWEST_RATE <= file.samplerate <= HIGHEST_RATE:
             raise AudioError(
@@ -137,17 +144,16 @@ def _read_mono(file: soundfile.SoundFile, path: Path) -> NDArray[np.float32]:
     expected = file.frames
     # As long as the header says, but it is not believed blindly: a wrong one must not take all memory at once.
     samples = np.empty(min(expected, 1 << 27), dtype=np.float32)
-    filled = 0
+    filled, frames = 0, max(1, BLOCK_SAMPLES // file.channels)
     try:
-        while len(block := file.read(BLOCK_FRAMES, dtype="float32", always_2d=True)):
+        while len(block := file.read(frames, dtype="float32", always_2d=True)):
             if filled + len(block) > len(samples):
                 samples.resize(max(filled + len(block), len(samples) * 3 // 2), refcheck=False)
             np.mean(block, axis=1, out=samples[filled : filled + len(block)])
             filled += len(block)
     except soundfile.SoundFileError as error:
-        reason = getattr(error, "error_string", str(error)).rstrip(".")
         raise AudioError(
-            f"{shown(path)}: is damaged {filled / file.samplerate:.1f} s in: {reason}; get the file again"
+            f"{shown(path)}: is damaged {filled / file.samplerate:.1f} s in: {_reason(error)}; get the file again"
         ) from error
     missing = (expected - filled) / file.samplerate
     if expected < UNKNOWN_FRAMES and missing > TRUNCATION_SECONDS:

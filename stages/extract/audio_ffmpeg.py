@@ -1,5 +1,6 @@
 """Formats that soundfile does not read (m4a, wma, …), through torchcodec and FFmpeg's libraries: the extra `ffmpeg`."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ def decode_with_ffmpeg(path: Path, refusal: str) -> Waveform:
     try:
         decoded = decoder.get_all_samples()
     except (RuntimeError, ValueError) as error:
-        raise AudioError(f"{shown(path)}: is damaged: {_first_line(error)}; get the file again") from error
+        raise AudioError(f"{shown(path)}: is damaged: {_reason(error, path)}; get the file again") from error
     # (channels, n) → (n,)
     return Waveform(decoded.data.mean(dim=0).numpy().astype(np.float32, copy=False), int(decoded.sample_rate))
 
@@ -57,9 +58,11 @@ def _decoder(path: Path, refusal: str) -> Any:
         return AudioDecoder(path)
     except (RuntimeError, ValueError) as error:
         raise AudioError(
-            f"{shown(path)}: is no audio that soundfile ({refusal}) or FFmpeg ({_first_line(error)}) reads"
+            f"{shown(path)}: is no audio that soundfile ({refusal}) or FFmpeg ({_reason(error, path)}) reads"
         ) from error
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n")[0].rstrip(".")
+def _reason(error: Exception, path: Path) -> str:
+    """The first line of FFmpeg's message, without the place in torchcodec's sources and without the path."""
+    line = str(error).strip().split("\n")[0]
+    return re.sub(r"^.*\.cpp:\d+, ", "", line).replace(f": {path} ", ": ").strip(" .")

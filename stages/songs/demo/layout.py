@@ -19,6 +19,8 @@ from stages.songs.manifest import DIMENSIONS
 FOLDER = "flac"
 # Songs that validate: one in four.
 VALIDATION = 0.25
+# A song in the making takes about 100 MB.
+THREADS = 8
 
 
 def make_demo(
@@ -56,8 +58,11 @@ def _write_demo(root: Path, songs: int, seconds: float, seed: int, report: Calla
         report()
 
     # numpy and libsndfile release the interpreter's lock, and each song has a generator of its own.
-    with ThreadPoolExecutor(os.cpu_count()) as threads:
+    threads = ThreadPoolExecutor(min(THREADS, os.cpu_count() or 1))
+    try:
         list(threads.map(write, range(songs)))
+    finally:
+        threads.shutdown(cancel_futures=True)
     rows = [_row(names[number], qualities[number], systems[number], (seed, number + 1)) for number in range(songs)]
     _write_text(root / "val_ids.txt", sorted(np.random.default_rng([seed, 1]).permutation(names)[: _held_out(songs)]))
     _write_text(root / "metadata.jsonl", [json.dumps(row) for row in rows])

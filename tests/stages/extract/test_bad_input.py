@@ -111,6 +111,7 @@ BAD: dict[str, tuple[Callable[[Path], Path], str]] = {
     "no file": (lambda folder: folder / "a\nb.wav", "cannot be read: No such file or directory"),
     "a dangling link": (lambda folder: linked(folder / "a.wav"), "(a link to a file that is not there)"),
     "a pipe": (lambda folder: piped(folder / "a.wav"), "is no regular file; expected an audio file"),
+    "a name with a null byte": (lambda folder: folder / "a\0.wav", "cannot be read: embedded null byte"),
     "a name too long": (lambda folder: folder / ("x" * 300), "cannot be read: File name too long"),
     "a rate of 100 Hz": (lambda folder: write(folder / "a.wav", rate=100), "expected a sample rate of 1000 to 768000"),
 }
@@ -245,7 +246,7 @@ class Decoder:
 
     def __init__(self, path: Path) -> None:
         if b"text" in path.read_bytes():
-            raise ValueError("Failed to open input buffer: Invalid data found.\nmore")
+            raise ValueError(f"Decoder, /src/a/Decoder.cpp:51, Could not open: {path} Invalid data found.\nmore")
         self.damaged = b"damaged" in path.read_bytes()
         self.metadata = SimpleNamespace(duration_seconds_from_header=None if self.damaged else 2.5)
 
@@ -279,7 +280,11 @@ def test_what_soundfile_does_not_read_goes_to_ffmpeg(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "problem"),
     [
-        ("song.mp3", b"This is text, renamed.", "is no audio that soundfile (.*) or FFmpeg (Failed to open"),
+        (
+            "song.mp3",
+            b"This is text, renamed.",
+            "is no audio that soundfile (Format not recognised) or FFmpeg (Could not open: Invalid data found) reads",
+        ),
         ("song.m4a", b"\0\0\0 ftypM4A damaged", "is damaged: Could not decode; get the file again"),
         ("song.raw", b"text" * 100, "is no audio that soundfile (headerless samples) or FFmpeg"),
     ],
@@ -287,7 +292,7 @@ def test_what_soundfile_does_not_read_goes_to_ffmpeg(tmp_path: Path) -> None:
 def test_what_neither_reads_is_one_line(tmp_path: Path, name: str, content: bytes, problem: str) -> None:
     (tmp_path / name).write_bytes(content)
     line = error_of(tmp_path / name)
-    assert all(part in line for part in problem.split(".*"))
+    assert problem in line
 
 
 @pytest.mark.usefixtures("ffmpeg")
