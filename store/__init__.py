@@ -1,1 +1,72 @@
-"""The embedding store: what stage one writes and everybody else reads. numpy and zarr only."""
+"""The embedding store: what stage one writes and everybody else reads. numpy and zarr only.
+
+Names are imported when they are first used, so that the errors below, which every command needs, cost nothing.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from store.errors import HearError, StoreError, StoreNotFoundError
+
+if TYPE_CHECKING:
+    from store.catalogue import Row, index
+    from store.hdf5 import export_hdf5, import_hdf5
+    from store.info import describe
+    from store.merging import merge
+    from store.metadata import AXES
+    from store.pruning import prune
+    from store.reader import EmbeddingStore
+    from store.receipt import check_receipt, read_receipt, write_receipt
+    from store.spec import Spec
+    from store.summary import Summary
+    from store.verification import Problem, verify
+    from store.writer import StoreWriter
+
+_HOMES = {
+    "AXES": "metadata",
+    "EmbeddingStore": "reader",
+    "Problem": "verification",
+    "Row": "catalogue",
+    "Spec": "spec",
+    "StoreWriter": "writer",
+    "Summary": "summary",
+    "check_receipt": "receipt",
+    "describe": "info",
+    "export_hdf5": "hdf5",
+    "import_hdf5": "hdf5",
+    "index": "catalogue",
+    "merge": "merging",
+    "prune": "pruning",
+    "read_receipt": "receipt",
+    "verify": "verification",
+    "write_receipt": "receipt",
+}
+
+__all__ = [
+    "AXES",
+    "EmbeddingStore",
+    "HearError",
+    "Problem",
+    "Row",
+    "Spec",
+    "StoreError",
+    "StoreNotFoundError",
+    "StoreWriter",
+    "Summary",
+    "check_receipt",
+    "describe",
+    "export_hdf5",
+    "import_hdf5",
+    "index",
+    "merge",
+    "prune",
+    "read_receipt",
+    "verify",
+    "write_receipt",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'store' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"store.{_HOMES[name]}"), name)

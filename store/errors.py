@@ -7,3 +7,7 @@ class HearError(Exception):
 
 class StoreError(HearError):
     """A store, a record or a receipt is not what it should be."""
+
+
+class StoreNotFoundError(StoreError, FileNotFoundError):
+    """There is no store, or no such record in it."""

@@ -1,0 +1,140 @@
+"""One Zarr v3 array of (stream, frame, channel) as two objects, the shard and then zarr.json.
+
+The shard: each stream's bytes followed by their CRC-32C, then Zarr's index of offsets and lengths, with its own
+CRC-32C. As streams are stored uncompressed and in order, their places are known without the index, and reading is a
+seek and a read into the result. Any Zarr v3 reader goes by the index and finds the same.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import google_crc32c
+import numpy as np
+from numpy.typing import NDArray
+
+from store.errors import StoreError, StoreNotFoundError
+from store.keys import METADATA, SHARD
+from store.metadata import ArrayInfo, read_array_info
+from store.objects import Bytes, Objects
+
+CRC_BYTES = 4
+# While a writer replaces a record, a reader may see the old zarr.json with the new shard: it looks again.
+_READ_ATTEMPTS = 5
+_READ_PAUSE = 0.02
+_WRITE_ATTEMPTS = 20
+
+
+def checksum(data: Bytes) -> int:
+    """CRC-32C of contiguous bytes."""
+    return int(google_crc32c.value(data))
+
+
+def shard_index(info: ArrayInfo) -> bytes:
+    """The shard's last bytes: (offset, length) of each stream as uint64, and the CRC-32C of these."""
+    length = info.stream_bytes + CRC_BYTES
+    places = [(stream * length, length) for stream in range(info.shape[0])]
+    index = np.array(places, dtype="<u8").tobytes()
+    return index + checksum(index).to_bytes(CRC_BYTES, "little")
+
+
+def shard_size(info: ArrayInfo) -> int:
+    """Size of the shard in bytes."""
+    return info.shape[0] * (info.stream_bytes + CRC_BYTES + 16) + CRC_BYTES
+
+
+def describe_array(values: NDArray[np.generic], attributes: Mapping[str, Any]) -> ArrayInfo:
+    """Describe a C-contiguous (stream, frame, channel) array with its checksums."""
+    streams, frames, channels = values.shape
+    checksums = tuple(checksum(data) for data in _stream_bytes(values))
+    # Through its document and back: attributes become what a reader will find.
+    info = ArrayInfo((streams, frames, channels), values.dtype.name, checksums, dict(attributes))
+    return read_array_info(info.document(), "attributes")
+
+
+def put_array(objects: Objects, path: str, values: NDArray[np.generic], info: ArrayInfo) -> None:
+    """Put the shard, then zarr.json: with this the array exists.
+
+    Raises
+    ------
+    StoreError
+        It cannot be written.
+    """
+    parts: list[Bytes] = []
+    for data, crc in zip(_stream_bytes(values), info.checksums, strict=True):
+        parts += [data, crc.to_bytes(CRC_BYTES, "little")]
+    parts.append(shard_index(info))
+    for _ in range(_WRITE_ATTEMPTS):
+        objects.put(f"{path}/{SHARD}", parts)
+        objects.put(f"{path}/{METADATA}", [info.document()])
+        # Another writer of the same record may have put its shard, or a sweep removed ours, between the two.
+        if stored_checksums(objects, path, info) == info.checksums:
+            return
+    raise StoreError(f"{objects.root}/{path}: other writers keep replacing this record; give each its own songs")
+
+
+def stored_checksums(objects: Objects, path: str, info: ArrayInfo) -> tuple[int, ...] | None:
+    """The streams' checksums as the shard has them, without its data; None where the shard is missing or too short."""
+    length = info.stream_bytes + CRC_BYTES
+    buffers = [np.empty(CRC_BYTES, dtype=np.uint8) for _ in info.checksums]
+    pieces = [(stream * length + info.stream_bytes, buffer) for stream, buffer in enumerate(buffers)]
+    if not objects.read_into(f"{path}/{SHARD}", pieces):
+        return None
+    return tuple(int.from_bytes(buffer.tobytes(), "little") for buffer in buffers)
+
+
+def get_info(objects: Objects, path: str) -> ArrayInfo:
+    """Read the array's zarr.json.
+
+    Raises
+    ------
+    StoreNotFoundError
+        There is no such array.
+    StoreError
+        It is damaged.
+    """
+    data = objects.get(f"{path}/{METADATA}")
+    if data is None:
+        raise StoreNotFoundError(f"{objects.root}/{path}: no such record")
+    return read_array_info(data, f"{objects.root}/{path}/{METADATA}")
+
+
+def get_array(
+    objects: Objects, path: str, streams: Sequence[int] | None = None
+) -> tuple[NDArray[np.generic], ArrayInfo]:
+    """Read an array, or some of its streams, and check their CRC-32C.
+
+    Raises
+    ------
+    StoreNotFoundError
+        There is no such array.
+    StoreError
+        It is damaged.
+    """
+    for attempt in range(_READ_ATTEMPTS):
+        if attempt:
+            time.sleep(_READ_PAUSE * attempt)
+        info = get_info(objects, path)
+        wanted = range(info.shape[0]) if streams is None else streams
+        values = _get_streams(objects, path, info, wanted)
+        if values is not None:
+            return values, info
+    raise StoreError(
+        f"{objects.root}/{path}: the data is missing or not what its checksum says; "
+        "run hear-store verify --repair, then extract this song again"
+    )
+
+
+def _get_streams(objects: Objects, path: str, info: ArrayInfo, streams: Sequence[int]) -> NDArray[np.generic] | None:
+    values = np.empty((len(streams), *info.shape[1:]), dtype=info.dtype)
+    length = info.stream_bytes + CRC_BYTES
+    pieces = [(stream * length, data) for stream, data in zip(streams, _stream_bytes(values), strict=True)]
+    if not objects.read_into(f"{path}/{SHARD}", pieces):
+        return None
+    good = all(checksum(data) == info.checksums[stream] for stream, (_, data) in zip(streams, pieces, strict=True))
+    return values if good else None
+
+
+def _stream_bytes(values: NDArray[np.generic]) -> list[NDArray[np.uint8]]:
+    """Each stream as a flat view of bytes."""
+    return [stream.reshape(-1).view(np.uint8) for stream in values]

@@ -1,0 +1,120 @@
+"""The catalogue: what can be known of the records without opening each. Derived, and never trusted over them.
+
+    catalogue/index.json           a column a property, a row a record, sealed by a digest
+    catalogue/summaries/<n>/       pooled summaries of up to 1,024 records (see summary.py)
+
+Every opening lists the records. A row counts only where its stamp (a file's time and size, an object's ETag) is the
+listed one; the zarr.json of all others is read. So a stale or damaged catalogue costs time, never truth.
+"""
+
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+from store.errors import StoreError
+from store.keys import DEPTH, INDEX, METADATA, RECORDS, record_path
+from store.metadata import read_array_info, sealed, unsealed
+from store.objects import Objects
+from store.records import check_info
+from store.spec import Spec
+
+# Requests that wait on a network at once; a local disk gains little from more.
+_READERS = 16
+
+
+class Row(NamedTuple):
+    """What is known of a record: frames T, seconds of audio (None where not said), digest of its zarr.json."""
+
+    song_id: str
+    view: int
+    frames: int
+    seconds: float | None
+    digest: str
+
+
+def read_rows(objects: Objects, spec: Spec) -> dict[tuple[str, int], Row]:
+    """The store's records, sorted by song and view.
+
+    Raises
+    ------
+    StoreError
+        The store cannot be listed, or a record is damaged.
+    """
+    return _keyed(row for _, row in _current(objects, spec))
+
+
+def index(root: str) -> int:
+    """Write the catalogue's index anew and return the number of records.
+
+    Raises
+    ------
+    StoreError
+        The store cannot be read or written, or a record is damaged.
+    """
+    from store.objects import open_objects
+    from store.reader import read_spec
+
+    objects = open_objects(str(root))
+    current = _current(objects, read_spec(objects))
+    columns = {name: [getattr(row, name) for _, row in current] for name in Row._fields}
+    stamps = [stamp for stamp, _ in current]
+    objects.put(INDEX, [sealed({"attributes": {}, "stamps": stamps, "columns": columns})])
+    return len(current)
+
+
+def _current(objects: Objects, spec: Spec) -> list[tuple[str, Row]]:
+    """(stamp, row) of each record that exists now."""
+    stamps = {_folder(entry.key): entry.stamp for entry in objects.named(RECORDS, depth=DEPTH, name=METADATA)}
+    known = _indexed(objects)
+    found = {path: known[path][1] for path, stamp in stamps.items() if path in known and known[path][0] == stamp}
+    missing = [path for path in stamps if path not in found]
+    read = _in_threads(lambda path: _read_row(objects, spec, path), missing)
+    found |= {path: row for path, row in zip(missing, read, strict=True) if row is not None}
+    return sorted(((stamps[path], row) for path, row in found.items()), key=lambda item: item[1])
+
+
+def _indexed(objects: Objects) -> dict[str, tuple[str, Row]]:
+    """Path → (stamp, row) as the index has it; nothing where it is missing or damaged."""
+    data = objects.get(INDEX)
+    if data is None:
+        return {}
+    try:
+        document = unsealed(data, INDEX)
+        columns = document["columns"]
+        rows = [Row(*values) for values in zip(*(columns[name] for name in Row._fields), strict=True)]
+        stamped = zip(document["stamps"], rows, strict=True)
+        return {record_path(row.song_id, row.view): (stamp, row) for stamp, row in stamped}
+    except (StoreError, KeyError, TypeError, ValueError):
+        return {}
+
+
+def _read_row(objects: Objects, spec: Spec, path: str) -> Row | None:
+    """Read a record's zarr.json; None where the record has gone since it was listed."""
+    data = objects.get(f"{path}/{METADATA}")
+    if data is None:
+        return None
+    where = f"{objects.root}/{path}/{METADATA}"
+    info = read_array_info(data, where)
+    own = info.attributes
+    row = Row(str(own.get("song_id")), _integer(own.get("view")), info.shape[1], own.get("seconds"), info.digest)
+    if not row.song_id or row.view < 0 or record_path(row.song_id, row.view) != path:
+        raise StoreError(f"{where}: lies in another record's place; run hear-store verify --repair")
+    check_info(info, spec, row.song_id, row.view, where)
+    return row
+
+
+def _integer(value: Any) -> int:
+    return value if isinstance(value, int) else -1
+
+
+def _folder(key: str) -> str:
+    return key.rpartition("/")[0]
+
+
+def _keyed(rows: Iterable[Row]) -> dict[tuple[str, int], Row]:
+    return {(row.song_id, row.view): row for row in rows}
+
+
+def _in_threads(function: Callable[[str], Row | None], paths: list[str]) -> list[Row | None]:
+    with ThreadPoolExecutor(_READERS) as threads:
+        return list(threads.map(function, paths))

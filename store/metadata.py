@@ -1,0 +1,168 @@
+"""The zarr.json documents: what they say, in exactly which bytes, and how a changed byte shows.
+
+A document is sealed: its attribute `digest` is the SHA-256 of the rest, and its text has one form only.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from store.errors import StoreError
+
+FORMAT = "hear-embeddings"
+VERSION = 1
+AXES = ("stream", "frame", "channel")
+_LITTLE = {"name": "bytes", "configuration": {"endian": "little"}}
+# A byte has no order, and zarr wants none named.
+_BYTES = {"float16": _LITTLE, "float32": _LITTLE, "int8": {"name": "bytes"}}
+_CRC = {"name": "crc32c"}
+
+
+def sealed(document: Mapping[str, Any]) -> bytes:
+    """Add the digest and write the document.
+
+    Raises
+    ------
+    StoreError
+        An attribute is not JSON.
+    """
+    plain = _without_digest(document)
+    digest = hashlib.sha256(_text(plain)).hexdigest()
+    return _text({**plain, "attributes": {**plain["attributes"], "digest": digest}})
+
+
+def unsealed(data: bytes, where: str) -> dict[str, Any]:
+    """Read a sealed document.
+
+    Raises
+    ------
+    StoreError
+        It is not JSON, or not what its digest says.
+    """
+    try:
+        document: dict[str, Any] = json.loads(data)
+        good = sealed(document) == data
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise StoreError(f"{where}: not a document of this store: {error}; run hear-store verify") from error
+    if not good:
+        raise StoreError(f"{where}: its digest does not match, bytes have changed; run hear-store verify --repair")
+    return document
+
+
+def _without_digest(document: Mapping[str, Any]) -> dict[str, Any]:
+    attributes = {key: value for key, value in document["attributes"].items() if key != "digest"}
+    return {**document, "attributes": attributes}
+
+
+def _text(document: Mapping[str, Any]) -> bytes:
+    try:
+        text = json.dumps(document, sort_keys=True, indent=1, allow_nan=False, default=_scalar)
+    except (TypeError, ValueError) as error:
+        raise StoreError(f"attributes must be JSON values: {error}") from error
+    return text.encode()
+
+
+def _scalar(value: Any) -> Any:
+    if isinstance(value, np.generic | np.ndarray):
+        return value.tolist()
+    raise TypeError(f"found {value!r}, a {type(value).__name__}")
+
+
+def root_document(spec: Mapping[str, Any]) -> bytes:
+    """The group that makes a folder a store."""
+    attributes = {"format": FORMAT, "version": VERSION, "spec": spec}
+    return sealed({"zarr_format": 3, "node_type": "group", "attributes": attributes})
+
+
+def root_spec(data: bytes, where: str) -> dict[str, Any]:
+    """Read the spec from the root group's document.
+
+    Raises
+    ------
+    StoreError
+        It is no store of ours, a newer version's, or changed.
+    """
+    try:
+        attributes = json.loads(data)["attributes"]
+        name, version = attributes["format"], attributes["version"]
+    except (ValueError, TypeError, KeyError):
+        name = version = None
+    if name != FORMAT:
+        raise StoreError(f"{where}: not an embedding store (format {name!r}, expected {FORMAT!r})")
+    if version != VERSION:
+        raise StoreError(
+            f"{where}: format version {version!r}, this program reads {VERSION}; install a hear-music that reads it"
+        )
+    spec: dict[str, Any] = unsealed(data, where)["attributes"]["spec"]
+    return spec
+
+
+@dataclass(frozen=True)
+class ArrayInfo:
+    """What zarr.json says of an array: shape (stream, frame, channel), type, the streams' CRC-32C, attributes."""
+
+    shape: tuple[int, int, int]
+    dtype: str
+    checksums: tuple[int, ...]
+    attributes: dict[str, Any]
+
+    @property
+    def digest(self) -> str:
+        """Of everything in the document, the data's checksums included."""
+        return str(self.attributes["digest"])
+
+    @property
+    def stream_bytes(self) -> int:
+        """Size of one stream's values."""
+        return int(np.dtype(self.dtype).itemsize) * self.shape[1] * self.shape[2]
+
+    def document(self) -> bytes:
+        """Write zarr.json: a sharded array with one inner chunk a stream, uncompressed, with checksums."""
+        attributes = {**self.attributes, "crc32c": [f"{value:08x}" for value in self.checksums]}
+        inner = {
+            "chunk_shape": [1, *self.shape[1:]],
+            "codecs": [_BYTES[self.dtype], _CRC],
+            "index_codecs": [_LITTLE, _CRC],
+            "index_location": "end",
+        }
+        return sealed(
+            {
+                "zarr_format": 3,
+                "node_type": "array",
+                "shape": list(self.shape),
+                "data_type": self.dtype,
+                "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": list(self.shape)}},
+                "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
+                "codecs": [{"name": "sharding_indexed", "configuration": inner}],
+                "fill_value": 0 if self.dtype == "int8" else 0.0,
+                "dimension_names": list(AXES),
+                "attributes": attributes,
+            }
+        )
+
+
+def read_array_info(data: bytes, where: str) -> ArrayInfo:
+    """Read an array's zarr.json.
+
+    Raises
+    ------
+    StoreError
+        It is damaged, or an array that this format does not have.
+    """
+    document = unsealed(data, where)
+    try:
+        streams, frames, channels = document["shape"]
+        checksums = tuple(int(text, 16) for text in document["attributes"]["crc32c"])
+        info = ArrayInfo((streams, frames, channels), document["data_type"], checksums, document["attributes"])
+        good = info.document() == data and len(checksums) == streams and frames > 0
+    except (ValueError, TypeError, KeyError) as error:
+        raise StoreError(
+            f"{where}: not an array of format {VERSION}: {error!r}; run hear-store verify --repair"
+        ) from error
+    if not good:
+        raise StoreError(f"{where}: not an array of format {VERSION}; run hear-store verify --repair")
+    return info

@@ -1,0 +1,82 @@
+"""Where a store's objects lie: a few verbs that a local folder and any fsspec file system can keep.
+
+`put` is atomic everywhere: an object is there whole or not at all.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+# Arrays are flat and of uint8.
+Bytes = bytes | NDArray[np.uint8]
+# Local writes in progress lie in this folder; it is no part of the format.
+STAGING = ".tmp"
+
+
+class Entry(NamedTuple):
+    """An object as a listing shows it; `stamp` changes when the object is put anew."""
+
+    key: str
+    size: int
+    stamp: str
+
+
+class Objects(Protocol):
+    """Objects under one root; keys are relative, with `/`. Failures are StoreErrors, absence never is."""
+
+    root: str
+
+    def get(self, key: str) -> bytes | None:
+        """Return the object, or None if it does not exist."""
+
+    def put(self, key: str, parts: Sequence[Bytes]) -> None:
+        """Put an object, in one piece, atomically; an older one is replaced."""
+
+    def create(self, key: str, parts: Sequence[Bytes]) -> None:
+        """Put an object unless it exists."""
+
+    def exists(self, key: str) -> bool:
+        """Tell whether the object exists."""
+
+    def read_into(self, key: str, pieces: Sequence[tuple[int, NDArray[np.uint8]]]) -> bool:
+        """Fill each uint8 buffer from its offset; False when the object is missing or ends too early."""
+
+    def delete(self, key: str) -> None:
+        """Remove the object if it exists, and locally the folders that this empties."""
+
+    def find(self, prefix: str = "") -> Iterator[Entry]:
+        """All objects under the prefix, at any depth."""
+
+    def named(self, prefix: str, *, depth: int, name: str) -> Iterator[Entry]:
+        """The objects called `name` that lie exactly `depth` folders below the prefix."""
+
+    def lacking(self, prefix: str, *, depth: int, name: str) -> list[str]:
+        """The folders exactly `depth` below the prefix that hold something, but no object called `name`."""
+
+    def sweep(self) -> None:
+        """Remove what interrupted puts of dead processes have left."""
+
+
+def as_memory(part: Bytes) -> memoryview:
+    """View bytes or an array without a copy."""
+    return memoryview(part) if isinstance(part, bytes) else part.data
+
+
+def open_objects(root: str) -> Objects:
+    """Choose the back end: a path or `file://` URL is local, any other URL goes through fsspec.
+
+    Raises
+    ------
+    StoreError
+        fsspec does not know the protocol, or lacks the package for it.
+    """
+    protocol, separator, path = root.partition("://")
+    if not separator or protocol in ("file", "local"):
+        from store.local import LocalObjects
+
+        return LocalObjects(path if separator else root)
+    from store.remote import RemoteObjects
+
+    return RemoteObjects(root)

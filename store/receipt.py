@@ -1,0 +1,88 @@
+"""The receipt: a store's spec, counts and one digest over all records, small enough to be tracked by DVC."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from store.errors import StoreError
+from store.metadata import FORMAT, VERSION
+from store.spec import Spec
+
+if TYPE_CHECKING:
+    from store.reader import EmbeddingStore
+
+
+def make_receipt(store: "EmbeddingStore") -> dict[str, Any]:
+    """Describe the store: format, version, spec, songs, records, and a digest of the records' digests.
+
+    A record's digest covers its data's checksums and its attributes, so no data is read.
+    """
+    return {
+        "format": FORMAT,
+        "version": VERSION,
+        "spec": store.spec.to_json(),
+        "songs": len(store.songs),
+        "records": len(store),
+        "digest": _digest(row.digest for row in store.rows.values()),
+    }
+
+
+def write_receipt(store: "EmbeddingStore", path: str | Path) -> None:
+    """Write the receipt as JSON.
+
+    Raises
+    ------
+    StoreError
+        A record is damaged, or the file cannot be written.
+    """
+    text = json.dumps(make_receipt(store), indent=2, sort_keys=True) + "\n"
+    try:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        Path(path).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise StoreError(f"{path}: the receipt cannot be written: {error.strerror or error}") from error
+
+
+def read_receipt(path: str | Path) -> dict[str, Any]:
+    """Read a receipt.
+
+    Raises
+    ------
+    StoreError
+        It cannot be read, or is no receipt of this format.
+    """
+    try:
+        receipt: Any = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise StoreError(f"{path}: the receipt cannot be read: {error}; run hear-extract with --receipt") from error
+    if not isinstance(receipt, Mapping) or (receipt.get("format"), receipt.get("version")) != (FORMAT, VERSION):
+        raise StoreError(f"{path}: not a receipt of {FORMAT} version {VERSION}; run hear-extract with --receipt")
+    return dict(receipt)
+
+
+def check_receipt(path: str | Path, store: "EmbeddingStore") -> None:
+    """Compare a store with its receipt.
+
+    Raises
+    ------
+    StoreError
+        The store is not what the receipt says; names what differs, expected and found.
+    """
+    receipt = read_receipt(path)
+    Spec.from_json(receipt["spec"]).check(store.spec, f"{path}: {store.root}")
+    found = make_receipt(store)
+    for name in ("songs", "records", "digest"):
+        if receipt.get(name) != found[name]:
+            raise StoreError(
+                f"{path}: {store.root}: {name}: expected {receipt.get(name)!r}, found {found[name]!r}; "
+                "the store has changed since: run hear-extract again"
+            )
+
+
+def _digest(digests: Iterable[str]) -> str:
+    total = hashlib.sha256()
+    for digest in digests:
+        total.update(digest.encode())
+    return f"sha256:{total.hexdigest()}"

@@ -1,0 +1,124 @@
+"""A record: one view of one song as it is stored, and the floats it stands for."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from store.arrays import describe_array, get_array, put_array
+from store.errors import StoreError
+from store.keys import METADATA, record_path
+from store.metadata import ArrayInfo
+from store.objects import Objects
+from store.quantise import to_floats, to_stored
+from store.spec import Spec
+
+# What the store itself says of a record; a caller's attributes may have any other name.
+RESERVED = ("song_id", "view", "frames", "spec", "scale", "crc32c", "digest")
+
+
+@dataclass(frozen=True)
+class Record:
+    """(stream, frame, channel) in the storage type, the int8 scale (stream, channel), and the caller's attributes."""
+
+    song_id: str
+    view: int
+    stored: NDArray[np.generic]
+    scale: NDArray[np.float32] | None
+    attributes: Mapping[str, Any]
+
+    def floats(self) -> NDArray[np.floating]:
+        """Float16 or float32, (stream, frame, channel)."""
+        return to_floats(self.stored, self.scale)
+
+
+def encode_record(
+    spec: Spec, song: str, view: int, frames: NDArray[np.floating], attributes: Mapping[str, Any]
+) -> Record:
+    """Bring (stream, frame, channel) floats into the spec's storage type.
+
+    Raises
+    ------
+    StoreError
+        Wrong shape or type, NaN or infinite values, too large for float16, or a reserved attribute.
+    """
+    frames = np.asarray(frames)
+    streams = len(spec.streams)
+    if frames.ndim != 3 or frames.shape[0] != streams or frames.shape[2] != spec.channels or not frames.shape[1]:
+        expected = f"({streams} streams, 1 or more frames, {spec.channels} channels)"
+        raise StoreError(f"song {song!r} view {view}: expected frames of {expected}, found {frames.shape}")
+    if frames.dtype.name not in ("float16", "float32"):
+        raise StoreError(f"song {song!r} view {view}: expected float16 or float32 frames, found {frames.dtype}")
+    if taken := [name for name in RESERVED if name in attributes]:
+        raise StoreError(f"song {song!r} view {view}: the attribute {taken[0]!r} is the store's own; rename yours")
+    try:
+        stored, scale = to_stored(frames, spec.dtype)
+    except StoreError as error:
+        raise StoreError(f"song {song!r} view {view}: {error}") from error
+    return Record(song, view, stored, scale, attributes)
+
+
+def put_record(objects: Objects, spec: Spec, record: Record) -> ArrayInfo:
+    """Write a record: it exists from its zarr.json on.
+
+    Raises
+    ------
+    StoreError
+        It cannot be written.
+    """
+    own = {"song_id": record.song_id, "view": int(record.view), "frames": record.stored.shape[1], "spec": spec.digest}
+    scale = {} if record.scale is None else {"scale": record.scale.tolist()}
+    info = describe_array(record.stored, {**record.attributes, **own, **scale})
+    put_array(objects, record_path(record.song_id, record.view), record.stored, info)
+    return info
+
+
+def get_record(objects: Objects, spec: Spec, song: str, view: int, streams: Sequence[int] | None = None) -> Record:
+    """Read a record, or some of its streams.
+
+    Raises
+    ------
+    StoreNotFoundError
+        There is no such record.
+    StoreError
+        It is damaged, or another store's.
+    """
+    path = record_path(song, view)
+    stored, info = get_array(objects, path, streams)
+    check_info(info, spec, song, view, f"{objects.root}/{path}/{METADATA}")
+    attributes = {name: value for name, value in info.attributes.items() if name not in RESERVED}
+    return Record(song, view, stored, scale_of(info, streams), attributes)
+
+
+def scale_of(info: ArrayInfo, streams: Sequence[int] | None = None) -> NDArray[np.float32] | None:
+    """The int8 scale (stream, channel) of all streams or some; None where there is none."""
+    if info.dtype != "int8":
+        return None
+    scale = np.array(info.attributes["scale"], dtype=np.float32)
+    return scale if streams is None else scale[list(streams)]
+
+
+def check_info(info: ArrayInfo, spec: Spec, song: str, view: int, where: str) -> None:
+    """Compare a record's description with the store's spec and with its place.
+
+    Raises
+    ------
+    StoreError
+        Names the first thing that differs.
+    """
+    own = info.attributes
+    scale = scale_of(info)
+    pairs: list[tuple[str, Any, Any]] = [
+        ("song id", song, own.get("song_id")),
+        ("view", view, own.get("view")),
+        ("spec", spec.digest, own.get("spec")),
+        ("type", spec.dtype, info.dtype),
+        ("streams", len(spec.streams), info.shape[0]),
+        ("channels", spec.channels, info.shape[2]),
+        ("scale", (info.shape[0], info.shape[2]), info.shape[::2] if scale is None else scale.shape),
+    ]
+    for name, expected, found in pairs:
+        if expected != found:
+            raise StoreError(f"{where}: {name}: expected {expected!r}, found {found!r}; run hear-store verify --repair")

@@ -1,0 +1,108 @@
+"""A store's objects on any fsspec file system (s3, memory, gcs, …): one request puts one object."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+from numpy.typing import NDArray
+
+from store.errors import StoreError
+from store.objects import Bytes, Entry, as_memory
+
+_ABSENT = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
+
+
+class RemoteObjects:
+    """Objects under a URL; see `Objects`. An upload that is cut short leaves no object: there is nothing to sweep."""
+
+    def __init__(self, root: str) -> None:
+        import fsspec
+
+        self.root = root.rstrip("/")
+        try:
+            # A cached listing would hide what other writers have put since.
+            self._files, path = fsspec.url_to_fs(self.root, use_listings_cache=False)
+        except (ImportError, ValueError) as error:
+            raise StoreError(f"{root}: no file system for this URL: {error}") from error
+        self._base = path.rstrip("/")
+
+    def _path(self, key: str) -> str:
+        return f"{self._base}/{key}" if key else self._base
+
+    def get(self, key: str) -> bytes | None:
+        with self._failing("read", key):
+            try:
+                return bytes(self._files.cat_file(self._path(key)))
+            except _ABSENT:
+                return None
+
+    def put(self, key: str, parts: Sequence[Bytes]) -> None:
+        with self._failing("write", key):
+            self._files.pipe_file(self._path(key), _joined(parts))
+
+    def create(self, key: str, parts: Sequence[Bytes]) -> None:
+        # Not atomic where the service lacks conditional puts; whoever creates reads back what it finds then.
+        if not self.exists(key):
+            self.put(key, parts)
+
+    def exists(self, key: str) -> bool:
+        with self._failing("read", key):
+            return bool(self._files.exists(self._path(key)))
+
+    def read_into(self, key: str, pieces: Sequence[tuple[int, NDArray[np.uint8]]]) -> bool:
+        starts = [offset for offset, _ in pieces]
+        ends = [offset + buffer.nbytes for offset, buffer in pieces]
+        with self._failing("read", key):
+            try:
+                found = self._files.cat_ranges([self._path(key)] * len(pieces), starts, ends, on_error="raise")
+            except _ABSENT:
+                return False
+        for _, buffer in pieces:
+            data = found.pop(0)
+            if len(data) != buffer.nbytes:
+                return False
+            buffer[:] = np.frombuffer(data, dtype=np.uint8)
+        return True
+
+    def delete(self, key: str) -> None:
+        with self._failing("remove", key):
+            try:
+                self._files.rm_file(self._path(key))
+            except _ABSENT:
+                return
+
+    def find(self, prefix: str = "") -> Iterator[Entry]:
+        with self._failing("list", prefix):
+            found = self._files.find(self._path(prefix), detail=True)
+        for path, info in sorted(found.items()):
+            stamp = info.get("ETag") or info.get("LastModified") or info.get("created") or ""
+            yield Entry(path[len(self._base) + 1 :], int(info["size"]), f"{stamp}-{info['size']}")
+
+    def named(self, prefix: str, *, depth: int, name: str) -> Iterator[Entry]:
+        for entry in self.find(prefix):
+            rest = entry.key[len(prefix) + 1 :].split("/")
+            if len(rest) == depth + 1 and rest[-1] == name:
+                yield entry
+
+    def lacking(self, prefix: str, *, depth: int, name: str) -> list[str]:
+        keys = {entry.key for entry in self.find(prefix)}
+        parts = prefix.count("/") + 1 + depth
+        folders = {"/".join(key.split("/")[:parts]) for key in keys if key.count("/") >= parts}
+        return sorted(folder for folder in folders if f"{folder}/{name}" not in keys)
+
+    def sweep(self) -> None:
+        """Nothing is staged here."""
+
+    @contextmanager
+    def _failing(self, verb: str, key: str) -> Iterator[None]:
+        """Say what could not be done, where and why; services have errors of their own, of any class."""
+        try:
+            yield
+        except StoreError:
+            raise
+        except Exception as error:
+            raise StoreError(f"{self.root}/{key}: cannot {verb}: {error or type(error).__name__}") from error
+
+
+def _joined(parts: Sequence[Bytes]) -> bytes:
+    return b"".join(as_memory(part) for part in parts)

@@ -1,0 +1,108 @@
+"""Pooled summaries: each record as the mean and standard deviation over time of every channel.
+
+They are cached in the catalogue on request, in parts of up to 1,024 records, each an array of its own
+(stream, record, 2·channel). A part's attributes name the digest of every record in it; a row whose record has changed
+since is computed again.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from store.arrays import describe_array, get_array, put_array
+from store.catalogue import Row, index
+from store.errors import StoreError
+from store.keys import CATALOGUE, METADATA
+from store.objects import Objects, open_objects
+from store.reader import EmbeddingStore
+from store.records import get_record
+
+PART_RECORDS = 1024
+_PARTS = f"{CATALOGUE}/summaries"
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The table of records, and float32 values (records, streams, 2·channels): means, then standard deviations."""
+
+    songs: list[str]
+    views: NDArray[np.int64]
+    values: NDArray[np.float32]
+
+
+def pool_frames(frames: NDArray[np.floating]) -> NDArray[np.float32]:
+    """(stream, frame, channel) → float32 (stream, 2·channel): mean and population standard deviation over frames."""
+    pooled = np.empty((frames.shape[0], 2, frames.shape[2]), dtype=np.float32)
+    for stream, values in enumerate(frames):
+        floats = values.astype(np.float32)
+        mean = floats.mean(axis=0, dtype=np.float64)
+        floats -= mean.astype(np.float32)
+        pooled[stream] = mean, np.sqrt(np.mean(np.square(floats, out=floats), axis=0, dtype=np.float64))
+    return pooled.reshape(frames.shape[0], -1)
+
+
+def summarise(store: EmbeddingStore, streams: Sequence[str] | None = None) -> Summary:
+    """Take the summaries that the catalogue has and compute the others, a record in memory at a time.
+
+    Raises
+    ------
+    StoreError
+        A record is damaged, or there is no such stream.
+    """
+    numbers = store.stream_numbers(streams)
+    objects = open_objects(store.root)
+    wanted = len(store.streams) if numbers is None else len(numbers)
+    values = np.empty((len(store), wanted, 2 * store.channels), dtype=np.float32)
+    place = {row.digest: number for number, row in enumerate(store.rows.values())}
+    done = np.zeros(len(store), dtype=bool)
+    for digests, part in _parts(objects, numbers):
+        for digest, summary in zip(digests, part.swapaxes(0, 1), strict=True):
+            if digest in place:
+                values[place[digest]] = summary
+                done[place[digest]] = True
+    for number, row in enumerate(store.rows.values()):
+        if not done[number]:
+            record = get_record(objects, store.spec, row.song_id, row.view, numbers)
+            values[number] = pool_frames(record.floats())
+    views = np.array([view for _, view in store], dtype=np.int64)
+    return Summary([song for song, _ in store], views, values)
+
+
+def cache_summaries(root: str) -> int:
+    """Write the index and all summaries to the catalogue; return the number of records.
+
+    Raises
+    ------
+    StoreError
+        The store cannot be read or written, or a record is damaged.
+    """
+    index(root)
+    store = EmbeddingStore.open(root)
+    objects = open_objects(root)
+    rows, summary = list(store.rows.values()), store.summary()
+    stale = {entry.key for entry in objects.find(_PARTS)}
+    for number, start in enumerate(range(0, len(rows), PART_RECORDS)):
+        part = rows[start : start + PART_RECORDS]
+        values = np.ascontiguousarray(summary.values[start : start + PART_RECORDS].swapaxes(0, 1))
+        stale -= set(_put_part(objects, f"{_PARTS}/{number}", part, values))
+    for key in sorted(stale):
+        objects.delete(key)
+    return len(rows)
+
+
+def _put_part(objects: Objects, path: str, rows: list[Row], values: NDArray[np.float32]) -> list[str]:
+    info = describe_array(values, {"records": [row.digest for row in rows]})
+    put_array(objects, path, values, info)
+    return [f"{path}/{METADATA}", f"{path}/c/0/0/0"]
+
+
+def _parts(objects: Objects, streams: Sequence[int] | None) -> Iterator[tuple[list[str], NDArray[np.float32]]]:
+    for entry in objects.named(_PARTS, depth=1, name=METADATA):
+        try:
+            values, info = get_array(objects, entry.key.rpartition("/")[0], streams)
+        except StoreError:
+            # The catalogue is never trusted over the records: these are summarised anew.
+            continue
+        yield list(info.attributes["records"]), values.astype(np.float32, copy=False)

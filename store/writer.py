@@ -1,0 +1,109 @@
+"""Writing records: any number of writers, anywhere, at any time, without a lock."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from store.errors import StoreNotFoundError
+from store.keys import METADATA, ROOT, record_path
+from store.metadata import root_document, root_spec
+from store.objects import Objects, open_objects
+from store.records import Record, encode_record, put_record
+from store.spec import Spec
+from store.sweep import sweep
+
+
+class StoreWriter:
+    """Adds records to a store; made by `open`. Pickles as its place and spec."""
+
+    def __init__(self, objects: Objects, spec: Spec) -> None:
+        self._objects = objects
+        self._swept = False
+        self.root = objects.root
+        self.spec = spec
+
+    @classmethod
+    def open(cls, root: str | Path, spec: Spec, *, create: bool = True) -> "StoreWriter":
+        """Open a store for writing, or make it.
+
+        Parameters
+        ----------
+        root
+            A folder, or an fsspec URL such as `s3://bucket/name.zarr`.
+        spec
+            What the records will hold; an existing store must have the same.
+        create
+            Whether to make the store where there is none.
+
+        Raises
+        ------
+        StoreNotFoundError
+            There is no store and `create` is false.
+        StoreError
+            The store has another spec (the message names the field), is none of ours, or cannot be written.
+        """
+        objects = open_objects(str(root))
+        data = objects.get(ROOT)
+        if data is None and create:
+            objects.create(ROOT, [root_document(spec.to_json())])
+            data = objects.get(ROOT)
+        if data is None:
+            raise StoreNotFoundError(f"{objects.root}: no embedding store here")
+        found = Spec.from_json(root_spec(data, objects.root))
+        spec.check(found, objects.root)
+        return cls(objects, found)
+
+    def has(self, song: str, view: int) -> bool:
+        """Tell whether the record exists.
+
+        Raises
+        ------
+        StoreError
+            The store cannot be read, or no record can be called so.
+        """
+        return self._objects.exists(f"{record_path(song, view)}/{METADATA}")
+
+    def write(self, song: str, view: int, frames: NDArray[np.floating], *, attributes: Mapping[str, Any]) -> bool:
+        """Write one record; one that exists already is kept as it is.
+
+        Parameters
+        ----------
+        song, view
+            Any non-empty text; 0 for the clean song, 1, 2, … for augmented ones.
+        frames
+            float32 or float16 (stream, frame, channel); stored as the spec's dtype says.
+        attributes
+            JSON values to keep with it, such as `seconds` (of audio), `source` (hash of the file) and `drawn`.
+
+        Returns
+        -------
+        bool
+            False where the record was there before.
+
+        Raises
+        ------
+        StoreError
+            Wrong shape, NaN or infinite values, too large for float16, an attribute that is not JSON or whose name
+            is the store's own, or a target that is full or cannot be written. Nothing is visible then.
+        """
+        return self.write_record(encode_record(self.spec, song, view, frames, attributes))
+
+    def write_record(self, record: Record) -> bool:
+        """Write a record that is in its storage type already; see `write`."""
+        if not self._swept:
+            sweep(self._objects)
+            self._swept = True
+        if self.has(record.song_id, record.view):
+            return False
+        put_record(self._objects, self.spec, record)
+        return True
+
+    def __reduce__(self) -> Any:
+        return _reopen, (self.root, self.spec)
+
+
+def _reopen(root: str, spec: Spec) -> StoreWriter:
+    return StoreWriter.open(root, spec, create=False)
