@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from store.reader import EmbeddingStore
     from store.receipt import check_receipt, read_receipt, write_receipt
     from store.spec import Spec
-    from store.summary import Summary
+    from store.summary import Summary, cache_summaries
     from store.verification import Problem, verify
     from store.writer import StoreWriter
 
@@ -30,6 +30,7 @@ _HOMES = {
     "Spec": "spec",
     "StoreWriter": "writer",
     "Summary": "summary",
+    "cache_summaries": "summary",
     "check_receipt": "receipt",
     "describe": "info",
     "export_hdf5": "hdf5",
@@ -53,6 +54,7 @@ __all__ = [
     "StoreNotFoundError",
     "StoreWriter",
     "Summary",
+    "cache_summaries",
     "check_receipt",
     "describe",
     "export_hdf5",

@@ -35,7 +35,7 @@ def sealed(document: Mapping[str, Any]) -> bytes:
     return _text({**plain, "attributes": {**plain["attributes"], "digest": digest}})
 
 
-def unsealed(data: bytes, where: str) -> dict[str, Any]:
+def unsealed(data: bytes, where: str, remedy: str = "run hear-store verify --repair") -> dict[str, Any]:
     """Read a sealed document.
 
     Raises
@@ -47,9 +47,9 @@ def unsealed(data: bytes, where: str) -> dict[str, Any]:
         document: dict[str, Any] = json.loads(data)
         good = sealed(document) == data
     except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise StoreError(f"{where}: not a document of this store: {error}; run hear-store verify") from error
+        raise StoreError(f"{where}: not a document of this store ({error}); {remedy}") from error
     if not good:
-        raise StoreError(f"{where}: its digest does not match, bytes have changed; run hear-store verify --repair")
+        raise StoreError(f"{where}: its digest does not match, bytes have changed; {remedy}")
     return document
 
 
@@ -97,7 +97,7 @@ def root_spec(data: bytes, where: str) -> dict[str, Any]:
         raise StoreError(
             f"{where}: format version {version!r}, this program reads {VERSION}; install a hear-music that reads it"
         )
-    spec: dict[str, Any] = unsealed(data, where)["attributes"]["spec"]
+    spec: dict[str, Any] = unsealed(data, where, "take zarr.json from a store with the same spec")["attributes"]["spec"]
     return spec
 
 

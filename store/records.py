@@ -60,17 +60,20 @@ def encode_record(
     return Record(song, view, stored, scale, attributes)
 
 
-def put_record(objects: Objects, spec: Spec, record: Record) -> ArrayInfo:
+def put_record(objects: Objects, spec: Spec, record: Record, *, digest: str | None = None) -> ArrayInfo:
     """Write a record: it exists from its zarr.json on.
 
     Raises
     ------
     StoreError
-        It cannot be written.
+        It cannot be written, or is not what the store's spec or the given digest says.
     """
     own = {"song_id": record.song_id, "view": int(record.view), "frames": record.stored.shape[1], "spec": spec.digest}
     scale = {} if record.scale is None else {"scale": record.scale.tolist()}
     info = describe_array(record.stored, {**record.attributes, **own, **scale})
+    check_info(info, spec, record.song_id, record.view, f"song {record.song_id!r} view {record.view}")
+    if digest is not None and info.digest != digest:
+        raise StoreError(f"song {record.song_id!r} view {record.view}: not what its digest says; its source is damaged")
     put_array(objects, record_path(record.song_id, record.view), record.stored, info)
     return info
 

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from store.arrays import describe_array, get_array, put_array
 from store.catalogue import Row, index
 from store.errors import StoreError
-from store.keys import CATALOGUE, METADATA
+from store.keys import CATALOGUE, METADATA, SHARD
 from store.objects import Objects, open_objects
 from store.reader import EmbeddingStore
-from store.records import get_record
+from store.verification import Track
 
 PART_RECORDS = 1024
 _PARTS = f"{CATALOGUE}/summaries"
@@ -43,7 +43,7 @@ def pool_frames(frames: NDArray[np.floating]) -> NDArray[np.float32]:
     return pooled.reshape(frames.shape[0], -1)
 
 
-def summarise(store: EmbeddingStore, streams: Sequence[str] | None = None) -> Summary:
+def summarise(store: EmbeddingStore, streams: Sequence[str] | None = None, *, track: Track = iter) -> Summary:
     """Take the summaries that the catalogue has and compute the others, a record in memory at a time.
 
     Raises
@@ -53,24 +53,20 @@ def summarise(store: EmbeddingStore, streams: Sequence[str] | None = None) -> Su
     """
     numbers = store.stream_numbers(streams)
     objects = open_objects(store.root)
-    wanted = len(store.streams) if numbers is None else len(numbers)
-    values = np.empty((len(store), wanted, 2 * store.channels), dtype=np.float32)
-    place = {row.digest: number for number, row in enumerate(store.rows.values())}
-    done = np.zeros(len(store), dtype=bool)
+    names = store.streams if streams is None else streams
+    values = np.empty((len(store), len(names), 2 * store.channels), dtype=np.float32)
+    missing = {row.digest: number for number, row in enumerate(store.rows.values())}
     for digests, part in _parts(objects, numbers):
-        for digest, summary in zip(digests, part.swapaxes(0, 1), strict=True):
-            if digest in place:
-                values[place[digest]] = summary
-                done[place[digest]] = True
-    for number, row in enumerate(store.rows.values()):
-        if not done[number]:
-            record = get_record(objects, store.spec, row.song_id, row.view, numbers)
-            values[number] = pool_frames(record.floats())
-    views = np.array([view for _, view in store], dtype=np.int64)
-    return Summary([song for song, _ in store], views, values)
+        for column, digest in enumerate(digests):
+            if (number := missing.pop(digest, None)) is not None:
+                values[number] = part[:, column]
+    records = list(store)
+    for number in track(sorted(missing.values())):
+        values[number] = pool_frames(store.read(*records[number], streams))
+    return Summary([song for song, _ in records], np.array([view for _, view in records], dtype=np.int64), values)
 
 
-def cache_summaries(root: str) -> int:
+def cache_summaries(root: str, *, track: Track = iter) -> int:
     """Write the index and all summaries to the catalogue; return the number of records.
 
     Raises
@@ -80,22 +76,21 @@ def cache_summaries(root: str) -> int:
     """
     index(root)
     store = EmbeddingStore.open(root)
-    objects = open_objects(root)
-    rows, summary = list(store.rows.values()), store.summary()
+    objects = open_objects(store.root)
+    rows, values = list(store.rows.values()), summarise(store, track=track).values.swapaxes(0, 1)
     stale = {entry.key for entry in objects.find(_PARTS)}
     for number, start in enumerate(range(0, len(rows), PART_RECORDS)):
-        part = rows[start : start + PART_RECORDS]
-        values = np.ascontiguousarray(summary.values[start : start + PART_RECORDS].swapaxes(0, 1))
-        stale -= set(_put_part(objects, f"{_PARTS}/{number}", part, values))
+        part = slice(start, start + PART_RECORDS)
+        stale -= _put_part(objects, f"{_PARTS}/{number}", rows[part], np.ascontiguousarray(values[:, part]))
     for key in sorted(stale):
         objects.delete(key)
     return len(rows)
 
 
-def _put_part(objects: Objects, path: str, rows: list[Row], values: NDArray[np.float32]) -> list[str]:
+def _put_part(objects: Objects, path: str, rows: list[Row], values: NDArray[np.float32]) -> set[str]:
     info = describe_array(values, {"records": [row.digest for row in rows]})
     put_array(objects, path, values, info)
-    return [f"{path}/{METADATA}", f"{path}/c/0/0/0"]
+    return {f"{path}/{METADATA}", f"{path}/{SHARD}"}
 
 
 def _parts(objects: Objects, streams: Sequence[int] | None) -> Iterator[tuple[list[str], NDArray[np.float32]]]:

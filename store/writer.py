@@ -91,14 +91,20 @@ class StoreWriter:
         """
         return self.write_record(encode_record(self.spec, song, view, frames, attributes))
 
-    def write_record(self, record: Record) -> bool:
-        """Write a record that is in its storage type already; see `write`."""
+    def write_record(self, record: Record, *, digest: str | None = None) -> bool:
+        """Write a record that is in its storage type already; see `write`.
+
+        Raises
+        ------
+        StoreError
+            As `write`; or the record's digest is not the one given: it has changed on its way here.
+        """
         if not self._swept:
             sweep(self._objects)
             self._swept = True
         if self.has(record.song_id, record.view):
             return False
-        put_record(self._objects, self.spec, record)
+        put_record(self._objects, self.spec, record, digest=digest)
         return True
 
     def __reduce__(self) -> Any:

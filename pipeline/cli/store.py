@@ -1,0 +1,132 @@
+"""`hear-store`: look at a store, check it, move it."""
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from pipeline.cli.common import new_app
+
+app = new_app("store", "Look at a store of embeddings, check it, copy it to and from HDF5, merge and prune it.")
+Store = Annotated[str, typer.Argument(metavar="STORE", help="A folder, or a URL such as s3://bucket/name.zarr.")]
+
+
+@app.command()
+def info(
+    store: Store,
+    manifest: Annotated[Path | None, typer.Option(help="manifest.csv: count each of its splits, too.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Print the spec, and songs, records, hours and bytes by split and view."""
+    from pipeline.tables import describe_text
+    from stages.songs import read_manifest
+    from store import EmbeddingStore, describe
+
+    songs = read_manifest(manifest, check_files=False).songs if manifest else None
+    splits = None if songs is None else {song.song_id: song.split for song in songs}
+    figures = describe(EmbeddingStore.open(store), splits=splits)
+    typer.echo(json.dumps(figures, indent=2) if as_json else describe_text(figures))
+
+
+@app.command()
+def verify(
+    store: Store,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Remove what is broken, so that hear-extract makes it again.")
+    ] = False,
+) -> None:
+    """Read every byte and check it: checksums, shapes, finiteness, spec, missing and foreign files.
+
+    Prints a line a problem and one of counts; exits 1 if a problem is left.
+    """
+    from store import verify as verify_store
+
+    found = verify_store(store, repair=repair, track=_bar("verify"))
+    for problem in found.problems:
+        typer.echo(f"{problem.kind}: {problem.path}: {problem.detail}{' (removed)' if problem.removed else ''}")
+    left = sum(not problem.removed for problem in found.problems)
+    typer.echo(f"{found.records} records good, {len(found.problems)} problems, {len(found.problems) - left} removed")
+    if left:
+        raise typer.Exit(1)
+
+
+@app.command()
+def export(store: Store, file: Annotated[Path, typer.Argument(metavar="FILE.h5", help="Must not exist.")]) -> None:
+    """Write everything to one HDF5 file."""
+    from store import export_hdf5
+
+    typer.echo(f"{export_hdf5(store, file, track=_bar('export'))} records exported to {file}")
+
+
+@app.command("import")
+def import_(file: Annotated[Path, typer.Argument(metavar="FILE.h5")], store: Store) -> None:
+    """Write an HDF5 file's records to a store, new or with the same spec."""
+    from store import import_hdf5
+
+    typer.echo(f"{import_hdf5(file, store, track=_bar('import'))} records imported to {store}")
+
+
+@app.command()
+def index(
+    store: Store,
+    summaries: Annotated[
+        bool, typer.Option("--summaries", help="Also pool every record (reads all data), for store.summary().")
+    ] = False,
+) -> None:
+    """Make the catalogue anew, so that a large store opens quickly."""
+    from store import cache_summaries
+    from store import index as index_store
+
+    records = cache_summaries(store, track=_bar("summarise")) if summaries else index_store(store)
+    typer.echo(f"{records} records indexed")
+
+
+@app.command()
+def merge(
+    stores: Annotated[
+        list[str], typer.Argument(metavar="SOURCE... TARGET", help="Stores of one spec; the last is written to.")
+    ],
+) -> None:
+    """Copy the records of one or more stores into another, new or with the same spec."""
+    from store import merge as merge_stores
+
+    if len(stores) < 2:
+        raise typer.BadParameter("give at least one source and a target")
+    report = merge_stores(stores[:-1], stores[-1], track=_bar("merge"))
+    typer.echo(f"{report.copied} records copied to {stores[-1]}, {report.kept} were there or came twice")
+
+
+@app.command()
+def prune(
+    store: Store,
+    song: Annotated[
+        list[str] | None, typer.Option(help="A song to remove; may be given again. Default: all songs.")
+    ] = None,
+    view: Annotated[
+        list[int] | None, typer.Option(help="A view to remove; may be given again. Default: all views.", min=0)
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Change nothing; print what would be removed.")] = False,
+) -> None:
+    """Remove songs, views of all songs, or (with both) views of songs."""
+    from store import prune as prune_store
+
+    if not song and not view:
+        raise typer.BadParameter("give --song, --view or both")
+    removed = prune_store(store, songs=song or (), views=view or (), dry_run=dry_run, track=_bar("prune"))
+    for name, number in removed if dry_run else ():
+        typer.echo(f"{json.dumps(name, ensure_ascii=False)} {number}")
+    typer.echo(f"{len(removed)} records {'would be ' if dry_run else ''}removed")
+
+
+def _bar(what: str) -> Any:
+    """A function that goes through a list with a progress bar on stderr."""
+
+    def track(items: Sequence[Any]) -> Iterable[Any]:
+        from rich.console import Console
+        from rich.progress import track as show
+
+        return show(items, description=what, console=Console(stderr=True), transient=True)
+
+    return track

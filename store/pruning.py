@@ -1,0 +1,41 @@
+"""Taking songs or views out of a store."""
+
+from collections.abc import Collection
+
+from store.catalogue import index
+from store.errors import StoreError
+from store.keys import record_path
+from store.objects import open_objects
+from store.reader import EmbeddingStore
+from store.verification import Track, remove_array
+
+
+def prune(
+    root: str, *, songs: Collection[str] = (), views: Collection[int] = (), dry_run: bool = False, track: Track = iter
+) -> list[tuple[str, int]]:
+    """Remove the given songs, the given views of all songs, or with both the given views of the given songs.
+
+    Each record goes at once, zarr.json first; after an interruption the same call goes on.
+
+    Returns
+    -------
+    list
+        (song, view) of what was removed, or with `dry_run` would be.
+
+    Raises
+    ------
+    StoreError
+        Neither songs nor views are given, a song is not in the store, or the store cannot be changed.
+    """
+    if not songs and not views:
+        raise StoreError("prune needs songs or views to remove")
+    store, objects = EmbeddingStore.open(root), open_objects(str(root))
+    if absent := sorted(set(songs) - set(store.songs)):
+        raise StoreError(f"{store.root}: no song {absent[0]!r}; nothing was removed")
+    chosen = [(song, view) for song, view in store if (not songs or song in songs) and (not views or view in views)]
+    if dry_run:
+        return chosen
+    for song, view in track(chosen):
+        remove_array(objects, record_path(song, view))
+    index(root)
+    return chosen

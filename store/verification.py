@@ -1,0 +1,158 @@
+"""Checking every byte of a store, and removing what is broken so that a rerun restores it."""
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from store.arrays import CRC_BYTES, get_array, shard_index, shard_size, stored_checksums
+from store.catalogue import index
+from store.errors import StoreError
+from store.keys import INDEX, METADATA, RECORDS, ROOT, SHARD, is_record, record_path
+from store.metadata import ArrayInfo, read_array_info, unsealed
+from store.objects import Entry, Objects, open_objects
+from store.quantise import all_finite, to_floats
+from store.reader import read_spec
+from store.records import check_info, scale_of
+from store.spec import Spec
+from store.sweep import sweep
+
+Track = Callable[[Sequence[Any]], Iterable[Any]]
+_SUMMARY = re.compile(r"catalogue/summaries/[0-9]+")
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is wrong with an object or a record; `removed` where a repair has taken it away."""
+
+    path: str
+    kind: str
+    detail: str
+    removed: bool = False
+
+
+@dataclass(frozen=True)
+class Verification:
+    """The number of good records, and every problem."""
+
+    records: int
+    problems: list[Problem]
+
+
+def verify(root: str, *, repair: bool = False, track: Track = iter) -> Verification:
+    """Read every object: each record's checksums, shape, finiteness and spec, and files that do not belong.
+
+    Parameters
+    ----------
+    root
+        The store.
+    repair
+        Remove broken and unfinished records, broken parts of the catalogue, and foreign files among them; foreign
+        files beside them stay.
+    track
+        Goes through a list, for instance with a progress bar.
+
+    Raises
+    ------
+    StoreError
+        It is no store, or cannot be read or repaired.
+    """
+    objects = open_objects(str(root))
+    spec = read_spec(objects)
+    sizes, problems = _sort(objects.find())
+    arrays = sorted({key.removesuffix(f"/{SHARD}").removesuffix(f"/{METADATA}") for key in sizes} - {INDEX})
+    records = 0
+    for path in track(arrays):
+        problem = _problem(objects, spec, path, sizes)
+        records += problem is None and is_record(path)
+        problems += [problem] if problem else []
+    problems += _index_problems(objects)
+    if repair:
+        problems = _repair(objects, problems)
+    return Verification(records, sorted(problems, key=lambda problem: problem.path))
+
+
+def _sort(entries: Iterable[Entry]) -> tuple[dict[str, int], list[Problem]]:
+    """Sizes of the objects that have a place in the format, and the others as problems."""
+    sizes: dict[str, int] = {}
+    foreign: list[Problem] = []
+    for entry in entries:
+        folder = next((entry.key[: -len(end)] for end in (f"/{METADATA}", f"/{SHARD}") if entry.key.endswith(end)), "")
+        if is_record(folder) or _SUMMARY.fullmatch(folder):
+            sizes[entry.key] = entry.size
+        elif entry.key not in (ROOT, INDEX):
+            foreign.append(Problem(entry.key, "foreign", "no object of this format lies here"))
+    return sizes, foreign
+
+
+def _problem(objects: Objects, spec: Spec, path: str, sizes: dict[str, int]) -> Problem | None:
+    data = objects.get(f"{path}/{METADATA}")
+    if data is None:
+        # It may also have been pruned since it was listed.
+        unfinished = objects.exists(f"{path}/{SHARD}")
+        return Problem(path, "unfinished", "data without zarr.json: a writer was killed") if unfinished else None
+    try:
+        info = read_array_info(data, METADATA)
+        if is_record(path):
+            _check_place(info, spec, path)
+        _check_data(objects, path, info, sizes.get(f"{path}/{SHARD}"))
+    except StoreError as error:
+        return Problem(path, "damaged", str(error).partition("; run hear-store")[0])
+    return None
+
+
+def _check_place(info: ArrayInfo, spec: Spec, path: str) -> None:
+    song, view = info.attributes.get("song_id"), info.attributes.get("view")
+    if not isinstance(song, str) or not isinstance(view, int) or record_path(song, view) != path:
+        raise StoreError(f"zarr.json: is that of song {song!r} view {view!r}, which belongs elsewhere")
+    check_info(info, spec, song, view, METADATA)
+
+
+def _check_data(objects: Objects, path: str, info: ArrayInfo, size: int | None) -> None:
+    if size is None and not objects.exists(f"{path}/{SHARD}"):
+        raise StoreError("the data is missing")
+    if size not in (None, shard_size(info)):
+        raise StoreError(f"the data has {size} bytes, expected {shard_size(info)}")
+    values, _ = get_array(objects, path)
+    start = info.shape[0] * (info.stream_bytes + CRC_BYTES)
+    tail = np.empty(shard_size(info) - start, dtype=np.uint8)
+    whole = objects.read_into(f"{path}/{SHARD}", [(start, tail)])
+    if not whole or tail.tobytes() != shard_index(info) or stored_checksums(objects, path, info) != info.checksums:
+        raise StoreError("the shard's index or checksums have changed")
+    scale = scale_of(info)
+    if not all_finite(to_floats(values, None) if scale is None else scale):
+        raise StoreError("values are NaN or infinite")
+
+
+def _index_problems(objects: Objects) -> list[Problem]:
+    data = objects.get(INDEX)
+    try:
+        if data is not None:
+            unsealed(data, INDEX)
+    except StoreError:
+        return [Problem(INDEX, "damaged", "its digest does not match; nothing is lost, hear-store index makes it anew")]
+    return []
+
+
+def _repair(objects: Objects, problems: list[Problem]) -> list[Problem]:
+    """Remove what a problem names: of a record zarr.json first, so that no reader sees half of it."""
+    sweep(objects)
+    repaired = []
+    for problem in problems:
+        ours = problem.path.startswith((f"{RECORDS}/", "catalogue/"))
+        if ours and problem.kind == "damaged" and problem.path != INDEX:
+            remove_array(objects, problem.path)
+        elif ours and problem.kind != "unfinished":
+            objects.delete(problem.path)
+        repaired.append(Problem(problem.path, problem.kind, problem.detail, removed=ours))
+    if problems:
+        index(objects.root)
+    return repaired
+
+
+def remove_array(objects: Objects, path: str) -> None:
+    """Remove a record; after its zarr.json it exists no more, so an interruption leaves litter at most."""
+    objects.delete(f"{path}/{METADATA}")
+    objects.delete(f"{path}/{SHARD}")
