@@ -54,7 +54,7 @@ class MultiScale:
         self.batch = batch
         self.notes: dict[str, Any] = {}
         self._streams = tuple(streams)
-        self._log_mel = LogMel().to(device)
+        self.log_mel = LogMel().to(device)
 
     @property
     def streams(self) -> tuple[str, ...]:
@@ -100,7 +100,7 @@ class MultiScale:
         return result
 
     def _encode(self, samples: Tensor, batch: int) -> npt.NDArray[np.float32]:
-        song = spectrograms(samples.to(self.device), self._log_mel)
+        song = spectrograms(samples.to(self.device), self.log_mel)
         signals = {"segment": song.lengths, "track": (samples.numel(),)}
         scales = {stream.split("/")[1] for stream in self._streams}
         frames = _common({scale: sum(map(token_count, signals[scale])) for scale in scales})

@@ -2,8 +2,8 @@
 
 F(m, 3) makes m outputs of one axis from m + 2 products a channel pair instead of 3·m: the input is transformed by Bᵀ,
 the filter by G (once), the products by Aᵀ. Over both axes F(4, 3) × F(2, 3) takes a third of the plain products,
-F(2, 3) × F(2, 3) 4/9. In float32 the first is as exact as the plain convolution; in bf16 its larger coefficients cost too much.
-A GPU's own kernels are faster than this: there it is not used.
+F(2, 3) × F(2, 3) 4/9. In float32 the first is as exact as the plain convolution; in bf16 its larger coefficients cost
+too much. A GPU's own kernels are faster than this: there it is not used.
 """
 
 from collections.abc import Sequence

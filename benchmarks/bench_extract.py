@@ -1,0 +1,183 @@
+"""Extraction of one song: ours against the plain way, on the same weights and audio, in one run.
+
+    python -m benchmarks.bench_extract --seconds 210 --audio song.mp3
+
+Random weights of the published sizes (329 M parameters each), the same on every machine; layer 10; four streams. The
+repeats are interleaved, and the ratio is that of the medians. Parts of ours are timed in a run of their own.
+"""
+
+import argparse
+import os
+import resource
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from benchmarks.plain_encoders import PlainEncoders
+from stages.extract.audio import SAMPLE_RATE, Waveform, read_audio, resample
+from stages.extract.augment import draw_view
+from stages.extract.encoders.load import assemble
+from stages.extract.encoders.mel import MELS
+from stages.extract.encoders.multiscale import STREAMS, MultiScale
+from stages.extract.encoders.untrained import FULL, KERNEL, TINY, Sizes, untrained
+from stages.extract.encoders.windows import segment_lengths, spectrograms, token_count
+from store import Spec, StoreWriter
+
+LAYER = 10
+Result = TypeVar("Result")
+
+
+def main() -> None:
+    """Measure and print."""
+    options = _options()
+    torch.set_num_threads(options.threads)
+    sizes = {"full": FULL, "tiny": TINY}[options.sizes]
+    with tempfile.TemporaryDirectory() as folder:
+        path = options.audio or _synthesised(Path(folder) / "song.flac", options.seconds)
+        waveform = _prepared(path, options.seconds)
+    weights = {name: untrained(name, sizes) for name in ("musicfm", "muq")}
+    ours = assemble(weights, layers=(LAYER,), streams=STREAMS, device=options.device, precision=options.precision)
+    print(f"{ours.device}, {ours.precision}, {options.threads} threads, load {os.getloadavg()[0]:.1f}", flush=True)
+    ours.encode(waveform.samples[: 5 * SAMPLE_RATE])
+    _encoder_parts(ours, waveform)
+    frames, seconds = _timed(lambda: ours.encode(waveform.samples))
+    print(f"{frames.shape} in {seconds:.1f} s, peak memory, weights included: {_peak_gigabytes(ours.device):.1f} GB")
+    _writing(ours, frames)
+    if ours.device.type == "cuda":
+        _share_of_matmul_rate(ours, waveform, sizes)
+    if options.repeats:
+        _compare(ours, PlainEncoders(weights, sizes, ours.device), waveform, options.repeats)
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=float, default=210.0, help="length of the song; the file is looped or cut")
+    parser.add_argument("--audio", type=Path, help="any audio file; without it a synthesised song")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda")
+    parser.add_argument("--precision", default="auto", help="ours: auto, fp32 or bf16 (the plain way is fp32)")
+    parser.add_argument("--repeats", type=int, default=1, help="of both; 0 measures ours alone, by parts")
+    parser.add_argument("--sizes", choices=("full", "tiny"), default="full", help="of the encoders")
+    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="CPU threads")
+    return parser.parse_args()
+
+
+def _synthesised(path: Path, seconds: float) -> Path:
+    import soundfile
+
+    rate = 44_100
+    moment = np.arange(int(seconds * rate)) / rate
+    notes = 220.0 * 2.0 ** (np.random.default_rng(0).integers(0, 24, int(seconds * 4) + 1) / 12)
+    pitch = notes[(moment * 4).astype(int)]
+    tone = sum(np.sin(2 * np.pi * np.cumsum(pitch * k) / rate) / k for k in (1, 2, 3)) * np.exp(-4 * (moment * 4 % 1))
+    noise = np.random.default_rng(1).standard_normal(moment.size) * np.exp(-40 * (moment * 2 % 1))
+    soundfile.write(path, np.stack([0.2 * tone + 0.1 * noise, 0.2 * tone - 0.1 * noise], axis=1), rate)
+    return path
+
+
+def _timed(run: Callable[[], Result], device: torch.device | None = None) -> tuple[Result, float]:
+    started = time.perf_counter()
+    result = run()
+    if device is not None and device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return result, time.perf_counter() - started
+
+
+def _prepared(path: Path, seconds: float) -> Waveform:
+    """Time what comes before the encoders; return the song at 24 kHz, looped or cut to the length asked for."""
+    decoded, decode = _timed(lambda: read_audio(path))
+    song = Waveform(np.resize(decoded.samples, int(seconds * decoded.rate)), decoded.rate)
+    draw_view(song, song_id="warm", view=1, seed=0)
+    (view, _), augment = _timed(lambda: draw_view(song, song_id="song", view=1, seed=0))
+    _, resampling = _timed(lambda: resample(view, SAMPLE_RATE))
+    decode *= seconds * decoded.rate / decoded.samples.size
+    print(f"{seconds:.0f} s: decode {decode:.2f} s, augment {augment:.2f} s, resample {resampling:.2f} s")
+    return resample(song, SAMPLE_RATE)
+
+
+def _encoder_parts(ours: MultiScale, waveform: Waveform) -> None:
+    """Time mel, stem and conformer of our path, both encoders together."""
+    samples = torch.from_numpy(waveform.samples).to(ours.device)
+    with torch.inference_mode():
+        song, mel = _timed(lambda: spectrograms(samples, ours.log_mel), ours.device)
+        stem, conformer = 0.0, {"segment": 0.0, "track": 0.0}
+        for encoder in ours.encoders.values():
+            tokens, seconds = _timed(lambda e=encoder: e.scales(song, conformer), ours.device)
+            stem += seconds
+            for scale, signals in (("segment", song.lengths), ("track", (samples.numel(),))):
+                run = encoder.hidden_states(tokens[scale], signals, ours.layers, batch=ours.batch)
+                conformer[scale] += _timed(lambda r=run: [None for _ in r], ours.device)[1]
+    parts = ", ".join(f"conformer {scale} {seconds:.2f} s" for scale, seconds in conformer.items())
+    print(f"mel {mel:.2f} s, stem {stem:.2f} s, {parts}")
+
+
+def _writing(ours: MultiScale, frames: npt.NDArray[np.float32]) -> None:
+    spec = Spec(
+        streams=ours.streams,
+        channels=ours.channels,
+        encoders=ours.hashes,
+        layers=ours.layers,
+        precision=ours.precision,
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        store = StoreWriter.open(Path(folder) / "store.zarr", spec)
+        _, seconds = _timed(lambda: store.write("song", 0, frames, attributes={}))
+    print(f"write {seconds:.2f} s ({frames.size * 2 / 1e6:.0f} MB)")
+
+
+def _compare(ours: MultiScale, plain: PlainEncoders, waveform: Waveform, repeats: int) -> None:
+    """Interleave both, print each time, the ratio of medians, and how far the results are apart."""
+    times: dict[str, list[float]] = {"ours": [], "plain": []}
+    for _ in range(repeats):
+        fast, seconds = _timed(lambda: ours.encode(waveform.samples))
+        times["ours"].append(seconds)
+        slow, seconds = _timed(lambda: plain.encode(torch.from_numpy(waveform.samples), LAYER).numpy())
+        times["plain"].append(seconds)
+    for name, values in times.items():
+        print(f"{name}: {', '.join(f'{value:.1f}' for value in values)} s")
+    print(f"ratio of medians: {statistics.median(times['plain']) / statistics.median(times['ours']):.2f}")
+    cosine = (fast * slow).sum(-1) / (np.linalg.norm(fast, axis=-1) * np.linalg.norm(slow, axis=-1))
+    print(f"farthest value {np.abs(fast - slow).max():.2g}, lowest cosine of a frame {cosine.min():.6f}")
+
+
+def _share_of_matmul_rate(ours: MultiScale, waveform: Waveform, sizes: Sizes) -> None:
+    """Print our products a second as a share of what a large bf16 product reaches on this GPU."""
+    size, rounds = 8_192, 50
+    left, right = (torch.randn(size, size, device=ours.device, dtype=torch.bfloat16) for _ in range(2))
+    for _ in range(5):
+        left @ right
+    torch.cuda.synchronize(ours.device)
+    _, seconds = _timed(lambda: [left @ right for _ in range(rounds)], ours.device)
+    rate = rounds * 2 * size**3 / seconds
+    ours.encode(waveform.samples)
+    _, seconds = _timed(lambda: ours.encode(waveform.samples))
+    reached = products(waveform.samples.size, sizes) / seconds
+    print(f"bf16 matmul {rate / 1e12:.0f} TFLOP/s, ours {reached / 1e12:.0f} TFLOP/s: {100 * reached / rate:.0f} %")
+
+
+def products(samples: int, sizes: Sizes) -> float:
+    """Count what one song costs our path in FLOP: stem once, `LAYER` layers at two scales, for two encoders."""
+    width, inner, channels = sizes.width, sizes.inner, sizes.channels
+    lengths = [token_count(length) for length in segment_lengths(samples)]
+    tokens = token_count(samples)
+    pixels = tokens * (MELS // 4)
+    stem = 2 * 9 * channels * (4 * pixels * (2 + channels) + pixels * 3 * channels) + 2 * pixels * channels * width
+    layer = 2 * (4 * width * inner + 7 * width**2 + KERNEL * width)
+    attention = 4 * width * (tokens**2 + sum(count**2 for count in lengths))
+    return 2.0 * (stem + LAYER * (layer * (tokens + sum(lengths)) + attention))
+
+
+def _peak_gigabytes(device: torch.device) -> float:
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 1e9
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+
+
+if __name__ == "__main__":
+    main()
