@@ -22,10 +22,10 @@ from store.catalogue import index
 from store.errors import StoreError
 from store.metadata import FORMAT
 from store.objects import open_objects
+from store.progress import Track
 from store.reader import EmbeddingStore
 from store.records import Record, get_record
 from store.spec import DTYPES, Spec
-from store.verification import Track
 from store.writer import StoreWriter
 
 _VIEW = re.compile("0|[1-9][0-9]*")

@@ -8,9 +8,9 @@ from store.catalogue import index
 from store.errors import StoreError
 from store.keys import record_path
 from store.objects import Objects, open_objects
+from store.progress import Track
 from store.reader import EmbeddingStore
 from store.records import get_record
-from store.verification import Track
 from store.writer import StoreWriter
 
 

@@ -16,8 +16,8 @@ from store.catalogue import Row, index
 from store.errors import StoreError
 from store.keys import CATALOGUE, METADATA, SHARD
 from store.objects import Objects, open_objects
+from store.progress import Track
 from store.reader import EmbeddingStore
-from store.verification import Track
 
 PART_RECORDS = 1024
 _PARTS = f"{CATALOGUE}/summaries"

@@ -1,9 +1,8 @@
 """Checking every byte of a store, and removing what is broken so that a rerun restores it."""
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -13,13 +12,13 @@ from store.errors import StoreError
 from store.keys import INDEX, METADATA, RECORDS, ROOT, SHARD, is_record, record_path
 from store.metadata import ArrayInfo, read_array_info, unsealed
 from store.objects import Entry, Objects, open_objects
+from store.progress import Track
 from store.quantise import all_finite, to_floats
 from store.reader import read_spec
 from store.records import check_info, scale_of
 from store.spec import Spec
 from store.sweep import sweep
 
-Track = Callable[[Sequence[Any]], Iterable[Any]]
 _SUMMARY = re.compile(r"catalogue/summaries/[0-9]+")
 
 

@@ -1,0 +1,158 @@
+"""Stores to test on: a local folder, memory, and S3 as a real server process on loopback."""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from store import EmbeddingStore, Spec, StoreWriter
+
+BUCKET = "embeddings"
+SPEC = Spec(
+    streams=("musicfm/segment", "muq/track"),
+    channels=8,
+    encoders={"musicfm": "sha256:aa", "muq": "sha256:bb"},
+    layers=(10,),
+    precision="fp32",
+    augmentation="table1",
+)
+
+
+@pytest.fixture
+def spec() -> Spec:
+    return SPEC
+
+
+Frames = NDArray[np.float32]
+
+
+def draw_frames(seed: int = 0, *, frames: int = 20, spec: Spec = SPEC) -> Frames:
+    """Normal values, (stream, frame, channel)."""
+    shape = (len(spec.streams), frames, spec.channels)
+    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+
+
+@pytest.fixture
+def make_frames() -> Callable[..., Frames]:
+    return draw_frames
+
+
+@pytest.fixture
+def fill(tmp_path: Path) -> Callable[..., str]:
+    """Make a local store with the given songs, `views` each."""
+
+    def make(
+        name: str = "store.zarr", *, songs: tuple[str, ...] = ("a", "b"), views: int = 2, **changes: object
+    ) -> str:
+        spec = replace(SPEC, **changes)  # type: ignore[arg-type]
+        writer = StoreWriter.open(tmp_path / name, spec)
+        for song in songs:
+            for view in range(views):
+                frames = draw_frames(sum(map(ord, song)) + view, frames=20 + view, spec=spec)
+                writer.write(song, view, frames, attributes={"seconds": frames.shape[1] / 25, "drawn": {"gain": 1.5}})
+        return writer.root
+
+    return make
+
+
+@pytest.fixture
+def files_of() -> Callable[[str], dict[str, bytes]]:
+    """All files of a local store, litter included."""
+
+    def read(root: str) -> dict[str, bytes]:
+        paths = sorted(path for path in Path(root).rglob("*") if path.is_file())
+        return {path.relative_to(root).as_posix(): path.read_bytes() for path in paths}
+
+    return read
+
+
+Contents = dict[tuple[str, int], tuple[bytes, str]]
+
+
+@pytest.fixture
+def contents() -> Callable[[str], Contents]:
+    """Everything that a store says of each record."""
+
+    def read(root: str) -> Contents:
+        store = EmbeddingStore.open(root)
+        return {key: (store.read(*key).tobytes(), repr(store.attributes(*key))) for key in store}
+
+    return read
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[None]:
+    """A moto server that every process started from here uses, too."""
+    import boto3
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    settings = {
+        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "NO_PROXY": "127.0.0.1",
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in settings.items():
+            patch.setenv(name, value)
+        command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+        server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            _wait_for(port, server)
+            client = boto3.client("s3")
+            client.create_bucket(Bucket=BUCKET)
+            client.close()
+            yield
+        finally:
+            server.terminate()
+            server.wait(10)
+
+
+def _wait_for(port: int, server: "subprocess.Popen[bytes]") -> None:
+    for _ in range(600):
+        assert server.poll() is None, "the S3 server has ended"
+        with socket.socket() as probe:
+            probe.settimeout(1)
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.1)
+    raise AssertionError("the S3 server does not answer")
+
+
+@pytest.fixture(params=["local", "memory", "s3"])
+def root(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """An empty place for a store, on each back end."""
+    if request.param == "local":
+        return str(tmp_path / "embeddings.zarr")
+    if request.param == "memory":
+        return f"memory://{uuid.uuid4().hex}/embeddings.zarr"
+    request.getfixturevalue("s3")
+    return f"s3://{BUCKET}/{uuid.uuid4().hex}/embeddings.zarr"
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 1 MiB of its own, where the machine lets us make one."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    mount = shutil.which("mount")
+    command = [str(mount), "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
+    if mount is None or os.geteuid() or subprocess.run(command, capture_output=True).returncode:
+        pytest.skip("only root can mount a small file system; test_a_full_disk_by_a_failing_write covers the rest")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)

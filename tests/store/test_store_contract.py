@@ -1,0 +1,261 @@
+"""What a store promises, the same on every back end (the fixture `root` has one parameter for each)."""
+
+import pickle
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from store import (
+    EmbeddingStore,
+    Spec,
+    StoreError,
+    StoreNotFoundError,
+    StoreWriter,
+    cache_summaries,
+    check_receipt,
+    describe,
+    export_hdf5,
+    import_hdf5,
+    index,
+    merge,
+    prune,
+    verify,
+    write_receipt,
+)
+from store.keys import METADATA, SHARD, record_path
+from store.objects import open_objects
+
+SONG = "Größe/..\n🎵"
+Make = Callable[..., Any]
+
+
+@pytest.fixture(params=["float16", "float32", "int8"])
+def stored_spec(request: pytest.FixtureRequest, spec: Spec) -> Spec:
+    return replace(spec, dtype=request.param)
+
+
+@pytest.fixture
+def filled(root: str, spec: Spec, make_frames: Make) -> str:
+    """Songs a, b and SONG with views 0 and 1."""
+    writer = StoreWriter.open(root, spec)
+    for number, song in enumerate(("b", "a", SONG)):
+        for view in (0, 1):
+            frames = make_frames(10 * number + view, frames=10 + number)
+            assert writer.write(song, view, frames, attributes={"seconds": 1.5, "drawn": {"gain": view}})
+    return writer.root
+
+
+class TestStoreContract:
+    def test_what_is_written_is_read(self, root: str, stored_spec: Spec, make_frames: Make) -> None:
+        frames = make_frames(1, frames=33)
+        StoreWriter.open(root, stored_spec).write(SONG, 3, frames, attributes={"seconds": 1.32})
+        found = EmbeddingStore.open(root, expect=stored_spec).read(SONG, 3)
+        assert found.dtype == ("float16" if stored_spec.dtype == "float16" else "float32")
+        if stored_spec.dtype == "int8":
+            half_step = np.abs(frames).max(axis=1, keepdims=True) / 254
+            assert (np.abs(found - frames) <= half_step * 1.0001).all()
+        else:
+            np.testing.assert_array_equal(found, frames.astype(stored_spec.dtype))
+
+    def test_the_list_of_records(self, filled: str) -> None:
+        store = EmbeddingStore.open(filled)
+        assert store.songs == (SONG, "a", "b")
+        assert list(store) == [(song, view) for song in (SONG, "a", "b") for view in (0, 1)]
+        assert (len(store), store.views("a")) == (6, (0, 1))
+        assert ("a", 1) in store
+        assert ("a", 2) not in store
+        assert "a" not in store
+
+    def test_one_stream_is_read_without_the_others(self, filled: str) -> None:
+        store = EmbeddingStore.open(filled)
+        whole, reverse = store.read("a"), list(reversed(store.streams))
+        np.testing.assert_array_equal(store.read("a", streams=reverse), whole[::-1])
+        path = f"{record_path('a', 0)}/{SHARD}"
+        objects = open_objects(filled)
+        shard = bytearray(objects.get(path) or b"")
+        shard[0] ^= 1
+        objects.put(path, [bytes(shard)])
+        np.testing.assert_array_equal(store.read("a", streams=store.streams[1:]), whole[1:])
+        with pytest.raises(StoreError, match="not what its checksum says"):
+            store.read("a")
+
+    def test_attributes_and_frames(self, filled: str) -> None:
+        store = EmbeddingStore.open(filled)
+        attributes = store.attributes(SONG, 1)
+        assert attributes["song_id"] == SONG
+        assert (attributes["view"], attributes["seconds"], attributes["drawn"]) == (1, 1.5, {"gain": 1})
+        assert attributes["frames"] == store.frames(SONG, 1) == 12
+
+    def test_a_record_is_kept_as_it_was_first_written(self, filled: str, spec: Spec, make_frames: Make) -> None:
+        before = EmbeddingStore.open(filled).read("a")
+        assert not StoreWriter.open(filled, spec).write("a", 0, make_frames(99), attributes={})
+        np.testing.assert_array_equal(EmbeddingStore.open(filled).read("a"), before)
+
+    def test_data_without_metadata_is_no_record_and_is_swept(self, filled: str, spec: Spec, make_frames: Make) -> None:
+        objects = open_objects(filled)
+        orphan = record_path("killed", 0)
+        objects.put(f"{orphan}/{SHARD}", [b"half a record"])
+        assert "killed" not in EmbeddingStore.open(filled).songs
+        assert [problem.kind for problem in verify(filled).problems] == ["unfinished"]
+        StoreWriter.open(filled, spec).write("other", 0, make_frames(), attributes={})
+        assert not objects.exists(f"{orphan}/{SHARD}")
+        assert verify(filled).problems == []
+
+    def test_it_pickles_as_its_place(self, filled: str, spec: Spec) -> None:
+        store = EmbeddingStore.open(filled)
+        again = pickle.loads(pickle.dumps(store))
+        assert (again.songs, again.spec) == (store.songs, spec)
+        assert len(pickle.dumps(store)) < 1000
+        assert pickle.loads(pickle.dumps(StoreWriter.open(filled, spec))).has("a", 1)
+
+    def test_what_is_not_there(self, root: str, filled: str, spec: Spec) -> None:
+        store = EmbeddingStore.open(filled)
+        with pytest.raises(StoreNotFoundError, match="no such record"):
+            store.read("a", 7)
+        with pytest.raises(StoreNotFoundError, match="no song 'z'"):
+            store.views("z")
+        with pytest.raises(StoreError, match="no stream 'muq/track@6'; give a list of musicfm/segment, muq/track"):
+            store.read("a", streams=["muq/track@6"])
+        with pytest.raises(StoreError, match="song id"):
+            store.read("")
+        with pytest.raises(StoreNotFoundError, match="no embedding store here"):
+            EmbeddingStore.open(f"{root}-absent")
+        with pytest.raises(FileNotFoundError, match="no embedding store here"):
+            StoreWriter.open(f"{root}-absent", spec, create=False)
+
+    def test_what_is_refused(self, root: str, spec: Spec, make_frames: Make) -> None:
+        writer, good = StoreWriter.open(root, spec), make_frames()
+        for value in (np.nan, np.inf):
+            bad = good.copy()
+            bad[1, 3, 2] = value
+            with pytest.raises(StoreError, match="song 'a' view 0: frames hold NaN or infinite"):
+                writer.write("a", 0, bad, attributes={})
+        with pytest.raises(StoreError, match=r"reach 7e\+04, more than float16 holds"):
+            writer.write("a", 0, good + np.float32(7e4) * (good == good.max()), attributes={})
+        for shape in ((1, 20, 8), (2, 20, 7), (2, 0, 8), (20, 8)):
+            with pytest.raises(StoreError, match="expected frames of"):
+                writer.write("a", 0, np.zeros(shape, np.float32), attributes={})
+        with pytest.raises(StoreError, match="expected float16 or float32 frames, found float64"):
+            writer.write("a", 0, good.astype(np.float64), attributes={})
+        with pytest.raises(StoreError, match="'crc32c' is the store's own"):
+            writer.write("a", 0, good, attributes={"crc32c": 1})
+        with pytest.raises(StoreError, match="JSON"):
+            writer.write("a", 0, good, attributes={"seconds": float("nan")})
+        with pytest.raises(StoreError, match="JSON"):
+            writer.write("a", 0, good, attributes={"seconds": object()})
+        assert len(EmbeddingStore.open(root)) == 0
+
+    def test_summary_is_mean_and_deviation(self, filled: str) -> None:
+        store = EmbeddingStore.open(filled)
+        summary = store.summary()
+        assert list(zip(summary.songs, summary.views.tolist(), strict=True)) == list(store)
+        for values, key in zip(summary.values, store, strict=True):
+            frames = store.read(*key).astype(np.float64)
+            expected = np.concatenate([frames.mean(axis=1), frames.std(axis=1)], axis=1)
+            np.testing.assert_allclose(values, expected, atol=1e-6)
+        assert cache_summaries(filled) == 6
+        again = EmbeddingStore.open(filled).summary([store.streams[1]])
+        np.testing.assert_array_equal(again.values, summary.values[:, 1:])
+
+    def test_cached_summaries_are_taken_and_stale_ones_are_not(
+        self, filled: str, spec: Spec, make_frames: Make, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        cache_summaries(filled)
+        prune(filled, songs=["a"], views=[0])
+        frames = make_frames(77)
+        StoreWriter.open(filled, spec).write("a", 0, frames, attributes={})
+        read: list[tuple[str, int]] = []
+        original = EmbeddingStore.read
+
+        def spy(store: EmbeddingStore, song: str, view: int = 0, streams: Any = None) -> Any:
+            read.append((song, view))
+            return original(store, song, view, streams)
+
+        monkeypatch.setattr(EmbeddingStore, "read", spy)
+        summary = EmbeddingStore.open(filled).summary()
+        assert read == [("a", 0)]
+        np.testing.assert_allclose(summary.values[2, 0, :8], frames[0].mean(axis=0), atol=1e-3)
+
+    def test_lazy_arrays_read_when_computed(self, filled: str) -> None:
+        store = EmbeddingStore.open(filled)
+        lazy = store.lazy([store.streams[1]])
+        assert list(lazy) == list(store)
+        array = lazy["a", 1]
+        assert (array.shape, array.dtype) == ((1, 11, 8), np.float16)
+        np.testing.assert_array_equal(array.compute(scheduler="synchronous"), store.read("a", 1)[1:])
+        mean = lazy["a", 1].mean(axis=1).compute(scheduler="synchronous")
+        np.testing.assert_allclose(mean, store.read("a", 1)[1:].mean(axis=1), atol=1e-3)
+
+    def test_the_index_changes_nothing_but_time(self, filled: str, spec: Spec, make_frames: Make) -> None:
+        before = EmbeddingStore.open(filled).rows
+        assert index(filled) == 6
+        assert EmbeddingStore.open(filled).rows == before
+        StoreWriter.open(filled, spec).write("new", 0, make_frames(), attributes={})
+        prune(filled, songs=["b"])
+        open_objects(filled).put("catalogue/index.json", [b'{"columns": 1}'])
+        assert EmbeddingStore.open(filled).songs == (SONG, "a", "new")
+
+    def test_receipt(self, filled: str, spec: Spec, make_frames: Make, tmp_path: Path) -> None:
+        receipt = tmp_path / "out" / "receipt.json"
+        write_receipt(EmbeddingStore.open(filled), receipt)
+        check_receipt(receipt, EmbeddingStore.open(filled))
+        StoreWriter.open(filled, spec).write("new", 0, make_frames(), attributes={})
+        with pytest.raises(StoreError, match="songs: expected 3, found 4; the store has changed since"):
+            check_receipt(receipt, EmbeddingStore.open(filled))
+        prune(filled, songs=["new"])
+        check_receipt(receipt, EmbeddingStore.open(filled))
+        prune(filled, songs=["a"], views=[0])
+        StoreWriter.open(filled, spec).write("a", 0, make_frames(5), attributes={})
+        with pytest.raises(StoreError, match="digest: expected 'sha256:"):
+            check_receipt(receipt, EmbeddingStore.open(filled))
+
+    def test_verify_finds_and_repair_removes(self, filled: str, spec: Spec) -> None:
+        objects = open_objects(filled)
+        objects.delete(f"{record_path('a', 0)}/{SHARD}")
+        objects.put(f"{record_path('b', 0)}/{METADATA}", [b"{}"])
+        objects.put("records/notes.txt", [b"mine"])
+        objects.put("README", [b"mine"])
+        found = {problem.path: problem.kind for problem in verify(filled).problems}
+        assert found == {
+            record_path("a", 0): "damaged",
+            record_path("b", 0): "damaged",
+            "records/notes.txt": "foreign",
+            "README": "foreign",
+        }
+        report = verify(filled, repair=True)
+        assert (report.records, [problem.path for problem in report.problems if not problem.removed]) == (4, ["README"])
+        objects.delete("README")
+        assert verify(filled).problems == []
+        writer = StoreWriter.open(filled, spec)
+        assert [writer.has(song, 0) for song in ("a", "b", SONG)] == [False, False, True]
+
+    def test_there_and_back_through_hdf5(self, filled: str, root: str, contents: Make, tmp_path: Path) -> None:
+        assert export_hdf5(filled, tmp_path / "all.h5") == 6
+        assert import_hdf5(tmp_path / "all.h5", f"{root}-again") == 6
+        assert contents(f"{root}-again") == contents(filled)
+
+    def test_merge_and_prune(self, filled: str, root: str, spec: Spec, make_frames: Make, contents: Make) -> None:
+        other = StoreWriter.open(f"{root}-other", spec)
+        other.write("c", 0, make_frames(3), attributes={"seconds": 2.0})
+        report = merge([filled, other.root], f"{root}-both")
+        assert (report.copied, report.kept) == (7, 0)
+        assert contents(f"{root}-both") == contents(filled) | contents(other.root)
+        assert prune(f"{root}-both", views=[1]) == [(SONG, 1), ("a", 1), ("b", 1)]
+        assert verify(f"{root}-both").problems == []
+        assert merge([filled], f"{root}-both").copied == 3
+
+    def test_info_counts(self, filled: str) -> None:
+        figures = describe(EmbeddingStore.open(filled), splits={"a": "train", "z": "train", "b": "val"})
+        assert (figures["songs"], figures["records"], figures["hours"]) == (3, 6, 0.0025)
+        shards = [entry.size for entry in open_objects(filled).find("records") if entry.key.endswith(SHARD)]
+        assert figures["bytes"] == sum(shards)
+        assert figures["views"]["1"]["records"] == 3
+        assert {name: (part["songs"], part["missing"]) for name, part in figures["splits"].items()} == {
+            "(none)": (1, 0),
+            "train": (1, 1),
+            "val": (1, 0),
+        }
