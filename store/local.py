@@ -17,7 +17,8 @@ from store.objects import STAGING, Bytes, Entry, as_memory
 
 # A staged file of another machine whose writer may still live is left alone for a day.
 _FOREIGN_SECONDS = 86_400.0
-_HOST = socket.gethostname().replace(".", "-")
+# Names this machine in staged files.
+HOST = socket.gethostname().replace(".", "-")
 
 
 class LocalObjects:
@@ -66,7 +67,7 @@ class LocalObjects:
     def _staged(self, parts: Sequence[Bytes]) -> Iterator[Path]:
         folder = self._folder / STAGING
         folder.mkdir(parents=True, exist_ok=True)
-        path = folder / f"{_HOST}.{os.getpid()}.{uuid.uuid4().hex}"
+        path = folder / f"{HOST}.{os.getpid()}.{uuid.uuid4().hex}"
         try:
             with path.open("xb", buffering=0) as file:
                 for part in parts:
@@ -146,7 +147,7 @@ class LocalObjects:
             host, _, rest = name.partition(".")
             with suppress(FileNotFoundError), self._failing("remove", f"{STAGING}/{name}"):
                 old = time.time() - entry.stat().st_mtime > _FOREIGN_SECONDS
-                if old or (host == _HOST and not _alive(rest.partition(".")[0])):
+                if old or (host == HOST and not _alive(rest.partition(".")[0])):
                     Path(entry.path).unlink(missing_ok=True)
 
     @contextmanager

@@ -1,0 +1,180 @@
+"""Many processes at once, and processes that die."""
+
+import json
+import os
+import random
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from store import EmbeddingStore, Spec, StoreWriter, verify
+from store.keys import METADATA, SHARD, record_path
+from store.local import HOST, LocalObjects
+from store.objects import open_objects
+from store.sweep import sweep
+
+COMMON = """
+import sys, json
+import numpy as np
+from store import EmbeddingStore, Spec, StoreWriter
+root, spec, me = sys.argv[1], Spec.from_json(json.loads(sys.argv[2])), int(sys.argv[3])
+def frames(song, view):
+    rng = np.random.default_rng([int(song[1:]), view])
+    return rng.standard_normal((2, 40 + view, 8)).astype(np.float32)
+"""
+# Each writer makes all records, in an order of its own, with attributes of its own.
+WRITE = (
+    COMMON
+    + """
+writer = StoreWriter.open(root, spec)
+order = np.random.default_rng(me).permutation([(song, view) for song in range(12) for view in range(3)])
+for song, view in order.tolist():
+    writer.write(f"s{song}", view, frames(f"s{song}", view), attributes={"writer": me, "pad": "x" * me * 50})
+"""
+)
+# Each reader reads whatever it sees until it has seen everything.
+READ = (
+    COMMON
+    + """
+import time
+begun, seen = time.monotonic(), set()
+while len(seen) < 36 and time.monotonic() - begun < 120:
+    try:
+        store = EmbeddingStore.open(root)
+    except FileNotFoundError:
+        time.sleep(0.01)
+        continue
+    for song, view in store:
+        found = store.read(song, view)
+        assert (found == frames(song, view).astype(np.float16)).all(), (song, view)
+        assert store.attributes(song, view)["frames"] == 40 + view
+        seen.add((song, view))
+print(len(seen))
+"""
+)
+DIFFER = (
+    COMMON
+    + """
+writer = StoreWriter.open(root, spec)
+for number in range(40):
+    data = np.random.default_rng([me, number]).standard_normal((2, 10 + me, 8)).astype(np.float32)
+    writer.write(f"s{number}", 0, data, attributes={"writer": me})
+"""
+)
+FOREVER = (
+    COMMON
+    + """
+writer = StoreWriter.open(root, spec)
+print("ready", flush=True)
+for number in range(me, 10_000):
+    writer.write(f"s{number}", 0, np.tile(frames(f"s{number}", 0), (1, 500, 1)), attributes={})
+"""
+)
+
+
+def start(script: str, root: str, spec: Spec, number: int) -> "subprocess.Popen[str]":
+    command = [sys.executable, "-c", script, root, json.dumps(spec.to_json()), str(number)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+
+
+def finish(process: "subprocess.Popen[str]") -> str:
+    output, errors = process.communicate(timeout=180)
+    assert process.returncode == 0, errors
+    return output.strip()
+
+
+def test_ten_writers_and_ten_readers(tmp_path: Path, spec: Spec) -> None:
+    root = str(tmp_path / "store")
+    processes = [start(script, root, spec, number) for number in range(10) for script in (WRITE, READ)]
+    outputs = [finish(process) for process in processes]
+    assert outputs[1::2] == ["36"] * 10
+    report = verify(root)
+    assert (report.records, report.problems) == (36, [])
+    assert not list((Path(root) / ".tmp").iterdir())
+
+
+def test_writers_who_disagree_leave_whole_records(tmp_path: Path, spec: Spec) -> None:
+    root = str(tmp_path / "store")
+    for process in [start(DIFFER, root, spec, number) for number in range(6)]:
+        finish(process)
+    store = EmbeddingStore.open(root)
+    assert len(store) == 40
+    assert all(store.frames(song) == 10 + store.attributes(song)["writer"] for song in store.songs)
+    assert verify(root).problems == []
+
+
+def test_writers_killed_at_any_moment(tmp_path: Path, spec: Spec, make_frames: Callable[..., Any]) -> None:
+    root, randomness = str(tmp_path / "store"), random.Random(5)
+    seen: set[str] = set()
+    for attempt in range(8):
+        process = start(FOREVER, root, spec, attempt * 1000)
+        assert process.stdout is not None
+        process.stdout.readline()
+        time.sleep(randomness.uniform(0.01, 0.15))
+        process.kill()
+        process.communicate()
+        songs = set(EmbeddingStore.open(root).songs)
+        assert seen <= songs
+        seen = songs
+    assert seen
+    StoreWriter.open(root, spec).write("last", 0, make_frames(), attributes={})
+    report = verify(root)
+    assert (report.records, report.problems) == (len(seen) + 1, [])
+    assert not list((Path(root) / ".tmp").iterdir())
+
+
+def test_a_live_process_keeps_its_staged_files(tmp_path: Path, spec: Spec, make_frames: Callable[..., Any]) -> None:
+    writer = StoreWriter.open(tmp_path / "store", spec)
+    staging = tmp_path / "store" / ".tmp"
+    live, dead, away = (staging / f"{name}.x" for name in (f"{HOST}.{os.getppid()}", f"{HOST}.4999999", "elsewhere.1"))
+    old = staging / "elsewhere.2.x"
+    for file in (live, dead, away, old):
+        file.write_bytes(b"part")
+    os.utime(old, (0, 0))
+    writer.write("a", 0, make_frames(), attributes={})
+    assert sorted(staging.iterdir()) == sorted([live, away])
+
+
+@pytest.mark.parametrize("moment", ["before zarr.json", "after zarr.json"])
+def test_a_sweep_between_the_two_puts_breaks_nothing(
+    moment: str, tmp_path: Path, spec: Spec, make_frames: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer = StoreWriter.open(tmp_path / "store", spec)
+    writer.write("first", 0, make_frames(), attributes={})
+    other, put, swept = open_objects(str(tmp_path / "store")), LocalObjects.put, []
+
+    def put_with_sweep(self: LocalObjects, key: str, parts: Any) -> None:
+        wanted = SHARD if moment == "before zarr.json" else METADATA
+        put(self, key, parts)
+        if key == f"{record_path('a', 0)}/{wanted}" and not swept:
+            swept.append(key)
+            sweep(other)
+
+    monkeypatch.setattr(LocalObjects, "put", put_with_sweep)
+    writer.write("a", 0, make_frames(1), attributes={})
+    assert swept
+    assert verify(str(tmp_path / "store")).problems == []
+
+
+def test_a_sweep_that_loses_the_race_puts_the_shard_back(
+    tmp_path: Path, spec: Spec, make_frames: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "store"
+    StoreWriter.open(root, spec).write("a", 0, make_frames(), attributes={})
+    metadata = root / record_path("a", 0) / METADATA
+    text, delete = metadata.read_bytes(), LocalObjects.delete
+    metadata.unlink()
+
+    def delete_late(self: LocalObjects, key: str) -> None:
+        metadata.write_bytes(text)
+        delete(self, key)
+
+    monkeypatch.setattr(LocalObjects, "delete", delete_late)
+    sweep(open_objects(str(root)))
+    assert verify(str(root)).problems == []
