@@ -15,7 +15,8 @@ from stages.extract.encoders.winograd import Winograd
 FRAMES_PER_TOKEN = 4
 # Tokens whose receptive field (±9 mel frames) crosses a cut: three on the right-hand side of it, at most three before.
 HALO = 3
-CHUNK = 750
+# Tokens at once: few enough for a CPU's memory to be reused at once, enough to fill a GPU.
+CHUNK = {"cpu": 186, "cuda": 750}
 
 
 class ResidualBlock(nn.Module):
@@ -66,9 +67,9 @@ class Stem(nn.Module):
         tokens: Tensor = self.linear(image.permute(0, 3, 2, 1).flatten(2))
         return tokens
 
-    def long(self, mel: Tensor, *, chunk: int = CHUNK) -> Tensor:
-        """Compute (1, M, F) → (1, T, C) in chunks of `chunk` tokens, with the values of the whole."""
-        frames = mel.shape[-1]
+    def long(self, mel: Tensor) -> Tensor:
+        """Compute (1, M, F) → (1, T, C) in bounded memory, with the values of the whole."""
+        frames, chunk = mel.shape[-1], CHUNK.get(mel.device.type, 186)
         count = -(-frames // FRAMES_PER_TOKEN)
         parts = []
         for first in range(0, count, chunk):
