@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 import torch
 
-from stages.extract.encoders.errors import EncoderError
+from stages.extract.encoders.errors import EncoderError, one_line
 
 
 def choose_device(name: str) -> torch.device:
@@ -22,8 +22,7 @@ def choose_device(name: str) -> torch.device:
         device = torch.device(name)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise EncoderError(f"device {name} cannot be used here: {reason}; `auto` or `cpu` can") from error
+        raise EncoderError(f"device {name} cannot be used here: {one_line(error)}; `auto` or `cpu` can") from error
     return device
 
 

@@ -5,3 +5,9 @@ from store.errors import HearError
 
 class EncoderError(HearError):
     """An encoder cannot be loaded, or cannot encode this song."""
+
+
+def one_line(error: BaseException, longest: int = 300) -> str:
+    """Return somebody else's message on one line of at most so many characters."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= longest else f"{text[: longest - 1]}…"

@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from stages.extract.encoders.errors import EncoderError
+from stages.extract.encoders.errors import EncoderError, one_line
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 
@@ -47,5 +47,4 @@ def _download(source: str, name: str) -> Path:
     except errors.EntryNotFoundError as error:
         raise EncoderError(f"{source}: has no file {name} on the hub; is it the right model?") from error
     except (errors.HfHubHTTPError, httpx.HTTPError, OSError, ValueError) as error:
-        reason = str(error).strip().splitlines() or [type(error).__name__]
-        raise EncoderError(f"{source}: {name} could not be downloaded: {reason[0]}") from error
+        raise EncoderError(f"{source}: {name} could not be downloaded: {one_line(error)}") from error

@@ -5,7 +5,7 @@ from typing import TypeVar
 
 import torch
 
-from stages.extract.encoders.errors import EncoderError
+from stages.extract.encoders.errors import EncoderError, one_line
 
 R = TypeVar("R")
 
@@ -31,7 +31,7 @@ def halving(run: Callable[[int], R], batch: int) -> tuple[R, int]:
         except (RuntimeError, MemoryError) as error:
             if not _is_out_of_memory(error):
                 raise
-            message = (str(error).strip().splitlines() or ["MemoryError"])[0]
+            message = one_line(error)
         # Outside of the handler: its traceback would keep the tensors of the failed call.
         if torch.cuda.is_available():
             torch.cuda.empty_cache()

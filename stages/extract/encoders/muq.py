@@ -1,15 +1,17 @@
 """MuQ's published weights (Zhu et al. 2025, arXiv 2501.01108), loaded and named by the `muq` package."""
 
+import io
 import json
 import random
 import warnings
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from stages.extract.encoders.errors import EncoderError
+from stages.extract.encoders.errors import EncoderError, one_line
 from stages.extract.encoders.hub import weight_files
 from stages.extract.encoders.published import Published
 
@@ -61,14 +63,14 @@ def _muq_state(folder: Path) -> dict[str, Tensor]:
     """Load by `muq`, whose constructor reseeds the global generators: put them back."""
     before = random.getstate()
     try:
-        with torch.random.fork_rng(), warnings.catch_warnings():
+        # It also prints, where our results go.
+        with torch.random.fork_rng(), warnings.catch_warnings(), redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")
             from muq import MuQ
 
             state: dict[str, Tensor] = MuQ.from_pretrained(str(folder)).state_dict()
     except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise EncoderError(f"{folder}: `muq` cannot load it: {reason}") from error
+        raise EncoderError(f"{folder}: `muq` cannot load it: {one_line(error)}") from error
     finally:
         random.setstate(before)
     return state

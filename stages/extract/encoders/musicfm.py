@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from stages.extract.encoders.errors import EncoderError
+from stages.extract.encoders.errors import EncoderError, one_line
 from stages.extract.encoders.hub import weight_files
 from stages.extract.encoders.published import Published
 
@@ -30,10 +30,6 @@ def load_musicfm(source: str | Path) -> Published:
         state = torch.load(weights_path, map_location="cpu", weights_only=True, mmap=True)["state_dict"]
     except (OSError, RuntimeError, EOFError, KeyError, TypeError, pickle.UnpicklingError) as error:
         raise EncoderError(
-            f"{weights_path}: not a checkpoint of tensors under `state_dict`: {_first_line(error)}"
+            f"{weights_path}: not a checkpoint of tensors under `state_dict`: {one_line(error)}"
         ) from error
     return Published(origin=str(source), tensors=state, mean=mean, std=std)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

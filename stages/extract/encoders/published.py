@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from stages.extract.encoders.conformer import Conformer
-from stages.extract.encoders.errors import EncoderError
+from stages.extract.encoders.errors import EncoderError, one_line
 from stages.extract.encoders.stem import Stem
 
 STEM = "model.conv."
@@ -152,6 +152,5 @@ def _filled(module: M, state: dict[str, Tensor], origin: str) -> M:
     try:
         module.load_state_dict(state, assign=True)
     except RuntimeError as error:
-        detail = str(error).split("\n\t", 1)[-1].strip()
-        raise EncoderError(f"{origin}: tensors do not fit each other: {detail}") from error
+        raise EncoderError(f"{origin}: tensors do not fit each other: {one_line(error)}") from error
     return module.eval().requires_grad_(False)
