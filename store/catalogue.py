@@ -7,7 +7,7 @@ Every opening lists the records. A row counts only where its stamp (a file's tim
 listed one; the zarr.json of all others is read. So a stale or damaged catalogue costs time, never truth.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
@@ -17,9 +17,6 @@ from store.metadata import read_array_info, sealed, unsealed
 from store.objects import Objects
 from store.records import check_info
 from store.spec import Spec
-
-# Requests that wait on a network at once; a local disk gains little from more.
-_READERS = 16
 
 
 class Row(NamedTuple):
@@ -68,7 +65,7 @@ def _current(objects: Objects, spec: Spec) -> list[tuple[str, Row]]:
     known = _indexed(objects)
     found = {path: known[path][1] for path, stamp in stamps.items() if path in known and known[path][0] == stamp}
     missing = [path for path in stamps if path not in found]
-    read = _in_threads(lambda path: _read_row(objects, spec, path), missing)
+    read = _read_rows(objects, spec, missing)
     found |= {path: row for path, row in zip(missing, read, strict=True) if row is not None}
     return sorted(((stamps[path], row) for path, row in found.items()), key=lambda item: item[1])
 
@@ -115,6 +112,8 @@ def _keyed(rows: Iterable[Row]) -> dict[tuple[str, int], Row]:
     return {(row.song_id, row.view): row for row in rows}
 
 
-def _in_threads(function: Callable[[str], Row | None], paths: list[str]) -> list[Row | None]:
-    with ThreadPoolExecutor(_READERS) as threads:
-        return list(threads.map(function, paths))
+def _read_rows(objects: Objects, spec: Spec, paths: list[str]) -> list[Row | None]:
+    if objects.readers == 1:
+        return [_read_row(objects, spec, path) for path in paths]
+    with ThreadPoolExecutor(objects.readers) as threads:
+        return list(threads.map(lambda path: _read_row(objects, spec, path), paths))

@@ -4,7 +4,7 @@ import os
 import socket
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from store.objects import STAGING, Bytes, Entry, as_memory
 
 # A staged file of another machine whose writer may still live is left alone for a day.
 _FOREIGN_SECONDS = 86_400.0
+_PLACE_ATTEMPTS = 10
 # Names this machine in staged files.
 HOST = socket.gethostname().replace(".", "-")
 
@@ -27,6 +28,8 @@ class LocalObjects:
     Nothing is fsynced: after a power cut a record may hold zeros, which its checksums reveal and `verify --repair`
     mends. Killed processes leave nothing visible that is not whole.
     """
+
+    readers = 1
 
     def __init__(self, root: str) -> None:
         self._folder = Path(root).expanduser().absolute()
@@ -51,30 +54,31 @@ class LocalObjects:
             # A hard link is the rename that refuses to replace.
             self._placing(key, lambda path: os.link(staged, path))
 
-    def _placing(self, key: str, place: Any) -> None:
-        """Place a file; the folder is made again if another process has removed it, empty, in between."""
-        for attempt in range(10):
-            path = Path(self._path(key))
-            path.parent.mkdir(parents=True, exist_ok=True)
+    def _placing(self, key: str, place: Callable[[str], object]) -> None:
+        """Place a file; its folder is made if need be, and again if another process removes it, empty, in between."""
+        path = self._path(key)
+        for _ in range(_PLACE_ATTEMPTS):
             try:
-                return place(path)  # type: ignore[no-any-return]
+                place(path)
             except FileNotFoundError:
-                if attempt == 9:
-                    raise
-        return None
+                Path(path).parent.mkdir(parents=True, exist_ok=True)
+            else:
+                return
+        place(path)
 
     @contextmanager
     def _staged(self, parts: Sequence[Bytes]) -> Iterator[Path]:
-        folder = self._folder / STAGING
-        folder.mkdir(parents=True, exist_ok=True)
-        path = folder / f"{HOST}.{os.getpid()}.{uuid.uuid4().hex}"
+        path = self._folder / STAGING / f"{HOST}.{os.getpid()}.{uuid.uuid4().hex}"
         try:
+            path.parent.mkdir(parents=True, exist_ok=True)
             with path.open("xb", buffering=0) as file:
                 for part in parts:
                     _write_all(file, as_memory(part))
             yield path
         finally:
-            path.unlink(missing_ok=True)
+            # There is none after a rename; where it cannot be removed, the next write's sweep will try again.
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
 
     def exists(self, key: str) -> bool:
         with self._failing("read", key):
@@ -121,7 +125,7 @@ class LocalObjects:
 
     def named(self, prefix: str, *, depth: int, name: str) -> Iterator[Entry]:
         for folder in self._folders(prefix, depth):
-            with suppress(FileNotFoundError, NotADirectoryError), self._failing("read", folder):
+            with self._failing("read", folder), suppress(FileNotFoundError, NotADirectoryError):
                 yield _entry(f"{folder}/{name}", os.stat(self._path(f"{folder}/{name}")))  # noqa: PTH116
 
     def lacking(self, prefix: str, *, depth: int, name: str) -> list[str]:
@@ -145,7 +149,7 @@ class LocalObjects:
     def sweep(self) -> None:
         for name, entry in self._scan(STAGING):
             host, _, rest = name.partition(".")
-            with suppress(FileNotFoundError), self._failing("remove", f"{STAGING}/{name}"):
+            with self._failing("remove", f"{STAGING}/{name}"), suppress(FileNotFoundError):
                 old = time.time() - entry.stat().st_mtime > _FOREIGN_SECONDS
                 if old or (host == HOST and not _alive(rest.partition(".")[0])):
                     Path(entry.path).unlink(missing_ok=True)
@@ -155,8 +159,6 @@ class LocalObjects:
         """Say what could not be done, where, why, and what to do."""
         try:
             yield
-        except (FileNotFoundError, NotADirectoryError):
-            raise
         except OSError as error:
             remedy = "; nothing half-written is visible: mend the cause and run again" if verb == "write" else ""
             raise StoreError(f"{self._path(key)}: cannot {verb}: {error.strerror or error}{remedy}") from error

@@ -27,6 +27,8 @@ class Objects(Protocol):
     """Objects under one root; keys are relative, with `/`. Failures are StoreErrors, absence never is."""
 
     root: str
+    # Threads that reading many small objects is worth.
+    readers: int
 
     def get(self, key: str) -> bytes | None:
         """Return the object, or None if it does not exist."""

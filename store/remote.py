@@ -15,6 +15,9 @@ _ABSENT = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
 class RemoteObjects:
     """Objects under a URL; see `Objects`. An upload that is cut short leaves no object: there is nothing to sweep."""
 
+    # Requests that wait on a network at once.
+    readers = 16
+
     def __init__(self, root: str) -> None:
         import fsspec
 

@@ -1,0 +1,150 @@
+"""HDF5 there and back."""
+
+import json
+import tracemalloc
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+
+from store import EmbeddingStore, Spec, StoreError, StoreWriter, export_hdf5, import_hdf5
+from store.hdf5 import escape
+
+Make = Callable[..., Any]
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "int8"])
+def test_lossless(dtype: str, fill: Make, contents: Make, tmp_path: Path) -> None:
+    root = fill(songs=("a", "..", "x/y", "é\n🎵"), dtype=dtype)
+    export_hdf5(root, tmp_path / "all.h5")
+    import_hdf5(tmp_path / "all.h5", str(tmp_path / "again"))
+    assert contents(str(tmp_path / "again")) == contents(root)
+    assert EmbeddingStore.open(tmp_path / "again").receipt() == EmbeddingStore.open(root).receipt()
+
+
+def test_the_file_explains_itself(fill: Make, spec: Spec, tmp_path: Path) -> None:
+    root = fill(songs=("x/y",), views=1)
+    export_hdf5(root, tmp_path / "all.h5")
+    with h5py.File(tmp_path / "all.h5") as file:
+        assert tuple(file.attrs["streams"]) == spec.streams
+        assert Spec.from_json(json.loads(file.attrs["spec"])) == spec
+        data = file["x%2Fy/0"]
+        np.testing.assert_array_equal(data[()], EmbeddingStore.open(root).read("x/y"))
+        assert json.loads(data.attrs["attributes"])["seconds"] == 0.8
+
+
+def test_scales_beyond_64_kib(tmp_path: Path, spec: Spec) -> None:
+    wide = replace(spec, channels=10_000, dtype="int8")
+    writer = StoreWriter.open(tmp_path / "store", wide)
+    writer.write("a", 0, np.random.default_rng(0).standard_normal((2, 2, 10_000), np.float32), attributes={})
+    export_hdf5(writer.root, tmp_path / "all.h5")
+    import_hdf5(tmp_path / "all.h5", str(tmp_path / "again"))
+    again = EmbeddingStore.open(tmp_path / "again")
+    np.testing.assert_array_equal(again.read("a"), EmbeddingStore.open(writer.root).read("a"))
+
+
+def test_a_file_from_elsewhere(tmp_path: Path) -> None:
+    frames = np.random.default_rng(0).standard_normal((2, 7, 4)).astype(np.float16)
+    with h5py.File(tmp_path / "theirs.h5", "w") as file:
+        file.attrs["streams"] = ["x", "y"]
+        file.create_dataset("100%25 song/0", data=frames)
+        file.create_dataset("100%25 song/2", data=frames[:, :3])
+    assert import_hdf5(tmp_path / "theirs.h5", str(tmp_path / "store")) == 2
+    assert import_hdf5(tmp_path / "theirs.h5", str(tmp_path / "store")) == 0
+    store = EmbeddingStore.open(tmp_path / "store")
+    assert (store.songs, store.views("100%25 song"), store.streams) == (("100%25 song",), (0, 2), ("x", "y"))
+    assert (store.spec.origin, store.spec.precision) == ("import", "unknown")
+    np.testing.assert_array_equal(store.read("100%25 song"), frames)
+
+
+def write(file: h5py.File, name: str, data: object, streams: object = ("x",)) -> None:
+    file.create_dataset(name, data=data)
+    if streams:
+        file.attrs["streams"] = streams
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "streams", "message"),
+    [
+        ("a", np.zeros((1, 2, 3), np.float32), ("x",), "/a/: expected a dataset"),
+        ("a/b", np.zeros((1, 2, 3), np.float32), ("x",), "/a/b: expected a dataset"),
+        ("a/0", np.zeros((2, 3), np.float32), ("x",), "/a/0: expected a dataset"),
+        ("a/0", np.zeros((1, 2, 3), np.float32), None, "expected a file attribute `streams`"),
+        ("a/0", np.zeros((1, 2, 3), np.float64), ("x",), "/a/0: expected float16 or float32, found float64"),
+        ("a/0", np.zeros((2, 2, 3), np.float32), ("x",), "song 'a' view 0: expected frames of"),
+        ("a/0", np.full((1, 2, 3), np.nan, np.float32), ("x",), "NaN"),
+    ],
+)
+def test_what_is_no_such_file(name: str, data: object, streams: object, message: str, tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "theirs.h5", "w") as file:
+        write(file, name, data, streams)
+    with pytest.raises(StoreError, match=message):
+        import_hdf5(tmp_path / "theirs.h5", str(tmp_path / "store"))
+
+
+def test_not_hdf5_and_in_the_way(tmp_path: Path, fill: Make) -> None:
+    (tmp_path / "text.h5").write_text("hello")
+    with pytest.raises(StoreError, match=r"text.h5: cannot be read as HDF5"):
+        import_hdf5(tmp_path / "text.h5", str(tmp_path / "store"))
+    with pytest.raises(StoreError, match=r"text.h5: exists; remove it or name another file"):
+        export_hdf5(fill(), tmp_path / "text.h5")
+    with pytest.raises(StoreError, match=r"absent/all.h5: cannot be written"):
+        export_hdf5(fill(), tmp_path / "absent" / "all.h5")
+
+
+def test_damage_in_the_file_is_noticed(fill: Make, tmp_path: Path) -> None:
+    export_hdf5(fill(songs=("a",), views=1), tmp_path / "all.h5")
+    with h5py.File(tmp_path / "all.h5", "a") as file:
+        file["a/0"][0, 0, 0] += 1
+    with pytest.raises(StoreError, match="song 'a' view 0: not what its digest says; its source is damaged"):
+        import_hdf5(tmp_path / "all.h5", str(tmp_path / "again"))
+    assert len(EmbeddingStore.open(tmp_path / "again")) == 0
+
+
+def test_an_interrupted_export_leaves_no_file(fill: Make, tmp_path: Path) -> None:
+    def interrupted(items: Any) -> Any:
+        yield items[0]
+        raise KeyboardInterrupt("stop")
+
+    with pytest.raises(KeyboardInterrupt, match="stop"):
+        export_hdf5(fill(), tmp_path / "all.h5", track=interrupted)
+    assert [path.name for path in tmp_path.iterdir()] == ["store.zarr"]
+
+
+def test_memory_is_one_record(tmp_path: Path, spec: Spec, make_frames: Make) -> None:
+    wide = replace(spec, channels=256)
+    writer = StoreWriter.open(tmp_path / "store", wide)
+    frames = make_frames(spec=wide, frames=1000)
+    for song in range(12):
+        writer.write(str(song), 0, frames, attributes={})
+    record = frames.nbytes // 2
+
+    def peak(work: Callable[[], object]) -> int:
+        tracemalloc.start()
+        try:
+            work()
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    assert peak(lambda: export_hdf5(writer.root, tmp_path / "all.h5")) < 2.5 * record
+    assert peak(lambda: import_hdf5(tmp_path / "all.h5", str(tmp_path / "again"))) < 2.5 * record
+    store = EmbeddingStore.open(writer.root)
+    assert peak(lambda: store.read("0")) < 1.2 * record
+    assert peak(lambda: [store.read(song) for song in store.songs]) < 14 * record
+
+
+def test_escaped_names_are_readable() -> None:
+    assert [escape(song) for song in ("söng 1", "a/b", "50%", "..", "...", "a..b", "\n")] == [
+        "söng 1",
+        "a%2Fb",
+        "50%25",
+        "%2E%2E",
+        "%2E%2E%2E",
+        "a..b",
+        "%0A",
+    ]

@@ -1,0 +1,103 @@
+"""Readers that know nothing of us: plain zarr, xarray, dask."""
+
+import hashlib
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import zarr
+
+from store import AXES, EmbeddingStore, StoreError
+
+Fill = Callable[..., str]
+
+
+def folder_of(root: str, song: str, view: int) -> str:
+    """As docs/store.md says, without our code."""
+    key = hashlib.sha256(song.encode()).hexdigest()[:32]
+    return f"{root}/records/{key[:2]}/{key}/{view}"
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "int8"])
+def test_plain_zarr_opens_a_record(dtype: str, fill: Fill) -> None:
+    root = fill(songs=("söng",), dtype=dtype)
+    array = zarr.open_array(folder_of(root, "söng", 1), mode="r")
+    assert (array.shape, array.dtype.name, array.metadata.dimension_names) == ((2, 21, 8), dtype, AXES)
+    assert (array.attrs["song_id"], array.attrs["view"], array.attrs["seconds"]) == ("söng", 1, 0.84)
+    values = array[:]
+    if dtype == "int8":
+        values = values.astype(np.float32) * np.array(array.attrs["scale"], np.float32)[:, None, :]
+    store = EmbeddingStore.open(root)
+    np.testing.assert_array_equal(values, store.read("söng", 1))
+    np.testing.assert_array_equal(array[1:, 3:5], array[:][1:, 3:5])
+
+
+def test_plain_zarr_reads_the_spec_and_finds_records(fill: Fill) -> None:
+    root = fill()
+    attributes = zarr.open_group(root, mode="r").attrs
+    assert attributes["format"] == "hear-embeddings"
+    assert attributes["spec"]["streams"] == list(EmbeddingStore.open(root).streams)
+    found = [zarr.open_array(path.parent, mode="r").attrs for path in Path(root).glob("records/*/*/*/zarr.json")]
+    assert sorted((record["song_id"], record["view"]) for record in found) == [("a", 0), ("a", 1), ("b", 0), ("b", 1)]
+
+
+def test_plain_zarr_notices_damage(fill: Fill) -> None:
+    folder = folder_of(fill(), "a", 0)
+    shard = Path(folder, "c/0/0/0")
+    data = bytearray(shard.read_bytes())
+    data[9] ^= 1
+    shard.write_bytes(data)
+    with pytest.raises(ValueError, match="checksum"):
+        zarr.open_array(folder, mode="r")[:]
+
+
+def test_what_zarr_writes_in_our_place_is_not_taken_for_ours(fill: Fill) -> None:
+    root = fill()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        zarr.create_array(folder_of(root, "a", 0), data=np.zeros((2, 20, 8), np.float16), overwrite=True)
+    with pytest.raises(StoreError, match="not an array of format 1"):
+        EmbeddingStore.open(root).read("a")
+
+
+def test_the_rust_codecs_open_a_record(fill: Fill) -> None:
+    pytest.importorskip("zarrs", reason="the extra `fast` is not installed")
+    root = fill()
+    with zarr.config.set({"codec_pipeline.path": "zarrs.ZarrsCodecPipeline"}):
+        values = zarr.open_array(folder_of(root, "a", 0), mode="r")[:]
+    np.testing.assert_array_equal(values, EmbeddingStore.open(root).read("a"))
+
+
+def test_xarray_names_the_axes(fill: Fill) -> None:
+    pytest.importorskip("xarray", reason="the extra `xarray` is not installed")
+    store = EmbeddingStore.open(fill())
+    array = store.lazy(named=True)["b", 1]
+    assert (array.dims, array.attrs["song_id"]) == (AXES, "b")
+    found = array.sel(stream="muq/track").mean("frame").compute(scheduler="synchronous")
+    expected = store.read("b", 1, ["muq/track"])[0].mean(axis=0)
+    np.testing.assert_allclose(found, expected, atol=1e-3)
+
+
+def test_lazy_arrays_are_few_tasks_and_differ_by_streams(fill: Fill) -> None:
+    store = EmbeddingStore.open(fill())
+    whole, one = store.lazy()["a", 0], store.lazy(["muq/track"])["a", 0]
+    assert (whole.chunks, one.chunks) == (((1, 1), (20,), (8,)), ((1,), (20,), (8,)))
+    assert whole.name != one.name
+    with pytest.raises(KeyError, match="q"):
+        store.lazy()["q", 0]
+
+
+def test_lazy_arrays_of_one_stream_do_not_read_others(fill: Fill, monkeypatch: pytest.MonkeyPatch) -> None:
+    store, read = EmbeddingStore.open(fill()), []
+    original = EmbeddingStore.read
+
+    def spy(self: EmbeddingStore, song: str, view: int = 0, streams: Any = None) -> Any:
+        read.append((song, view, streams))
+        return original(self, song, view, streams)
+
+    monkeypatch.setattr(EmbeddingStore, "read", spy)
+    store.lazy()["a", 0][1].sum().compute(scheduler="synchronous")
+    assert read == [("a", 0, ["muq/track"])]

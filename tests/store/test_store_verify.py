@@ -1,0 +1,113 @@
+"""Verification: no byte can change unnoticed."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from store import EmbeddingStore, Spec, StoreError, StoreWriter, cache_summaries, verify
+from store.keys import METADATA, SHARD, record_path
+
+Fill = Callable[..., str]
+Files = Callable[[str], dict[str, bytes]]
+
+
+@pytest.mark.parametrize("dtype", ["float16", "int8"])
+def test_every_flipped_byte_is_found(dtype: str, fill: Fill, files_of: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("store.arrays._READ_PAUSE", 0.0)
+    root = fill(songs=("a",), views=1, dtype=dtype)
+    record = record_path("a", 0)
+    assert verify(root).problems == []
+    for key, data in files_of(root).items():
+        if not key.startswith(record):
+            continue
+        for place in range(len(data)):
+            flipped = bytearray(data)
+            flipped[place] ^= 1 << (place % 8)
+            Path(root, key).write_bytes(flipped)
+            found = verify(root)
+            assert [(problem.path, problem.kind) for problem in found.problems] == [(record, "damaged")], (key, place)
+        Path(root, key).write_bytes(data)
+    assert verify(root).problems == []
+
+
+def test_every_flipped_byte_of_the_root_is_refused(fill: Fill) -> None:
+    root = Path(fill(songs=("a",), views=1), "zarr.json")
+    data = root.read_bytes()
+    for place in range(len(data)):
+        flipped = bytearray(data)
+        flipped[place] ^= 1 << (place % 8)
+        root.write_bytes(flipped)
+        with pytest.raises(StoreError, match=r"zarr|digest|format|document"):
+            EmbeddingStore.open(root.parent)
+
+
+def test_what_is_damaged_is_repaired_by_a_rerun(fill: Fill, files_of: Files) -> None:
+    root = fill()
+    before = files_of(root)
+    shards = sorted(key for key in before if key.endswith(SHARD))
+    Path(root, shards[0]).write_bytes(before[shards[0]][:-1])
+    Path(root, shards[1]).unlink()
+    Path(root, shards[2]).with_name("1").write_bytes(b"foreign")
+    report = verify(root, repair=True)
+    assert (report.records, len(report.problems), all(problem.removed for problem in report.problems)) == (2, 3, True)
+    assert len(EmbeddingStore.open(root)) == 2
+    fill()
+    after = {key: data for key, data in files_of(root).items() if not key.startswith("catalogue")}
+    assert after == before
+
+
+def test_messages(fill: Fill) -> None:
+    root = fill(songs=("a", "b", "c", "d"), views=1)
+    place = {song: Path(root, record_path(song, 0)) for song in "abcd"}
+    (place["a"] / SHARD).unlink()
+    with (place["b"] / SHARD).open("ab") as file:
+        file.write(b"more")
+    shutil.rmtree(place["c"])
+    shutil.copytree(place["d"], place["c"])
+    details = {problem.path: problem.detail for problem in verify(root).problems}
+    assert details == {
+        record_path("a", 0): "the data is missing",
+        record_path("b", 0): "the data has 688 bytes, expected 684",
+        record_path("c", 0): "zarr.json: is that of song 'd' view 0, which belongs elsewhere",
+    }
+
+
+def test_values_that_are_not_finite_and_records_of_another_store(
+    tmp_path: Path, spec: Spec, fill: Fill, make_frames: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, other = fill(songs=("a",), views=1), fill("other.zarr", songs=("b",), views=1, seed=4)
+    shutil.copytree(Path(other, record_path("b", 0)), Path(root, record_path("b", 0)))
+    monkeypatch.setattr("store.quantise.all_finite", lambda values: True)
+    frames = make_frames()
+    frames[0, 0, 0] = np.nan
+    StoreWriter.open(root, spec).write("c", 0, frames, attributes={})
+    details = {problem.path: problem.detail for problem in verify(root).problems}
+    assert details[record_path("c", 0)] == "values are NaN or infinite"
+    assert details[record_path("b", 0)].startswith("zarr.json: spec: expected")
+    with pytest.raises(StoreError, match=r"spec: expected .* run hear-store verify --repair"):
+        EmbeddingStore.open(root).read("b")
+    with pytest.raises(StoreError, match="spec: expected"):
+        len(EmbeddingStore.open(root))
+
+
+def test_a_damaged_catalogue_is_told_and_removed(fill: Fill) -> None:
+    root = fill()
+    cache_summaries(root)
+    summary = EmbeddingStore.open(root).summary()
+    index, part = Path(root, "catalogue/index.json"), Path(root, "catalogue/summaries/0")
+    index.write_bytes(index.read_bytes().replace(b'"a"', b'"q"'))
+    shard = bytearray((part / SHARD).read_bytes())
+    shard[5] ^= 1
+    (part / SHARD).write_bytes(shard)
+    store = EmbeddingStore.open(root)
+    assert store.songs == ("a", "b")
+    np.testing.assert_array_equal(store.summary().values, summary.values)
+    found = verify(root, repair=True)
+    assert [problem.path for problem in found.problems] == ["catalogue/index.json", "catalogue/summaries/0"]
+    assert found.records == 4
+    assert not (part / METADATA).exists()
+    assert verify(root).problems == []
