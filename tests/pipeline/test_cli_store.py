@@ -1,0 +1,105 @@
+"""`hear-store`: each subcommand, what it prints and its exit code."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner, Result
+
+from pipeline.cli import store as command
+from pipeline.cli.entry import run
+from store import EmbeddingStore, Spec, StoreWriter
+
+
+@pytest.fixture
+def filled(tmp_path: Path) -> str:
+    """Songs a and b, clean and one augmented view, of one second."""
+    spec = Spec(streams=("muq/track",), channels=4, encoders={"muq": "sha256:aa"}, layers=(10,))
+    writer = StoreWriter.open(tmp_path / "store.zarr", spec)
+    for number, song in enumerate("ab"):
+        for view in (0, 1):
+            frames = np.full((1, 25, 4), number + view, np.float32)
+            writer.write(song, view, frames, attributes={"seconds": 1.0})
+    return writer.root
+
+
+def call(*arguments: object, code: int = 0) -> Result:
+    result = CliRunner().invoke(command.app, [str(argument) for argument in arguments], catch_exceptions=False)
+    assert result.exit_code == code, result.output
+    return result
+
+
+def test_info(filled: str, tmp_path: Path) -> None:
+    text = call("info", filled).stdout
+    assert "format hear-embeddings 1, 2 songs" in text
+    assert "streams         muq/track" in text
+    assert "encoders        muq=sha256:aa" in text
+    manifest = tmp_path / "manifest.csv"
+    manifest.write_text("song_id,path,split,system\na,a.wav,train,\nb,b.wav,val,\nc,c.wav,val,\n")
+    text = call("info", filled, "--manifest", manifest).stdout
+    assert text.endswith("val: 1 songs of the manifest are not here\n")
+    counts = [tuple(line.split()[:3]) for line in text.splitlines()[-10:-1]]
+    assert counts == [
+        (split, view, str(records * songs))
+        for split, songs in (("(all)", 2), ("train", 1), ("val", 1))
+        for view, records in (("all", 2), ("0", 1), ("1", 1))
+    ]
+    figures = json.loads(call("info", filled, "--manifest", manifest, "--json").stdout)
+    assert (figures["records"], figures["hours"]) == (4, 0.0011)
+    assert figures["splits"]["val"]["missing"] == 1
+    assert Spec.from_json(figures["spec"]) == EmbeddingStore.open(filled).spec
+
+
+def test_verify_and_repair(filled: str) -> None:
+    assert call("verify", filled).stdout == "4 records good, 0 problems, 0 removed\n"
+    next(Path(filled).rglob("c/0/0/0")).unlink()
+    lines = call("verify", filled, code=1).stdout.splitlines()
+    assert lines[0].startswith("damaged: records/")
+    assert lines[0].endswith(": the data is missing")
+    assert lines[1] == "3 records good, 1 problems, 0 removed"
+    assert call("verify", filled, "--repair").stdout.splitlines()[-1] == "3 records good, 1 problems, 1 removed"
+    assert call("verify", filled).stdout == "3 records good, 0 problems, 0 removed\n"
+
+
+def test_export_and_import(filled: str, tmp_path: Path) -> None:
+    file, again = tmp_path / "all.h5", tmp_path / "again.zarr"
+    assert call("export", filled, file).stdout == f"4 records exported to {file}\n"
+    assert call("import", file, again).stdout == f"4 records imported to {again}\n"
+    assert EmbeddingStore.open(again).receipt() == EmbeddingStore.open(filled).receipt()
+
+
+def test_index(filled: str) -> None:
+    assert call("index", filled).stdout == "4 records indexed\n"
+    assert not Path(filled, "catalogue/summaries").exists()
+    assert call("index", filled, "--summaries").stdout == "4 records indexed\n"
+    assert Path(filled, "catalogue/summaries").exists()
+
+
+def test_merge(filled: str, tmp_path: Path) -> None:
+    both = tmp_path / "both.zarr"
+    assert call("merge", filled, filled, both).stdout == f"4 records copied to {both}, 4 were there or came twice\n"
+    assert len(EmbeddingStore.open(both)) == 4
+    call("merge", filled, code=2)
+
+
+def test_prune(filled: str) -> None:
+    assert call("prune", filled, "--view", 1, "--dry-run").stdout == '"a" 1\n"b" 1\n2 records would be removed\n'
+    assert call("prune", filled, "--song", "a", "--view", 1).stdout == "1 records removed\n"
+    assert list(EmbeddingStore.open(filled)) == [("a", 0), ("b", 0), ("b", 1)]
+    call("prune", filled, code=2)
+
+
+@pytest.mark.parametrize(
+    "arguments", [("info",), ("verify",), ("index",), ("prune", "--song", "a"), ("export", "x.h5"), ("merge", "other")]
+)
+def test_no_store_is_one_line(
+    arguments: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["hear-store", arguments[0], str(tmp_path / "absent"), *arguments[1:]])
+    with pytest.raises(SystemExit, match="1"):
+        run("store")
+    shown = capsys.readouterr()
+    assert shown.err == f"hear-store: {tmp_path / 'absent'}: no embedding store here\n"
+    assert not list(tmp_path.iterdir())
