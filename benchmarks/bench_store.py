@@ -1,0 +1,209 @@
+"""The store against the plain ways, in one run: np.save/np.load, h5py, and zarr itself in several layouts.
+
+    python -m benchmarks.bench_store --folder /tmp --seconds 210
+
+One record of the published sizes: 4 streams × 25 frames a second × 1,024 channels of float16. Every write makes a new
+file, as extraction does; repeats are interleaved, and ratios are those of medians. Reads are warm (from page cache).
+"""
+
+import argparse
+import itertools
+import os
+import shutil
+import statistics
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import zarr
+
+from store import EmbeddingStore, Spec, StoreWriter, index
+from store.keys import METADATA, record_path
+from store.metadata import ArrayInfo
+
+STREAMS = ("musicfm/segment", "muq/segment", "musicfm/track", "muq/track")
+CHANNELS = 1024
+LARGE = 20_000
+RUST = {"codec_pipeline.path": "zarrs.ZarrsCodecPipeline"}
+Work = Callable[[], object]
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--folder", type=Path, help="where to measure (default: the folder for temporary files)")
+    parser.add_argument("--seconds", type=float, default=210.0, help="length of the song (default: 210)")
+    parser.add_argument("--repeats", type=int, default=9, help="of each measurement (default: 9)")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(dir=options.folder) as name:
+        folder = Path(name)
+        floats = embeddings(round(options.seconds * 25))
+        frames = floats.astype(np.float16)
+        print(
+            f"{frames.shape} float16, {frames.nbytes / 1e6:.1f} MB, in {folder.parent}, load {os.getloadavg()[0]:.1f}"
+        )
+        writes, reads = _ways(folder, frames)
+        _report("write", _medians(writes, options.repeats), frames.nbytes, against="np.save")
+        _report("read", _medians(reads, options.repeats), frames.nbytes, against="np.load")
+        _sizes(folder, floats)
+        _large(folder)
+
+
+def embeddings(frames: int) -> np.ndarray:
+    """float32 values like a conformer's: correlated in time, channels of very different spread and mean."""
+    rng = np.random.default_rng(0)
+    values = np.empty((len(STREAMS), frames, CHANNELS), np.float32)
+    spread, mean = (np.exp(rng.normal(-0.7, 0.6, (len(STREAMS), 1, CHANNELS))).astype(np.float32) for _ in range(2))
+    state = np.zeros((len(STREAMS), CHANNELS))
+    for frame in range(frames):
+        state = 0.9 * state + 0.436 * rng.standard_normal(state.shape)
+        values[:, frame] = state
+    values *= spread
+    values += mean * rng.choice([-0.5, 0.5], mean.shape).astype(np.float32)
+    return values
+
+
+def _spec(dtype: str = "float16") -> Spec:
+    return Spec(streams=STREAMS, channels=CHANNELS, encoders={}, layers=(10,), dtype=dtype)
+
+
+def _ways(folder: Path, frames: np.ndarray) -> tuple[dict[str, Work], dict[str, Work]]:
+    """What writes a record in each way, and what reads it again."""
+    number = itertools.count()
+    writer = StoreWriter.open(folder / "store", _spec())
+    shape, stream = frames.shape, (1, *frames.shape[1:])
+
+    def fresh(name: str) -> str:
+        return str(folder / f"{name}-{next(number)}")
+
+    def put_zarr(place: str, **layout: Any) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # float16 is no worse than what zarr warns of
+            zarr.create_array(place, data=frames, compressors=None, **layout)
+
+    def put_h5(place: str) -> None:
+        with h5py.File(place, "w") as file:
+            file.create_dataset("song", data=frames)
+
+    def get_h5() -> object:
+        with h5py.File(folder / "file.h5", "r") as file:
+            return file["song"][()]
+
+    def with_rust(work: Work) -> Work:
+        def run() -> object:
+            with zarr.config.set(RUST):
+                return work()
+
+        return run
+
+    writer.write("song", 0, frames, attributes={})
+    np.save(folder / "file.npy", frames)
+    put_h5(str(folder / "file.h5"))
+    put_zarr(str(folder / "streams"), chunks=stream)
+    store = EmbeddingStore.open(folder / "store")
+    record = str(folder / "store" / record_path("song", 0))
+
+    def sharded() -> object:
+        return zarr.open_array(record, mode="r")[:]
+
+    def streamwise() -> object:
+        array, values = zarr.open_array(record, mode="r"), np.empty(shape, np.float16)
+        for number in range(len(STREAMS)):
+            values[number] = array[number]
+        return values
+
+    def unsharded() -> object:
+        return zarr.open_array(str(folder / "streams"), mode="r")[:]
+
+    writes: dict[str, Work] = {
+        "np.save": lambda: np.save(fresh("save"), frames),
+        "store": lambda: writer.write(f"song {next(number)}", 0, frames, attributes={}),
+        "h5py": lambda: put_h5(fresh("h5")),
+        "zarr, sharded": lambda: put_zarr(fresh("zarr"), chunks=stream, shards=shape),
+        "zarr, an object a stream": lambda: put_zarr(fresh("zarr"), chunks=stream),
+    }
+    reads: dict[str, Work] = {
+        "np.load": lambda: np.load(folder / "file.npy"),
+        "store": lambda: store.read("song"),
+        "store, one stream of four": lambda: store.read("song", streams=STREAMS[3:]),
+        "h5py": get_h5,
+        "zarr, our record": sharded,
+        "zarr, our record, stream by stream": streamwise,
+        "zarr, an object a stream": unsharded,
+    }
+    try:
+        import zarrs  # noqa: F401
+    except ImportError:
+        return writes, reads
+    rust = {f"{name}, Rust codecs": with_rust(work) for name, work in reads.items() if name.startswith("zarr,")}
+    return writes, reads | rust
+
+
+def _medians(ways: Mapping[str, Work], repeats: int) -> dict[str, float]:
+    times: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(repeats):
+        for name, work in ways.items():
+            begun = time.perf_counter()
+            work()
+            times[name].append(time.perf_counter() - begun)
+    return {name: statistics.median(values) for name, values in times.items()}
+
+
+def _report(verb: str, medians: Mapping[str, float], size: int, *, against: str) -> None:
+    print(f"\n{verb:42} {'ms':>8} {'GB/s':>7} {'× ' + against:>10}")
+    for name, seconds in medians.items():
+        ratio = medians[against] / seconds
+        print(f"{name:42} {seconds * 1e3:8.1f} {size / seconds / 1e9:7.2f} {ratio:10.2f}")
+
+
+def _sizes(folder: Path, floats: np.ndarray) -> None:
+    """Bytes by storage type, and what each loses against the float32 values that it was given."""
+    np.save(folder / "float32.npy", floats)
+    plain = (folder / "float32.npy").stat().st_size
+    print(f"\n{'stored as':12} {'MB':>8} {'× float32 .npy':>15} {'relative error':>15} {'least cosine':>13}")
+    for dtype in ("float32", "float16", "int8"):
+        root = folder / f"store-{dtype}"
+        StoreWriter.open(root, _spec(dtype)).write("song", 0, floats, attributes={})
+        size = sum(path.stat().st_size for path in root.rglob("*") if path.is_file())
+        relative, cosine = error_of(EmbeddingStore.open(root).read("song").astype(np.float32), floats)
+        print(f"{dtype:12} {size / 1e6:8.2f} {size / plain:15.3f} {relative:15.2e} {cosine:13.6f}")
+        shutil.rmtree(root)
+
+
+def error_of(found: np.ndarray, expected: np.ndarray) -> tuple[float, float]:
+    """Root-mean-square error against the values' standard deviation by channel, and the least cosine of a frame."""
+    deviation = expected.std(axis=1, keepdims=True)
+    good = np.broadcast_to(deviation > 0, expected.shape)
+    error = ((found - expected) / np.where(deviation > 0, deviation, 1))[good]
+    norms = np.linalg.norm(found, axis=-1) * np.linalg.norm(expected, axis=-1)
+    cosines = (found * expected).sum(axis=-1) / np.maximum(norms, 1e-30)
+    return float(np.sqrt(np.mean(np.square(error)))), float(cosines[norms > 0].min())
+
+
+def _large(folder: Path) -> None:
+    """Opening 20,000 records (their zarr.json alone; opening does not look at data), 9 views a song and 1."""
+    print(f"\nopening {LARGE:,} records{'index s':>17} {'open s':>8} {'open without index s':>21}")
+    for views in (9, 1):
+        root = folder / f"large-{views}"
+        spec = _spec()
+        StoreWriter.open(root, spec)
+        for number in range(LARGE):
+            song, view = f"song {number // views}", number % views
+            place = root / record_path(song, view)
+            place.mkdir(parents=True)
+            own = {"song_id": song, "view": view, "frames": 5250, "seconds": 210.0, "spec": spec.digest}
+            document = ArrayInfo((len(STREAMS), 5250, CHANNELS), "float16", (1, 2, 3, 4), own).document()
+            (place / METADATA).write_bytes(document)
+        opening: Work = lambda root=root: EmbeddingStore.open(root).songs  # type: ignore[misc]  # noqa: E731
+        without = _medians({"open": opening}, 1)["open"]
+        indexing = _medians({"index": lambda root=root: index(str(root))}, 1)["index"]  # type: ignore[misc]
+        print(f"{views} views a song {indexing:28.2f} {_medians({'open': opening}, 5)['open']:8.2f} {without:21.2f}")
+
+
+if __name__ == "__main__":
+    main()
