@@ -17,6 +17,7 @@ from store.errors import StoreError, StoreNotFoundError
 from store.keys import METADATA, SHARD
 from store.metadata import ArrayInfo, read_array_info
 from store.objects import Bytes, Objects
+from store.quantise import BLOCK, block_finite
 
 CRC_BYTES = 4
 # While a writer replaces a record, a reader may see the old zarr.json with the new shard: it looks again.
@@ -29,6 +30,17 @@ _PAGE = 4096
 def checksum(data: Bytes) -> int:
     """CRC-32C of contiguous bytes."""
     return int(google_crc32c.value(data))
+
+
+def _checksum_of_finite(values: NDArray[np.generic]) -> int:
+    """Checksum of flat values, and the test that they are finite, while they are in a core's cache."""
+    crc, length = 0, BLOCK // values.itemsize
+    for start in range(0, values.size, length):
+        block = values[start : start + length]
+        if block.dtype != np.int8 and not block_finite(block):
+            raise StoreError("frames hold NaN or infinite values; nothing is stored")
+        crc = google_crc32c.extend(crc, block.view(np.uint8))
+    return crc
 
 
 def shard_index(info: ArrayInfo) -> bytes:
@@ -45,9 +57,15 @@ def shard_size(info: ArrayInfo) -> int:
 
 
 def describe_array(values: NDArray[np.generic], attributes: Mapping[str, Any]) -> ArrayInfo:
-    """Describe a C-contiguous (stream, frame, channel) array with its checksums."""
+    """Describe a C-contiguous (stream, frame, channel) array with its checksums.
+
+    Raises
+    ------
+    StoreError
+        A value is NaN or infinite, or an attribute is not JSON.
+    """
     streams, frames, channels = values.shape
-    checksums = tuple(checksum(data) for data in _stream_bytes(values))
+    checksums = tuple(_checksum_of_finite(stream.reshape(-1)) for stream in values)
     # Through its document and back: attributes become what a reader will find.
     info = ArrayInfo((streams, frames, channels), values.dtype.name, checksums, dict(attributes))
     return read_array_info(info.document(), "attributes")

@@ -70,10 +70,14 @@ def put_record(objects: Objects, spec: Spec, record: Record, *, digest: str | No
     """
     own = {"song_id": record.song_id, "view": int(record.view), "frames": record.stored.shape[1], "spec": spec.digest}
     scale = {} if record.scale is None else {"scale": record.scale.tolist()}
-    info = describe_array(record.stored, {**record.attributes, **own, **scale})
-    check_info(info, spec, record.song_id, record.view, f"song {record.song_id!r} view {record.view}")
+    name = f"song {record.song_id!r} view {record.view}"
+    try:
+        info = describe_array(record.stored, {**record.attributes, **own, **scale})
+    except StoreError as error:
+        raise StoreError(f"{name}: {error}") from error
+    check_info(info, spec, record.song_id, record.view, name)
     if digest is not None and info.digest != digest:
-        raise StoreError(f"song {record.song_id!r} view {record.view}: not what its digest says; its source is damaged")
+        raise StoreError(f"{name}: not what its digest says; its source is damaged")
     put_array(objects, record_path(record.song_id, record.view), record.stored, info)
     return info
 

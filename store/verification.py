@@ -13,7 +13,7 @@ from store.keys import INDEX, METADATA, RECORDS, ROOT, SHARD, is_record, record_
 from store.metadata import ArrayInfo, read_array_info, unsealed
 from store.objects import Entry, Objects, open_objects
 from store.progress import Track
-from store.quantise import all_finite, to_floats
+from store.quantise import all_finite
 from store.reader import read_spec
 from store.records import check_info, scale_of
 from store.spec import Spec
@@ -121,7 +121,7 @@ def _check_data(objects: Objects, path: str, info: ArrayInfo, size: int | None) 
     if not whole or tail.tobytes() != shard_index(info) or stored_checksums(objects, path, info) != info.checksums:
         raise StoreError("the shard's index or checksums have changed")
     scale = scale_of(info)
-    if not all_finite(to_floats(values, None) if scale is None else scale):
+    if not all_finite(values if scale is None else scale):
         raise StoreError("values are NaN or infinite")
 
 

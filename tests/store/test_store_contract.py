@@ -1,5 +1,6 @@
 """What a store promises, the same on every back end (the fixture `root` has one parameter for each)."""
 
+import itertools
 import pickle
 from collections.abc import Callable
 from dataclasses import replace
@@ -129,8 +130,8 @@ class TestStoreContract:
 
     def test_what_is_refused(self, root: str, spec: Spec, make_frames: Make) -> None:
         writer, good = StoreWriter.open(root, spec), make_frames()
-        for value in (np.nan, np.inf):
-            bad = good.copy()
+        for value, dtype in itertools.product((np.nan, np.inf, -np.inf), ("float16", "float32")):
+            bad = good.astype(dtype)
             bad[1, 3, 2] = value
             with pytest.raises(StoreError, match="song 'a' view 0: frames hold NaN or infinite"):
                 writer.write("a", 0, bad, attributes={})
