@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from stages.extract.encoders.attention import attend
+from stages.extract.encoders.linear import Linear
 
 
 class FeedForward(nn.Module):
@@ -24,8 +25,8 @@ class FeedForward(nn.Module):
     def __init__(self, width: int, inner: int) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(width)
-        self.expand = nn.Linear(width, inner)
-        self.contract = nn.Linear(inner, width)
+        self.expand = Linear(width, inner)
+        self.contract = Linear(inner, width)
 
     def add_to(self, x: Tensor) -> Tensor:
         """Add to (B, T, C) in place and return it."""
@@ -43,9 +44,9 @@ class Attention(nn.Module):
         super().__init__()
         self.heads = heads
         self.norm = nn.LayerNorm(width)
-        self.query_key = nn.Linear(width, 2 * width)
-        self.value = nn.Linear(width, width)
-        self.out = nn.Linear(width, width)
+        self.query_key = Linear(width, 2 * width)
+        self.value = Linear(width, width)
+        self.out = Linear(width, width)
 
     def add_to(self, x: Tensor, rotation: Tensor) -> Tensor:
         """Add to (B, T, C) in place and return it; `rotation` is (2, T, 1, D)."""
@@ -70,9 +71,9 @@ class Convolution(nn.Module):
     def __init__(self, width: int, kernel: int) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(width)
-        self.expand = nn.Linear(width, 2 * width, bias=False)
+        self.expand = Linear(width, 2 * width, bias=False)
         self.depthwise = nn.Conv2d(width, width, (1, kernel), padding=(0, kernel // 2), groups=width)
-        self.contract = nn.Linear(width, width, bias=False)
+        self.contract = Linear(width, width, bias=False)
 
     def add_to(self, x: Tensor) -> Tensor:
         """Add to (B, T, C) in place and return it."""

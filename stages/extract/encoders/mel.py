@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from stages.extract.encoders.linear import steady_linear
+
 SAMPLE_RATE = 24_000
 HOP = 240
 FFT = 2048
@@ -53,8 +55,9 @@ class LogMel(nn.Module):
 
     def _piece(self, padded: Tensor) -> Tensor:
         spectrum = torch.stft(padded, FFT, HOP, window=self.window, center=False, return_complex=True)
-        power = torch.view_as_real(spectrum).square().sum(-1)  # (B, 1025, frames)
-        return torch.matmul(self.filters, power).clamp_(min=FLOOR).log10_().mul_(10.0)
+        power = torch.view_as_real(spectrum.transpose(1, 2)).square().sum(-1)  # (B, frames, 1025)
+        mel = steady_linear(power, self.filters)
+        return mel.clamp_(min=FLOOR).log10_().mul_(10.0).transpose(1, 2)
 
 
 def mel_filters() -> Tensor:

@@ -10,6 +10,7 @@ chunk's tokens are the whole signal's.
 import torch
 from torch import Tensor, nn
 
+from stages.extract.encoders.linear import Linear
 from stages.extract.encoders.winograd import Winograd
 
 FRAMES_PER_TOKEN = 4
@@ -45,7 +46,7 @@ class Stem(nn.Module):
     def __init__(self, *, channels: int, mels: int, width: int) -> None:
         super().__init__()
         self.blocks = nn.ModuleList([ResidualBlock(1, channels), ResidualBlock(channels, channels)])
-        self.linear = nn.Linear(channels * mels // 4, width)
+        self.linear = Linear(channels * mels // 4, width)
 
     def tuned(self) -> "Stem":
         """Choose each convolution's fastest form for where, and in which precision, the weights lie."""

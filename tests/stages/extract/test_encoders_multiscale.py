@@ -166,3 +166,17 @@ def test_automatic_device_is_a_gpu_where_there_is_one(monkeypatch):
 
 def test_all_streams_by_default(tiny):
     assert tiny.streams == STREAMS
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_bits_do_not_depend_on_the_number_of_threads(precision):
+    before = torch.get_num_threads()
+    encoded = []
+    try:
+        for threads in (1, 2, 4):
+            torch.set_num_threads(threads)
+            encoded.append(load(precision=precision).encode(song(31.3)))
+    finally:
+        torch.set_num_threads(before)
+    np.testing.assert_array_equal(encoded[1], encoded[0])
+    np.testing.assert_array_equal(encoded[2], encoded[0])
