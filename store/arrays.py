@@ -6,7 +6,8 @@ seek and a read into the result. Any Zarr v3 reader goes by the index and finds 
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import google_crc32c
@@ -56,40 +57,56 @@ def shard_size(info: ArrayInfo) -> int:
     return info.shape[0] * (info.stream_bytes + CRC_BYTES + 16) + CRC_BYTES
 
 
-def describe_array(values: NDArray[np.generic], attributes: Mapping[str, Any]) -> ArrayInfo:
-    """Describe a C-contiguous (stream, frame, channel) array with its checksums.
+def put_array(
+    objects: Objects,
+    path: str,
+    values: NDArray[np.generic],
+    attributes: Mapping[str, Any],
+    *,
+    digest: str | None = None,
+) -> ArrayInfo:
+    """Put the shard of a C-contiguous (stream, frame, channel) array, then zarr.json: with this the array exists.
+
+    Checksums are computed, and values tested, in a thread while they are written.
 
     Raises
     ------
     StoreError
-        A value is NaN or infinite, or an attribute is not JSON.
+        A value is NaN or infinite, an attribute is not JSON, the array is not what `digest` says, or it cannot be
+        written. It does not exist then.
     """
+    shard, metadata = f"{path}/{SHARD}", f"{path}/{METADATA}"
+    blank = _describe(values, attributes, (0,) * len(values))
+    with ThreadPoolExecutor(1) as thread:
+        pending = [thread.submit(_checksum_of_finite, stream.reshape(-1)) for stream in values]
+        objects.put(shard, _parts(values, (one.result() for one in pending), blank))
+    info = _describe(values, attributes, tuple(one.result() for one in pending))
+    if digest not in (None, info.digest):
+        objects.delete(shard)
+        raise StoreError("not what its digest says; its source is damaged")
+    for _ in range(_WRITE_ATTEMPTS):
+        objects.put(metadata, [info.document()])
+        # Another writer of the same record may have put its shard, or a sweep removed ours, between the two.
+        if stored_checksums(objects, path, info) == info.checksums:
+            return info
+        objects.put(shard, _parts(values, info.checksums, info))
+    raise StoreError(f"{objects.root}/{path}: other writers keep replacing this record; give each its own songs")
+
+
+def _describe(values: NDArray[np.generic], attributes: Mapping[str, Any], checksums: tuple[int, ...]) -> ArrayInfo:
+    """Through its document and back: attributes become what a reader will find."""
     streams, frames, channels = values.shape
-    checksums = tuple(_checksum_of_finite(stream.reshape(-1)) for stream in values)
-    # Through its document and back: attributes become what a reader will find.
     info = ArrayInfo((streams, frames, channels), values.dtype.name, checksums, dict(attributes))
     return read_array_info(info.document(), "attributes")
 
 
-def put_array(objects: Objects, path: str, values: NDArray[np.generic], info: ArrayInfo) -> None:
-    """Put the shard, then zarr.json: with this the array exists.
-
-    Raises
-    ------
-    StoreError
-        It cannot be written.
-    """
-    parts: list[Bytes] = []
-    for data, crc in zip(_stream_bytes(values), info.checksums, strict=True):
-        parts += [data, crc.to_bytes(CRC_BYTES, "little")]
-    parts.append(shard_index(info))
-    for _ in range(_WRITE_ATTEMPTS):
-        objects.put(f"{path}/{SHARD}", parts)
-        objects.put(f"{path}/{METADATA}", [info.document()])
-        # Another writer of the same record may have put its shard, or a sweep removed ours, between the two.
-        if stored_checksums(objects, path, info) == info.checksums:
-            return
-    raise StoreError(f"{objects.root}/{path}: other writers keep replacing this record; give each its own songs")
+def _parts(values: NDArray[np.generic], checksums: Iterable[int], info: ArrayInfo) -> Iterator[Bytes]:
+    """The shard's bytes in order; a stream's checksum is asked for when the stream has been taken."""
+    remaining = iter(checksums)
+    for data in _stream_bytes(values):
+        yield data
+        yield next(remaining).to_bytes(CRC_BYTES, "little")
+    yield shard_index(info)
 
 
 def stored_checksums(objects: Objects, path: str, info: ArrayInfo) -> tuple[int, ...] | None:

@@ -4,8 +4,9 @@ import os
 import socket
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -45,11 +46,11 @@ class LocalObjects:
             except (FileNotFoundError, NotADirectoryError):
                 return None
 
-    def put(self, key: str, parts: Sequence[Bytes]) -> None:
+    def put(self, key: str, parts: Iterable[Bytes]) -> None:
         with self._failing("write", key), self._staged(parts) as staged:
             self._placing(key, staged.replace)
 
-    def create(self, key: str, parts: Sequence[Bytes]) -> None:
+    def create(self, key: str, parts: Iterable[Bytes]) -> None:
         with self._failing("write", key), self._staged(parts) as staged, suppress(FileExistsError):
             # A hard link is the rename that refuses to replace.
             self._placing(key, lambda path: os.link(staged, path))
@@ -67,11 +68,10 @@ class LocalObjects:
         place(path)
 
     @contextmanager
-    def _staged(self, parts: Sequence[Bytes]) -> Iterator[Path]:
+    def _staged(self, parts: Iterable[Bytes]) -> Iterator[Path]:
         path = self._folder / STAGING / f"{HOST}.{os.getpid()}.{uuid.uuid4().hex}"
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with path.open("xb", buffering=0) as file:
+            with self._open_staged(path) as file:
                 for part in parts:
                     _write_all(file, as_memory(part))
             yield path
@@ -79,6 +79,13 @@ class LocalObjects:
             # There is none after a rename; where it cannot be removed, the next write's sweep will try again.
             with suppress(OSError):
                 path.unlink(missing_ok=True)
+
+    def _open_staged(self, path: Path) -> FileIO:
+        try:
+            return path.open("xb", buffering=0)
+        except FileNotFoundError:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            return path.open("xb", buffering=0)
 
     def exists(self, key: str) -> bool:
         with self._failing("read", key):

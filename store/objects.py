@@ -3,7 +3,7 @@
 `put` is atomic everywhere: an object is there whole or not at all.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -33,10 +33,10 @@ class Objects(Protocol):
     def get(self, key: str) -> bytes | None:
         """Return the object, or None if it does not exist."""
 
-    def put(self, key: str, parts: Sequence[Bytes]) -> None:
-        """Put an object, in one piece, atomically; an older one is replaced."""
+    def put(self, key: str, parts: Iterable[Bytes]) -> None:
+        """Put an object, its parts one after another, atomically; an older one is replaced."""
 
-    def create(self, key: str, parts: Sequence[Bytes]) -> None:
+    def create(self, key: str, parts: Iterable[Bytes]) -> None:
         """Put an object unless it exists."""
 
     def exists(self, key: str) -> bool:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from store.arrays import describe_array, get_array, put_array
+from store.arrays import get_array, put_array
 from store.errors import StoreError
 from store.keys import METADATA, record_path
 from store.metadata import ArrayInfo
@@ -70,16 +70,17 @@ def put_record(objects: Objects, spec: Spec, record: Record, *, digest: str | No
     """
     own = {"song_id": record.song_id, "view": int(record.view), "frames": record.stored.shape[1], "spec": spec.digest}
     scale = {} if record.scale is None else {"scale": record.scale.tolist()}
+    shape, (streams, channels) = record.stored.shape, (len(spec.streams), spec.channels)
     name = f"song {record.song_id!r} view {record.view}"
+    if shape[::2] != (streams, channels) or record.stored.dtype != spec.dtype:
+        raise StoreError(
+            f"{name}: expected {streams} × {channels} of {spec.dtype}, found {shape} of {record.stored.dtype}"
+        )
+    path = record_path(record.song_id, record.view)
     try:
-        info = describe_array(record.stored, {**record.attributes, **own, **scale})
+        return put_array(objects, path, record.stored, {**record.attributes, **own, **scale}, digest=digest)
     except StoreError as error:
         raise StoreError(f"{name}: {error}") from error
-    check_info(info, spec, record.song_id, record.view, name)
-    if digest is not None and info.digest != digest:
-        raise StoreError(f"{name}: not what its digest says; its source is damaged")
-    put_array(objects, record_path(record.song_id, record.view), record.stored, info)
-    return info
 
 
 def get_record(objects: Objects, spec: Spec, song: str, view: int, streams: Sequence[int] | None = None) -> Record:

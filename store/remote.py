@@ -1,6 +1,6 @@
 """A store's objects on any fsspec file system (s3, memory, gcs, …): one request puts one object."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -39,11 +39,11 @@ class RemoteObjects:
             except _ABSENT:
                 return None
 
-    def put(self, key: str, parts: Sequence[Bytes]) -> None:
+    def put(self, key: str, parts: Iterable[Bytes]) -> None:
         with self._failing("write", key):
             self._files.pipe_file(self._path(key), _joined(parts))
 
-    def create(self, key: str, parts: Sequence[Bytes]) -> None:
+    def create(self, key: str, parts: Iterable[Bytes]) -> None:
         # Not atomic where the service lacks conditional puts; whoever creates reads back what it finds then.
         if not self.exists(key):
             self.put(key, parts)
@@ -107,5 +107,5 @@ class RemoteObjects:
             raise StoreError(f"{self.root}/{key}: cannot {verb}: {error or type(error).__name__}") from error
 
 
-def _joined(parts: Sequence[Bytes]) -> bytes:
+def _joined(parts: Iterable[Bytes]) -> bytes:
     return b"".join(as_memory(part) for part in parts)

@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
+from functools import cached_property
 from typing import Any
 
 from store.errors import StoreError
@@ -81,7 +82,7 @@ class Spec:
     def __hash__(self) -> int:
         return hash(self.digest)
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """16 hexadecimal digits; each record carries its store's."""
         text = json.dumps(self.to_json(), sort_keys=True, separators=(",", ":"))
