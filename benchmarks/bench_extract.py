@@ -133,15 +133,20 @@ def _writing(ours: MultiScale, frames: npt.NDArray[np.float32]) -> None:
 
 def _compare(ours: MultiScale, plain: PlainEncoders, waveform: Waveform, repeats: int) -> None:
     """Interleave both, print each time, the ratio of medians, and how far the results are apart."""
-    times: dict[str, list[float]] = {"ours": [], "plain": []}
-    for _ in range(repeats):
-        fast, seconds = _timed(lambda: ours.encode(waveform.samples))
-        times["ours"].append(seconds)
-        slow, seconds = _timed(lambda: plain.encode(torch.from_numpy(waveform.samples), LAYER).numpy())
-        times["plain"].append(seconds)
-    for name, values in times.items():
-        print(f"{name}: {', '.join(f'{value:.1f}' for value in values)} s")
-    print(f"ratio of medians: {statistics.median(times['plain']) / statistics.median(times['ours']):.2f}")
+    samples = torch.from_numpy(waveform.samples)
+    runs = {"ours": lambda: ours.encode(waveform.samples), "plain": lambda: plain.encode(samples, LAYER).numpy()}
+    times: dict[str, list[float]] = {name: [] for name in runs}
+    busy: dict[str, list[float]] = {name: [] for name in runs}
+    results = {}
+    for name in [*runs] * repeats:
+        before = time.process_time()
+        results[name], seconds = _timed(runs[name])
+        times[name].append(seconds)
+        busy[name].append(time.process_time() - before)
+        print(f"{name}: {seconds:.1f} s, {busy[name][-1]:.1f} s of CPU, load {os.getloadavg()[0]:.1f}", flush=True)
+    for what, values in (("time", times), ("CPU time", busy)):
+        print(f"{what}, ratio of medians: {statistics.median(values['plain']) / statistics.median(values['ours']):.2f}")
+    fast, slow = results["ours"], results["plain"]
     cosine = (fast * slow).sum(-1) / (np.linalg.norm(fast, axis=-1) * np.linalg.norm(slow, axis=-1))
     print(f"farthest value {np.abs(fast - slow).max():.2g}, lowest cosine of a frame {cosine.min():.6f}")
 
