@@ -1,7 +1,7 @@
 """One HDF5 file ↔ a store, a record in memory at a time, without loss.
 
     /<song id>/<view>    dataset (stream, frame, channel) in the storage type; attributes: `attributes` (JSON),
-                         `digest` (the record's), and for int8 `scale` (stream, channel)
+                         `digest` (the record's), and for int8 `scale` and `offset`, (stream, channel) each
     file attributes      `streams` (names in order), `spec` (JSON), `format`
 
 In song ids `%`, `/`, control characters and lone surrogates are written as `%XX` of their UTF-8, and so are the dots of
@@ -23,6 +23,7 @@ from store.errors import StoreError
 from store.metadata import FORMAT
 from store.objects import open_objects
 from store.progress import Track
+from store.quantise import Levels
 from store.reader import EmbeddingStore
 from store.records import Record, get_record
 from store.spec import DTYPES, Spec
@@ -59,7 +60,7 @@ def export_hdf5(root: str, path: str | Path, *, track: Track = iter) -> int:
         raise StoreError(f"{target}: exists; remove it or name another file")
     partial = target.with_name(f"{target.name}.partial")
     try:
-        # Only the newer layout takes attributes of more than 64 KiB, such as the scales of many streams.
+        # Only the newer layout takes attributes of more than 64 KiB, such as the scale of many streams.
         with h5py.File(partial, "w", libver="latest") as file:
             file.attrs["format"] = FORMAT
             file.attrs["streams"] = list(store.streams)
@@ -79,8 +80,8 @@ def _export_record(file: Any, store: EmbeddingStore, song: str, view: int) -> No
     data = file.create_dataset(f"{escape(song)}/{view}", data=record.stored)
     data.attrs["attributes"] = json.dumps(record.attributes)
     data.attrs["digest"] = store.attributes(song, view)["digest"]
-    if record.scale is not None:
-        data.attrs["scale"] = record.scale
+    if record.levels is not None:
+        data.attrs.update(record.levels._asdict())
 
 
 def import_hdf5(path: str | Path, root: str, *, track: Track = iter) -> int:
@@ -147,6 +148,6 @@ def _import_record(file: Any, name: tuple[str, int], writer: StoreWriter, own: b
     attributes = json.loads(data.attrs.get("attributes", "{}"))
     if not own:
         return writer.write(*name, data[()], attributes=attributes)
-    scale = np.asarray(data.attrs["scale"], dtype=np.float32) if "scale" in data.attrs else None
-    record = Record(unescape(name[0]), name[1], data[()], scale, attributes)
+    levels = Levels(data.attrs["scale"], data.attrs["offset"]) if data.dtype == np.int8 else None
+    record = Record(unescape(name[0]), name[1], data[()], levels, attributes)
     return writer.write_record(record, digest=data.attrs["digest"])

@@ -9,6 +9,7 @@ from store.errors import StoreError
 from store.keys import record_path
 from store.objects import Objects, open_objects
 from store.progress import Track
+from store.quantise import Levels
 from store.reader import EmbeddingStore
 from store.records import get_record
 from store.writer import StoreWriter
@@ -60,7 +61,7 @@ def _check_agreement(record: tuple[str, int], first: str, second: str) -> None:
     path = record_path(*record)
     objects: list[Objects] = [open_objects(root) for root in (first, second)]
     infos = [get_info(one, path) for one in objects]
-    ours, theirs = ((info.shape, info.checksums, info.attributes.get("scale")) for info in infos)
+    ours, theirs = ([info.shape, info.checksums, *map(info.attributes.get, Levels._fields)] for info in infos)
     if ours != theirs:
         song, view = record
         raise StoreError(

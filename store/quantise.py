@@ -1,4 +1,8 @@
-"""Storage types: floats ↔ what is stored. int8 keeps one scale a stream and channel of each record."""
+"""Storage types: floats ↔ what is stored. int8 keeps a scale and an offset a stream and channel of each record."""
+
+import base64
+from collections.abc import Mapping
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,15 +33,22 @@ def block_finite(block: NDArray[np.generic]) -> bool:
     return bool(block.view(unsigned).max() < negative and block.view(signed).max() < positive)
 
 
-def to_stored(frames: NDArray[np.floating], dtype: str) -> tuple[NDArray[np.generic], NDArray[np.float32] | None]:
+class Levels(NamedTuple):
+    """What int8 stands for, float32 (stream, channel): value = offset + scale · stored."""
+
+    scale: NDArray[np.float32]
+    offset: NDArray[np.float32]
+
+
+def to_stored(frames: NDArray[np.floating], dtype: str) -> tuple[NDArray[np.generic], Levels | None]:
     """Bring (stream, frame, channel) floats into the storage type.
 
     Returns
     -------
     stored
         float16, float32 or int8, C-contiguous. Floats that were of this type already are not looked at: writing does.
-    scale
-        For int8: float32 (stream, channel), value = scale · stored; else None.
+    levels
+        For int8, else None.
 
     Raises
     ------
@@ -59,30 +70,55 @@ def to_stored(frames: NDArray[np.floating], dtype: str) -> tuple[NDArray[np.gene
     return stored, None
 
 
-def quantise(frames: NDArray[np.floating]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
-    """Round each channel of each stream to 255 levels between ± its largest magnitude in the record.
+def quantise(frames: NDArray[np.floating]) -> tuple[NDArray[np.int8], Levels]:
+    """Round each channel of each stream to 255 levels from its least to its greatest value in the record.
+
+    The offset matters: channels of a conformer often lie far from zero, compared with how much they vary.
 
     Returns
     -------
     stored
         int8 (stream, frame, channel).
-    scale
-        float32 (stream, channel): the step; 1 where a channel is all zeros.
+    levels
+        The step, 1 where a channel is constant, and the middle of the range.
     """
     stored = np.empty(frames.shape, dtype=np.int8)
-    scale = np.empty((frames.shape[0], frames.shape[2]), dtype=np.float32)
+    levels = Levels(*np.empty((2, frames.shape[0], frames.shape[2]), dtype=np.float32))
     for stream, values in enumerate(frames):
-        step = np.abs(values).max(axis=0).astype(np.float32) / np.float32(LEVELS)
-        # Below the smallest normal number 1/step would overflow; such a channel is silence.
-        scale[stream] = np.where(step > np.finfo(np.float32).tiny, step, np.float32(1))
-        np.rint(values.astype(np.float32) / scale[stream], casting="unsafe", out=stored[stream])
-    return stored, scale
+        least, greatest = (limit(axis=0).astype(np.float64) for limit in (values.min, values.max))
+        step = (greatest - least) / (2 * LEVELS)
+        # Below the smallest normal number 1/step would overflow; such a channel is constant.
+        levels.scale[stream] = np.where(step > np.finfo(np.float32).tiny, step, 1)
+        levels.offset[stream] = (greatest + least) / 2
+        steps = (values - levels.offset[stream]) / levels.scale[stream]
+        np.rint(steps.clip(-LEVELS, LEVELS, out=steps), casting="unsafe", out=stored[stream])
+    return stored, levels
 
 
-def to_floats(stored: NDArray[np.generic], scale: NDArray[np.float32] | None) -> NDArray[np.floating]:
-    """Undo `to_stored`: float16 and float32 as they are, int8 as float32; scale is (stream, channel)."""
-    if scale is None:
+def to_floats(stored: NDArray[np.generic], levels: Levels | None) -> NDArray[np.floating]:
+    """Undo `to_stored`: float16 and float32 as they are, int8 as float32."""
+    if levels is None:
         return stored  # type: ignore[return-value]
     floats = stored.astype(np.float32)
-    floats *= scale[:, None, :]
+    floats *= levels.scale[:, None]
+    floats += levels.offset[:, None]
     return floats
+
+
+def levels_to_text(levels: Levels) -> dict[str, str]:
+    """`scale` and `offset` as Base64 of little-endian float32: exact, and quick to read."""
+    return {
+        name: base64.b64encode(values.astype("<f4").tobytes()).decode() for name, values in levels._asdict().items()
+    }
+
+
+def levels_from_text(texts: Mapping[str, str], shape: tuple[int, int]) -> Levels:
+    """Undo `levels_to_text`; shape is (streams, channels).
+
+    Raises
+    ------
+    ValueError, KeyError
+        The texts are not such values of this shape.
+    """
+    decoded = (base64.b64decode(texts[name], validate=True) for name in Levels._fields)
+    return Levels(*(np.frombuffer(data, dtype="<f4").reshape(shape) for data in decoded))

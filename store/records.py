@@ -12,26 +12,26 @@ from store.errors import StoreError
 from store.keys import METADATA, record_path
 from store.metadata import ArrayInfo
 from store.objects import Objects
-from store.quantise import to_floats, to_stored
+from store.quantise import Levels, levels_from_text, levels_to_text, to_floats, to_stored
 from store.spec import Spec
 
 # What the store itself says of a record; a caller's attributes may have any other name.
-RESERVED = ("song_id", "view", "frames", "spec", "scale", "crc32c", "digest")
+RESERVED = ("song_id", "view", "frames", "spec", "scale", "offset", "crc32c", "digest")
 
 
 @dataclass(frozen=True)
 class Record:
-    """(stream, frame, channel) in the storage type, the int8 scale (stream, channel), and the caller's attributes."""
+    """(stream, frame, channel) in the storage type, what its int8 stands for, and the caller's attributes."""
 
     song_id: str
     view: int
     stored: NDArray[np.generic]
-    scale: NDArray[np.float32] | None
+    levels: Levels | None
     attributes: Mapping[str, Any]
 
     def floats(self) -> NDArray[np.floating]:
         """Float16 or float32, (stream, frame, channel)."""
-        return to_floats(self.stored, self.scale)
+        return to_floats(self.stored, self.levels)
 
 
 def encode_record(
@@ -54,10 +54,10 @@ def encode_record(
     if taken := [name for name in RESERVED if name in attributes]:
         raise StoreError(f"song {song!r} view {view}: the attribute {taken[0]!r} is the store's own; rename yours")
     try:
-        stored, scale = to_stored(frames, spec.dtype)
+        stored, levels = to_stored(frames, spec.dtype)
     except StoreError as error:
         raise StoreError(f"song {song!r} view {view}: {error}") from error
-    return Record(song, view, stored, scale, attributes)
+    return Record(song, view, stored, levels, attributes)
 
 
 def put_record(objects: Objects, spec: Spec, record: Record, *, digest: str | None = None) -> ArrayInfo:
@@ -69,7 +69,7 @@ def put_record(objects: Objects, spec: Spec, record: Record, *, digest: str | No
         It cannot be written, or is not what the store's spec or the given digest says.
     """
     own = {"song_id": record.song_id, "view": int(record.view), "frames": record.stored.shape[1], "spec": spec.digest}
-    scale = {} if record.scale is None else {"scale": record.scale.tolist()}
+    levels = {} if record.levels is None else levels_to_text(record.levels)
     shape, (streams, channels) = record.stored.shape, (len(spec.streams), spec.channels)
     name = f"song {record.song_id!r} view {record.view}"
     if shape[::2] != (streams, channels) or record.stored.dtype != spec.dtype:
@@ -78,7 +78,7 @@ def put_record(objects: Objects, spec: Spec, record: Record, *, digest: str | No
         )
     path = record_path(record.song_id, record.view)
     try:
-        return put_array(objects, path, record.stored, {**record.attributes, **own, **scale}, digest=digest)
+        return put_array(objects, path, record.stored, {**record.attributes, **own, **levels}, digest=digest)
     except StoreError as error:
         raise StoreError(f"{name}: {error}") from error
 
@@ -97,15 +97,24 @@ def get_record(objects: Objects, spec: Spec, song: str, view: int, streams: Sequ
     stored, info = get_array(objects, path, streams)
     check_info(info, spec, song, view, f"{objects.root}/{path}/{METADATA}")
     attributes = {name: value for name, value in info.attributes.items() if name not in RESERVED}
-    return Record(song, view, stored, scale_of(info, streams), attributes)
+    return Record(song, view, stored, levels_of(info, path, streams), attributes)
 
 
-def scale_of(info: ArrayInfo, streams: Sequence[int] | None = None) -> NDArray[np.float32] | None:
-    """The int8 scale (stream, channel) of all streams or some; None where there is none."""
+def levels_of(info: ArrayInfo, where: str, streams: Sequence[int] | None = None) -> Levels | None:
+    """What the int8 values of all streams, or some, stand for; None where there are no such values.
+
+    Raises
+    ------
+    StoreError
+        The attributes that say so are wrong.
+    """
     if info.dtype != "int8":
         return None
-    scale = np.array(info.attributes["scale"], dtype=np.float32)
-    return scale if streams is None else scale[list(streams)]
+    try:
+        levels = levels_from_text(info.attributes, (info.shape[0], info.shape[2]))
+    except (ValueError, KeyError, TypeError) as error:
+        raise StoreError(f"{where}: scale and offset: {error!r}; run hear-store verify --repair") from error
+    return levels if streams is None else Levels(*(values[list(streams)] for values in levels))
 
 
 def check_info(info: ArrayInfo, spec: Spec, song: str, view: int, where: str) -> None:
@@ -117,7 +126,6 @@ def check_info(info: ArrayInfo, spec: Spec, song: str, view: int, where: str) ->
         Names the first thing that differs.
     """
     own = info.attributes
-    scale = scale_of(info)
     pairs: list[tuple[str, Any, Any]] = [
         ("song id", song, own.get("song_id")),
         ("view", view, own.get("view")),
@@ -125,7 +133,6 @@ def check_info(info: ArrayInfo, spec: Spec, song: str, view: int, where: str) ->
         ("type", spec.dtype, info.dtype),
         ("streams", len(spec.streams), info.shape[0]),
         ("channels", spec.channels, info.shape[2]),
-        ("scale", (info.shape[0], info.shape[2]), info.shape[::2] if scale is None else scale.shape),
     ]
     for name, expected, found in pairs:
         if expected != found:

@@ -31,7 +31,7 @@ class Spec:
     precision
         What the encoders computed in: `fp32` or `bf16`.
     dtype
-        Storage type: `float16`, `float32`, or `int8` with a scale a stream and channel.
+        Storage type: `float16`, `float32`, or `int8` with a scale and an offset a stream and channel.
     pool
         Frames averaged into one stored frame.
     augmentation, seed

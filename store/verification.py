@@ -15,7 +15,7 @@ from store.objects import Entry, Objects, open_objects
 from store.progress import Track
 from store.quantise import all_finite
 from store.reader import read_spec
-from store.records import check_info, scale_of
+from store.records import check_info, levels_of
 from store.spec import Spec
 from store.sweep import sweep
 
@@ -120,8 +120,7 @@ def _check_data(objects: Objects, path: str, info: ArrayInfo, size: int | None) 
     whole = objects.read_into(f"{path}/{SHARD}", [(start, tail)])
     if not whole or tail.tobytes() != shard_index(info) or stored_checksums(objects, path, info) != info.checksums:
         raise StoreError("the shard's index or checksums have changed")
-    scale = scale_of(info)
-    if not all_finite(values if scale is None else scale):
+    if not all(map(all_finite, levels_of(info, METADATA) or (values,))):
         raise StoreError("values are NaN or infinite")
 
 
