@@ -1,0 +1,54 @@
+"""docs/store.md: its code runs as it stands, in order, on a small store."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from store import EmbeddingStore, Spec, StoreWriter, verify
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "store.md"
+STREAMS = ("musicfm/segment", "muq/segment", "musicfm/track", "muq/track")
+
+
+@pytest.fixture(params=["float16", "int8"])
+def beside_a_store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The working directory has embeddings.zarr: three songs, two views."""
+    monkeypatch.chdir(tmp_path)
+    spec = Spec(streams=STREAMS, channels=8, encoders={}, layers=(10,), dtype=request.param)
+    writer = StoreWriter.open("embeddings.zarr", spec)
+    for number in range(6):
+        frames = np.random.default_rng(number).standard_normal((4, 30, 8)).astype(np.float32)
+        writer.write(f"song {number // 2}", number % 2, frames, attributes={"seconds": 1.2, "drawn": {}})
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.usefixtures("beside_a_store")
+def test_the_python_runs() -> None:
+    names: dict[str, object] = {}
+    for block in blocks("python"):
+        exec(compile(block, str(PAGE), "exec"), names)
+    store = EmbeddingStore.open("embeddings.zarr")
+    np.testing.assert_array_equal(names["loudest"], np.abs(store.read("song 0")).max(axis=1))
+    if store.spec.dtype == "int8":
+        muq = np.asarray(names["muq"], np.float32)
+        muq = muq * names["scale"].reshape(4, 8)[3] + names["offset"].reshape(4, 8)[3]  # type: ignore[attr-defined]
+        np.testing.assert_array_equal(muq, store.read("song 0", streams=["muq/track"])[0])
+    assert EmbeddingStore.open("mine.zarr").songs == ("any id: ../é/🎵",)
+
+
+@pytest.mark.usefixtures("beside_a_store")
+def test_the_commands_run() -> None:
+    script = "\n".join(["set -eu", *blocks("bash")])
+    environment = {"PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin", "COLUMNS": "80"}
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "6 records copied to both.zarr, 3 were there or came twice"
+    assert len(EmbeddingStore.open("both.zarr")) == 6
+    assert verify("both.zarr").problems == []
