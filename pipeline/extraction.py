@@ -16,7 +16,7 @@ from stages.extract.plan import Plan, plan_extraction
 from stages.extract.recipe import Recipe
 from stages.extract.run import Extractor, Outcome, Tally
 from stages.songs import read_manifest
-from store import EmbeddingStore, Spec, StoreWriter, write_receipt
+from store import EmbeddingStore, Spec, StoreWriter, index, write_receipt
 from store.errors import HearError
 
 if TYPE_CHECKING:
@@ -151,6 +151,8 @@ def run_extraction(
     ):
         tally = _extract(plan, store, writer, encoders, recipe, options, watch.hearing(progress, failures), stop)
     left = plan.records - tally.done - len(tally.failures)
+    if tally.done:
+        index(store)
     if receipt is not None and not left:
         write_receipt(EmbeddingStore.open(store), receipt)
     return ExtractionSummary(tally, plan.stored, left, watch.reason if left else "")
