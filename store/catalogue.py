@@ -62,7 +62,7 @@ def index(root: str) -> int:
 def _current(objects: Objects, spec: Spec) -> list[tuple[str, Row]]:
     """(stamp, row) of each record that exists now."""
     stamps = {_folder(entry.key): entry.stamp for entry in objects.named(RECORDS, depth=DEPTH, name=METADATA)}
-    known = _indexed(objects)
+    known = indexed(objects)
     found = {path: known[path][1] for path, stamp in stamps.items() if path in known and known[path][0] == stamp}
     missing = [path for path in stamps if path not in found]
     read = _read_rows(objects, spec, missing)
@@ -70,8 +70,8 @@ def _current(objects: Objects, spec: Spec) -> list[tuple[str, Row]]:
     return sorted(((stamps[path], row) for path, row in found.items()), key=lambda item: item[1])
 
 
-def _indexed(objects: Objects) -> dict[str, tuple[str, Row]]:
-    """Path → (stamp, row) as the index has it; nothing where it is missing or damaged."""
+def indexed(objects: Objects) -> dict[str, tuple[str, Row]]:
+    """Path → (stamp, row) as the index has it, true or not; nothing where it is missing or damaged."""
     data = objects.get(INDEX)
     if data is None:
         return {}

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from store.arrays import CRC_BYTES, get_array, shard_index, shard_size, stored_checksums
-from store.catalogue import index
+from store.catalogue import index, indexed
 from store.errors import StoreError
 from store.keys import INDEX, METADATA, RECORDS, ROOT, SHARD, is_record, record_path
 from store.metadata import ArrayInfo, read_array_info, unsealed
@@ -61,13 +61,13 @@ def verify(root: str, *, repair: bool = False, track: Track = iter) -> Verificat
     objects = open_objects(str(root))
     spec = read_spec(objects)
     sizes, problems = _sort(objects.find())
-    arrays = sorted({key.removesuffix(f"/{SHARD}").removesuffix(f"/{METADATA}") for key in sizes} - {INDEX})
+    arrays = {key.removesuffix(f"/{SHARD}").removesuffix(f"/{METADATA}") for key in sizes}
     records = 0
-    for path in track(arrays):
+    for path in track(sorted(arrays)):
         problem = _problem(objects, spec, path, sizes)
         records += problem is None and is_record(path)
         problems += [problem] if problem else []
-    problems += _index_problems(objects)
+    problems += _index_problems(objects) + _missing(objects, arrays)
     if repair:
         problems = _repair(objects, problems)
     return Verification(records, sorted(problems, key=lambda problem: problem.path))
@@ -134,6 +134,13 @@ def _index_problems(objects: Objects) -> list[Problem]:
     return []
 
 
+def _missing(objects: Objects, arrays: set[str]) -> list[Problem]:
+    """Records that the index names and that are not there at all."""
+    gone = [(path, row) for path, (_, row) in indexed(objects).items() if path not in arrays]
+    told = "song {0.song_id!r} view {0.view} is in the catalogue, and is not there"
+    return [Problem(path, "missing", told.format(row)) for path, row in gone]
+
+
 def _repair(objects: Objects, problems: list[Problem]) -> list[Problem]:
     """Remove what a problem names: of a record zarr.json first, so that no reader sees half of it."""
     sweep(objects)
@@ -142,7 +149,7 @@ def _repair(objects: Objects, problems: list[Problem]) -> list[Problem]:
         ours = problem.path.startswith((f"{RECORDS}/", "catalogue/"))
         if ours and problem.kind == "damaged" and problem.path != INDEX:
             remove_array(objects, problem.path)
-        elif ours and problem.kind != "unfinished":
+        elif ours and problem.kind in ("foreign", "damaged"):
             objects.delete(problem.path)
         repaired.append(Problem(problem.path, problem.kind, problem.detail, removed=ours))
     if problems:

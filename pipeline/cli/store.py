@@ -36,11 +36,15 @@ def verify(
     repair: Annotated[
         bool, typer.Option("--repair", help="Remove what is broken, so that hear-extract makes it again.")
     ] = False,
+    receipt: Annotated[
+        Path | None, typer.Option(help="A receipt of hear-extract: the store must still be what it says.")
+    ] = None,
 ) -> None:
     """Read every byte and check it: checksums, shapes, finiteness, spec, missing and foreign files.
 
     Prints a line a problem and one of counts; exits 1 if a problem is left.
     """
+    from store import EmbeddingStore, check_receipt
     from store import verify as verify_store
 
     found = verify_store(store, repair=repair, track=_bar("verify"))
@@ -50,6 +54,8 @@ def verify(
     typer.echo(f"{found.records} records good, {len(found.problems)} problems, {len(found.problems) - left} removed")
     if left:
         raise typer.Exit(1)
+    if receipt is not None:
+        check_receipt(receipt, EmbeddingStore.open(store))
 
 
 @app.command()

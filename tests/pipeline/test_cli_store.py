@@ -9,7 +9,7 @@ from typer.testing import CliRunner, Result
 
 from pipeline.cli import store as command
 from pipeline.cli.entry import run
-from store import EmbeddingStore, Spec, StoreWriter
+from store import EmbeddingStore, Spec, StoreError, StoreWriter, prune, write_receipt
 
 
 @pytest.fixture
@@ -60,6 +60,14 @@ def test_verify_and_repair(filled: str) -> None:
     assert lines[1] == "3 records good, 1 problems, 0 removed"
     assert call("verify", filled, "--repair").stdout.splitlines()[-1] == "3 records good, 1 problems, 1 removed"
     assert call("verify", filled).stdout == "3 records good, 0 problems, 0 removed\n"
+
+
+def test_verify_against_a_receipt(filled: str, tmp_path: Path) -> None:
+    write_receipt(EmbeddingStore.open(filled), tmp_path / "receipt.json")
+    call("verify", filled, "--receipt", tmp_path / "receipt.json")
+    prune(filled, songs=["a"])
+    with pytest.raises(StoreError, match="songs: expected 2, found 1"):
+        call("verify", filled, "--receipt", tmp_path / "receipt.json")
 
 
 def test_export_and_import(filled: str, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from store import EmbeddingStore, Spec, StoreError, StoreWriter, cache_summaries, verify
+from store import EmbeddingStore, Spec, StoreError, StoreWriter, cache_summaries, index, verify
 from store.keys import METADATA, SHARD, record_path
 
 Fill = Callable[..., str]
@@ -112,3 +112,17 @@ def test_a_damaged_catalogue_is_told_and_removed(fill: Fill) -> None:
     assert found.records == 4
     assert not (part / METADATA).exists()
     assert verify(root).problems == []
+
+
+def test_a_record_that_has_gone_is_missed_by_the_catalogue(fill: Fill) -> None:
+    root = fill()
+    index(root)
+    shutil.rmtree(Path(root, record_path("a", 0)))
+    (Path(root, record_path("b", 1)) / METADATA).unlink()
+    found = {problem.path: (problem.kind, problem.detail) for problem in verify(root, repair=True).problems}
+    assert found == {
+        record_path("a", 0): ("missing", "song 'a' view 0 is in the catalogue, and is not there"),
+        record_path("b", 1): ("unfinished", "data without zarr.json: a writer was killed"),
+    }
+    assert verify(root).problems == []
+    assert len(EmbeddingStore.open(root)) == 2
