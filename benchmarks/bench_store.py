@@ -3,7 +3,8 @@
     python -m benchmarks.bench_store --folder /tmp --seconds 210
 
 One record of the published sizes: 4 streams × 25 frames a second × 1,024 channels of float16. Every write makes a new
-file, as extraction does; repeats are interleaved, and ratios are those of medians. Reads are warm (from page cache).
+file, as extraction does, which is then removed; repeats are interleaved, and ratios are those of medians. Reads are
+warm (from page cache), and nothing is fsynced.
 """
 
 import argparse
@@ -48,7 +49,12 @@ def main() -> None:
             f"{frames.shape} float16, {frames.nbytes / 1e6:.1f} MB, in {folder.parent}, load {os.getloadavg()[0]:.1f}"
         )
         writes, reads = _ways(folder, frames)
-        _report("write", _medians(writes, options.repeats), frames.nbytes, against="np.save")
+        _report(
+            "write",
+            _medians(writes, options.repeats, lambda: _clean(folder / "written")),
+            frames.nbytes,
+            against="np.save",
+        )
         _report("read", _medians(reads, options.repeats), frames.nbytes, against="np.load")
         _sizes(folder, floats)
         _large(folder)
@@ -74,12 +80,14 @@ def _spec(dtype: str = "float16") -> Spec:
 
 def _ways(folder: Path, frames: np.ndarray) -> tuple[dict[str, Work], dict[str, Work]]:
     """What writes a record in each way, and what reads it again."""
-    number = itertools.count()
-    writer = StoreWriter.open(folder / "store", _spec())
+    number, written = itertools.count(), folder / "written"
+    written.mkdir()
+    writer, other = (StoreWriter.open(place, _spec()) for place in (folder / "store", written / "store"))
+    other.write("first", 0, frames, attributes={})
     shape, stream = frames.shape, (1, *frames.shape[1:])
 
     def fresh(name: str) -> str:
-        return str(folder / f"{name}-{next(number)}")
+        return str(written / f"{name}-{next(number)}")
 
     def put_zarr(place: str, **layout: Any) -> None:
         with warnings.catch_warnings():
@@ -122,7 +130,7 @@ def _ways(folder: Path, frames: np.ndarray) -> tuple[dict[str, Work], dict[str, 
 
     writes: dict[str, Work] = {
         "np.save": lambda: np.save(fresh("save"), frames),
-        "store": lambda: writer.write(f"song {next(number)}", 0, frames, attributes={}),
+        "store": lambda: other.write(f"song {next(number)}", 0, frames, attributes={}),
         "h5py": lambda: put_h5(fresh("h5")),
         "zarr, sharded": lambda: put_zarr(fresh("zarr"), chunks=stream, shards=shape),
         "zarr, an object a stream": lambda: put_zarr(fresh("zarr"), chunks=stream),
@@ -144,14 +152,25 @@ def _ways(folder: Path, frames: np.ndarray) -> tuple[dict[str, Work], dict[str, 
     return writes, reads | rust
 
 
-def _medians(ways: Mapping[str, Work], repeats: int) -> dict[str, float]:
+def _medians(ways: Mapping[str, Work], repeats: int, clean: Callable[[], None] | None = None) -> dict[str, float]:
     times: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(repeats):
         for name, work in ways.items():
             begun = time.perf_counter()
             work()
             times[name].append(time.perf_counter() - begun)
+            if clean is not None:
+                clean()
     return {name: statistics.median(values) for name, values in times.items()}
+
+
+def _clean(folder: Path) -> None:
+    """Remove what was written, and keep the store that records go into."""
+    for path in folder.iterdir():
+        if path.is_file():
+            path.unlink()
+        else:
+            shutil.rmtree(path / "records" if path.name == "store" else path, ignore_errors=True)
 
 
 def _report(verb: str, medians: Mapping[str, float], size: int, *, against: str) -> None:

@@ -79,7 +79,7 @@ def put_array(
     blank = _describe(values, attributes, (0,) * len(values))
     with ThreadPoolExecutor(1) as thread:
         pending = [thread.submit(_checksum_of_finite, stream.reshape(-1)) for stream in values]
-        objects.put(shard, _parts(values, (one.result() for one in pending), blank))
+        objects.put(shard, _parts(values, (one.result() for one in pending), blank), size=shard_size(blank))
     info = _describe(values, attributes, tuple(one.result() for one in pending))
     if digest not in (None, info.digest):
         objects.delete(shard)
@@ -89,7 +89,7 @@ def put_array(
         # Another writer of the same record may have put its shard, or a sweep removed ours, between the two.
         if stored_checksums(objects, path, info) == info.checksums:
             return info
-        objects.put(shard, _parts(values, info.checksums, info))
+        objects.put(shard, _parts(values, info.checksums, info), size=shard_size(info))
     raise StoreError(f"{objects.root}/{path}: other writers keep replacing this record; give each its own songs")
 
 

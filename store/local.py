@@ -46,8 +46,8 @@ class LocalObjects:
             except (FileNotFoundError, NotADirectoryError):
                 return None
 
-    def put(self, key: str, parts: Iterable[Bytes]) -> None:
-        with self._failing("write", key), self._staged(parts) as staged:
+    def put(self, key: str, parts: Iterable[Bytes], *, size: int = 0) -> None:
+        with self._failing("write", key), self._staged(parts, size) as staged:
             self._placing(key, staged.replace)
 
     def create(self, key: str, parts: Iterable[Bytes]) -> None:
@@ -68,10 +68,13 @@ class LocalObjects:
         place(path)
 
     @contextmanager
-    def _staged(self, parts: Iterable[Bytes]) -> Iterator[Path]:
+    def _staged(self, parts: Iterable[Bytes], size: int = 0) -> Iterator[Path]:
         path = self._folder / STAGING / f"{HOST}.{os.getpid()}.{uuid.uuid4().hex}"
         try:
             with self._open_staged(path) as file:
+                if size and hasattr(os, "posix_fallocate"):
+                    # Writing into space that is there already takes two thirds of the time.
+                    os.posix_fallocate(file.fileno(), 0, size)
                 for part in parts:
                     _write_all(file, as_memory(part))
             yield path

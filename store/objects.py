@@ -33,8 +33,8 @@ class Objects(Protocol):
     def get(self, key: str) -> bytes | None:
         """Return the object, or None if it does not exist."""
 
-    def put(self, key: str, parts: Iterable[Bytes]) -> None:
-        """Put an object, its parts one after another, atomically; an older one is replaced."""
+    def put(self, key: str, parts: Iterable[Bytes], *, size: int = 0) -> None:
+        """Put an object, its parts one after another, atomically; an older one is replaced. `size` is a hint."""
 
     def create(self, key: str, parts: Iterable[Bytes]) -> None:
         """Put an object unless it exists."""

@@ -39,7 +39,7 @@ class RemoteObjects:
             except _ABSENT:
                 return None
 
-    def put(self, key: str, parts: Iterable[Bytes]) -> None:
+    def put(self, key: str, parts: Iterable[Bytes], *, size: int = 0) -> None:
         with self._failing("write", key):
             self._files.pipe_file(self._path(key), _joined(parts))
 

@@ -6,6 +6,7 @@ import random
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -99,6 +100,15 @@ def test_ten_writers_and_ten_readers(tmp_path: Path, spec: Spec) -> None:
     assert not list((Path(root) / ".tmp").iterdir())
 
 
+def test_writers_and_readers_on_s3(s3: None, spec: Spec) -> None:
+    root = f"s3://embeddings/{uuid.uuid4().hex}/store"
+    processes = [start(script, root, spec, number) for number in range(3) for script in (WRITE, READ)]
+    outputs = [finish(process) for process in processes]
+    assert outputs[1::2] == ["36"] * 3
+    report = verify(root)
+    assert (report.records, report.problems) == (36, [])
+
+
 def test_writers_who_disagree_leave_whole_records(tmp_path: Path, spec: Spec) -> None:
     root = str(tmp_path / "store")
     for process in [start(DIFFER, root, spec, number) for number in range(6)]:
@@ -149,9 +159,9 @@ def test_a_sweep_between_the_two_puts_breaks_nothing(
     writer.write("first", 0, make_frames(), attributes={})
     other, put, swept = open_objects(str(tmp_path / "store")), LocalObjects.put, []
 
-    def put_with_sweep(self: LocalObjects, key: str, parts: Any) -> None:
+    def put_with_sweep(self: LocalObjects, key: str, parts: Any, *, size: int = 0) -> None:
         wanted = SHARD if moment == "before zarr.json" else METADATA
-        put(self, key, parts)
+        put(self, key, parts, size=size)
         if key == f"{record_path('a', 0)}/{wanted}" and not swept:
             swept.append(key)
             sweep(other)
