@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 class ExtractionProgress:
     """Counts views as they are done or fail; a context manager."""
 
-    def __init__(self, views: int) -> None:
+    def __init__(self, views: int, *, what: str = "views") -> None:
         self._bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -22,7 +22,7 @@ class ExtractionProgress:
             console=Console(stderr=True),
             transient=True,
         )
-        self._task = self._bar.add_task("views", total=views, speed="")
+        self._task = self._bar.add_task(what, total=views, speed="")
         self._begun = time.perf_counter()
         self._seconds = 0.0
 

@@ -56,7 +56,7 @@ def _list_songs(root: Path) -> dict[str, Song]:
     if not root.is_dir():
         raise SongsError(f"{shown(root)}: is no folder; expected one with audio files")
     songs: dict[str, Song] = {}
-    for path in _audio_files(root):
+    for path in audio_files(root):
         other = songs.get(path.stem)
         if other is not None:
             raise SongsError(
@@ -68,7 +68,14 @@ def _list_songs(root: Path) -> dict[str, Song]:
     return songs
 
 
-def _audio_files(root: Path) -> list[Path]:
+def audio_files(root: Path) -> list[Path]:
+    """Files of a folder and all below it that have a suffix of audio, without hidden ones, in order of their names.
+
+    Raises
+    ------
+    SongsError
+        A folder cannot be listed, or a name is not UTF-8.
+    """
     def stop(error: OSError) -> None:
         raise SongsError(f"{error.filename}: cannot be listed: {error.strerror}") from error
 

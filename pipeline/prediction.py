@@ -1,0 +1,172 @@
+"""`hear-head predict` from what the user named to rows, files, plots and the report."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import closing, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pipeline.progress import ExtractionProgress
+from stages.scoring.ensemble import Ensemble, load_encoders, load_ensemble
+from stages.scoring.files import Journal, check_scp_ids, read_journal, writable, write_csv, write_json, write_scp
+from stages.scoring.inputs import Candidate, audio_candidates, chosen_split, expand_inputs, store_candidates
+from stages.scoring.over_time import Windows
+from stages.scoring.page.document import report_html, write_report
+from stages.scoring.page.previews import preview_extremes
+from stages.scoring.plots import plot_names, plot_song
+from stages.scoring.rows import Row
+from stages.scoring.run import Scored, Scoring
+from stages.scoring.sources import AudioSource, Source, StoreSource
+from stages.songs import Manifest, read_manifest
+from store import EmbeddingStore
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What to score and with what.
+
+    Attributes
+    ----------
+    inputs, lines
+        As `expand_inputs` takes them; song ids where there is a store.
+    checkpoints, encoders
+        The heads, and arguments of `load_encoders`.
+    store, manifest, split, by
+        Score a store's songs; take ids, files and groups from a manifest, or from one split of it.
+    windows
+        Score these over time, too.
+    """
+
+    inputs: Sequence[str]
+    checkpoints: Sequence[str]
+    encoders: Mapping[str, str]
+    lines: Iterable[str] = ()
+    store: str | None = None
+    manifest: Path | None = None
+    split: str = ""
+    by: str = ""
+    windows: Windows | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outputs:
+    """Files to write; None is not written. `resume` keeps what `jsonl` has; `plots` and `report` are folders."""
+
+    json: Path | None = None
+    csv: Path | None = None
+    scp: Path | None = None
+    jsonl: Path | None = None
+    resume: bool = False
+    plots: Path | None = None
+    report: Path | None = None
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Rows in order, the scores' names, and how many rows were there before."""
+
+    rows: list[Row]
+    dimensions: tuple[str, ...]
+    skipped: int
+    report: Path | None = None
+    failed: list[Row] = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Pick out what failed."""
+        object.__setattr__(self, "failed", [row for row in self.rows if row.error])
+
+    @property
+    def line(self) -> str:
+        """The line of counts that the command prints."""
+        flagged = sum(bool(row.warning) for row in self.rows)
+        scored = len(self.rows) - len(self.failed) - self.skipped
+        unlike = f"; {flagged} unlike the training songs" if flagged else ""
+        return f"{scored} scored, {self.skipped} skipped, {len(self.failed)} failed{unlike}"
+
+
+def predict(request: Request, outputs: Outputs, *, hear: Callable[[Row], None]) -> Prediction:
+    """Score songs and write the files; `hear` is told each row as soon as it is there.
+
+    Raises
+    ------
+    HearError
+        Nothing can be scored as asked: no song, no head, the wrong encoders, a file that cannot be written.
+    """
+    writable({"--json": outputs.json, "--csv": outputs.csv, "--scp": outputs.scp, "--jsonl": outputs.jsonl})
+    manifest = _manifest(request)
+    store = EmbeddingStore.open(request.store) if request.store else None
+    candidates = _candidates(request, manifest, store)
+    if outputs.scp:
+        check_scp_ids(candidates)
+    ensemble = load_ensemble(request.checkpoints, device=request.encoders["device"])
+    scoring = Scoring(ensemble, _source(request, store, ensemble), windows=request.windows)
+    rows, skipped = _score(scoring, candidates, outputs, hear)
+    _write(rows, ensemble.dimensions, outputs)
+    report = None
+    if outputs.report:
+        report = _report(rows, candidates, ensemble.dimensions, request, outputs.report)
+    return Prediction(rows, ensemble.dimensions, skipped, report)
+
+
+def _manifest(request: Request) -> Manifest | None:
+    if request.manifest is None:
+        return None
+    # A song whose file is missing becomes a row with an error, like any other file that cannot be scored.
+    return chosen_split(read_manifest(request.manifest, check_files=False), request.split)
+
+
+def _candidates(request: Request, manifest: Manifest | None, store: EmbeddingStore | None) -> list[Candidate]:
+    if store is not None:
+        return store_candidates(store, manifest, by=request.by, only=request.inputs)
+    return audio_candidates(expand_inputs(request.inputs, lines=request.lines), manifest, by=request.by)
+
+
+def _source(request: Request, store: EmbeddingStore | None, ensemble: Ensemble) -> Source:
+    if store is not None:
+        return StoreSource(store, ensemble)
+    return AudioSource(load_encoders(ensemble, **request.encoders), ensemble)
+
+
+def _score(
+    scoring: Scoring, candidates: Sequence[Candidate], outputs: Outputs, hear: Callable[[Row], None]
+) -> tuple[list[Row], int]:
+    done = read_journal(outputs.jsonl) if outputs.jsonl and outputs.resume else {}
+    names = plot_names([candidate.song_id for candidate in candidates])
+    journal = Journal(outputs.jsonl, fresh=not outputs.resume) if outputs.jsonl else None
+    rows: list[Row] = []
+    skipped = 0
+    with closing(journal) if journal else nullcontext(), ExtractionProgress(len(candidates), what="songs") as progress:
+        for name, scored in zip(names, scoring.score(candidates, done=done), strict=True):
+            rows.append(scored.row)
+            skipped += scored.skipped
+            if journal and not scored.skipped:
+                journal.add(scored.row)
+            if outputs.plots:
+                _plot(outputs.plots / f"{name}.png", scored)
+            if scored.row.error:
+                progress.say(f"failed: {scored.row.path or scored.row.song_id}: {scored.row.error}")
+            hear(scored.row)
+            progress.step(0.0 if scored.skipped else scored.row.seconds or 0.0)
+    return rows, skipped
+
+
+def _plot(path: Path, scored: Scored) -> None:
+    if scored.row.scores and not (scored.skipped and path.exists()):
+        plot_song(path, scored.row, scored.outline)
+
+
+def _write(rows: Sequence[Row], dimensions: Sequence[str], outputs: Outputs) -> None:
+    if outputs.json:
+        write_json(outputs.json, rows)
+    if outputs.csv:
+        write_csv(outputs.csv, rows, dimensions)
+    if outputs.scp:
+        write_scp(outputs.scp, rows)
+
+
+def _report(
+    rows: Sequence[Row], candidates: Sequence[Candidate], dimensions: Sequence[str], request: Request, folder: Path
+) -> Path:
+    about = f"scored by {', '.join(request.checkpoints)}"
+    previews = preview_extremes(rows, [candidate.path for candidate in candidates])
+    page = report_html(rows, dimensions, title="HEAR scores", by=request.by, about=about, previews=previews)
+    return write_report(folder, page)

@@ -1,0 +1,184 @@
+"""One head or several that score together: the mean is the score, their standard deviation how far they agree."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stages.extract.encoders import MultiScale, load_multiscale
+from stages.extract.encoders.load import MUQ, MUSICFM
+from stages.head.checkpoint import CONFIG, load_head
+from stages.head.head import FRAMES_AT_ONCE, Head
+from stages.head.novelty import Novelty, load_novelty
+from stages.head.score import qualified
+from stages.scoring.errors import ScoringError
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Scores of N songs: `mean` and `spread` over the heads, each float64 (N, D); `spread` is 0 for one head."""
+
+    mean: NDArray[np.float64]
+    spread: NDArray[np.float64]
+
+
+class Ensemble:
+    """Heads that score the same dimensions.
+
+    Parameters
+    ----------
+    heads
+        One or more.
+    novelties
+        What each head's training songs are like; None where that is not known.
+
+    Raises
+    ------
+    ScoringError
+        There is no head, or two differ in dimensions or in what a frame is.
+    """
+
+    def __init__(self, heads: Sequence[Head], novelties: Sequence[Novelty | None] = ()) -> None:
+        if not heads:
+            raise ScoringError("there is no head to score with")
+        self.heads = tuple(heads)
+        self.novelties = tuple(novelties) or (None,) * len(self.heads)
+        for head in self.heads[1:]:
+            _check_alike(self.heads[0], head)
+
+    @property
+    def dimensions(self) -> tuple[str, ...]:
+        """Names of the scores, in order."""
+        return self.heads[0].dimensions
+
+    @cached_property
+    def streams(self) -> tuple[str, ...]:
+        """Streams that some head wants, each as `encoder/scale@layer`, in the order in which songs are given."""
+        return tuple(dict.fromkeys(name for head in self.heads for name in qualified(head.streams, head.layers)))
+
+    @property
+    def pool(self) -> int:
+        """Encoder frames averaged into one."""
+        return int((self.heads[0].config.spec or {}).get("pool", 1))
+
+    @property
+    def fewest_frames(self) -> int:
+        """The shortest song that all heads score."""
+        return max(head.config.sizes.stride for head in self.heads)
+
+    @cached_property
+    def digest(self) -> str:
+        """Hash of every head's configuration and tensors, 64 hexadecimal digits."""
+        digest = hashlib.sha256()
+        for head in self.heads:
+            about = [head.config.sizes.to_json(), head.dimensions, qualified(head.streams, head.layers)]
+            digest.update(json.dumps(about).encode())
+            for name, tensor in sorted(head.model.state_dict().items()):
+                digest.update(name.encode())
+                digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()
+
+    def score(self, songs: Sequence[NDArray[np.floating]]) -> Scores:
+        """Scores of songs, each (S, T, C) with the ensemble's streams, T ≥ `fewest_frames`.
+
+        As many songs pass a head at once as fit into `FRAMES_AT_ONCE`; that changes no score.
+        """
+        each = np.empty((len(self.heads), len(songs), len(self.dimensions)), np.float64)
+        for start, end in _batches([song.shape[1] for song in songs]):
+            for number, head in enumerate(self.heads):
+                rows = self._rows(head)
+                each[number, start:end] = head.score_many([song[rows] for song in songs[start:end]])
+        spread = each.std(axis=0, ddof=1) if len(self.heads) > 1 else np.zeros_like(each[0])
+        return Scores(each.mean(axis=0), spread)
+
+    def novelty(self, song: NDArray[np.floating]) -> float | None:
+        """How far a song (S, T, C) is from the training songs, mean over the heads that know; see `Novelty`."""
+        pairs = zip(self.heads, self.novelties, strict=True)
+        ratios = [novelty.of_song(song[self._rows(head)]) for head, novelty in pairs if novelty is not None]
+        return float(np.mean(ratios)) if ratios else None
+
+    def _rows(self, head: Head) -> list[int]:
+        return [self.streams.index(name) for name in qualified(head.streams, head.layers)]
+
+
+def _check_alike(first: Head, other: Head) -> None:
+    expected, found = _shared(first), _shared(other)
+    for name, value in expected.items():
+        if value != found[name]:
+            raise ScoringError(f"heads that score together must agree on {name}: expected {value}, found {found[name]}")
+
+
+def _shared(head: Head) -> dict[str, object]:
+    spec = head.config.spec or {}
+    return {
+        "dimensions": head.dimensions,
+        "channels": head.config.channels,
+        "pool": spec.get("pool", 1),
+        "encoders": spec.get("encoders"),
+    }
+
+
+def _batches(lengths: Sequence[int]) -> list[tuple[int, int]]:
+    """Runs of songs with `FRAMES_AT_ONCE` frames at most, or one song."""
+    batches, start, frames = [], 0, 0
+    for number, length in enumerate(lengths):
+        if number > start and frames + length > FRAMES_AT_ONCE:
+            batches.append((start, number))
+            start, frames = number, 0
+        frames += length
+    return [*batches, (start, len(lengths))] if lengths else []
+
+
+def load_ensemble(checkpoints: Sequence[str | Path], *, device: str = "cpu") -> Ensemble:
+    """Load heads and what is known of their training songs.
+
+    Parameters
+    ----------
+    checkpoints
+        Each a head, as `load_head` takes it, or a folder of several, as training with several seeds leaves it.
+    device
+        Of the heads.
+
+    Raises
+    ------
+    HeadError
+        One cannot be loaded.
+    ScoringError
+        They cannot score together.
+    """
+    places = [place for checkpoint in checkpoints for place in _places(checkpoint)]
+    return Ensemble([load_head(place, device=device) for place in places], [load_novelty(place) for place in places])
+
+
+def _places(checkpoint: str | Path) -> list[str | Path]:
+    folder = Path(checkpoint)
+    if not folder.is_dir() or (folder / CONFIG).exists():
+        return [checkpoint]
+    return sorted(config.parent for config in folder.glob(f"*/{CONFIG}")) or [checkpoint]
+
+
+def load_encoders(
+    ensemble: Ensemble,
+    *,
+    preset: str = "pretrained",
+    muq: str | Path = MUQ,
+    musicfm: str | Path = MUSICFM,
+    device: str = "auto",
+    precision: str = "auto",
+) -> MultiScale:
+    """Load the encoders that an ensemble needs, at its layers; arguments and errors as in `load_multiscale`."""
+    names = [name.rpartition("@") for name in ensemble.streams]
+    return load_multiscale(
+        preset=preset,
+        muq=muq,
+        musicfm=musicfm,
+        layers=tuple(dict.fromkeys(int(layer) for _, _, layer in names)),
+        streams=tuple(dict.fromkeys(stream for stream, _, _ in names)),
+        device=device,
+        precision=precision,
+    )

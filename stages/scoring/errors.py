@@ -1,0 +1,7 @@
+"""What can go wrong while songs are scored."""
+
+from store.errors import HearError
+
+
+class ScoringError(HearError):
+    """Songs cannot be scored as asked; the message says what, where and what to do."""

@@ -1,0 +1,171 @@
+"""Score files: JSON lines that grow while songs are scored, and JSON, CSV and the challenge's lines written whole."""
+
+import csv
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TextIO
+
+from stages.scoring.errors import ScoringError
+from stages.scoring.inputs import Candidate
+from stages.scoring.rows import Row
+
+# The file (or, without one, the song), the hash of its bytes, the model.
+ResumeKey = tuple[str, str, str]
+
+
+class Journal:
+    """A file of JSON lines, a song each, flushed after each; opened to add to what is there.
+
+    Parameters
+    ----------
+    path
+        Made where it does not exist. A last line that was cut off is ended, and ignored by `read_journal`.
+    fresh
+        Empty it first.
+
+    Raises
+    ------
+    ScoringError
+        It cannot be written.
+    """
+
+    def __init__(self, path: Path, *, fresh: bool) -> None:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file: TextIO = path.open("w" if fresh else "a", encoding="utf-8")
+            if not fresh and _cut_off(path):
+                self._file.write("\n")
+        except OSError as error:
+            raise ScoringError(f"{path}: cannot be written: {error.strerror}") from error
+
+    def add(self, row: Row) -> None:
+        """Write a song down."""
+        self._file.write(json.dumps(row.to_json(), ensure_ascii=False) + "\n")
+        self._file.flush()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+def _cut_off(path: Path) -> bool:
+    with path.open("rb") as file:
+        if file.seek(0, os.SEEK_END) == 0:
+            return False
+        file.seek(-1, os.SEEK_END)
+        return file.read(1) != b"\n"
+
+
+def read_journal(path: Path) -> dict[ResumeKey, Row]:
+    """Songs that a journal has scores for, by (path or id, source, model). A line that was cut off is no song.
+
+    Raises
+    ------
+    ScoringError
+        The file is there but cannot be read, or a line before the last is not ours.
+    """
+    if not path.exists():
+        return {}
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ScoringError(f"{path}: cannot be read: {error}; choose another file or leave --resume out") from error
+    rows: dict[ResumeKey, Row] = {}
+    for line in lines:
+        row = _parsed(line)
+        if row is not None and row.scores:
+            rows[resume_key(row.song_id, row.path, row.source, row.model)] = row
+    if not rows and any(line.strip() for line in lines) and all(_parsed(line) is None for line in lines[:-1] or lines):
+        raise ScoringError(f"{path}: these are not lines of scores; choose another file or leave --resume out")
+    return rows
+
+
+def _parsed(line: str) -> Row | None:
+    try:
+        return Row.from_json(json.loads(line))
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def resume_key(song_id: str, path: str, source: str, model: str) -> ResumeKey:
+    """What makes two rows the same: the file (or, without one, the song), its bytes, and the model."""
+    return (path or song_id, source, model)
+
+
+def write_json(path: Path, rows: Sequence[Row]) -> None:
+    """A list of {"song_id", "path", "scores"}; songs that failed have no scores, and an error."""
+    with _whole(path) as file:
+        json.dump([row.to_score() for row in rows], file, indent=2, ensure_ascii=False)
+        file.write("\n")
+
+
+def write_csv(path: Path, rows: Sequence[Row], dimensions: Sequence[str]) -> None:
+    """A line a song: id, path, group, scores, then their standard deviations, novelty, warning and error."""
+    with _whole(path) as file:
+        writer = csv.writer(file)
+        stds = [f"{name}_std" for name in dimensions]
+        writer.writerow(["song_id", "path", "group", *dimensions, *stds, "novelty", "warning", "error"])
+        for row in rows:
+            scores = [_cell(row.scores.get(name)) for name in dimensions]
+            spread = [_cell(row.spread.get(name)) for name in dimensions]
+            about = [_cell(row.novelty), row.warning, row.error]
+            writer.writerow([row.song_id, row.path, row.group, *scores, *spread, *about])
+
+
+def _cell(value: float | None) -> str:
+    return "" if value is None else f"{value:.6f}"
+
+
+def write_scp(path: Path, rows: Sequence[Row]) -> None:
+    """The challenge's format: `utt score`, or `utt` and the scores in order; songs that failed have no line."""
+    with _whole(path) as file:
+        for row in rows:
+            if row.scores:
+                file.write(" ".join([row.song_id, *(f"{value:.6f}" for value in row.scores.values())]) + "\n")
+
+
+def check_scp_ids(candidates: Sequence[Candidate]) -> None:
+    """Refuse song ids that the challenge's lines cannot tell apart, before anything is scored.
+
+    Raises
+    ------
+    ScoringError
+        An id has white space in it, or two songs have one id.
+    """
+    seen: dict[str, Candidate] = {}
+    for candidate in candidates:
+        if candidate.song_id.split() != [candidate.song_id]:
+            raise ScoringError(f"--scp: the song id {candidate.song_id!r} has white space in it; rename the file")
+        if candidate.song_id in seen:
+            other = seen[candidate.song_id].shown_path
+            raise ScoringError(f"--scp: {other} and {candidate.shown_path} give one song id; rename one of the files")
+        seen[candidate.song_id] = candidate
+
+
+@contextmanager
+def _whole(path: Path) -> Iterator[TextIO]:
+    """A text file that takes its place when it is complete."""
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with partial.open("w", encoding="utf-8", newline="") as file:
+            yield file
+        partial.replace(path)
+    except OSError as error:
+        raise ScoringError(f"{path}: cannot be written: {error.strerror}") from error
+
+
+def writable(paths: Mapping[str, Path | None]) -> None:
+    """Refuse output files that are folders, before anything is scored; keys are the options' names.
+
+    Raises
+    ------
+    ScoringError
+        One is a folder.
+    """
+    for option, path in paths.items():
+        if path is not None and path.is_dir():
+            raise ScoringError(f"{option} {path}: is a folder; expected a file to write")

@@ -1,0 +1,92 @@
+"""Rows → the report's HTML. Styles, scripts, data and sound are all inside it."""
+
+import html
+import json
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from stages.scoring.errors import ScoringError
+from stages.scoring.page.previews import Preview
+from stages.scoring.rows import Row
+
+REPORT = "index.html"
+# Inside a script element nothing may look like markup; JSON has these escapes for every string.
+_ESCAPES = {ord("<"): "\\u003c", ord(">"): "\\u003e", ord("&"): "\\u0026", 0x2028: "\\u2028", 0x2029: "\\u2029"}
+
+
+def report_html(
+    rows: Sequence[Row],
+    dimensions: Sequence[str],
+    *,
+    title: str = "Scores",
+    by: str = "",
+    about: str = "",
+    previews: Mapping[int, Preview] | None = None,
+) -> str:
+    """The report as one HTML document that loads nothing.
+
+    Parameters
+    ----------
+    rows, dimensions
+        What was scored.
+    title, about
+        The heading, and a note beside the counts.
+    by
+        Name of the rows' groups; empty: there are none.
+    previews
+        Sound by the row's position.
+    """
+    sound = previews or {}
+    values = [{**row.to_json(), **_heard(sound.get(number))} for number, row in enumerate(rows)]
+    return _document({"dimensions": list(dimensions), "by": by, "about": about, "rows": values}, title, ["page.js"])
+
+
+def upload_html(dimensions: Sequence[str], *, title: str, about: str = "") -> str:
+    """The service's page: the same report, empty, with a form that fills it."""
+    about_page = {"dimensions": list(dimensions), "by": "", "about": about, "rows": []}
+    return _document(about_page, title, ["page.js", "upload.js"], form=_part("upload.html"))
+
+
+def _heard(preview: Preview | None) -> dict[str, str]:
+    if preview is None:
+        return {}
+    return {"audio": preview.uri} if preview.uri else {"silent": preview.problem}
+
+
+def _document(data: Mapping[str, Any], title: str, scripts: Sequence[str], *, form: str = "") -> str:
+    parts = {
+        "/*STYLE*/": _part("page.css"),
+        "/*SCRIPT*/": "\n".join(_part(name) for name in scripts),
+        "<!--FORM-->": form,
+        "<!--TITLE-->": html.escape(title),
+        # Last, and without a `<`: nothing in the data can be taken for a mark of the template.
+        "<!--DATA-->": json.dumps(data, ensure_ascii=False, allow_nan=False).translate(_ESCAPES),
+    }
+    page = _part("page.html")
+    for mark, text in parts.items():
+        page = page.replace(mark, text)
+    return page
+
+
+def _part(name: str) -> str:
+    return files("stages.scoring.page").joinpath(name).read_text(encoding="utf-8")
+
+
+def write_report(folder: Path, page: str) -> Path:
+    """Write `index.html` into a folder, which is made where it does not exist; return its path.
+
+    Raises
+    ------
+    ScoringError
+        It cannot be written.
+    """
+    path, partial = folder / REPORT, folder / f".{REPORT}.partial"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        partial.write_text(page, encoding="utf-8")
+        partial.replace(path)
+    except OSError as error:
+        raise ScoringError(f"{folder}: the report cannot be written: {error.strerror}") from error
+    return path

@@ -1,0 +1,74 @@
+"""Short pieces of the best and worst songs, as MP3 inside the page: every browser plays them, from anywhere."""
+
+import base64
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import soundfile
+from numpy.typing import NDArray
+
+from stages.extract.audio import read_audio, resample
+from stages.scoring.rows import Row
+from store.errors import HearError
+
+RATE = 24_000
+SECONDS = 20.0
+FADE_SECONDS = 0.5
+# As many as the page shows on either side (EXTREMES in page.js).
+EXTREMES = 5
+
+
+@dataclass(frozen=True)
+class Preview:
+    """A `data:` URI of a piece of a song, or the problem that left none."""
+
+    uri: str = ""
+    problem: str = ""
+
+
+def preview_extremes(rows: Sequence[Row], paths: Sequence[Path | None]) -> dict[int, Preview]:
+    """Previews of the best and worst songs, by position; songs without a file have none."""
+    scored = sorted((number for number, row in enumerate(rows) if row.scores), key=lambda number: -rows[number].overall)
+    chosen = dict.fromkeys([*scored[:EXTREMES], *scored[-EXTREMES:]])
+    files = {number: path for number in chosen if (path := paths[number]) is not None}
+    return {number: preview(path, start=_start(rows[number])) for number, path in files.items()}
+
+
+def _start(row: Row) -> float | None:
+    """Where the best window begins: the part of a song that its score is about."""
+    if row.curve is None or len(row.curve.seconds) < 2:
+        return None
+    means = np.mean(list(row.curve.scores.values()), axis=0)
+    return float(row.curve.seconds[int(np.argmax(means))] - SECONDS / 2)
+
+
+def preview(path: Path, *, start: float | None = None) -> Preview:
+    """A piece of a file: 20 s from `start`, or from the middle; mono, 24 kHz, faded in and out."""
+    try:
+        samples = resample(read_audio(path), RATE).samples
+        return Preview(uri=f"data:audio/mpeg;base64,{base64.b64encode(_mp3(_piece(samples, start))).decode()}")
+    except HearError as error:
+        return Preview(problem=str(error))
+    except soundfile.SoundFileError as error:
+        return Preview(problem=f"{path}: no MP3 can be written here: {error}")
+
+
+def _piece(samples: NDArray[np.float32], start: float | None) -> NDArray[np.float32]:
+    length = min(len(samples), int(SECONDS * RATE))
+    wanted = (len(samples) - length) // 2 if start is None else int(start * RATE)
+    first = min(max(0, wanted), len(samples) - length)
+    piece = np.clip(samples[first : first + length], -1, 1).astype(np.float32)
+    fade = np.linspace(0, 1, min(int(FADE_SECONDS * RATE), length // 2), dtype=np.float32)
+    piece[: len(fade)] *= fade
+    piece[length - len(fade) :] *= fade[::-1]
+    return piece
+
+
+def _mp3(samples: NDArray[np.float32]) -> bytes:
+    file = io.BytesIO()
+    # About 48 kbit a second: 120 kB a preview.
+    soundfile.write(file, samples, RATE, format="MP3", subtype="MPEG_LAYER_III", compression_level=0.8)
+    return file.getvalue()

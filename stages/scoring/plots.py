@@ -1,0 +1,171 @@
+"""A song on one picture: its waveform, its scores over time, and a radar of the whole."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stages.scoring.errors import ScoringError
+from stages.scoring.rows import Row
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Okabe and Ito's colours, which stay apart for colour-blind readers; one a dimension, in order.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00")
+MARKERS = ("o", "s", "^", "D", "v")
+LOWEST, HIGHEST = 1.0, 5.0
+# The curves' axis shows this much at least: what varies by a hundredth is flat.
+LEAST_SPAN = 0.5
+
+
+def plot_song(path: Path, row: Row, outline: NDArray[np.float32] | None = None) -> None:
+    """Draw a scored song to a PNG.
+
+    Parameters
+    ----------
+    path
+        The file; its folder is made where it does not exist.
+    row
+        With scores and a curve.
+    outline
+        (2, P) lowest and highest samples; without it there is no waveform.
+
+    Raises
+    ------
+    ScoringError
+        The file cannot be written.
+    """
+    # Not pyplot: it keeps figures and needs a display's backend.
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(11, 5), dpi=110, layout="constrained")
+    grid = figure.add_gridspec(
+        2 if outline is not None else 1, 2, width_ratios=[2.3, 1], height_ratios=_heights(outline)
+    )
+    curves = figure.add_subplot(grid[-1, 0])
+    _draw_curves(curves, row)
+    if outline is not None:
+        _draw_outline(figure.add_subplot(grid[0, 0], sharex=curves), outline, row.seconds or 0.0)
+    if len(row.scores) > 2:
+        _draw_radar(figure.add_subplot(grid[:, 1], projection="polar"), row)
+    else:
+        _draw_bars(figure.add_subplot(grid[:, 1]), row)
+    _title(figure, row)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(path)
+    except OSError as error:
+        raise ScoringError(f"{path}: cannot be written: {error.strerror}") from error
+
+
+def plot_names(song_ids: Sequence[str]) -> list[str]:
+    """A file name, without its ending, for each song: letters, digits, `-`, `_`, `.` and spaces; no two alike."""
+    names: list[str] = []
+    used: set[str] = set()
+    for song_id in song_ids:
+        plain = re.sub(r"[^\w\-. ]", "_", song_id)[:60].strip(" .") or "song"
+        # Some file systems do not tell upper from lower case.
+        name, number = plain, 2
+        while name.casefold() in used:
+            name, number = f"{plain}-{number}", number + 1
+        used.add(name.casefold())
+        names.append(name)
+    return names
+
+
+def _heights(outline: NDArray[np.float32] | None) -> list[float]:
+    return [1.0] if outline is None else [1.0, 2.6]
+
+
+def _title(figure: "Figure", row: Row) -> None:
+    name = _plain(row.song_id)
+    figure.suptitle(name if len(name) <= 90 else f"{name[:89]}…", fontsize=12, parse_math=False)
+    if row.warning:
+        figure.text(0.995, 0.01, _plain(row.warning), ha="right", va="bottom", fontsize=8, color="#B00020")
+
+
+def _plain(text: str) -> str:
+    """Characters that no font draws, as `?`."""
+    return "".join(character if character.isprintable() else "?" for character in text)
+
+
+def _draw_outline(axes: "Axes", outline: NDArray[np.float32], seconds: float) -> None:
+    times = np.linspace(0, seconds, outline.shape[1])
+    axes.fill_between(times, outline[0], outline[1], color="#777777", linewidth=0)
+    peak = max(0.05, float(np.abs(outline).max()))
+    axes.set(ylim=(-peak, peak), ylabel="waveform")
+    axes.tick_params(labelbottom=False, labelleft=False, left=False)
+    axes.grid(axis="x", alpha=0.3)
+
+
+def _draw_curves(axes: "Axes", row: Row) -> None:
+    curve = row.curve
+    if curve is None:
+        return
+    for number, (name, values) in enumerate(curve.scores.items()):
+        colour, marker = COLOURS[number % len(COLOURS)], MARKERS[number % len(MARKERS)]
+        every = max(1, len(values) // 12)
+        axes.plot(
+            curve.seconds,
+            values,
+            color=colour,
+            marker=marker,
+            markevery=every,
+            markersize=4.5,
+            linewidth=1.6,
+            label=name,
+        )
+    drawn = [value for values in curve.scores.values() for value in values]
+    low, high = min(drawn), max(drawn)
+    margin = max(LEAST_SPAN - (high - low), 0.1 * (high - low) + 0.05) / 2
+    axes.set(
+        xlim=(0, row.seconds or max(curve.seconds)),
+        ylim=(max(LOWEST, low - margin), min(HIGHEST, high + margin)),
+        xlabel=f"time in s (windows of {curve.window:g} s, one each {curve.hop:g} s, at their middles)",
+        ylabel="score",
+    )
+    axes.grid(alpha=0.3)
+    axes.legend(ncols=len(curve.scores), fontsize=8, loc="lower center", bbox_to_anchor=(0.5, 1.0), frameon=False)
+
+
+def _draw_radar(axes: Any, row: Row) -> None:
+    names, values = list(row.scores), list(row.scores.values())
+    angles = np.linspace(0, 2 * np.pi, len(names), endpoint=False)
+    around, closed = np.append(angles, angles[0]), np.append(values, values[0])
+    axes.set_theta_offset(np.pi / 2)
+    axes.set_theta_direction(-1)
+    if row.spread:
+        spread = np.array([*row.spread.values(), next(iter(row.spread.values()))])
+        axes.fill_between(around, closed - spread, closed + spread, color=COLOURS[0], alpha=0.25, linewidth=0)
+    axes.plot(around, closed, color=COLOURS[0], linewidth=1.8)
+    axes.fill(around, closed, color=COLOURS[0], alpha=0.12)
+    axes.set_ylim(LOWEST, HIGHEST)
+    axes.set_yticks([1, 2, 3, 4, 5])
+    axes.set_yticklabels(["", "2", "3", "4", "5"], fontsize=7, color="#777777")
+    axes.set_xticks(angles, [])
+    for name, angle in zip(names, angles, strict=True):
+        # Beside the circle, whatever the side: matplotlib's own labels are centred on its rim.
+        side = np.sin(angle)
+        align = "center" if abs(side) < 0.1 else "left" if side > 0 else "right"
+        level = "bottom" if np.cos(angle) > 0.9 else "center"
+        axes.text(angle, HIGHEST + 0.35, f"{name}\n{_score(row, name)}", ha=align, va=level, fontsize=9)
+    axes.set_title("whole song", fontsize=10, pad=40)
+
+
+def _draw_bars(axes: "Axes", row: Row) -> None:
+    names = list(row.scores)
+    spread = [row.spread.get(name, 0.0) for name in names]
+    axes.bar(
+        names, list(row.scores.values()), yerr=spread if row.spread else None, color=COLOURS[: len(names)], width=0.4
+    )
+    axes.set(ylim=(LOWEST, HIGHEST), xlim=(-0.6, len(names) - 0.4))
+    axes.set_title("whole song: " + ", ".join(_score(row, name) for name in names), fontsize=10)
+
+
+def _score(row: Row, name: str) -> str:
+    return f"{row.scores[name]:.2f}" + (f" ± {row.spread[name]:.2f}" if name in row.spread else "")

@@ -1,0 +1,117 @@
+"""What is known of one scored song: a row of every table and file."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class Curve:
+    """Scores over time.
+
+    `seconds` are the windows' middles, `window` and `hop` their length and distance in seconds; `scores` has a value
+    a window for each dimension.
+    """
+
+    seconds: tuple[float, ...]
+    window: float
+    hop: float
+    scores: Mapping[str, tuple[float, ...]]
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain values."""
+        scores = {name: [round(value, 4) for value in values] for name, values in self.scores.items()}
+        seconds = [round(value, 3) for value in self.seconds]
+        return {"seconds": seconds, "window": self.window, "hop": self.hop, "scores": scores}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> "Curve":
+        """From what `to_json` gave; raises KeyError where something is missing."""
+        scores = {name: tuple(curve) for name, curve in values["scores"].items()}
+        return cls(seconds=tuple(values["seconds"]), window=values["window"], hop=values["hop"], scores=scores)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One song.
+
+    Attributes
+    ----------
+    song_id, path, group
+        Which song: its file (empty for a store's song without one), and the value of the column to group by.
+    scores
+        By dimension, 1 to 5; the mean where several heads scored. Empty where the song failed.
+    spread
+        Standard deviation over the heads by dimension; empty for a single head.
+    novelty
+        How far the song is from the training songs: above 1 is farther than 99 % of them. None where unknown.
+    error
+        Why there are no scores, in one line.
+    seconds
+        The song's duration.
+    curve
+        Scores over time, where asked for.
+    source, model
+        Hashes of the file, and of everything that decides the scores.
+    """
+
+    song_id: str
+    path: str
+    group: str = ""
+    scores: Mapping[str, float] = field(default_factory=dict)
+    spread: Mapping[str, float] = field(default_factory=dict)
+    novelty: float | None = None
+    error: str = ""
+    seconds: float | None = None
+    curve: Curve | None = None
+    source: str = ""
+    model: str = ""
+
+    @property
+    def overall(self) -> float:
+        """Mean over the dimensions; NaN where the song failed."""
+        return sum(self.scores.values()) / len(self.scores) if self.scores else float("nan")
+
+    @property
+    def warning(self) -> str:
+        """Why the scores deserve doubt, if so."""
+        if self.novelty is None or self.novelty <= 1:
+            return ""
+        return f"unlike the training songs: novelty {self.novelty:.2f}, where 99 % of those stay under 1"
+
+    def to_score(self) -> dict[str, Any]:
+        """The three keys of `--json`; a song that failed has no scores, and its error."""
+        row: dict[str, Any] = {"song_id": self.song_id, "path": self.path, "scores": dict(self.scores)}
+        return {**row, "error": self.error} if self.error else row
+
+    def to_json(self) -> dict[str, Any]:
+        """All that is known, as plain values; what is not known is left out."""
+        known: dict[str, Any] = {
+            "group": self.group,
+            "std": dict(self.spread),
+            "novelty": self.novelty if self.novelty is None else round(self.novelty, 4),
+            "warning": self.warning,
+            "seconds": self.seconds if self.seconds is None else round(self.seconds, 3),
+            "over_time": self.curve.to_json() if self.curve else None,
+            "source": self.source,
+            "model": self.model,
+        }
+        return {**self.to_score(), **{name: value for name, value in known.items() if value not in ("", None, {})}}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> "Row":
+        """From what `to_json` gave; raises KeyError, TypeError or AttributeError for anything else."""
+        curve = values.get("over_time")
+        return cls(
+            song_id=values["song_id"],
+            path=values["path"],
+            group=values.get("group", ""),
+            scores=dict(values["scores"]),
+            spread=dict(values.get("std", {})),
+            novelty=values.get("novelty"),
+            error=values.get("error", ""),
+            seconds=values.get("seconds"),
+            curve=Curve.from_json(curve) if curve else None,
+            source=values.get("source", ""),
+            model=values.get("model", ""),
+        )

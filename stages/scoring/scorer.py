@@ -1,0 +1,91 @@
+"""Audio → scores from Python: the encoders and heads of the command, loaded once."""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from stages.extract.encoders.load import MUQ, MUSICFM
+from stages.scoring.ensemble import Ensemble, load_encoders, load_ensemble
+from stages.scoring.errors import ScoringError
+from stages.scoring.inputs import audio_candidates
+from stages.scoring.over_time import Windows
+from stages.scoring.rows import Row
+from stages.scoring.run import Scoring
+from stages.scoring.sources import AudioSource
+
+
+class Scorer:
+    """Scores audio files.
+
+    Parameters
+    ----------
+    ensemble
+        The head or heads.
+    source
+        The encoders that they need.
+    windows
+        Score these over time, too.
+
+    Examples
+    --------
+    >>> from stages.head import Scorer  # doctest: +SKIP
+    >>> scorer = Scorer.load("models/track2")  # doctest: +SKIP
+    >>> scorer.score("song.mp3").scores["Musicality"]  # doctest: +SKIP
+    """
+
+    def __init__(self, ensemble: Ensemble, source: AudioSource, *, windows: Windows | None = None) -> None:
+        self.ensemble = ensemble
+        self.scoring = Scoring(ensemble, source, windows=windows)
+
+    @classmethod
+    def load(
+        cls,
+        *checkpoints: str | Path,
+        windows: Windows | None = None,
+        preset: str = "pretrained",
+        muq: str | Path = MUQ,
+        musicfm: str | Path = MUSICFM,
+        device: str = "auto",
+        precision: str = "auto",
+    ) -> "Scorer":
+        """Load heads and the encoders that they were trained on.
+
+        Parameters
+        ----------
+        checkpoints
+            Heads, or folders of several; several score together.
+        windows, preset, muq, musicfm, device, precision
+            See `Windows` and `load_multiscale`.
+
+        Raises
+        ------
+        HeadError
+            A checkpoint cannot be loaded, or the encoders are not those that it was trained on.
+        EncoderError
+            The encoders cannot be loaded.
+        """
+        ensemble = load_ensemble(checkpoints, device=device)
+        encoders = load_encoders(ensemble, preset=preset, muq=muq, musicfm=musicfm, device=device, precision=precision)
+        return cls(ensemble, AudioSource(encoders, ensemble), windows=windows)
+
+    @property
+    def dimensions(self) -> tuple[str, ...]:
+        """Names of the scores, in order."""
+        return self.ensemble.dimensions
+
+    def score(self, path: str | Path) -> Row:
+        """Score one file.
+
+        Raises
+        ------
+        ScoringError
+            The file cannot be scored; the message says why.
+        """
+        row = next(self.score_many([path]))
+        if row.error:
+            raise ScoringError(row.error)
+        return row
+
+    def score_many(self, paths: Iterable[str | Path]) -> Iterator[Row]:
+        """Score files one after the other, the next ones decoded meanwhile; one that fails is a row with an error."""
+        candidates = audio_candidates([Path(path) for path in paths])
+        return (scored.row for scored in self.scoring.score(candidates))

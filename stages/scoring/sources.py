@@ -1,0 +1,204 @@
+"""Where a song's frames come from: audio through the encoders, or a store."""
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stages.extract.audio import SAMPLE_RATE, source_hash
+from stages.extract.feed import FailedView, ViewRequest, prepare_view
+from stages.extract.run import pool_frames
+from stages.head.head import FRAMES_AT_ONCE
+from stages.head.score import check_encoders, check_spec, qualified
+from stages.scoring.ensemble import Ensemble
+from stages.scoring.inputs import Candidate
+from store import EmbeddingStore
+from store.errors import HearError
+
+if TYPE_CHECKING:
+    from stages.extract.encoders import MultiScale
+
+# Points of a waveform's outline: one a pixel of the plot.
+OUTLINE_POINTS = 1_200
+
+
+@dataclass(frozen=True, kw_only=True)
+class Heard:
+    """A song ready to be scored, or the reason why it is not.
+
+    Attributes
+    ----------
+    candidate, source
+        Which song, and the hash of its file.
+    frames
+        (S, T, C) of the ensemble's streams; None where `error` says why, or where the song is known already.
+    seconds
+        Its duration.
+    outline
+        (2, P) float32: the lowest and highest sample in each of P equal parts; None from a store.
+    """
+
+    candidate: Candidate
+    source: str = ""
+    frames: NDArray[np.floating] | None = None
+    error: str = ""
+    seconds: float | None = None
+    outline: NDArray[np.float32] | None = None
+
+
+# Whether a song, with this hash of its file, is known already and need not be heard.
+Known = Callable[[Candidate, str], bool]
+
+
+class Source(Protocol):
+    """Gives songs in order; a song that cannot be had is a `Heard` with an error."""
+
+    frame_rate: float
+    identity: dict[str, Any]
+    # Songs are scored together up to so many frames: 1 where hearing takes longer than scoring.
+    together: int
+
+    def stream(self, candidates: Sequence[Candidate], known: Known) -> Iterator[Heard]:
+        """Go through the songs."""
+        ...
+
+
+class AudioSource:
+    """Decodes ahead in threads and encodes, a song at a time.
+
+    Parameters
+    ----------
+    encoders
+        With all streams that the ensemble wants.
+    ensemble
+        Whose streams to give.
+    threads
+        Songs that are decoded ahead.
+
+    Raises
+    ------
+    HeadError
+        The encoders are not those that a head was trained on.
+    """
+
+    together = 1
+
+    def __init__(self, encoders: "MultiScale", ensemble: Ensemble, *, threads: int = 2) -> None:
+        for head in ensemble.heads:
+            check_encoders(head, encoders)
+        self.encoders, self.threads = encoders, threads
+        self.pool = ensemble.pool
+        self.frame_rate = encoders.frame_rate / self.pool
+        self.identity = {"encoders": encoders.hashes, "precision": encoders.precision, "pool": self.pool}
+        offered = qualified(encoders.streams, encoders.layers)
+        self._rows = [offered.index(name) for name in ensemble.streams]
+
+    def stream(self, candidates: Sequence[Candidate], known: Known) -> Iterator[Heard]:
+        """Go through the songs."""
+        pending: deque[Future[Heard | _Samples]] = deque()
+        with ThreadPoolExecutor(self.threads, thread_name_prefix="decode") as threads:
+            try:
+                for candidate in candidates:
+                    pending.append(threads.submit(_decode, candidate, known))
+                    if len(pending) > self.threads:
+                        yield self._encode(pending.popleft().result())
+                while pending:
+                    yield self._encode(pending.popleft().result())
+            finally:
+                # Whoever stops listening, or Ctrl-C, need not wait for songs that nobody wants.
+                threads.shutdown(wait=False, cancel_futures=True)
+
+    def frames(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Frames (S, T, C) of mono samples (n,) at 24 kHz. Raises EncoderError for a song that cannot be encoded."""
+        return pool_frames(self.encoders.encode(samples)[self._rows], self.pool)
+
+    def _encode(self, song: "Heard | _Samples") -> Heard:
+        if isinstance(song, Heard):
+            return song
+        seconds = len(song.samples) / SAMPLE_RATE
+        try:
+            frames = self.frames(song.samples)
+            if not np.isfinite(frames).all():
+                raise HearError("its embeddings are not finite")
+        except HearError as error:
+            return Heard(candidate=song.candidate, source=song.source, seconds=seconds, error=str(error))
+        return Heard(
+            candidate=song.candidate,
+            source=song.source,
+            frames=frames,
+            seconds=seconds,
+            outline=outline(song.samples),
+        )
+
+
+@dataclass(frozen=True)
+class _Samples:
+    """A decoded song: mono float32 (n,) at 24 kHz."""
+
+    candidate: Candidate
+    source: str
+    samples: NDArray[np.float32]
+
+
+def _decode(candidate: Candidate, known: Known) -> Heard | _Samples:
+    if candidate.path is None:
+        return Heard(candidate=candidate, error="has no file; name one in the manifest")
+    try:
+        source = source_hash(candidate.path)
+    except HearError as error:
+        return Heard(candidate=candidate, error=str(error))
+    if known(candidate, source):
+        return Heard(candidate=candidate, source=source)
+    prepared = prepare_view(ViewRequest(candidate.song_id, candidate.path, view=0, seed=0))
+    if isinstance(prepared, FailedView):
+        return Heard(candidate=candidate, source=source, error=prepared.error)
+    return _Samples(candidate, source, prepared.samples)
+
+
+def outline(samples: NDArray[np.float32], points: int = OUTLINE_POINTS) -> NDArray[np.float32]:
+    """Lowest and highest sample (2, P) of `points` equal parts of (n,) samples; fewer where there are fewer samples."""
+    starts = np.linspace(0, len(samples), min(points, len(samples)), endpoint=False).astype(np.intp)
+    return np.stack([np.minimum.reduceat(samples, starts), np.maximum.reduceat(samples, starts)])
+
+
+class StoreSource:
+    """Reads the clean view of songs.
+
+    Raises
+    ------
+    HeadError
+        The store's features are not what a head was trained on.
+    """
+
+    together = FRAMES_AT_ONCE
+
+    def __init__(self, store: EmbeddingStore, ensemble: Ensemble) -> None:
+        for head in ensemble.heads:
+            check_spec(head, store)
+        self.store = store
+        self.frame_rate = store.frame_rate
+        spec = store.spec
+        names = ("encoders", "precision", "dtype", "pool")
+        self.identity = {name: getattr(spec, name) for name in names}
+        offered = qualified(store.streams, spec.layers)
+        self._streams = [store.streams[offered.index(name)] for name in ensemble.streams]
+
+    def stream(self, candidates: Sequence[Candidate], known: Known) -> Iterator[Heard]:
+        """Go through the songs."""
+        return (self._read(candidate, known) for candidate in candidates)
+
+    def _read(self, candidate: Candidate, known: Known) -> Heard:
+        try:
+            attributes = self.store.attributes(candidate.song_id)
+            source = str(attributes.get("source", ""))
+            if known(candidate, source):
+                return Heard(candidate=candidate, source=source)
+            frames = self.store.read(candidate.song_id, streams=self._streams)
+        except HearError as error:
+            return Heard(candidate=candidate, error=str(error))
+        seconds = float(attributes.get("seconds", frames.shape[1] / self.frame_rate))
+        return Heard(candidate=candidate, source=source, frames=frames, seconds=seconds)
