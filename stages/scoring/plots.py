@@ -1,6 +1,7 @@
 """A song on one picture: its waveform, its scores over time, and a radar of the whole."""
 
 import re
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -58,7 +59,10 @@ def plot_song(path: Path, row: Row, outline: NDArray[np.float32] | None = None) 
     _title(figure, row)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path)
+        with warnings.catch_warnings():
+            # A name in a script that the font lacks is drawn as boxes; the file's name tells it.
+            warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)
+            figure.savefig(path)
     except OSError as error:
         raise ScoringError(f"{path}: cannot be written: {error.strerror}") from error
 

@@ -76,6 +76,7 @@ def audio_files(root: Path) -> list[Path]:
     SongsError
         A folder cannot be listed, or a name is not UTF-8.
     """
+
     def stop(error: OSError) -> None:
         raise SongsError(f"{error.filename}: cannot be listed: {error.strerror}") from error
 

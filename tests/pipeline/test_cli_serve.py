@@ -1,0 +1,65 @@
+"""`hear-serve`: what reaches the server, and what it says without its extra."""
+
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from pipeline.cli import serve
+from pipeline.cli.entry import run
+from pipeline.serving import run_service
+from stages.scoring.over_time import Windows
+
+
+def test_options_become_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: dict[str, Any] = {}
+    monkeypatch.setattr("pipeline.serving.run_service", lambda heads, **about: seen.update(about, heads=heads))
+    options = ["--checkpoint", "a", "--checkpoint", "b", "--port", "9000", "--max-megabytes", "5", "--window", "4"]
+    result = CliRunner().invoke(serve.app, [*options, "--max-minutes", "2", "--time-limit", "30", "--max-waiting", "1"])
+    assert result.exit_code == 0, result.output
+    assert seen["heads"] == ["a", "b"]
+    assert (seen["host"], seen["port"]) == ("127.0.0.1", 9000)
+    assert seen["windows"] == Windows(4.0, 2.0)
+    assert seen["limits"] == {"megabytes": 5.0, "minutes": 2.0, "seconds": 30.0, "waiting": 1}
+
+
+def test_the_server_gets_the_application(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: dict[str, Any] = {}
+
+    class Scorer:
+        dimensions = ("Musicality",)
+
+        @classmethod
+        def load(cls, *heads: str, **about: Any) -> "Scorer":
+            seen.update(about, heads=heads)
+            return cls()
+
+        def score(self, path: Path) -> None: ...
+
+    monkeypatch.setattr("stages.scoring.scorer.Scorer", Scorer)
+    monkeypatch.setattr("uvicorn.run", lambda app, **about: seen.update(about, app=app))
+    limits = {"megabytes": 5.0, "minutes": 2.0, "seconds": 30.0, "waiting": 1}
+    windows = Windows(4.0, 2.0)
+    run_service(["a"], encoders={"preset": "tiny"}, windows=windows, host="127.0.0.1", port=0, limits=limits)
+    assert (seen["heads"], seen["preset"], seen["windows"]) == (("a",), "tiny", windows)
+    assert (seen["host"], seen["port"]) == ("127.0.0.1", 0)
+    assert {route.path for route in seen["app"].routes} >= {"/", "/score", "/health"}
+
+
+def test_without_the_extra_it_says_how_to_install_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    find = importlib.util.find_spec
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "fastapi" else find(name))
+    monkeypatch.setattr("sys.argv", ["hear-serve", "--checkpoint", "gone"])
+    with pytest.raises(SystemExit, match="1"):
+        run("serve")
+    error = capsys.readouterr().err
+    assert error == "hear-serve: fastapi not installed: the service is an extra: pip install 'hear-music[serve]'\n"
+
+
+def test_version() -> None:
+    result = CliRunner().invoke(serve.app, ["--version"])
+    assert result.stdout.startswith("hear-serve ")

@@ -1,0 +1,97 @@
+"""Untrained heads on the tiny encoders at layer 2, and short songs."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from stages.extract.encoders import MultiScale, load_multiscale
+from stages.extract.recipe import Recipe
+from stages.head.checkpoint import save_head
+from stages.head.head import Head, HeadConfig
+from stages.head.model import HearHead
+from stages.head.sizes import preset_sizes
+from stages.scoring.ensemble import Ensemble
+from stages.scoring.sources import AudioSource
+from stages.songs import DIMENSIONS
+from store import StoreWriter
+
+RATE = 24_000
+
+
+@pytest.fixture(scope="session")
+def encoders() -> MultiScale:
+    return load_multiscale(preset="tiny", layers=(2,), device="cpu", precision="fp32")
+
+
+@pytest.fixture(scope="session")
+def make_head(encoders: MultiScale) -> Callable[..., Head]:
+    """A function that makes a head with random weights, whose scores differ between songs."""
+    recipe = Recipe(preset="tiny", muq="", musicfm="", layers=(2,))
+
+    def make(
+        seed: int = 0, *, dimensions: Sequence[str] = DIMENSIONS, streams: Sequence[str] = encoders.streams
+    ) -> Head:
+        torch.manual_seed(seed)
+        sizes = preset_sizes("small", features=len(streams) * encoders.channels, classes=len(dimensions))
+        model = HearHead(sizes)
+        with torch.no_grad():
+            model.output.weight.mul_(8)
+        spec = recipe.spec(encoders).to_json()
+        config = HeadConfig(sizes=sizes, dimensions=tuple(dimensions), streams=tuple(streams), spec=spec)
+        return Head(model, config)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def head_folders(make_head: Callable[..., Head], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of three heads: `0`, `1`, `2`."""
+    folder = tmp_path_factory.mktemp("heads")
+    for seed in range(3):
+        save_head(folder / str(seed), make_head(seed))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def song_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three songs of 2 s, `söng 0.wav` to `söng 2.wav`, one of 5 s below, and a file that is no audio."""
+    folder = tmp_path_factory.mktemp("songs")
+    (folder / "below").mkdir()
+    for number, seconds in enumerate((2, 2, 2, 5)):
+        place = folder if number < 3 else folder / "below"
+        generator = np.random.default_rng(number)
+        noise = generator.standard_normal((seconds * RATE, 2)) * 0.05 * (number + 1)
+        tone = 0.3 * np.sin(np.arange(seconds * RATE) * 0.02 * (number + 1))
+        soundfile.write(place / f"söng {number}.wav", noise + tone[:, None], RATE)
+    (folder / "bad.mp3").write_text("no audio")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def store_root(encoders: MultiScale, song_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The songs of `song_folder` in a float32 store, and `short`, of two frames."""
+    from stages.extract.audio import read_audio, source_hash
+
+    root = str(tmp_path_factory.mktemp("store") / "store.zarr")
+    recipe = Recipe(preset="tiny", muq="", musicfm="", layers=(2,), dtype="float32")
+    writer = StoreWriter.open(root, recipe.spec(encoders))
+    for path in sorted(song_folder.rglob("*.wav")):
+        waveform = read_audio(path)
+        frames = encoders.encode(waveform.samples)
+        writer.write(path.stem, 0, frames, attributes={"source": source_hash(path), "seconds": waveform.seconds})
+    writer.write("short", 0, frames[:, :2], attributes={})
+    return root
+
+
+@pytest.fixture
+def ensemble(make_head: Callable[..., Head]) -> Ensemble:
+    return Ensemble([make_head(0)])
+
+
+@pytest.fixture
+def source(encoders: MultiScale, ensemble: Ensemble) -> AudioSource:
+    return AudioSource(encoders, ensemble)

@@ -1,0 +1,195 @@
+"""The report in a real browser, where there is one, and what can be told of it without."""
+
+import base64
+import html
+import io
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from stages.scoring.errors import ScoringError
+from stages.scoring.page.document import report_html, upload_html, write_report
+from stages.scoring.page.previews import preview, preview_extremes
+from stages.scoring.rows import Curve, Row
+from stages.scoring.statistics import distributions
+from stages.songs import DIMENSIONS
+
+EVIL = "</script><script>document.title='owned'</script><img src=x onerror=alert(1)>"
+
+
+def make_rows(count: int) -> list[Row]:
+    """Songs with curves; one named `EVIL`, one failed, one flagged, in three groups."""
+    generator = np.random.default_rng(0)
+    seconds = tuple(5.0 + 2 * number for number in range(60))
+    rows = []
+    for number, scores in enumerate(generator.uniform(1.5, 4.5, (count, 5)).tolist()):
+        about = {"song_id": f"song {number}", "path": f"songs/song {number}.mp3", "group": f"g{number % 3}"}
+        if number == 1:
+            rows.append(Row(**about, error=f"{EVIL}: is empty"))
+            continue
+        curves = {name: tuple([score] * 60) for name, score in zip(DIMENSIONS, scores, strict=True)}
+        rows.append(
+            Row(
+                **{**about, **({"song_id": EVIL, "group": EVIL} if number == 0 else {})},
+                scores=dict(zip(DIMENSIONS, scores, strict=True)),
+                spread=dict.fromkeys(DIMENSIONS, 0.25),
+                novelty=1.25 if number == 2 else 0.5,
+                seconds=130.0,
+                curve=Curve(seconds=seconds, window=10.0, hop=2.0, scores=curves),
+            )
+        )
+    return rows
+
+
+@pytest.fixture(scope="session")
+def browse(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], dict]:
+    """A function that opens a page in Chromium, runs a script in it and returns what the script returns."""
+    browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if browser is None:
+        pytest.skip("no Chromium on this machine")
+    folder = tmp_path_factory.mktemp("browser")
+
+    def run(page: str, script: str) -> dict:
+        probe = f"<script>document.body.dataset.found = JSON.stringify((() => {{ {script} }})());</script></body>"
+        path = folder / "page.html"
+        path.write_text(page.replace("</body>", probe), encoding="utf-8")
+        command = [browser, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={folder / 'profile'}"]
+        done = subprocess.run(
+            [*command, "--virtual-time-budget=2000", "--dump-dom", path.as_uri()],
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=True,
+        )
+        found = re.search(r'<body data-found="([^"]*)"', done.stdout)
+        assert found, done.stderr[-2000:]
+        return json.loads(html.unescape(found[1]))
+
+    return run
+
+
+def test_a_thousand_songs_sort_filter_and_open(browse: Callable[[str, str], dict]) -> None:
+    rows = make_rows(1000)
+    page = report_html(rows, DIMENSIONS, title="Scores of <b>", by="system", about="scored by a")
+    found = browse(
+        page,
+        """
+        const cells = (at) => [...document.querySelectorAll("tr.song")].map((row) => row.cells[at].textContent);
+        const texts = (row) => [...row.cells].map((cell) => cell.textContent);
+        const count = (selector) => document.querySelectorAll(selector).length;
+        const click = (key) => document.querySelector(`button[data-key="${key}"]`).click();
+        const found = { title: document.title, heading: document.querySelector("h1").textContent,
+          counts: document.getElementById("counts").textContent, start: cells(7).slice(0, 3) };
+        click("Clarity"); found.down = cells(5);
+        click("Clarity"); found.up = cells(5);
+        click("song"); found.names = cells(0);
+        const filter = document.getElementById("filter");
+        filter.value = "SONG 99"; filter.dispatchEvent(new Event("input"));
+        found.filtered = cells(0);
+        document.querySelector("tr.song").click();
+        found.details = count("tr.details svg");
+        found.summary = [...document.querySelectorAll("#summary tr[data-dimension]")].map(texts);
+        found.groups = [...document.querySelectorAll("#groups-table tr")].map((row) => texts(row).slice(0, 2).join(""));
+        found.cards = count("#best .card") + count("#worst .card");
+        found.histograms = count("#histograms svg");
+        found.images = document.images.length;
+        return found;
+        """,
+    )
+    assert found["title"] == found["heading"] == "Scores of <b>"
+    assert found["counts"] == "999 songs scored · 1 failed · 1 unlike the training songs · scored by a"
+    scored = [row for row in rows if row.scores]
+    best = sorted((row.overall for row in scored), reverse=True)
+    assert found["start"] == [f"{value:.2f}" for value in best[:3]]
+    clarity = sorted(row.scores["Clarity"] for row in scored)
+    assert found["up"] == [*(f"{value:.2f} ±0.25" for value in clarity), "–"]
+    assert found["down"] == [*(f"{value:.2f} ±0.25" for value in reversed(clarity)), "–"]
+    assert found["names"][:3] == [EVIL, "song 1", "song 2"]
+    assert found["names"][-1] == "song 999"
+    assert found["filtered"] == ["song 99", *(f"song {number}" for number in range(990, 1000))]
+    assert found["details"] == 2
+    expected = distributions(rows)
+    assert [line[0] for line in found["summary"]] == list(expected)
+    for line in found["summary"]:
+        one = expected[line[0]]
+        assert [float(value) for value in line[1:]] == pytest.approx([one.mean, one.median, one.p5, one.p95], abs=0.006)
+    assert sorted(found["groups"]) == sorted(["systemsongs", f"{EVIL}1", "g0333", "g1332", "g2333"])
+    assert (found["cards"], found["histograms"], found["images"]) == (10, 6, 0)
+
+
+def test_one_dimension_and_no_songs(browse: Callable[[str, str], dict]) -> None:
+    row = Row(song_id="a", path="a.mp3", scores={"Musicality": 3.5})
+    script = """return { heads: [...document.querySelectorAll("#songs th")].map((cell) => cell.textContent),
+      worst: document.getElementById("worst").parentNode.hidden, all: document.getElementById("all").hidden };"""
+    assert browse(report_html([row], ["Musicality"]), script) == {
+        "heads": ["song", "Musicality", "length", "notes"],
+        "worst": True,
+        "all": False,
+    }
+    assert browse(report_html([], ["Musicality"]), script)["all"] is True
+    failed = Row(song_id="b", path="b.mp3", error="is empty")
+    assert browse(report_html([failed], ["Musicality"]), script)["all"] is False
+
+
+def test_the_upload_page_adds_songs(browse: Callable[[str, str], dict]) -> None:
+    page = upload_html(DIMENSIONS, title="HEAR")
+    row = {**make_rows(3)[2].to_json(), "audio": "data:,"}
+    script = f"""data.rows.push({json.dumps(row)}); draw();
+      const players = document.querySelectorAll("#best audio").length;
+      return {{ players, form: document.getElementById("files") !== null }};"""
+    assert browse(page, script) == {"players": 1, "form": True}
+
+
+def test_names_cannot_become_markup_and_nothing_is_loaded() -> None:
+    page = report_html(make_rows(3), DIMENSIONS, title=EVIL, by="system")
+    assert "<img" not in page
+    assert page.count("<script") == 2
+    assert page.count("</script>") == 2
+    assert re.findall(r"(?:src|href)=\"(?!data:)[^\"]*", page) == []
+    assert set(re.findall(r"https?://[^\"' ]*", page)) == {"http://www.w3.org/2000/svg"}
+    assert "default-src 'none'" in page
+
+
+def test_the_report_is_written_whole(tmp_path: Path) -> None:
+    path = write_report(tmp_path / "new", "<p>ö</p>")
+    assert path == tmp_path / "new" / "index.html"
+    assert path.read_text(encoding="utf-8") == "<p>ö</p>"
+    assert [file.name for file in path.parent.iterdir()] == ["index.html"]
+    with pytest.raises(ScoringError, match="the report cannot be written"):
+        write_report(path, "")
+
+
+def test_previews_are_pieces_of_the_best_and_worst(song_folder: Path, tmp_path: Path) -> None:
+    rows = [Row(song_id=str(number), path="", scores={"A": 1 + number / 10}) for number in range(20)]
+    rows[19] = Row(song_id="19", path="", error="bad")
+    paths: list[Path | None] = [song_folder / "söng 0.wav"] * 20
+    paths[0], paths[1] = None, tmp_path / "gone.wav"
+    found = preview_extremes(rows, paths)
+    assert sorted(found) == [1, 2, 3, 4, 14, 15, 16, 17, 18]
+    assert found[1].uri == ""
+    assert "No such file" in found[1].problem
+    sound = base64.b64decode(found[18].uri.removeprefix("data:audio/mpeg;base64,"))
+    samples, rate = soundfile.read(io.BytesIO(sound))
+    assert rate == 24_000
+    assert len(samples) / rate == pytest.approx(2.0, abs=0.1)
+    assert np.sqrt(np.mean(samples[12_000:36_000] ** 2)) > 0.1
+
+
+def test_a_preview_is_short_and_starts_where_it_should(tmp_path: Path) -> None:
+    loud = np.zeros(60 * 8_000, np.float32)
+    loud[30 * 8_000 : 55 * 8_000] = np.sin(np.arange(25 * 8_000) * 0.3) * 0.5
+    soundfile.write(tmp_path / "long.wav", loud, 8_000)
+    for start, silent in ((None, 10.0), (0.0, 20.0), (33.0, 0.2), (1e6, 0.2)):
+        sound = base64.b64decode(preview(tmp_path / "long.wav", start=start).uri.partition(",")[2])
+        samples, rate = soundfile.read(io.BytesIO(sound))
+        assert len(samples) / rate == pytest.approx(20.0, abs=0.1)
+        assert len(sound) < 200_000
+        begun = np.flatnonzero(np.abs(samples) > 0.2)
+        assert (begun[0] / rate if len(begun) else 20.0) == pytest.approx(silent, abs=0.3)

@@ -1,0 +1,62 @@
+"""The picture of a song: it is drawn for any name, any length, one dimension or five, with and without a waveform."""
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.image import imread
+
+from stages.scoring.errors import ScoringError
+from stages.scoring.plots import plot_names, plot_song
+from stages.scoring.rows import Curve, Row
+from stages.songs import DIMENSIONS
+
+
+def row(*, name: str = "song", dimensions: tuple[str, ...] = DIMENSIONS, windows: int = 20) -> Row:
+    generator = np.random.default_rng(0)
+    seconds = tuple(5.0 + 2 * number for number in range(windows))
+    curves = {dimension: tuple(generator.uniform(2, 4, windows).tolist()) for dimension in dimensions}
+    return Row(
+        song_id=name,
+        path="",
+        scores=dict.fromkeys(dimensions, 3.0),
+        spread=dict.fromkeys(dimensions, 0.2),
+        novelty=2.0,
+        seconds=seconds[-1] + 5,
+        curve=Curve(seconds=seconds, window=10.0, hop=2.0, scores=curves),
+    )
+
+
+@pytest.mark.parametrize(
+    "song",
+    [
+        row(),
+        row(name="$\\frac{1}$ <b> 東京 🎵 \n" + 200 * "x"),
+        row(dimensions=("Musicality",), windows=1),
+    ],
+)
+@pytest.mark.parametrize("with_outline", [True, False])
+def test_a_song_is_drawn(tmp_path: Path, song: Row, with_outline: bool) -> None:
+    outline = np.stack([-np.ones(50), np.ones(50)]).astype(np.float32) if with_outline else None
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        plot_song(tmp_path / "new" / "song.png", song, outline)
+    image = imread(tmp_path / "new" / "song.png")
+    assert image.shape == (550, 1210, 4)
+    # The first curve's blue and the warning's red are there.
+    for colour in ((0x00, 0x72, 0xB2), (0xB0, 0x00, 0x20)):
+        assert (np.abs(image[..., :3] - np.array(colour) / 255).max(-1) < 0.02).sum() > 20
+    grey = (np.abs(image[..., :3] - 0x77 / 255).max(-1) < 0.02).sum()
+    assert (grey > 20_000) == with_outline
+
+
+def test_a_picture_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ScoringError, match="cannot be written"):
+        plot_song(tmp_path / "file" / "song.png", row())
+
+
+def test_names_of_pictures_are_safe_and_differ() -> None:
+    names = plot_names(["a/b", "a_b", "A_B", "söng 1", "..", "x" * 300, "x" * 301, "<script>"])
+    assert names == ["a_b", "a_b-2", "A_B-3", "söng 1", "song", "x" * 60, "x" * 60 + "-2", "_script_"]

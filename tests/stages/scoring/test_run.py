@@ -1,0 +1,205 @@
+"""Songs → rows: from audio and from a store, together and alone, over time, resumed, and when they fail."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from stages.extract.audio import read_audio
+from stages.extract.encoders import MultiScale, load_multiscale
+from stages.head.errors import HeadError
+from stages.head.head import Head
+from stages.head.novelty import fit_novelty, song_vector
+from stages.scoring.ensemble import Ensemble, load_encoders, load_ensemble
+from stages.scoring.errors import ScoringError
+from stages.scoring.files import resume_key
+from stages.scoring.inputs import audio_candidates, expand_inputs, store_candidates
+from stages.scoring.over_time import Windows, window_starts
+from stages.scoring.run import Scoring
+from stages.scoring.scorer import Scorer
+from stages.scoring.sources import AudioSource, StoreSource, outline
+from stages.songs import DIMENSIONS
+from store import EmbeddingStore
+
+
+def test_every_song_is_a_row_and_a_bad_file_is_one_with_an_error(
+    song_folder: Path, ensemble: Ensemble, source: AudioSource
+) -> None:
+    paths = [*expand_inputs([str(song_folder)]), song_folder / "gone.wav"]
+    rows = [scored.row for scored in Scoring(ensemble, source).score(audio_candidates(paths))]
+    assert [row.path for row in rows] == [str(path) for path in paths]
+    failed = {row.song_id: row.error for row in rows if row.error}
+    assert set(failed) == {"bad", "gone"}
+    assert failed["gone"].startswith("cannot be read: No such file")
+    for row in rows:
+        if not row.error:
+            waveform = read_audio(Path(row.path))
+            assert row.scores == pytest.approx(ensemble.heads[0].score(source.frames(waveform.samples)), abs=1e-6)
+            assert row.seconds == waveform.seconds
+            assert row.spread == {}
+            assert row.novelty is None
+
+
+def test_a_store_gives_the_same_scores_without_audio(
+    song_folder: Path, store_root: str, ensemble: Ensemble, source: AudioSource
+) -> None:
+    paths = sorted(song_folder.rglob("*.wav"))
+    heard = {scored.row.song_id: scored.row for scored in Scoring(ensemble, source).score(audio_candidates(paths))}
+    store = EmbeddingStore.open(store_root)
+    scoring = Scoring(ensemble, StoreSource(store, ensemble), windows=Windows(1.0, 0.5))
+    rows = [scored.row for scored in scoring.score(store_candidates(store, only=[*heard, "short", "none"]))]
+    assert [row.song_id for row in rows] == [*heard, "short", "none"]
+    for row in rows[:-2]:
+        assert row.scores == pytest.approx(heard[row.song_id].scores, abs=1e-5)
+        assert row.source == heard[row.song_id].source
+        assert row.path == ""
+        assert row.curve is not None
+    assert "needs 3 frames, found 2" in rows[-2].error
+    assert "no" in rows[-1].error
+
+
+def test_songs_scored_together_score_as_alone(store_root: str, ensemble: Ensemble) -> None:
+    store = EmbeddingStore.open(store_root)
+    source = StoreSource(store, ensemble)
+    together = [scored.row.scores for scored in Scoring(ensemble, source).score(store_candidates(store))]
+    source.together = 1
+    alone = [scored.row.scores for scored in Scoring(ensemble, source).score(store_candidates(store))]
+    for one, other in zip(together, alone, strict=True):
+        assert one == pytest.approx(other, abs=1e-5)
+
+
+def test_windows_cost_one_pass_of_the_encoders(
+    song_folder: Path, ensemble: Ensemble, encoders: MultiScale, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    passes = []
+    encode = encoders.encode
+    monkeypatch.setattr(encoders, "encode", lambda samples: passes.append(len(samples)) or encode(samples))
+    source = AudioSource(encoders, ensemble)
+    path = song_folder / "below" / "söng 3.wav"
+    (scored,) = Scoring(ensemble, source, windows=Windows(2.0, 0.5)).score(audio_candidates([path]))
+    assert passes == [5 * 24_000]
+    curve, frames = scored.row.curve, source.frames(read_audio(path).samples)
+    assert curve is not None
+    # A hop of 0.5 s is 12 frames.
+    assert curve.seconds == pytest.approx([1 + 0.48 * number for number in range(7)])
+    assert list(curve.scores) == list(DIMENSIONS)
+    third = ensemble.heads[0].score(frames[:, 24:74])
+    assert {name: values[2] for name, values in curve.scores.items()} == pytest.approx(third, abs=1e-6)
+    assert scored.outline is not None
+    assert scored.outline.shape == (2, 1200)
+
+
+def test_window_starts() -> None:
+    assert window_starts(100, window=50, hop=20) == [0, 20, 40]
+    assert window_starts(100, window=50, hop=25) == [0, 25, 50]
+    assert window_starts(100, window=40, hop=35) == [0, 35, 60]
+    assert window_starts(30, window=50, hop=20) == [0]
+
+
+def test_windows_are_checked(ensemble: Ensemble, source: AudioSource) -> None:
+    with pytest.raises(ScoringError, match="expected seconds above 0, found 0 "):
+        Windows(0.0, 1.0)
+    with pytest.raises(ScoringError, match=r"a window of 0.1 s has 2 frames at 25 a second, the head needs 3"):
+        Scoring(ensemble, source, windows=Windows(0.1, 1.0))
+
+
+def test_outline_holds_every_extreme() -> None:
+    samples = np.zeros(1000, np.float32)
+    samples[[3, 500, 999]] = (0.5, -0.25, 1.0)
+    drawn = outline(samples, 10)
+    assert drawn.shape == (2, 10)
+    assert (drawn[1, 0], drawn[0, 5], drawn[1, 9]) == (0.5, -0.25, 1.0)
+    assert outline(samples[:3], 10).shape == (2, 3)
+
+
+def test_what_is_done_is_not_heard_again(
+    song_folder: Path, ensemble: Ensemble, encoders: MultiScale, make_head: Callable[..., Head]
+) -> None:
+    source = AudioSource(encoders, ensemble)
+    scoring = Scoring(ensemble, source)
+    candidates = audio_candidates(sorted(song_folder.glob("*.wav")))
+    rows = [scored.row for scored in scoring.score(candidates)]
+    done = {resume_key(row.song_id, row.path, row.source, row.model): row for row in rows[:2]}
+    again = list(scoring.score(candidates, done=done))
+    assert [scored.skipped for scored in again] == [True, True, False]
+    assert [scored.row for scored in again] == rows
+    # Another head, windows or file: another row.
+    for other in (Scoring(Ensemble([make_head(1)]), source), Scoring(ensemble, source, windows=Windows(1.0, 1.0))):
+        assert other.model != scoring.model
+        assert not any(scored.skipped for scored in other.score(candidates, done=done))
+    assert Scoring(Ensemble([make_head(0)]), source).model == scoring.model
+
+
+def test_several_heads_give_a_mean_and_its_spread(
+    head_folders: Path, song_folder: Path, encoders: MultiScale, make_head: Callable[..., Head]
+) -> None:
+    ensemble = load_ensemble([head_folders], device="cpu")
+    assert len(ensemble.heads) == 3
+    source = AudioSource(encoders, ensemble)
+    (scored,) = Scoring(ensemble, source).score(audio_candidates([song_folder / "söng 0.wav"]))
+    frames = source.frames(read_audio(song_folder / "söng 0.wav").samples)
+    each = np.array([list(make_head(seed).score(frames).values()) for seed in range(3)])
+    assert list(scored.row.scores.values()) == pytest.approx(each.mean(0).tolist(), abs=1e-6)
+    assert list(scored.row.spread.values()) == pytest.approx(each.std(0, ddof=1).tolist(), abs=1e-6)
+
+
+def test_heads_with_other_streams_share_one_pass(make_head: Callable[..., Head], encoders: MultiScale) -> None:
+    muq = make_head(1, streams=("muq/track",))
+    both = make_head(2, streams=("musicfm/segment", "muq/track"))
+    ensemble = Ensemble([muq, both])
+    assert ensemble.streams == ("muq/track@2", "musicfm/segment@2")
+    loaded = load_encoders(ensemble, preset="tiny", device="cpu", precision="fp32")
+    assert loaded.streams == ("muq/track", "musicfm/segment")
+    samples = np.random.default_rng(0).standard_normal(48_000).astype(np.float32) * 0.1
+    scores = ensemble.score([AudioSource(loaded, ensemble).frames(samples)]).mean[0]
+    frames = dict(zip(encoders.streams, encoders.encode(samples), strict=True))
+    alone = [list(head.score(np.stack([frames[name] for name in head.streams])).values()) for head in (muq, both)]
+    assert scores.tolist() == pytest.approx(np.mean(alone, axis=0).tolist(), abs=1e-5)
+
+
+def test_heads_that_cannot_score_together(make_head: Callable[..., Head]) -> None:
+    with pytest.raises(ScoringError, match="agree on dimensions"):
+        Ensemble([make_head(0), make_head(1, dimensions=("Musicality",))])
+    with pytest.raises(ScoringError, match="no head"):
+        Ensemble([])
+
+
+def test_the_wrong_encoders_are_refused(make_head: Callable[..., Head]) -> None:
+    other = load_multiscale(preset="tiny", layers=(3,), device="cpu", precision="fp32")
+    with pytest.raises(HeadError, match=r"needs stream musicfm/segment@2 .*found musicfm/segment@3"):
+        AudioSource(other, Ensemble([make_head(0)]))
+
+
+def test_songs_unlike_the_training_songs_carry_a_warning(
+    store_root: str, song_folder: Path, make_head: Callable[..., Head], encoders: MultiScale
+) -> None:
+    store = EmbeddingStore.open(store_root)
+    songs = [song for song in store.songs if song != "short"]
+    generator = np.random.default_rng(0)
+    training = np.stack([song_vector(store.read(song)) for song in songs * 10])
+    training *= 1 + 0.05 * generator.standard_normal(training.shape).astype(np.float32)
+    ensemble = Ensemble([make_head(0)], [fit_novelty(training)])
+    scoring = Scoring(ensemble, StoreSource(store, ensemble))
+    rows = {scored.row.song_id: scored.row for scored in scoring.score(store_candidates(store, only=songs))}
+    assert all(row.novelty is not None and row.warning == "" for row in rows.values())
+    silence = np.zeros(48_000, np.float32)
+    novelty = ensemble.novelty(AudioSource(encoders, ensemble).frames(silence))
+    assert novelty is not None
+    assert novelty > 1
+
+
+def test_three_lines_of_python(head_folders: Path, song_folder: Path) -> None:
+    from stages.head import Scorer as Exported
+
+    assert Exported is Scorer
+    scorer = Scorer.load(head_folders / "0", preset="tiny", device="cpu", precision="fp32")
+    scores = scorer.score(song_folder / "söng 1.wav").scores
+    assert list(scores) == list(DIMENSIONS)
+    assert all(1 < score < 5 for score in scores.values())
+    with pytest.raises(ScoringError, match="Format not recognised"):
+        scorer.score(song_folder / "bad.mp3")
+    assert [bool(row.error) for row in scorer.score_many([song_folder / "bad.mp3", song_folder / "söng 1.wav"])] == [
+        True,
+        False,
+    ]

@@ -1,0 +1,104 @@
+"""Files of scores: what is in them, to the letter."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from stages.scoring.errors import ScoringError
+from stages.scoring.files import (
+    Journal,
+    check_scp_ids,
+    read_journal,
+    resume_key,
+    writable,
+    write_csv,
+    write_json,
+    write_scp,
+)
+from stages.scoring.inputs import Candidate
+from stages.scoring.rows import Curve, Row
+
+GOOD = Row(
+    song_id="sö\u2028ng",
+    path="a/sö\u2028ng.mp3",
+    scores={"Coherence": 3.25, "Musicality": 4.0},
+    spread={"Coherence": 0.5, "Musicality": 0.25},
+    novelty=1.5,
+    seconds=61.0,
+    curve=Curve(seconds=(5.0, 7.0), window=10.0, hop=2.0, scores={"Coherence": (3.0, 3.5), "Musicality": (4.0, 4.0)}),
+    source="sha256:aa",
+    model="sha256:bb",
+)
+BAD = Row(song_id="b", path="b.mp3", error="is empty (0 bytes)", source="sha256:cc", model="sha256:bb")
+
+
+def test_json_has_three_keys_and_failures_an_error(tmp_path: Path) -> None:
+    write_json(tmp_path / "new" / "scores.json", [GOOD, BAD])
+    assert json.loads((tmp_path / "new" / "scores.json").read_text(encoding="utf-8")) == [
+        {"song_id": GOOD.song_id, "path": GOOD.path, "scores": {"Coherence": 3.25, "Musicality": 4.0}},
+        {"song_id": "b", "path": "b.mp3", "scores": {}, "error": "is empty (0 bytes)"},
+    ]
+
+
+def test_csv(tmp_path: Path) -> None:
+    write_csv(tmp_path / "scores.csv", [GOOD, BAD], ["Coherence", "Musicality"])
+    lines = (tmp_path / "scores.csv").read_text(encoding="utf-8").split("\n")
+    header = "song_id,path,group,Coherence,Musicality,Coherence_std,Musicality_std,novelty,warning,error"
+    assert lines[0].strip() == header
+    assert lines[1].startswith("sö\u2028ng,a/sö\u2028ng.mp3,,3.250000,4.000000,0.500000,0.250000,1.500000,")
+    assert "novelty 1.50" in lines[1]
+    assert lines[2].strip() == "b,b.mp3,,,,,,,,is empty (0 bytes)"
+
+
+def test_scp_is_the_challenges_format(tmp_path: Path) -> None:
+    five = Row(song_id="mg-1", path="", scores={"A": 1.0, "B": 2.5, "C": 3.0, "D": 4.0, "E": 5.0})
+    one = Row(song_id="mg-2", path="", scores={"Musicality": 3.123456789})
+    write_scp(tmp_path / "scores.scp", [five, BAD, one])
+    text = "mg-1 1.000000 2.500000 3.000000 4.000000 5.000000\nmg-2 3.123457\n"
+    assert (tmp_path / "scores.scp").read_text() == text
+
+
+def test_scp_needs_ids_that_lines_can_tell_apart() -> None:
+    check_scp_ids([Candidate("a", Path("a.mp3")), Candidate("b", None)])
+    with pytest.raises(ScoringError, match="song id 'a b' has white space"):
+        check_scp_ids([Candidate("a b", None)])
+    with pytest.raises(ScoringError, match=r"x/a.mp3 and y/a.mp3 give one song id"):
+        check_scp_ids([Candidate("a", Path("x/a.mp3")), Candidate("a", Path("y/a.mp3"))])
+
+
+def test_a_journal_grows_line_by_line_and_is_read_back(tmp_path: Path) -> None:
+    path = tmp_path / "scores.jsonl"
+    journal = Journal(path, fresh=True)
+    journal.add(GOOD)
+    assert path.read_text(encoding="utf-8").count("\n") == 1
+    journal.add(BAD)
+    journal.close()
+    # Failures are tried again, scores are kept.
+    assert read_journal(path) == {resume_key(GOOD.song_id, GOOD.path, GOOD.source, GOOD.model): GOOD}
+    with path.open("a", encoding="utf-8") as file:
+        file.write('{"song_id": "cut o')
+    again = Journal(path, fresh=False)
+    again.add(GOOD)
+    again.close()
+    assert len(read_journal(path)) == 1
+    assert path.read_text(encoding="utf-8").count("\n") == 4
+    Journal(path, fresh=True).close()
+    assert read_journal(path) == {}
+    assert read_journal(tmp_path / "none.jsonl") == {}
+
+
+def test_another_kind_of_file_is_not_added_to(tmp_path: Path) -> None:
+    path = tmp_path / "diary.txt"
+    path.write_text("dear diary\nall is well\n")
+    with pytest.raises(ScoringError, match="not lines of scores"):
+        read_journal(path)
+
+
+def test_folders_are_no_files(tmp_path: Path) -> None:
+    writable({"--csv": None, "--json": tmp_path / "x.json"})
+    with pytest.raises(ScoringError, match=r"--csv .*: is a folder"):
+        writable({"--csv": tmp_path})
+    (tmp_path / "x.json").touch()
+    with pytest.raises(ScoringError, match="cannot be written"):
+        write_json(tmp_path / "x.json" / "y.json", [GOOD])

@@ -1,0 +1,169 @@
+"""The HTTP service: audio in, scores out, and every limit."""
+
+import asyncio
+import io
+import threading
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+import soundfile
+
+from stages.scoring.over_time import Windows
+from stages.scoring.rows import Row
+from stages.scoring.scorer import Scorer
+from stages.scoring.service.app import make_service
+from stages.scoring.service.desk import Desk, Limits, RefusedError, plain_name
+from stages.songs import DIMENSIONS
+
+HOME = "http://127.0.0.1:8000"
+
+
+@pytest.fixture(scope="module")
+def scorer(head_folders: Path) -> Scorer:
+    return Scorer.load(head_folders, windows=Windows(1.0, 0.5), preset="tiny", device="cpu", precision="fp32")
+
+
+class Client:
+    """Asks an application as if over HTTP."""
+
+    def __init__(self, app: Any, home: str = HOME) -> None:
+        self._app, self._home = app, home
+
+    def get(self, path: str, **about: Any) -> httpx.Response:
+        return asyncio.run(self._ask("GET", path, **about))
+
+    def post(self, path: str, **about: Any) -> httpx.Response:
+        return asyncio.run(self._ask("POST", path, **about))
+
+    async def _ask(self, method: str, path: str, **about: Any) -> httpx.Response:
+        transport = httpx.ASGITransport(self._app)
+        async with httpx.AsyncClient(transport=transport, base_url=self._home, timeout=60) as client:
+            return await client.request(method, path, **about)
+
+
+async def blocks(content: bytes) -> AsyncIterator[bytes]:
+    yield content[:1000]
+    yield content[1000:]
+
+
+@pytest.fixture
+def client(scorer: Scorer) -> Client:
+    limits = Limits(megabytes=0.5, minutes=0.1, seconds=60, waiting=2)
+    return Client(make_service(scorer, limits=limits, about="scored by <a>"))
+
+
+def sound(seconds: float, *, rate: int = 24_000, form: str = "FLAC") -> bytes:
+    file = io.BytesIO()
+    soundfile.write(file, np.sin(np.arange(int(seconds * rate)) * 0.05) * 0.5, rate, format=form)
+    return file.getvalue()
+
+
+def test_a_form_and_a_plain_body_give_what_the_command_gives(client: Client, scorer: Scorer, song_folder: Path) -> None:
+    path = song_folder / "söng 1.wav"
+    expected = {**scorer.score(path).to_json(), "path": "söng 1.wav"}
+    form = client.post("/score", files={"audio": ("C:\\music\\söng 1.wav", path.read_bytes())})
+    assert form.status_code == 200
+    assert form.json() == expected
+    assert list(expected["scores"]) == list(DIMENSIONS)
+    assert set(expected["std"]) == set(DIMENSIONS)
+    assert len(expected["over_time"]["seconds"]) == 3
+    plain = client.post("/score", params={"name": "../söng 1.wav"}, content=path.read_bytes())
+    assert plain.json() == expected
+
+
+def test_the_page_and_health(client: Client) -> None:
+    page = client.get("/")
+    assert page.headers["content-type"].startswith("text/html")
+    assert 'id="upload"' in page.text
+    assert "scored by \\u003ca\\u003e" in page.text
+    assert client.get("/health").json()["dimensions"] == list(DIMENSIONS)
+    assert client.get("/docs").status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("content", "status", "detail"),
+    [
+        (b"", 422, "the upload is empty"),
+        (b"no audio at all", 422, "x.mp3: "),
+        (sound(20, rate=8_000), 413, r"the song is 0.3 min long; at most 0.1"),
+        (bytes(600_000), 413, "larger than 0.5 MB"),
+    ],
+)
+def test_what_is_refused(client: Client, content: bytes, status: int, detail: str) -> None:
+    form = client.post("/score", files={"audio": ("x.mp3", content)})
+    plain = client.post("/score", params={"name": "x.mp3"}, content=content)
+    streamed = client.post("/score", params={"name": "x.mp3"}, content=blocks(content))
+    for answer in (form, plain, streamed):
+        assert answer.status_code == status
+        assert detail in answer.json()["detail"]
+        assert "/tmp" not in answer.json()["detail"]
+
+
+def test_broken_forms(client: Client) -> None:
+    assert "has no file" in client.post("/score", data={"a": "b"}, files={"": ("", b"")}).json()["detail"]
+    headers = {"content-type": "multipart/form-data"}
+    assert "cannot be read: Missing boundary" in client.post("/score", content=b"x", headers=headers).json()["detail"]
+    two = [("audio", ("a.mp3", b"1")), ("audio", ("b.mp3", b"2"))]
+    assert client.post("/score", files=two).status_code == 422
+
+
+def test_other_sites_and_other_names_are_not_answered(client: Client, scorer: Scorer) -> None:
+    other = client.post("/score", content=sound(1), headers={"origin": "http://evil.example"})
+    assert other.status_code == 403
+    assert client.post("/score", content=sound(1), headers={"origin": HOME}).status_code == 200
+    assert client.get("/", headers={"host": "evil.example:8000"}).status_code == 400
+    assert Client(make_service(scorer, host="0.0.0.0"), "http://studio.example").get("/").status_code == 200
+
+
+async def _nothing(file: object) -> str:
+    file.write(sound(1))  # type: ignore[attr-defined]
+    return "a.flac"
+
+
+def test_who_waits_too_long_or_behind_too_many_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    going = threading.Event()
+
+    def slow(path: Path) -> Row:
+        going.wait(30)
+        assert path.exists()
+        return Row(song_id="", path="", scores={"A": 3.0})
+
+    async def run() -> list[object]:
+        desk = Desk(slow, Limits(seconds=0.5, waiting=1))
+        answers = await asyncio.gather(*(desk.answer(_nothing) for _ in range(3)), return_exceptions=True)
+        going.set()
+        answers.append(await desk.answer(_nothing))
+        desk.close()
+        return answers
+
+    first, second, third, last = asyncio.run(run())
+    assert [getattr(answer, "status", None) for answer in (first, second, third)] == [504, 504, 503]
+    assert "not done within 0.5 s" in str(first)
+    assert "1 songs wait already" in str(third)
+    assert isinstance(last, Row)
+    assert (last.song_id, last.path) == ("a", "a.flac")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_upload_that_breaks_off_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+
+    async def broken(file: object) -> str:
+        raise RefusedError(422, "the upload was broken off")
+
+    desk = Desk(lambda path: Row(song_id="", path=""), Limits())
+    with pytest.raises(RefusedError, match="broken off"):
+        asyncio.run(desk.answer(broken))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "plain"), [("/a/b.mp3", "b.mp3"), ("C:\\x\\b.mp3", "b.mp3"), ("", "song"), ("..", "..")]
+)
+def test_plain_names(name: str, plain: str) -> None:
+    assert plain_name(name) == plain
