@@ -32,7 +32,8 @@ def print_scores(
     console = Console(stderr=err)
     if not console.is_terminal:
         console.width = FILE_WIDTH
-    if rows:
+    # What the figures say of one song, its own line says already.
+    if rows if top != 0 else rows[1:]:
         console.print(_songs(rows if top is None else best(rows, top), rows, dimensions, by=by))
     if by:
         console.print(_groups(rows, by))
@@ -48,7 +49,7 @@ def _songs(rows: Sequence[Row], all_rows: Sequence[Row], dimensions: Sequence[st
         table.add_row(*about, *(_score(row, name) for name in names), *note)
     table.add_section()
     found = distributions(all_rows)
-    for key in ("mean", "median", "p5", "p95") if found else ():
+    for key in ("mean", "median", "p5", "p95") if len(all_rows) > 1 and found else ():
         values = [f"{asdict(found[name])[key]:.2f}" for name in names]
         table.add_row(Text(key, "bold"), *([""] if by else []), *values)
     return table

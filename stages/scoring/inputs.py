@@ -53,12 +53,15 @@ def expand_inputs(inputs: Sequence[str], *, lines: Iterable[str] = ()) -> list[P
     Raises
     ------
     ScoringError
-        A pattern matches nothing, or a list cannot be read.
+        A pattern matches nothing, a list cannot be read, or nothing names a file.
     SongsError
         A folder cannot be listed, or holds no audio.
     """
     found = (path for name in inputs for path in _expand(name, lines))
-    return list({os.path.abspath(path): path for path in found}.values())  # noqa: PTH100 - resolve() would follow links
+    files = list({os.path.abspath(path): path for path in found}.values())  # noqa: PTH100 - resolve() follows links
+    if inputs and not files:
+        raise ScoringError(f"{', '.join(inputs)}: names no file")
+    return files
 
 
 def _expand(name: str, lines: Iterable[str]) -> Iterator[Path]:

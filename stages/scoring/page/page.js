@@ -94,7 +94,7 @@ function radar(row) {
     return [centre + radius * Math.cos(angle), centre + radius * Math.sin(angle)];
   };
   const ring = (score) => data.dimensions.map((_, number) => at(number, typeof score === "number" ? score : score[number]).map((v) => v.toFixed(1)).join(",")).join(" ");
-  const drawing = shape("svg", { viewBox: `-30 0 ${size + 60} ${size}`, width: size + 60, height: size, role: "img", "aria-label": "Radar of the whole song" });
+  const drawing = shape("svg", { viewBox: `-75 0 ${size + 150} ${size}`, width: size + 150, height: size, role: "img", "aria-label": "Radar of the whole song" });
   for (const score of [2, 3, 4, 5]) drawing.append(shape("polygon", { class: "grid", points: ring(score) }));
   drawing.append(shape("polygon", { points: ring(data.dimensions.map((name) => row.scores[name])), fill: COLOURS[0], "fill-opacity": 0.2, stroke: COLOURS[0], "stroke-width": 2 }));
   data.dimensions.forEach((name, number) => {
@@ -217,7 +217,7 @@ function drawTable() {
   const head = element("tr", {}, ...shown.map((column) => {
     const button = element("button", { type: "button", "data-key": column.key }, column.key);
     button.addEventListener("click", () => sortBy(column));
-    const heading = element("th", { scope: "col", class: column.kind }, button);
+    const heading = element("th", { scope: "col", class: column.kind === "notes" ? "group" : column.kind }, button);
     if (column === chosen) heading.setAttribute("aria-sort", state.descending ? "descending" : "ascending");
     return heading;
   }));

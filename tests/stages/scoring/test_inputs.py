@@ -52,6 +52,12 @@ def test_lists_and_standard_input(folder: Path, monkeypatch: pytest.MonkeyPatch)
     assert expand_inputs(["-"], lines=["b.FLAC\n", "deep\n"]) == [Path("b.FLAC"), Path("deep/er/c.wav")]
 
 
+def test_an_empty_list_is_refused() -> None:
+    assert expand_inputs([]) == []
+    with pytest.raises(ScoringError, match="-: names no file"):
+        expand_inputs(["-"], lines=["\n"])
+
+
 def test_a_folder_without_audio_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ScoringError, match="has no audio in it or below"):
         expand_inputs([str(tmp_path)])
