@@ -1,5 +1,10 @@
 """Untrained heads on the tiny encoders at layer 2, and short songs."""
 
+import html
+import json
+import re
+import shutil
+import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -95,3 +100,40 @@ def ensemble(make_head: Callable[..., Head]) -> Ensemble:
 @pytest.fixture
 def source(encoders: MultiScale, ensemble: Ensemble) -> AudioSource:
     return AudioSource(encoders, ensemble)
+
+
+@pytest.fixture(scope="session")
+def dump(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], dict]:
+    """A function that opens an address in Chromium and returns the JSON in the body's `data-found`."""
+    browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if browser is None:
+        pytest.skip("no Chromium on this machine")
+    folder = tmp_path_factory.mktemp("browser")
+
+    def run(address: str) -> dict:
+        command = [browser, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={folder / 'profile'}"]
+        done = subprocess.run(
+            [*command, "--virtual-time-budget=5000", "--dump-dom", address],
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=True,
+        )
+        found = re.search(r'<body data-found="([^"]*)"', done.stdout)
+        assert found, done.stderr[-2000:]
+        return json.loads(html.unescape(found[1]))
+
+    return run
+
+
+@pytest.fixture
+def browse(dump: Callable[[str], dict], tmp_path: Path) -> Callable[[str, str], dict]:
+    """A function that opens a page in Chromium, runs a script in it and returns what the script returns."""
+
+    def run(page: str, script: str) -> dict:
+        probe = f"<script>document.body.dataset.found = JSON.stringify((() => {{ {script} }})());</script></body>"
+        path = tmp_path / "page.html"
+        path.write_text(page.replace("</body>", probe), encoding="utf-8")
+        return dump(path.as_uri())
+
+    return run

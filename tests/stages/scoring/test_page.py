@@ -1,12 +1,9 @@
 """The report in a real browser, where there is one, and what can be told of it without."""
 
 import base64
-import html
 import io
 import json
 import re
-import shutil
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -46,33 +43,6 @@ def make_rows(count: int) -> list[Row]:
             )
         )
     return rows
-
-
-@pytest.fixture(scope="session")
-def browse(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], dict]:
-    """A function that opens a page in Chromium, runs a script in it and returns what the script returns."""
-    browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if browser is None:
-        pytest.skip("no Chromium on this machine")
-    folder = tmp_path_factory.mktemp("browser")
-
-    def run(page: str, script: str) -> dict:
-        probe = f"<script>document.body.dataset.found = JSON.stringify((() => {{ {script} }})());</script></body>"
-        path = folder / "page.html"
-        path.write_text(page.replace("</body>", probe), encoding="utf-8")
-        command = [browser, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={folder / 'profile'}"]
-        done = subprocess.run(
-            [*command, "--virtual-time-budget=2000", "--dump-dom", path.as_uri()],
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=True,
-        )
-        found = re.search(r'<body data-found="([^"]*)"', done.stdout)
-        assert found, done.stderr[-2000:]
-        return json.loads(html.unescape(found[1]))
-
-    return run
 
 
 def test_a_thousand_songs_sort_filter_and_open(browse: Callable[[str, str], dict]) -> None:

@@ -1,9 +1,12 @@
 """The HTTP service: audio in, scores out, and every limit."""
 
 import asyncio
+import base64
 import io
 import threading
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +14,8 @@ import httpx
 import numpy as np
 import pytest
 import soundfile
+import uvicorn
+from fastapi.responses import HTMLResponse
 
 from stages.scoring.over_time import Windows
 from stages.scoring.rows import Row
@@ -117,6 +122,46 @@ def test_other_sites_and_other_names_are_not_answered(client: Client, scorer: Sc
     assert client.post("/score", content=sound(1), headers={"origin": HOME}).status_code == 200
     assert client.get("/", headers={"host": "evil.example:8000"}).status_code == 400
     assert Client(make_service(scorer, host="0.0.0.0"), "http://studio.example").get("/").status_code == 200
+
+
+def test_the_page_scores_what_is_dropped_on_it(scorer: Scorer, dump: Callable[[str], dict]) -> None:
+    """In a browser, against a server: the page uploads two files, one of them no audio, and draws the report."""
+    drop = """<script>
+      const content = Uint8Array.from(atob("CONTENT"), (letter) => letter.charCodeAt(0));
+      new MutationObserver(() => {
+        if (!document.getElementById("progress").textContent.startsWith("Done")) return;
+        const rows = [...document.querySelectorAll("tr.song")].map((row) => row.textContent);
+        const players = document.querySelectorAll("#best audio").length;
+        const counts = document.getElementById("counts").textContent;
+        document.body.dataset.found = JSON.stringify({ rows, players, counts });
+      }).observe(document.getElementById("progress"), { childList: true });
+      add([new File([content], "sóng.flac"), new File(["no audio"], "bad.mp3")]);
+    </script></body>""".replace("CONTENT", base64.b64encode(sound(1)).decode())
+    app = make_service(scorer, about="two heads")
+    with listening(app) as home:
+        page = httpx.get(home).text.replace("</body>", drop)
+        app.add_api_route("/drop", lambda: HTMLResponse(page), methods=["GET"])
+        found = dump(f"{home}/drop")
+    assert found["counts"].startswith("1 songs scored · 1 failed")
+    assert found["players"] == 1
+    assert found["rows"][0].startswith("sóng")
+    assert found["rows"][1].startswith("bad.mp3")
+
+
+@contextmanager
+def listening(app: Any) -> Iterator[str]:
+    """Serve an application on a free port of this machine."""
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning"))
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    while not server.started:
+        time.sleep(0.01)
+        assert thread.is_alive()
+    try:
+        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join()
 
 
 async def _nothing(file: object) -> str:
