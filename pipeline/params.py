@@ -52,23 +52,48 @@ class ExtractParams(Section):
 
 
 class HeadParams(Section):
-    """Stage two. `beta: null` is the paper's own: 0.15 on Track 1, 0.05 on Track 2."""
+    """Stage two: how a head is trained. The descriptions are the options' help."""
 
-    size: Literal["paper", "small"] = "paper"
-    beta: float | None = Field(default=None, ge=0)
-    smooth_l1_beta: float = Field(default=0.5, gt=0)
-    sigma: float = Field(default=1.0, gt=0)
-    alpha: float = Field(default=2.0, gt=0)
-    mix: Literal["pooled", "frames", "none"] = "pooled"
-    learning_rate: float = Field(default=1e-5, gt=0)
-    weight_decay: float = Field(default=1e-3, ge=0)
-    batch_size: int = Field(default=8, ge=2)
-    accumulate: int = Field(default=4, ge=1)
-    clip_norm: float = Field(default=1.0, gt=0)
-    epochs: int = Field(default=60, ge=1)
-    seed: int = 0
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
-    device: str = "auto"
+    architecture: Literal["hear", "songeval"] = Field(
+        default="hear", description="hear, or songeval: SongEval's own head, the baseline."
+    )
+    size: Literal["paper", "small"] = Field(default="paper", description="paper: 38.07 M parameters; small: seconds.")
+    streams: tuple[str, ...] = Field(
+        default=(), strict=False, description="Streams to learn from; if not given all, and muq/track for songeval."
+    )
+    augmented: int | None = Field(default=None, ge=0, description="Augmented views of a song to use; all if not given.")
+    views_per_epoch: int | None = Field(
+        default=None, ge=1, description="Views of each song that an epoch shows, at random; all if not given."
+    )
+    crop: float = Field(default=900.0, gt=0, description="Seconds of a longer song that training sees at once.")
+    beta: float | None = Field(
+        default=None, ge=0, description="Weight of ListMLE; if not given 0.15 on Track 1, 0.05 on Track 2."
+    )
+    smooth_l1_beta: float = Field(default=0.5, gt=0, description="Where SmoothL1 turns linear, in rating points.")
+    sigma: float = Field(default=1.0, gt=0, description="C-Mixup: bandwidth over the labels, in rating points.")
+    alpha: float = Field(default=2.0, gt=0, description="C-Mixup: the share is drawn from Beta(alpha, alpha).")
+    mix: Literal["pooled", "frames", "none"] = Field(default="pooled", description="C-Mixup: what is mixed.")
+    learning_rate: float = Field(default=1e-5, gt=0, description="Adam's learning rate.")
+    weight_decay: float = Field(default=1e-3, ge=0, description="Adam's weight decay.")
+    batch_size: int = Field(default=8, ge=2, description="Songs a batch, partners not counted.")
+    accumulate: int = Field(default=4, ge=1, description="Batches a step.")
+    clip_norm: float = Field(default=1.0, gt=0, description="Largest gradient norm.")
+    epochs: int = Field(default=60, ge=1, description="Passes over the training songs.")
+    evaluate_every: int = Field(default=0, ge=0, description="Steps between validations; 0: once an epoch.")
+    patience: int | None = Field(
+        default=None, ge=1, description="Validations without a better one before it stops; never if not given."
+    )
+    shuffle_labels: bool = Field(
+        default=False, description="Control: deal the labels out anew among songs; the head must then fail."
+    )
+    seed: int = Field(default=0, ge=0, description="Of weights, order, partners, dropout and shuffled labels.")
+    precision: Literal["auto", "fp32", "bf16"] = Field(
+        default="auto", description="auto: bf16 where the hardware multiplies it faster."
+    )
+    device: str = Field(default="auto", description="auto (the first GPU, else cpu), cpu, cuda, cuda:1, …")
+    memory: float = Field(default=4.0, ge=0, description="Gigabytes of records held in memory; more are streamed.")
+    workers: int = Field(default=2, ge=0, description="Processes that read ahead while streaming; 0: none.")
+    allow_missing: int = Field(default=0, ge=0, description="Songs of a split that the store may lack.")
 
 
 class Params(Section):

@@ -2,16 +2,17 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from stages.head.errors import HeadError
 
+Architecture = Literal["hear", "songeval"]
 Size = Literal["paper", "small"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class HeadSizes:
-    """Sizes of HEAR's head (paper §2.2; the defaults are the published model's, 38.07 M parameters).
+class ModelSizes:
+    """What the sizes of any head have in common.
 
     Parameters
     ----------
@@ -19,6 +20,69 @@ class HeadSizes:
         F, numbers a frame: streams × channels.
     classes
         D, dimensions that are scored.
+    stride
+        Frames in a window.
+    dropout
+        Probability, while training.
+
+    Raises
+    ------
+    HeadError
+        A size is not positive, or the width of the attention cannot be shared out over its heads.
+    """
+
+    features: int
+    classes: int
+    heads: int = 8
+    stride: int = 1
+    dropout: float = 0.0
+
+    @property
+    def attended(self) -> int:
+        """Width of the self-attention."""
+        return self.features
+
+    def __post_init__(self) -> None:
+        """Check what the layers below take for granted."""
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.name != "dropout" and value < 1:
+                raise HeadError(f"head sizes: {field.name} must be at least 1, found {value}")
+        if self.attended % self.heads:
+            raise HeadError(f"head sizes: the width must be a multiple of heads ({self.heads}), found {self.attended}")
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain values, for config.json."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Self:
+        """From config.json's values.
+
+        Raises
+        ------
+        HeadError
+            A size is missing, unknown or of the wrong type.
+        """
+        known = {field.name: field.type for field in fields(cls)}
+        for name, value in values.items():
+            if name not in known:
+                raise HeadError(f"head sizes: unknown size {name!r}; was this checkpoint written by a newer version?")
+            kinds = (int, float) if name == "dropout" else (int,)
+            if isinstance(value, bool) or not isinstance(value, kinds):
+                raise HeadError(f"head sizes: {name} must be a number, found {value!r}")
+        try:
+            return cls(**values)
+        except TypeError as error:
+            raise HeadError(f"head sizes: {error}") from error
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeadSizes(ModelSizes):
+    """Sizes of HEAR's head (paper §2.2; the defaults are the published model's, 38.07 M parameters).
+
+    Parameters
+    ----------
     projected
         Width after the linear layer on each frame.
     width
@@ -32,62 +96,61 @@ class HeadSizes:
     stride
         Frames in a window: the down-sampling's kernel and stride.
     dropout
-        After the down-sampling, while training.
-
-    Raises
-    ------
-    HeadError
-        A size is not positive, or `width` cannot be shared out over `heads`.
+        After the down-sampling.
     """
 
-    features: int
-    classes: int
     projected: int = 2048
     width: int = 1024
     hidden: int = 4096
     layers: int = 4
-    heads: int = 8
     queries: int = 2
     bottleneck: int = 64
     stride: int = 3
     dropout: float = 0.1
 
-    def __post_init__(self) -> None:
-        """Check what the layers below take for granted."""
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if field.name != "dropout" and value < 1:
-                raise HeadError(f"head sizes: {field.name} must be at least 1, found {value}")
-        if self.width % self.heads:
-            raise HeadError(f"head sizes: width must be a multiple of heads ({self.heads}), found {self.width}")
+    @property
+    def attended(self) -> int:
+        """Width of the self-attention."""
+        return self.width
 
-    def to_json(self) -> dict[str, Any]:
-        """As plain values, for config.json."""
-        return asdict(self)
 
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> "HeadSizes":
-        """From config.json's values.
+@dataclass(frozen=True, kw_only=True)
+class SongEvalSizes(ModelSizes):
+    """Sizes of SongEval's head, the challenge's baseline; the defaults are the published model's.
 
-        Raises
-        ------
-        HeadError
-            A size is missing, unknown or of the wrong type.
-        """
-        known = {field.name: field.type for field in fields(cls)}
-        for name, value in values.items():
-            if name not in known:
-                raise HeadError(f"head sizes: unknown size {name!r}; was this checkpoint written by a newer version?")
-            if isinstance(value, bool) or not isinstance(value, (int, float)):
-                raise HeadError(f"head sizes: {name} must be a number, found {value!r}")
-        try:
-            return cls(**values)
-        except TypeError as error:
-            raise HeadError(f"head sizes: {error}") from error
+    Parameters
+    ----------
+    hidden
+        Width inside the feed-forward layer.
+    layers, heads
+        Self-attention layers and heads a layer; frames are attended to at their own width.
+    dropout
+        Of the attention's weights, and of the pooled vector.
+    """
+
+    hidden: int = 4096
+    layers: int = 4
+    dropout: float = 0.2
 
 
 def preset_sizes(size: Size, *, features: int, classes: int) -> HeadSizes:
     """Sizes of the paper's head, or of a small one that trains on a laptop in seconds."""
     if size == "paper":
         return HeadSizes(features=features, classes=classes)
-    return HeadSizes(features=features, classes=classes, projected=48, width=32, hidden=64, layers=2)
+    return HeadSizes(
+        features=features,
+        classes=classes,
+        projected=48,
+        width=32,
+        hidden=64,
+        layers=2,
+        heads=2,
+        bottleneck=16,
+    )
+
+
+def songeval_sizes(size: Size, *, features: int, classes: int) -> SongEvalSizes:
+    """Sizes of the published baseline, or of a small one."""
+    if size == "paper":
+        return SongEvalSizes(features=features, classes=classes)
+    return SongEvalSizes(features=features, classes=classes, hidden=64, layers=2, heads=2)

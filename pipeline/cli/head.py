@@ -1,0 +1,80 @@
+"""`hear-head`: train, evaluate and use heads on stored embeddings."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipeline.cli.common import DEFAULTS, new_app
+from pipeline.cli.head_options import options_from
+from pipeline.cli.head_predict import predict
+from pipeline.params import HeadParams
+
+app = new_app("head", "Train, evaluate and use HEAR's head on stored embeddings.")
+
+Store = Annotated[str, typer.Option(help="The store of embeddings: a folder or a URL.")]
+ManifestPath = Annotated[Path, typer.Option(help="manifest.csv, as hear-data writes it.")]
+Checkpoint = Annotated[str, typer.Option(help="A head: a run's folder, or a published .pth or .safetensors file.")]
+
+
+@app.command()
+@options_from(DEFAULTS.head, name="params")
+def train(
+    store: Store,
+    manifest: ManifestPath,
+    track: Annotated[int, typer.Option(help="1 scores Musicality, 2 all five dimensions.", min=1, max=2)],
+    out: Annotated[Path, typer.Option(help="The run's folder; the best head is written there.")],
+    params: HeadParams,
+    receipt: Annotated[Path | None, typer.Option(help="Refuse a store that is not this receipt's.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run that was cut off in --out.")] = False,
+) -> None:
+    """Train a head; prints its best validation."""
+    from pipeline.head_progress import TrainingBar
+    from stages.head.recipe import Recipe
+    from stages.head.train import train_head
+    from stages.songs import read_manifest
+
+    report = train_head(
+        store_root=store,
+        manifest=read_manifest(manifest, check_files=False),
+        track=track,
+        out=out,
+        recipe=Recipe(**params.model_dump()),
+        receipt=receipt,
+        resume=resume,
+        listeners=(TrainingBar(),),
+    )
+    typer.echo(report.line)
+
+
+@app.command()
+def evaluate(
+    checkpoint: Checkpoint,
+    store: Store,
+    manifest: ManifestPath,
+    out: Annotated[Path, typer.Option(help="Metrics as JSON.")],
+    split: Annotated[str, typer.Option(help="train, val or test.")] = "val",
+    plots: Annotated[Path | None, typer.Option(help="Folder for tables and plots.")] = None,
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, or auto.")] = DEFAULTS.head.device,
+    allow_missing: Annotated[
+        int, typer.Option(help="Songs of the split that the store may lack.", min=0)
+    ] = DEFAULTS.head.allow_missing,
+) -> None:
+    """Compare a head's scores with the ratings of one split; prints a table."""
+    from stages.evaluate.run import evaluate_head
+    from stages.evaluate.tables import metrics_table, write_evaluation
+    from stages.head.checkpoint import load_head
+    from stages.songs import read_manifest
+
+    evaluation = evaluate_head(
+        load_head(checkpoint, device=device),
+        store_root=store,
+        manifest=read_manifest(manifest, check_files=False),
+        split=split,
+        allow_missing=allow_missing,
+    )
+    write_evaluation(evaluation, out, plots=plots)
+    typer.echo(metrics_table(evaluation.metrics))
+
+
+app.command("predict")(predict)

@@ -1,0 +1,85 @@
+"""The songs of one split that can be learnt from: in the manifest with all labels, and in the store."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stages.head.errors import HeadError
+from stages.songs import DIMENSIONS, Manifest
+from store import EmbeddingStore
+
+TRACK_DIMENSIONS: dict[int, tuple[str, ...]] = {1: ("Musicality",), 2: DIMENSIONS}
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """N songs: ids, generating systems, labels float32 (N, D) from 1 to 5, and the stored views of each."""
+
+    songs: tuple[str, ...]
+    systems: tuple[str, ...]
+    labels: NDArray[np.float32]
+    views: tuple[tuple[int, ...], ...]
+    missing: tuple[str, ...] = ()
+
+    def records(self) -> list[tuple[str, int]]:
+        """Every (song, view), song by song."""
+        return [(song, view) for song, views in zip(self.songs, self.views, strict=True) for view in views]
+
+    def originals(self) -> "Corpus":
+        """The same songs with view 0 alone."""
+        return replace(self, views=((0,),) * len(self.songs))
+
+    def shuffled(self, seed: int) -> "Corpus":
+        """The same songs with their labels dealt out anew: the control that a head must fail."""
+        order = np.random.default_rng([seed, len(self.songs)]).permutation(len(self.songs))
+        return replace(self, labels=self.labels[order])
+
+
+def select_corpus(
+    store: EmbeddingStore,
+    manifest: Manifest,
+    *,
+    split: str,
+    dimensions: Sequence[str],
+    augmented: int | None = None,
+    allow_missing: int = 0,
+) -> Corpus:
+    """Songs of a split with their labels and views.
+
+    Parameters
+    ----------
+    augmented
+        Augmented views of each song to keep besides view 0; all if None.
+    allow_missing
+        Songs of the split that the store may lack; they are named in `Corpus.missing`.
+
+    Raises
+    ------
+    HeadError
+        More songs than that are missing; the message names the first.
+    SongsError
+        The split is empty, or a song lacks a label.
+    """
+    listed = manifest.split(split)
+    stored = set(store.songs)
+    present = [song for song in listed if song.song_id in stored and 0 in store.views(song.song_id)]
+    there = {song.song_id for song in present}
+    missing = tuple(song.song_id for song in listed if song.song_id not in there)
+    if len(missing) > allow_missing or not present:
+        raise HeadError(
+            f"{store.root}: lacks {len(missing)} of {len(listed)} {split} songs of {manifest.path}, the first is "
+            f"{missing[0]!r}; run hear-extract again, or allow so many with --allow-missing"
+        )
+    return Corpus(
+        songs=tuple(song.song_id for song in present),
+        systems=tuple(song.system for song in present),
+        labels=manifest.labels(present, dimensions),
+        views=tuple(_kept(store.views(song.song_id), augmented) for song in present),
+        missing=missing,
+    )
+
+
+def _kept(views: Sequence[int], augmented: int | None) -> tuple[int, ...]:
+    return tuple(views) if augmented is None else tuple(sorted(views)[: 1 + augmented])

@@ -1,0 +1,137 @@
+"""From the store to the head: records as packed frames, held in memory where they fit, else read ahead by workers."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from stages.head.errors import HeadError
+from stages.head.plan import Item
+from store import EmbeddingStore
+
+
+class Packed(NamedTuple):
+    """Frames (W · stride, F) of several songs, and how many windows each has; they sum to W."""
+
+    frames: Tensor
+    lengths: list[int]
+
+
+def flatten_streams(record: NDArray[np.floating]) -> NDArray[np.floating]:
+    """A record (S, T, C) as frames (T, S · C): the streams side by side, in order."""
+    return np.ascontiguousarray(record.transpose(1, 0, 2)).reshape(record.shape[1], -1)
+
+
+class Records(Dataset[Packed]):
+    """Reads the records of a batch and packs their whole windows. Pickles as its settings, to open the store elsewhere.
+
+    Parameters
+    ----------
+    root
+        The store's path or URL.
+    streams
+        Names of the streams, in the head's order.
+    stride
+        Frames a window.
+    crop
+        Windows a song at most; the rest is cut off, at the item's place. None keeps all.
+    keep
+        Hold what was read in memory.
+    """
+
+    def __init__(
+        self, root: str | Path, *, streams: Sequence[str], stride: int, crop: int | None = None, keep: bool = False
+    ) -> None:
+        self.root, self.streams, self.stride, self.crop, self.keep = root, tuple(streams), stride, crop, keep
+        self._store: EmbeddingStore | None = None
+        self._held: dict[tuple[str, int], Tensor] = {}
+
+    def __getitem__(self, items: Sequence[Item]) -> Packed:
+        """Pack these records.
+
+        Raises
+        ------
+        HeadError
+            A record is too short for one window.
+        StoreError
+            A record cannot be read.
+        """
+        songs = [self._cropped(self._read(item.song, item.view), item.place) for item in items]
+        return Packed(torch.cat(songs), [len(song) // self.stride for song in songs])
+
+    def _read(self, song: str, view: int) -> Tensor:
+        held = self._held.get((song, view))
+        if held is not None:
+            return held
+        if self._store is None:
+            self._store = EmbeddingStore.open(self.root)
+        frames = torch.from_numpy(flatten_streams(self._store.read(song, view, streams=self.streams)))
+        whole = len(frames) // self.stride * self.stride
+        if not whole:
+            raise HeadError(
+                f"{self.root}: song {song!r} view {view} has {len(frames)} frames, a head needs at least {self.stride}"
+            )
+        if self.keep:
+            self._held[song, view] = frames[:whole]
+        return frames[:whole]
+
+    def _cropped(self, frames: Tensor, place: float) -> Tensor:
+        windows = len(frames) // self.stride
+        if self.crop is None or windows <= self.crop:
+            return frames
+        start = int(place * (windows - self.crop + 1)) * self.stride
+        return frames[start : start + self.crop * self.stride]
+
+    def __getstate__(self) -> dict[str, object]:
+        """Leave the open store and what is held behind."""
+        return {**self.__dict__, "_store": None, "_held": {}}
+
+
+class _Queue(Sampler[Sequence[Item]]):
+    """The batches that the next pass of a loader reads."""
+
+    def __init__(self) -> None:
+        self.batches: Sequence[Sequence[Item]] = ()
+
+    def __iter__(self) -> Iterator[Sequence[Item]]:
+        return iter(self.batches)
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+
+class Reader:
+    """Yields batches in order; with workers, they read ahead and stay alive between epochs.
+
+    Parameters
+    ----------
+    records
+        What reads a batch.
+    workers
+        Spawned processes; 0 reads in this one.
+    pin
+        Place batches in page-locked memory, for a GPU.
+    """
+
+    def __init__(self, records: Records, *, workers: int, pin: bool = False) -> None:
+        self._queue = _Queue()
+        self._loader: DataLoader[Packed] = DataLoader(
+            records,
+            sampler=self._queue,
+            batch_size=None,
+            num_workers=workers,
+            multiprocessing_context="spawn" if workers else None,
+            prefetch_factor=2 if workers else None,
+            persistent_workers=workers > 0,
+            pin_memory=pin,
+        )
+
+    def read(self, batches: Sequence[Sequence[Item]]) -> Iterator[Packed]:
+        """Read these batches, one pass at a time."""
+        self._queue.batches = batches
+        return iter(self._loader)

@@ -1,0 +1,151 @@
+"""A training run's folder: the best head, every number of the run, and what a resume needs.
+
+config.json model.safetensors      the best head so far
+novelty.safetensors                what its training songs are like, for warnings about others
+metrics.json predictions.csv       what it scored on the validation set, and each song
+params.json versions.json receipt.json     what made it
+steps.csv evaluations.csv          curves
+resume.pt                          only while the run is not over
+run.json                           only once it is: time, waiting, counts
+"""
+
+import csv
+import json
+import pickle
+import platform
+from collections.abc import Sequence
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from stages.head.checkpoint import CONFIG, write_json
+from stages.head.corpus import Corpus
+from stages.head.errors import HeadError
+from stages.head.history import EVALUATIONS, STEPS, EvaluationRow, StepRow, write_rows
+from stages.head.novelty import NOVELTY
+from stages.head.trainer import Progress, Trainer
+
+METRICS_FILE, PREDICTIONS = "metrics.json", "predictions.csv"
+PARAMS, VERSIONS, RECEIPT, RUN, RESUME = "params.json", "versions.json", "receipt.json", "run.json", "resume.pt"
+
+# These change how fast a run is, not what it computes: a resumed run may differ in them.
+FREE_PARAMS = ("memory", "workers")
+
+
+class RunFolder:
+    """Writes and reads one run's folder.
+
+    Parameters
+    ----------
+    path
+        Made where it does not exist.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        path.mkdir(parents=True, exist_ok=True)
+
+    def start(self, params: dict[str, Any], receipt: dict[str, Any], device: torch.device) -> None:
+        """Clear an older run and write down what this one is made of."""
+        for name in (CONFIG, NOVELTY, RUN, RESUME, METRICS_FILE, PREDICTIONS, STEPS, EVALUATIONS):
+            (self.path / name).unlink(missing_ok=True)
+        write_json(self.path / PARAMS, params)
+        write_json(self.path / RECEIPT, receipt)
+        write_json(self.path / VERSIONS, _versions(device))
+
+    def can_resume(self, params: dict[str, Any], receipt: dict[str, Any]) -> bool:
+        """Whether a run was cut off here that these parameters and this store continue.
+
+        Raises
+        ------
+        HeadError
+            There is one, of other parameters or another store; the message names the first difference.
+        """
+        if not (self.path / RESUME).is_file():
+            return False
+        _same(self.path / PARAMS, params, free=FREE_PARAMS)
+        _same(self.path / RECEIPT, receipt, free=())
+        return True
+
+    def save(self, trainer: Trainer) -> None:
+        """Write the curves, and what a resume needs."""
+        progress = trainer.progress
+        write_rows(self.path / STEPS, progress.steps, StepRow)
+        write_rows(self.path / EVALUATIONS, progress.evaluations, EvaluationRow)
+        state = {
+            "model": trainer.model.state_dict(),
+            "optimizer": trainer.optimizer.state_dict(),
+            "progress": json.dumps(asdict(progress)),
+        }
+        partial = self.path / f".{RESUME}.partial"
+        torch.save(state, partial)
+        partial.replace(self.path / RESUME)
+
+    def restore(self, trainer: Trainer) -> None:
+        """Bring a trainer to where the run was cut off.
+
+        Raises
+        ------
+        HeadError
+            The file is not what `save` wrote.
+        """
+        try:
+            state = torch.load(self.path / RESUME, map_location=trainer.device, weights_only=True)
+            trainer.model.load_state_dict(state["model"])
+            trainer.optimizer.load_state_dict(state["optimizer"])
+            values = json.loads(state["progress"])
+        except (OSError, RuntimeError, KeyError, ValueError, pickle.UnpicklingError) as error:
+            raise HeadError(f"{self.path / RESUME}: cannot be resumed: {error}; train anew without --resume") from error
+        values["steps"] = [StepRow(**row) for row in values["steps"]]
+        values["evaluations"] = [EvaluationRow(**row) for row in values["evaluations"]]
+        trainer.progress = Progress(**values)
+
+    def finish(self, summary: dict[str, Any]) -> None:
+        """Mark the run as over."""
+        write_json(self.path / RUN, summary)
+        (self.path / RESUME).unlink(missing_ok=True)
+
+
+def write_predictions(
+    path: Path, corpus: Corpus, predicted: NDArray[np.floating], *, dimensions: Sequence[str]
+) -> None:
+    """One line a song: id, system, then rated and predicted scores (N, D) of each dimension."""
+    partial = path.with_name(f".{path.name}.partial")
+    with partial.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        columns = [f"{kind}_{name}" for name in dimensions for kind in ("rated", "predicted")]
+        writer.writerow(["song_id", "system", *columns])
+        for song, system, rated, scores in zip(corpus.songs, corpus.systems, corpus.labels, predicted, strict=True):
+            pairs = [f"{value:.6f}" for pair in zip(rated, scores, strict=True) for value in pair]
+            writer.writerow([song, system, *pairs])
+    partial.replace(path)
+
+
+def _versions(device: torch.device) -> dict[str, str]:
+    packages = ("hear-music", "torch", "numpy", "scipy", "zarr", "safetensors")
+    place = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
+    return {
+        "python": platform.python_version(),
+        **{name: version(name) for name in packages},
+        "device": f"{device.type}: {place}",
+        "threads": str(torch.get_num_threads()),
+    }
+
+
+def _same(path: Path, values: dict[str, Any], *, free: Sequence[str]) -> None:
+    try:
+        before = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise HeadError(f"{path}: cannot be read, so this run cannot be resumed: {error}") from error
+    now = json.loads(json.dumps(values))
+    for name in sorted({*before, *now} - set(free)):
+        if before.get(name) != now.get(name):
+            raise HeadError(
+                f"{path}: {name} was {before.get(name)!r}, now it is {now.get(name)!r}; a resumed run must be the "
+                "same run: set it back, or train anew without --resume"
+            )

@@ -1,0 +1,216 @@
+"""Train a head from a store: from a manifest and a recipe to a run folder with the best checkpoint."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from stages.evaluate.metrics import METRICS, Metrics, score_metrics
+from stages.head.architectures import make_model, make_sizes
+from stages.head.checkpoint import save_head, write_json
+from stages.head.data import Data, open_data
+from stages.head.device import pick_device, pick_precision, repeatable
+from stages.head.head import Head, HeadConfig, score_packed
+from stages.head.history import EvaluationRow, Listener
+from stages.head.novelty import learn_novelty
+from stages.head.plan import Item, plan_epoch
+from stages.head.recipe import Recipe
+from stages.head.records import Reader, Records
+from stages.head.run_folder import METRICS_FILE, PREDICTIONS, RunFolder, write_predictions
+from stages.head.step import Objective
+from stages.head.trainer import Hooks, Trainer
+from stages.songs import Manifest
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainReport:
+    """How a run went: the best validation with its metrics, and counts; `waiting` is the share of time data took."""
+
+    metrics: Metrics
+    best: EvaluationRow
+    steps: int
+    songs: int
+    records: int
+    missing: tuple[str, ...]
+    seconds: float
+    waiting: float
+
+    @property
+    def line(self) -> str:
+        """The line that the command prints."""
+        means = " ".join(f"{name} {self.metrics['mean'][name]:.3f}" for name in METRICS)
+        missing = f", {len(self.missing)} songs missing" if self.missing else ""
+        return (
+            f"{means} at epoch {self.best.epoch}, step {self.best.step} of {self.steps}; "
+            f"{self.songs} songs, {self.records} records{missing}, {self.seconds:.0f} s"
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """For run.json, without the metrics, which have a file of their own."""
+        return {
+            "best_step": self.best.step,
+            "best_epoch": self.best.epoch,
+            "steps": self.steps,
+            "songs": self.songs,
+            "records": self.records,
+            "missing": list(self.missing),
+            "seconds": round(self.seconds, 3),
+            "waiting": round(self.waiting, 4),
+        }
+
+
+def train_head(
+    *,
+    store_root: str | Path,
+    manifest: Manifest,
+    track: int,
+    out: Path,
+    recipe: Recipe,
+    receipt: Path | None = None,
+    resume: bool = False,
+    listeners: Sequence[Listener] = (),
+) -> TrainReport:
+    """Train one head.
+
+    Parameters
+    ----------
+    store_root
+        The embeddings, a path or URL.
+    manifest
+        Songs with splits `train` and `val`, and labels.
+    track
+        1 scores Musicality, 2 all five dimensions.
+    out
+        The run folder; see `run_folder`. The best head is in it.
+    recipe
+        Every choice of the run.
+    receipt
+        Refuse a store that is not the one this file was written for.
+    resume
+        Go on with a run that was cut off in `out`; start anew if there is none.
+
+    Raises
+    ------
+    HeadError
+        Songs or streams are missing, the recipe cannot be run here, or the loss stops being finite.
+    StoreError
+        The store is not what the receipt says, or cannot be read.
+    SongsError
+        A split is empty or a label is missing.
+    """
+    data = open_data(store_root, manifest, track=track, recipe=recipe, receipt=receipt)
+    device = pick_device(recipe.device)
+    params = {"track": track, **recipe.to_json(), "beta": recipe.track_beta(track), "streams": list(data.streams)}
+    folder, stored = RunFolder(out), data.store.receipt()
+    going_on = resume and folder.can_resume(params, stored)
+    if not going_on:
+        folder.start(params, stored, device)
+    with repeatable(recipe.seed, device):
+        run = _Run(data, recipe, folder, track=track, device=device, listeners=listeners)
+        if going_on:
+            folder.restore(run.trainer)
+        report = run.complete()
+    # Before the run is marked as over: what a folder says is complete, is.
+    learn_novelty(out, data.store, data.train.songs, data.streams, seed=recipe.seed)
+    folder.finish(report.to_json())
+    return report
+
+
+class _Run:
+    """Wires one training run together."""
+
+    def __init__(
+        self,
+        data: Data,
+        recipe: Recipe,
+        folder: RunFolder,
+        *,
+        track: int,
+        device: torch.device,
+        listeners: Sequence[Listener],
+    ) -> None:
+        self.begun = perf_counter()
+        self.data, self.recipe, self.folder, self.listeners = data, recipe, folder, listeners
+        sizes = make_sizes(recipe.architecture, recipe.size, features=data.features, classes=len(data.dimensions))
+        self.config = HeadConfig(
+            sizes=sizes, dimensions=data.dimensions, streams=data.streams, spec=data.store.spec.to_json()
+        )
+        reader, self.val_reader = _readers(data, recipe, stride=sizes.stride, pin=device.type == "cuda")
+        self.trainer = Trainer(
+            make_model(sizes).to(device),
+            recipe,
+            Objective(beta=recipe.track_beta(track), smooth_l1_beta=recipe.smooth_l1_beta, mix=recipe.mix),
+            precision=pick_precision(recipe.precision, device, width=sizes.attended),
+            reader=reader,
+            hooks=Hooks(
+                plan=lambda epoch: plan_epoch(data.train, recipe, epoch=epoch),
+                evaluate=self.evaluate,
+                improved=self.improved,
+                checkpoint=lambda: folder.save(self.trainer),
+                listeners=listeners,
+            ),
+        )
+        self.predicted: NDArray[np.float32] = np.empty((0, sizes.classes), np.float32)
+
+    def complete(self) -> TrainReport:
+        for listener in self.listeners:
+            listener.begin(steps=self._steps_in_all(), done=self.trainer.progress.step)
+        try:
+            self.trainer.run()
+        finally:
+            for listener in self.listeners:
+                listener.end()
+        return self._report()
+
+    def evaluate(self) -> Metrics:
+        """Score the validation set, song by song: memory stays bounded by the longest."""
+        items = [(Item(song, 0, 0.0),) for song in self.data.val.songs]
+        self.predicted = np.concatenate(
+            [score_packed(self.trainer.model, packed) for packed in self.val_reader.read(items)]
+        )
+        return score_metrics(self.data.val.labels, self.predicted, dimensions=self.data.dimensions)
+
+    def improved(self, metrics: Metrics) -> None:
+        """Keep the head, what it scored, and each song's scores."""
+        path = self.folder.path
+        save_head(path, Head(self.trainer.model, self.config))
+        self.trainer.model.train()
+        write_json(path / METRICS_FILE, metrics)
+        write_predictions(path / PREDICTIONS, self.data.val, self.predicted, dimensions=self.data.dimensions)
+
+    def _steps_in_all(self) -> int:
+        batches = len(plan_epoch(self.data.train, self.recipe, epoch=0))
+        return self.recipe.epochs * -(-batches // self.recipe.accumulate)
+
+    def _report(self) -> TrainReport:
+        progress = self.trainer.progress
+        seconds = sum(row.seconds for row in progress.steps)
+        metrics: Metrics = json.loads((self.folder.path / METRICS_FILE).read_text(encoding="utf-8"))
+        return TrainReport(
+            metrics=metrics,
+            best=[row for row in progress.evaluations if row.best][-1],
+            steps=progress.step,
+            songs=len(self.data.train.songs),
+            records=len(self.data.train.records()),
+            missing=self.data.train.missing + self.data.val.missing,
+            seconds=perf_counter() - self.begun,
+            waiting=sum(row.seconds * row.waiting for row in progress.steps) / max(seconds, 1e-9),
+        )
+
+
+def _readers(data: Data, recipe: Recipe, *, stride: int, pin: bool) -> tuple[Reader, Reader]:
+    """What reads the training songs, cropped, and the validation songs, whole."""
+    keep = data.gigabytes() <= recipe.memory
+    workers = 0 if keep else recipe.workers
+    crop = max(1, int(recipe.crop * data.store.frame_rate) // stride)
+
+    def records(crop: int | None) -> Records:
+        return Records(data.store.root, streams=data.streams, stride=stride, crop=crop, keep=keep)
+
+    return Reader(records(crop), workers=workers, pin=pin), Reader(records(None), workers=workers)
