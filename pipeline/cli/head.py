@@ -59,22 +59,24 @@ def evaluate(
     allow_missing: Annotated[
         int, typer.Option(help="Songs of the split that the store may lack.", min=0)
     ] = DEFAULTS.head.allow_missing,
+    bootstrap: Annotated[int, typer.Option(help="Samples drawn for the 95 % intervals.", min=10)] = 1000,
 ) -> None:
     """Compare a head's scores with the ratings of one split; prints a table."""
-    from stages.evaluate.run import evaluate_head
-    from stages.evaluate.tables import metrics_table, write_evaluation
-    from stages.head.checkpoint import load_head
+    from stages.evaluate.run import evaluate_heads
+    from stages.evaluate.tables import evaluation_table, write_evaluation
+    from stages.head.checkpoint import load_heads
     from stages.songs import read_manifest
 
-    evaluation = evaluate_head(
-        load_head(checkpoint, device=device),
+    evaluation = evaluate_heads(
+        load_heads(checkpoint, device=device),
         store_root=store,
         manifest=read_manifest(manifest, check_files=False),
         split=split,
         allow_missing=allow_missing,
+        draws=bootstrap,
     )
     write_evaluation(evaluation, out, plots=plots)
-    typer.echo(metrics_table(evaluation.metrics))
+    typer.echo(evaluation_table(evaluation))
 
 
 app.command("predict")(predict)
