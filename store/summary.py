@@ -51,19 +51,41 @@ def summarise(store: EmbeddingStore, streams: Sequence[str] | None = None, *, tr
     StoreError
         A record is damaged, or there is no such stream.
     """
-    numbers = store.stream_numbers(streams)
-    objects = open_objects(store.root)
-    names = store.streams if streams is None else streams
-    values = np.empty((len(store), len(names), 2 * store.channels), dtype=np.float32)
-    missing = {row.digest: number for number, row in enumerate(store.rows.values())}
-    for digests, part in _parts(objects, numbers):
-        for column, digest in enumerate(digests):
-            if (number := missing.pop(digest, None)) is not None:
-                values[number] = part[:, column]
     records = list(store)
-    for number in track(sorted(missing.values())):
-        values[number] = pool_frames(store.read(*records[number], streams))
+    names = store.streams if streams is None else streams
+    values = np.empty((len(records), len(names), 2 * store.channels), dtype=np.float32)
+    for places, pooled in summaries(store, records, streams, track=track):
+        values[places] = pooled
     return Summary([song for song, _ in records], np.array([view for _, view in records], dtype=np.int64), values)
+
+
+def summaries(
+    store: EmbeddingStore,
+    records: Sequence[tuple[str, int]],
+    streams: Sequence[str] | None = None,
+    *,
+    track: Track = iter,
+) -> Iterator[tuple[NDArray[np.intp], NDArray[np.float32]]]:
+    """Go through the summaries of some records: those of the catalogue part by part, then the others one by one.
+
+    Yields
+    ------
+    places, values
+        Positions (n,) in `records`, and float32 (n, stream, 2·channel). Each record comes once.
+
+    Raises
+    ------
+    StoreError
+        A record is damaged, or there is no such stream.
+    """
+    numbers = store.stream_numbers(streams)
+    missing = {store.rows[record].digest: place for place, record in enumerate(records)}
+    for digests, part in _parts(open_objects(store.root), numbers):
+        columns = [column for column, digest in enumerate(digests) if digest in missing]
+        places = np.array([missing.pop(digests[column]) for column in columns], dtype=np.intp)
+        yield places, part[:, columns].swapaxes(0, 1)
+    for place in track(sorted(missing.values())):
+        yield np.array([place]), pool_frames(store.read(*records[place], streams))[None]
 
 
 def cache_summaries(root: str, *, track: Track = iter) -> int:

@@ -1,13 +1,12 @@
 """`hear-store`: look at a store, check it, move it."""
 
 import json
-from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from pipeline.cli.common import new_app
+from pipeline.cli.common import bar, new_app
 
 app = new_app("store", "Look at a store of embeddings, check it, copy it to and from HDF5, merge and prune it.")
 Store = Annotated[str, typer.Argument(metavar="STORE", help="A folder, or a URL such as s3://bucket/name.zarr.")]
@@ -47,7 +46,7 @@ def verify(
     from store import EmbeddingStore, check_receipt
     from store import verify as verify_store
 
-    found = verify_store(store, repair=repair, track=_bar("verify"))
+    found = verify_store(store, repair=repair, track=bar("verify"))
     for problem in found.problems:
         typer.echo(f"{problem.kind}: {problem.path}: {problem.detail}{' (removed)' if problem.removed else ''}")
     left = sum(not problem.removed for problem in found.problems)
@@ -63,7 +62,7 @@ def export(store: Store, file: Annotated[Path, typer.Argument(metavar="FILE.h5",
     """Write everything to one HDF5 file."""
     from store import export_hdf5
 
-    typer.echo(f"{export_hdf5(store, file, track=_bar('export'))} records exported to {file}")
+    typer.echo(f"{export_hdf5(store, file, track=bar('export'))} records exported to {file}")
 
 
 @app.command("import")
@@ -71,7 +70,7 @@ def import_(file: Annotated[Path, typer.Argument(metavar="FILE.h5")], store: Sto
     """Write an HDF5 file's records to a store, new or with the same spec."""
     from store import import_hdf5
 
-    typer.echo(f"{import_hdf5(file, store, track=_bar('import'))} records imported to {store}")
+    typer.echo(f"{import_hdf5(file, store, track=bar('import'))} records imported to {store}")
 
 
 @app.command()
@@ -85,7 +84,7 @@ def index(
     from store import cache_summaries
     from store import index as index_store
 
-    records = cache_summaries(store, track=_bar("summarise")) if summaries else index_store(store)
+    records = cache_summaries(store, track=bar("summarise")) if summaries else index_store(store)
     typer.echo(f"{records} records indexed")
 
 
@@ -100,7 +99,7 @@ def merge(
 
     if len(stores) < 2:
         raise typer.BadParameter("give at least one source and a target")
-    report = merge_stores(stores[:-1], stores[-1], track=_bar("merge"))
+    report = merge_stores(stores[:-1], stores[-1], track=bar("merge"))
     typer.echo(f"{report.copied} records copied to {stores[-1]}, {report.kept} were there or came twice")
 
 
@@ -120,19 +119,7 @@ def prune(
 
     if not song and not view:
         raise typer.BadParameter("give --song, --view or both")
-    removed = prune_store(store, songs=song or (), views=view or (), dry_run=dry_run, track=_bar("prune"))
+    removed = prune_store(store, songs=song or (), views=view or (), dry_run=dry_run, track=bar("prune"))
     for name, number in removed if dry_run else ():
         typer.echo(f"{json.dumps(name, ensure_ascii=False)} {number}")
     typer.echo(f"{len(removed)} records {'would be ' if dry_run else ''}removed")
-
-
-def _bar(what: str) -> Any:
-    """A function that goes through a list with a progress bar on stderr."""
-
-    def track(items: Sequence[Any]) -> Iterable[Any]:
-        from rich.console import Console
-        from rich.progress import track as show
-
-        return show(items, description=what, console=Console(stderr=True), transient=True)
-
-    return track

@@ -1,0 +1,114 @@
+"""A saved probe on another store of the same spec."""
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from stages.probe.errors import ProbeError
+from stages.probe.features import choose_statistics
+from stages.probe.models import MODELS
+from stages.probe.report import name_songs
+from stages.probe.saved import Probe, load_probe
+from store import EmbeddingStore, Spec
+from store.progress import Track
+from store.summary import summaries
+
+
+@dataclass(frozen=True)
+class Applied:
+    """What a probe says of a store's songs.
+
+    Attributes
+    ----------
+    rows
+        One object a song: song_id, predicted and, for a classification, scores by class and what they are.
+    without_clean_view
+        Songs that could not be scored.
+    """
+
+    rows: tuple[dict[str, Any], ...]
+    without_clean_view: tuple[str, ...]
+
+    def to_csv(self) -> str:
+        """song_id, predicted, and a column `score:<class>` a class."""
+        flat = [
+            {
+                "song_id": row["song_id"],
+                "predicted": row["predicted"],
+                **{f"score:{name}": value for name, value in row.get("scores", {}).items()},
+            }
+            for row in self.rows
+        ]
+        text = io.StringIO()
+        writer = csv.DictWriter(text, list(flat[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(flat)
+        return text.getvalue()
+
+    def to_json(self) -> str:
+        """A list of objects, one a song."""
+        return json.dumps(list(self.rows), indent=2, ensure_ascii=False) + "\n"
+
+    def summary(self) -> str:
+        """One line of counts."""
+        skipped = self.without_clean_view
+        return f"{len(self.rows)} songs scored" + (f", no clean view: {name_songs(skipped)}" if skipped else "")
+
+
+def apply_probe(folder: str | Path, store_root: str | Path, *, track: Track = iter) -> Applied:
+    """Score the clean view of every song of a store with a saved probe, a few songs in memory at a time.
+
+    Raises
+    ------
+    ProbeError
+        The folder holds no probe, the store's spec is another one, or no song has a clean view.
+    StoreError
+        The store cannot be read.
+    """
+    probe, store = load_probe(folder), EmbeddingStore.open(store_root)
+    check_spec(probe.spec, store.spec, where=str(folder), store=str(store_root))
+    clean = [song for song in store.songs if 0 in store.views(song)]
+    if not clean:
+        raise ProbeError(f"{store_root}: no song has a clean view; a probe scores view 0 alone")
+    scores = np.empty((len(clean), max(len(probe.classes), 1)))
+    for places, values in summaries(store, [(song, 0) for song in clean], probe.streams, track=track):
+        scores[places] = probe.scores(choose_statistics(values, probe.pooling))
+    rows = [_row(probe, song, of_song) for song, of_song in zip(clean, scores.tolist(), strict=True)]
+    return Applied(tuple(rows), tuple(sorted(set(store.songs) - set(clean))))
+
+
+def check_spec(expected: Spec, found: Spec, *, where: str, store: str) -> None:
+    """Refuse a store whose clean views were made otherwise than those that the probe was fitted on.
+
+    The augmentation table and its seed are not compared: a clean view is the same under any.
+
+    Raises
+    ------
+    ProbeError
+        Naming the field, what was expected and what was found.
+    """
+    alike = replace(found, augmentation=expected.augmentation, seed=expected.seed)
+    if differences := expected.differences(alike):
+        more = f" (and {len(differences) - 1} more)" if len(differences) > 1 else ""
+        raise ProbeError(
+            f"{store}: {where} was fitted on embeddings of another spec: {differences[0]}{more}; "
+            "extract the songs with the same settings, or fit a probe on this store"
+        )
+
+
+def _row(probe: Probe, song: str, scores: Sequence[float]) -> dict[str, Any]:
+    if not probe.classes:
+        return {"song_id": song, "predicted": scores[0]}
+    best = max(range(len(scores)), key=scores.__getitem__)
+    return {
+        "song_id": song,
+        "predicted": probe.classes[best],
+        "scores": dict(zip(probe.classes, scores, strict=True)),
+        "scores_are": MODELS[probe.model].scores,
+    }

@@ -1,0 +1,175 @@
+"""From a store and a column to a cross-validated probe, saved with its plots."""
+
+import csv
+import io
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Literal
+
+from stages.probe.crossvalidation import OutOfFold, cross_validate, fit_final
+from stages.probe.errors import ProbeError
+from stages.probe.features import open_features
+from stages.probe.folds import usable_settings
+from stages.probe.labels import read_labels
+from stages.probe.models import MODELS, Model
+from stages.probe.plots import draw
+from stages.probe.predictors import Array, Predictor
+from stages.probe.problem import Design, InMemory, Problem
+from stages.probe.question import Question
+from stages.probe.report import Report, SweepRow
+from stages.probe.sample import Sample, draw_sample
+from stages.probe.saved import ABOUT, ARRAYS, Probe, put
+from stages.probe.scores import Scores, score
+from stages.probe.streams import select_streams, stream_columns, stream_sets
+from stages.probe.tasks import choose_task
+from store import EmbeddingStore
+from store.progress import Track
+
+PREDICTIONS = "predictions.csv"
+_WRITTEN = (ABOUT, ARRAYS, PREDICTIONS, "confusion.png", "scatter.png", "sweep.png")
+
+
+def fit_probe(
+    store_root: str | Path,
+    question: Question,
+    *,
+    manifest: Path | None = None,
+    labels: Path | None = None,
+    sweep: Literal["streams"] | None = None,
+    memory_limit: str = "auto",
+    out: Path | None = None,
+    track: Track = iter,
+) -> Report:
+    """Fit a probe on stored embeddings, and say how well it does on songs it has not seen.
+
+    Parameters
+    ----------
+    store_root
+        The store: a folder or a URL.
+    question
+        What to predict, from what, by which model.
+    manifest, labels
+        Where the columns are: a manifest, a CSV with `song_id`, or both.
+    sweep
+        `streams`: also compare each stream, encoder, scale and layer, over the same folds.
+    memory_limit
+        What the fit may take, such as `4GB`; `auto`: half the machine's. Above it the features are read in passes.
+    out
+        A folder for the probe, `predictions.csv` and the plots; None: nothing is written.
+    track
+        Goes through the records that are pooled; may show progress.
+
+    Raises
+    ------
+    ProbeError
+        The question has no answer: see `choose_task`, `draw_sample`, `select_streams`, `usable_settings` and
+        `open_features`. Or `out` cannot be written.
+    StoreError, SongsError
+        The store, the manifest or the CSV cannot be read.
+    """
+    store = EmbeddingStore.open(store_root)
+    table = read_labels(manifest=manifest, labels=labels)
+    task = choose_task(table.column(question.target), target=question.target, model=question.model, task=question.task)
+    sample = draw_sample(table, question, task, views={song: store.views(song) for song in store.songs})
+    streams = select_streams(store.streams, question.streams)
+    sets = _sets(streams) if sweep else {}
+    if out is not None:
+        _make_folder(out)
+    with open_features(store, sample.songs, question, streams=streams, memory_limit=memory_limit, track=track) as whole:
+        settings = usable_settings(MODELS[question.model], sample.folds[whole.song], question.setting)
+        problem = open_problem(whole, sample, model=MODELS[question.model])
+        found = cross_validate(problem, sample.labels, sample.folds, settings)
+        predictor = fit_final(problem, found.final) if out is not None else None
+        predicted, scores = _judge(found, sample, question)
+        rows = _sweep(whole, sample, question, streams, sets, settings, {streams: scores})
+        report = Report(
+            question=question, task=task, streams=streams, chosen=found.final, chosen_by_fold=found.settings,
+            sample=sample, predicted=predicted, scores=scores, rows=len(whole.song), features=int(whole.x.shape[1]),
+            out_of_core=whole.out_of_core, sweep=rows,
+        )  # fmt: skip
+    if out is not None and predictor is not None:
+        _write(out, report, store, predictor)
+    return report
+
+
+def open_problem(design: Design, sample: Sample, *, model: Model) -> Problem:
+    """The way to fit that suits the features: a numpy array at once, a dask array in passes."""
+    shared = (design, sample.labels, sample.folds)
+    if not design.out_of_core:
+        return InMemory(*shared, model=model, classes=len(sample.classes))
+    from stages.probe.gradients import Gradients
+    from stages.probe.out_of_core import NormalEquations
+
+    if model.name == "ridge":
+        return NormalEquations(*shared)
+    return Gradients(*shared, classes=len(sample.classes), margin=model.scores == "margin")
+
+
+def _sets(streams: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
+    if len(streams) == 1:
+        raise ProbeError(f"sweep: only stream {streams[0]!r} is chosen; there is nothing to compare")
+    return stream_sets(streams)
+
+
+def _judge(found: OutOfFold, sample: Sample, question: Question) -> tuple[Array, Scores]:
+    """What was said of each song out of its fold, and how good that is."""
+    classes = len(sample.classes)
+    predicted = found.scores.argmax(axis=1).astype(float) if classes else found.scores[:, 0]
+    scores = score(sample.labels, predicted, sample.groups, classes=classes, draws=question.draws, seed=question.seed)
+    return predicted, scores
+
+
+def _sweep(
+    whole: Design, sample: Sample, question: Question, streams: tuple[str, ...], sets: Mapping[str, tuple[str, ...]],
+    settings: tuple[float, ...], known: Mapping[tuple[str, ...], Scores],
+) -> tuple[SweepRow, ...]:  # fmt: skip
+    """The same question asked of each set of streams, over the same folds; the best first."""
+    rows = []
+    for name, chosen in sets.items():
+        scores = known.get(chosen)
+        if scores is None:
+            part = whole.of_columns(stream_columns(streams, chosen, whole.x.shape[1] // len(streams)))
+            problem = open_problem(part, sample, model=MODELS[question.model])
+            scores = _judge(cross_validate(problem, sample.labels, sample.folds, settings), sample, question)[1]
+        rows.append(SweepRow(name, chosen, scores.probe[scores.headline], scores.gain))
+    return tuple(sorted(rows, key=lambda row: -row.value.value))
+
+
+def _write(out: Path, report: Report, store: EmbeddingStore, predictor: Predictor) -> None:
+    """The probe last: a folder that holds one is complete, and no plot in it is of an earlier one."""
+    asked, sample = report.question, report.sample
+    summary = {
+        "songs": len(sample.songs),
+        "group": asked.group,
+        "cv": asked.cv,
+        "left_out": {reason: len(songs) for reason, songs in sample.left_out.items()},
+        "scores": asdict(report.scores),
+    }
+    try:
+        for name in _WRITTEN:
+            (out / name).unlink(missing_ok=True)
+        put(out / PREDICTIONS, _csv(report).encode())
+        draw(report, out)
+    except OSError as error:
+        raise ProbeError(f"{out}: cannot be written: {error.strerror}") from error
+    Probe(
+        target=asked.target, task=report.task, model=asked.model, setting=report.chosen, streams=report.streams,
+        pooling=asked.pooling, classes=sample.classes, spec=store.spec, predictor=predictor, report=summary,
+    ).save(out)  # fmt: skip
+
+
+def _make_folder(out: Path) -> None:
+    """Before minutes of work, so that they are not lost for want of a place."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ProbeError(f"{out}: cannot be made: {error.strerror}; name another folder") from error
+
+
+def _csv(report: Report) -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, ["song_id", "truth", "predicted", "fold"], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(report.predictions())
+    return text.getvalue()

@@ -1,0 +1,99 @@
+"""Where labels come from: any column of a manifest or of a CSV with a `song_id` column."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from stages.probe.errors import ProbeError
+from stages.songs import Manifest, read_manifest
+from stages.songs.rows import read_rows
+
+# How spreadsheets and pandas write "no value".
+_MISSING = ("", "nan")
+
+
+@dataclass(frozen=True)
+class LabelTable:
+    """Columns of text, by song id.
+
+    Attributes
+    ----------
+    where
+        The files, for messages.
+    songs
+        Every song that a file lists, with or without values.
+    columns
+        Column name → song id → text, without the songs that have no value.
+    """
+
+    where: str
+    songs: tuple[str, ...]
+    columns: Mapping[str, Mapping[str, str]]
+
+    def column(self, name: str) -> Mapping[str, str]:
+        """One column, by song id, for the songs that have a value.
+
+        Raises
+        ------
+        ProbeError
+            There is no such column, or no song has a value in it.
+        """
+        if name not in self.columns:
+            raise ProbeError(f"{self.where}: no column {name!r}; there are {', '.join(sorted(self.columns))}")
+        if not self.columns[name]:
+            raise ProbeError(f"{self.where}: no song has a value in column {name!r}; fill it or choose another")
+        return self.columns[name]
+
+
+def read_labels(*, manifest: Path | None = None, labels: Path | None = None) -> LabelTable:
+    """Read the columns of a manifest, of a labels CSV, or of both; where both have a column, the CSV's counts.
+
+    Raises
+    ------
+    ProbeError
+        Neither is given, or the CSV names a song twice.
+    SongsError
+        A file cannot be read, or is not CSV with the columns it needs.
+    """
+    if manifest is None and labels is None:
+        raise ProbeError("nothing to take labels from; give a manifest, a labels CSV, or both")
+    songs: dict[str, None] = {}
+    columns: dict[str, Mapping[str, str]] = {}
+    if manifest is not None:
+        found = read_manifest(manifest, check_files=False)
+        songs.update(dict.fromkeys(song.song_id for song in found.songs))
+        columns.update(_manifest_columns(found))
+    if labels is not None:
+        more = _csv_columns(labels)
+        songs.update(dict.fromkeys(song for column in more.values() for song in column))
+        columns.update(more)
+    where = " and ".join(str(path) for path in (manifest, labels) if path is not None)
+    kept = {name: _present(column) for name, column in columns.items()}
+    return LabelTable(where=where, songs=tuple(songs), columns=kept)
+
+
+def _manifest_columns(manifest: Manifest) -> dict[str, Mapping[str, str]]:
+    columns: dict[str, Mapping[str, str]] = {"split": {song.song_id: song.split for song in manifest.songs}}
+    columns.update({name: manifest.column(name) for name in manifest.columns()})
+    return columns
+
+
+def _csv_columns(path: Path) -> dict[str, dict[str, str]]:
+    columns: dict[str, dict[str, str]] = {}
+    seen: set[str] = set()
+    for line, cells in read_rows(path, required=("song_id",)):
+        song = cells.pop("song_id")
+        if not song or song in seen:
+            said = f"song_id {song!r} is there already; one line a song" if song else "song_id is empty"
+            raise ProbeError(f"{path} line {line}: {said}")
+        seen.add(song)
+        for name, value in cells.items():
+            columns.setdefault(name, {})[song] = value
+    if not columns:
+        raise ProbeError(f"{path}: lists no labels; expected a column beside song_id and a line a song")
+    return columns
+
+
+def _present(column: Mapping[str, str]) -> dict[str, str]:
+    stripped = {song: value.strip() for song, value in column.items()}
+    return {song: value for song, value in stripped.items() if value.lower() not in _MISSING}

@@ -1,0 +1,114 @@
+"""What a fitted probe is: a few plain arrays and a formula, so that it loads without running anybody's code.
+
+A saved scikit-learn object is a pickle, or names types to import; arrays are neither, and do not age with a release.
+N rows, F features, K outputs: 1 for a regression, the number of classes for a classification. All float64.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.metrics.pairwise import euclidean_distances, rbf_kernel
+
+Array: TypeAlias = NDArray[np.float64]
+_ROWS = 1024
+
+
+@dataclass(frozen=True)
+class Linear:
+    """x·W + b: ridge, logistic regression, linear SVM. The standardisation is folded into both arrays.
+
+    Attributes
+    ----------
+    weights
+        (F, K).
+    offset
+        (K,).
+    """
+
+    kind: ClassVar[str] = "linear"
+    weights: Array
+    offset: Array
+
+    def scores(self, x: NDArray[Any]) -> Array:
+        """(N, F) features → (N, K) scores."""
+        return np.asarray(x @ self.weights + self.offset)
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """Σᵢ dᵢ·exp(−γ‖z − sᵢ‖²) + b with z the standardised x: support vector regression.
+
+    Attributes
+    ----------
+    mean, scale
+        (F,), the standardisation.
+    support
+        (M, F) standardised support vectors.
+    dual
+        (M, 1), in units of the label.
+    offset, gamma
+        (1,).
+    """
+
+    kind: ClassVar[str] = "rbf"
+    mean: Array
+    scale: Array
+    support: Array
+    dual: Array
+    offset: Array
+    gamma: Array
+
+    def scores(self, x: NDArray[Any]) -> Array:
+        """(N, F) features → (N, 1) scores."""
+        z = (x - self.mean) / self.scale
+        return np.asarray(rbf_kernel(z, self.support, gamma=float(self.gamma[0])) @ self.dual + self.offset)
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """The mean over the nearest training rows, in standardised features: their labels, or their shares of classes.
+
+    Attributes
+    ----------
+    mean, scale
+        (F,), the standardisation.
+    points
+        (M, F) standardised training rows.
+    values
+        (M, K): labels, or one-hot classes.
+    count
+        (1,), how many neighbours.
+    """
+
+    kind: ClassVar[str] = "neighbours"
+    mean: Array
+    scale: Array
+    points: Array
+    values: Array
+    count: Array
+
+    def scores(self, x: NDArray[Any]) -> Array:
+        """(N, F) features → (N, K) scores; in pieces, since the distances are N × M."""
+        pieces = [self._nearest(x[start : start + _ROWS]) for start in range(0, len(x), _ROWS)]
+        return np.concatenate(pieces) if pieces else np.zeros((0, self.values.shape[1]))
+
+    def _nearest(self, x: NDArray[Any]) -> Array:
+        distances = euclidean_distances((x - self.mean) / self.scale, self.points, squared=True)
+        # Stable, so that of equally near rows the earlier one counts, on every machine.
+        nearest = np.argsort(distances, axis=1, kind="stable")[:, : int(self.count[0])]
+        return np.asarray(self.values[nearest].mean(axis=1))
+
+
+Predictor: TypeAlias = Linear | Kernel | Neighbours
+KINDS: Mapping[str, type[Linear] | type[Kernel] | type[Neighbours]] = {
+    known.kind: known for known in (Linear, Kernel, Neighbours)
+}
+
+
+def arrays_of(predictor: Predictor) -> dict[str, Array]:
+    """The arrays by name, as they are saved."""
+    named = {field.name: getattr(predictor, field.name) for field in fields(predictor)}
+    return {name: np.ascontiguousarray(array, dtype=np.float64) for name, array in named.items()}

@@ -1,0 +1,161 @@
+"""What came out of fitting a probe, as values, as JSON and as text for people."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stages.probe.models import MODELS, Task
+from stages.probe.predictors import Array
+from stages.probe.question import Question
+from stages.probe.sample import Sample
+from stages.probe.scores import Interval, Scores, confusion
+
+_NAMED = 5
+
+
+@dataclass(frozen=True)
+class SweepRow:
+    """One set of streams: its name, its streams, and its headline metric with the difference to the baseline."""
+
+    name: str
+    streams: tuple[str, ...]
+    value: Interval
+    gain: Interval
+
+
+@dataclass(frozen=True)
+class Report:
+    """A cross-validated probe.
+
+    Attributes
+    ----------
+    question, task, streams
+        What was asked, with the task and the streams that it came to.
+    chosen, chosen_by_fold
+        The model's setting in the saved probe, and in each outer split.
+    sample
+        The songs, their labels, groups and folds, and the songs left out.
+    predicted
+        (songs,) out of fold: numbers, or indices of the sample's classes.
+    scores
+        Metrics over all songs, each scored out of its fold.
+    rows, features
+        Counts. Rows are views: more than songs where augmented views train.
+    out_of_core
+        Whether the features were read in passes.
+    sweep
+        The best set of streams first; empty without a sweep.
+    """
+
+    question: Question
+    task: Task
+    streams: tuple[str, ...]
+    chosen: float
+    chosen_by_fold: tuple[float, ...]
+    sample: Sample
+    predicted: Array
+    scores: Scores
+    rows: int
+    features: int
+    out_of_core: bool
+    sweep: tuple[SweepRow, ...] = ()
+
+    @property
+    def setting(self) -> str:
+        """The name of the model's hyperparameter."""
+        return MODELS[self.question.model].setting
+
+    def confusion(self) -> NDArray[np.int64]:
+        """(classes, classes) counts: a row a true class, a column a predicted one."""
+        return confusion(self.sample.labels, self.predicted, classes=len(self.sample.classes))
+
+    def predictions(self) -> list[dict[str, str | float | int]]:
+        """One object a song: song_id, truth, predicted, fold."""
+        sample = self.sample
+        truth, predicted = self._said(sample.labels), self._said(self.predicted)
+        return [
+            {"song_id": song, "truth": true, "predicted": said, "fold": fold}
+            for song, true, said, fold in zip(sample.songs, truth, predicted, sample.folds.tolist(), strict=True)
+        ]
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything, a prediction a song included."""
+        values: dict[str, Any] = {
+            **asdict(self.question),
+            "task": self.task,
+            "streams": list(self.streams),
+            "setting": {"name": self.setting, "value": self.chosen, "by_fold": list(self.chosen_by_fold)},
+            "songs": len(self.sample.songs),
+            "groups": self.sample.group_count,
+            "rows": self.rows,
+            "features": self.features,
+            "out_of_core": self.out_of_core,
+            **asdict(self.scores),
+            "left_out": {reason: list(songs) for reason, songs in self.sample.left_out.items()},
+            "sweep": [asdict(row) for row in self.sweep],
+            "predictions": self.predictions(),
+        }
+        if self.sample.classes:
+            values |= {"classes": list(self.sample.classes), "confusion": self.confusion().tolist()}
+        return values
+
+    def _said(self, values: Array) -> Sequence[str | float]:
+        if self.sample.classes:
+            return [self.sample.classes[int(value)] for value in values]
+        return [float(value) for value in values]
+
+    def to_text(self) -> str:
+        """A table for a terminal."""
+        return "\n".join(
+            [*self._heading(), "", *self._metrics(), "", self._verdict(), *self._sweep(), *self._left_out()]
+        )
+
+    def _heading(self) -> list[str]:
+        asked, songs = self.question, len(self.sample.songs)
+        over = f"{self.sample.group_count} groups of {asked.group!r}" if asked.group else f"{songs} songs"
+        views = f", {self.rows} views train" if self.rows > songs else ""
+        passes = ", read out of core" if self.out_of_core else ""
+        model = f"{asked.model} ({self.setting} {self.chosen:g})"
+        return [
+            f"{asked.target}: {self.task} by {model}, {songs} songs{views}; {asked.cv} folds over {over}",
+            f"{', '.join(self.streams)}: {asked.pooling}, {self.features} features{passes}",
+        ]
+
+    def _metrics(self) -> list[str]:
+        rows = [(name, _spell(value), _spell(self.scores.baseline[name])) for name, value in self.scores.probe.items()]
+        return table(("metric", "probe [95 %]", "baseline [95 %]"), rows)
+
+    def _verdict(self) -> str:
+        gain, naive = self.scores.gain, "most frequent class" if self.sample.classes else "mean"
+        sure = "above" if gain.low > 0 else "below" if gain.high < 0 else "not distinguishable from"
+        return f"{self.scores.headline} is {sure} the baseline, which always says the {naive}: {_spell(gain, sign='+')}"
+
+    def _sweep(self) -> list[str]:
+        if not self.sweep:
+            return []
+        rows = [(row.name, str(len(row.streams)), _spell(row.value), _spell(row.gain, sign="+")) for row in self.sweep]
+        return ["", *table(("streams", "count", f"{self.scores.headline} [95 %]", "above baseline [95 %]"), rows)]
+
+    def _left_out(self) -> list[str]:
+        lines = [f"left out, {reason}: {name_songs(songs)}" for reason, songs in self.sample.left_out.items()]
+        return ["", *lines] if lines else []
+
+
+def name_songs(songs: Sequence[str]) -> str:
+    """How many and which: the first few by name, the rest as a count."""
+    rest = len(songs) - _NAMED
+    return f"{len(songs)} ({', '.join(songs[:_NAMED])}{f' and {rest} more' if rest > 0 else ''})"
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Lines of left-aligned columns."""
+    widths = [max(len(row[place]) for row in (header, *rows)) for place in range(len(header))]
+    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in (header, *rows))
+    return [line.rstrip() for line in lines]
+
+
+def _spell(interval: Interval, *, sign: str = "") -> str:
+    return f"{interval.value:{sign}.3f} [{interval.low:{sign}.3f}, {interval.high:{sign}.3f}]"

@@ -1,0 +1,188 @@
+"""A fitted probe in a folder: `probe.json` says what it is, `probe.safetensors` holds its arrays. Nothing is executed.
+
+`probe.json` is written last and moved into place: a folder that has it is complete. It records the digest of the
+arrays, so that the two cannot be of different probes.
+"""
+
+import hashlib
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+from scipy.special import softmax
+
+from stages.probe.errors import ProbeError
+from stages.probe.models import MODELS, Task
+from stages.probe.predictors import KINDS, Array, Predictor, arrays_of
+from stages.probe.question import POOLINGS, Pooling
+from store import Spec, StoreError
+
+ABOUT, ARRAYS = "probe.json", "probe.safetensors"
+_SHARED = ("target", "task", "model", "setting", "streams", "pooling", "classes", "report")
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A fitted probe and what it was fitted on.
+
+    Attributes
+    ----------
+    target, task, model, setting
+        The column, what was done with it, by which model with which value of its setting.
+    streams, pooling
+        What of a store it looks at: names of streams; mean, std or both.
+    classes
+        Names of the classes in the order of the scores; empty for a regression.
+    spec
+        Of the store it was fitted on.
+    predictor
+        The arrays.
+    report
+        How it scored in cross-validation, for people to read.
+    """
+
+    target: str
+    task: Task
+    model: str
+    setting: float
+    streams: tuple[str, ...]
+    pooling: Pooling
+    classes: tuple[str, ...]
+    spec: Spec
+    predictor: Predictor
+    report: Mapping[str, Any] = field(default_factory=dict)
+
+    def scores(self, x: NDArray[Any]) -> Array:
+        """(N, F) pooled embeddings → (N, K): values, or a probability, share or margin a class."""
+        raw = self.predictor.scores(np.asarray(x, dtype=np.float64))
+        return np.asarray(softmax(raw, axis=1)) if MODELS[self.model].scores == "probability" else raw
+
+    def save(self, folder: Path) -> None:
+        """Write the probe; it appears whole or not at all.
+
+        Raises
+        ------
+        ProbeError
+            The folder cannot be written.
+        """
+        arrays = save(arrays_of(self.predictor))
+        about = About(
+            target=self.target,
+            task=self.task,
+            model=self.model,
+            setting=self.setting,
+            streams=self.streams,
+            pooling=self.pooling,
+            classes=self.classes,
+            predictor=self.predictor.kind,
+            arrays=_digest(arrays),
+            spec=self.spec.to_json(),
+            report=dict(self.report),
+        )
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            put(folder / ARRAYS, arrays)
+            put(folder / ABOUT, (about.model_dump_json(indent=2) + "\n").encode())
+        except OSError as error:
+            raise ProbeError(f"{folder}: cannot be written: {error.strerror}") from error
+
+
+class About(BaseModel):
+    """`probe.json`."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+    format: Literal["hear-probe"] = "hear-probe"
+    version: Literal[1] = 1
+    target: str
+    task: Task
+    model: str
+    setting: float
+    streams: tuple[str, ...] = Field(min_length=1)
+    pooling: Pooling
+    classes: tuple[str, ...]
+    predictor: str
+    arrays: str
+    spec: dict[str, Any]
+    report: dict[str, Any]
+
+
+def load_probe(folder: str | Path) -> Probe:
+    """Read a saved probe. Text and numbers are read; no code is run and no type is looked up outside this module.
+
+    Raises
+    ------
+    ProbeError
+        The folder holds no probe, or one whose parts do not fit each other.
+    """
+    where = Path(folder)
+    try:
+        about = About.model_validate_json((where / ABOUT).read_bytes())
+        packed = (where / ARRAYS).read_bytes()
+    except OSError as error:
+        raise ProbeError(f"{where}: no probe, expected {ABOUT} and {ARRAYS} there: {error.strerror}") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"]) or "the file"
+        raise ProbeError(f"{where / ABOUT}: {key}: {first['msg']}; save the probe again") from error
+    for key, found, known in (("model", about.model, MODELS), ("predictor", about.predictor, KINDS)):
+        if found not in known:
+            raise ProbeError(f"{where / ABOUT}: {key}: expected one of {', '.join(known)}, found {found!r}")
+    if about.arrays != _digest(packed):
+        raise ProbeError(f"{where / ARRAYS}: expected {about.arrays}, as {ABOUT} says, found {_digest(packed)}")
+    spec = _spec(where, about.spec)
+    probe = Probe(
+        **{name: getattr(about, name) for name in _SHARED},
+        spec=spec,
+        predictor=_unpack(where, KINDS[about.predictor], packed),
+    )
+    _check_sizes(where, probe)
+    return probe
+
+
+def _spec(where: Path, values: dict[str, Any]) -> Spec:
+    try:
+        return Spec.from_json(values)
+    except (StoreError, TypeError, ValueError, KeyError) as error:
+        raise ProbeError(f"{where / ABOUT}: spec: {error}") from error
+
+
+def _unpack(where: Path, kind: type[Predictor], packed: bytes) -> Predictor:
+    try:
+        return kind(**load(packed))
+    except (SafetensorError, TypeError, ValueError, KeyError) as error:
+        raise ProbeError(f"{where / ARRAYS}: does not hold the arrays of a {kind.kind} probe: {error}") from error
+
+
+def _check_sizes(where: Path, probe: Probe) -> None:
+    """Score one row of zeros: whatever does not fit shows here, and not in the middle of somebody's songs."""
+    features = len(probe.streams) * len(POOLINGS[probe.pooling]) * probe.spec.channels
+    expected = (1, max(len(probe.classes), 1))
+    try:
+        found: object = probe.scores(np.zeros((1, features))).shape
+    except (ValueError, IndexError) as error:
+        found = str(error)
+    if found != expected:
+        raise ProbeError(
+            f"{where / ARRAYS}: expected arrays for {features} features and {expected[1]} outputs, found {found}"
+        )
+
+
+def put(path: Path, content: bytes) -> None:
+    """Write a file that appears whole or not at all."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}.draft")
+    try:
+        draft.write_bytes(content)
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def _digest(content: bytes) -> str:
+    return f"sha256:{hashlib.sha256(content).hexdigest()}"

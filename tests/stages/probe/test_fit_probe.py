@@ -1,0 +1,232 @@
+"""From a store to an answer: what carries the label is found, what leaks is not believed."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from stages.probe import ProbeError, Question, Report, fit_probe, load_probe
+
+RNG = np.random.default_rng(0)
+COUNT = 60
+KIND = np.arange(COUNT) % 3
+ONE_HOT = np.eye(3)[KIND] * 2
+VALUE = RNG.normal(size=COUNT)
+GENRE = [("pop", "rock", "jazz")[kind] for kind in KIND]
+FAST = {"draws": 60, "setting": 1.0}
+
+
+def answer(store: Path, labels: Path, *, out: Path | None = None, sweep: bool = False, **asked: object) -> Report:
+    question = Question(**{"draws": 60, **asked})  # type: ignore[arg-type]
+    return fit_probe(store, question, labels=labels, sweep="streams" if sweep else None, out=out)
+
+
+@pytest.mark.parametrize("model", ["ridge", "svr", "knn"])
+def test_numbers_are_predicted(make_store, make_labels, model: str) -> None:
+    # In all channels: features are standardised, so for what is near one that says nothing counts like one that does.
+    store = make_store(np.tile(VALUE * 3, (6, 1)).T)
+    report = answer(store, make_labels(tempo=VALUE), target="tempo", model=model, streams=("muq/track",))
+    assert report.task == "regression"
+    assert report.scores.probe["R2"].value > 0.7
+    assert report.scores.probe["R2"].low <= report.scores.probe["R2"].value <= report.scores.probe["R2"].high
+    assert report.scores.baseline["R2"].value == pytest.approx(0.0)
+    assert report.scores.gain.low > 0
+
+
+@pytest.mark.parametrize("model", ["logistic", "linear-svm", "knn"])
+def test_classes_are_predicted(make_store, make_labels, model: str) -> None:
+    report = answer(make_store(ONE_HOT), make_labels(genre=GENRE), target="genre", model=model, streams=("muq/track",))
+    assert report.task == "classification"
+    assert report.sample.classes == ("jazz", "pop", "rock")
+    assert report.scores.probe["accuracy"].value > 0.9
+    assert report.scores.baseline["accuracy"].value == pytest.approx(1 / 3)
+    assert report.confusion().sum() == COUNT
+    assert report.scores.gain.low > 0
+
+
+def test_a_label_that_is_not_there_is_not_found(make_store, make_labels) -> None:
+    report = answer(make_store(ONE_HOT), make_labels(value=VALUE), target="value", model="ridge")
+    assert report.scores.gain.low < 0
+    assert "not distinguishable from the baseline" in report.to_text() or "below the baseline" in report.to_text()
+
+
+def test_the_sweep_finds_the_stream(make_store, make_labels) -> None:
+    store = make_store(ONE_HOT, stream="musicfm/segment")
+    report = answer(store, make_labels(genre=GENRE), target="genre", model="logistic", sweep=True, setting=0.01)
+    by_name = {row.name: row.value.value for row in report.sweep}
+    assert list(by_name.values()) == sorted(by_name.values(), reverse=True)
+    carry = {"musicfm/segment", "musicfm", "segment", "all"}
+    assert min(by_name[name] for name in carry) > max(value for name, value in by_name.items() if name not in carry)
+    silent = next(row for row in report.sweep if row.name == "muq/track")
+    assert silent.gain.low < 0.1
+    assert by_name["all"] == report.scores.probe["accuracy"].value
+    assert "musicfm/segment" in report.to_text()
+
+
+def test_what_changes_over_time_needs_the_standard_deviation(make_store, make_labels) -> None:
+    spread = np.exp(RNG.normal(size=COUNT))
+    store, labels = make_store(VALUE * 0, spread=spread), make_labels(busy=np.log(spread))
+    asked = {"target": "busy", "model": "ridge", "streams": ("muq/track",), "setting": 1.0}
+    found = {pooling: answer(store, labels, pooling=pooling, **asked) for pooling in ("mean", "std", "both")}
+    value = {pooling: report.scores.probe["R2"].value for pooling, report in found.items()}
+    assert value["std"] > 0.5 > value["mean"]
+    assert value["both"] > 0.4
+    assert [report.features for report in found.values()] == [6, 6, 12]
+
+
+def test_a_label_that_is_the_group_scores_at_chance(make_store, make_labels) -> None:
+    """Embeddings know the artist, and the label is a property of the artist: only --group tells."""
+    artist = np.arange(COUNT) // 6
+    labels = make_labels(artist=[f"a{one}" for one in artist], likes=RNG.permutation(10)[artist])
+    store = make_store(np.eye(10)[artist][:, :6] * 5 + np.eye(10)[artist][:, 4:] * 3, noise=0.1)
+    asked = {"target": "likes", "model": "knn", "streams": ("muq/track",), "setting": 3}
+    fooled, honest = answer(store, labels, **asked), answer(store, labels, group="artist", **asked)
+    assert fooled.scores.probe["R2"].value > 0.9
+    assert honest.scores.probe["R2"].value < 0.1
+    assert honest.scores.gain.low < 0
+    for artist_folds in (honest.sample.folds[artist == one] for one in range(10)):
+        assert len(set(artist_folds.tolist())) == 1
+
+
+def test_classes_of_groups_score_at_chance(make_store, make_labels) -> None:
+    artist = np.arange(80) // 4
+    mood = np.array(["calm", "wild"])[RNG.permutation(20) % 2][artist]
+    store = make_store(RNG.normal(size=(20, 6))[artist] * 3, noise=0.05)
+    labels = make_labels(artist=artist, mood=mood)
+    asked = {"target": "mood", "model": "knn", "streams": ("muq/track",), "setting": 1}
+    assert answer(store, labels, **asked).scores.probe["accuracy"].value > 0.95
+    assert answer(store, labels, group="artist", **asked).scores.gain.low < 0.1
+
+
+def test_augmented_views_train_and_never_straddle(make_store, make_labels) -> None:
+    """A random label: a probe that saw another view of the song would know it."""
+    store = make_store(RNG.normal(size=(COUNT, 6)), views=(0, 1, 2))
+    labels = make_labels(value=RNG.normal(size=COUNT))
+    asked = {"target": "value", "model": "knn", "setting": 1}
+    plain, more = answer(store, labels, **asked), answer(store, labels, augmented=True, **asked)
+    assert (plain.rows, more.rows) == (COUNT, 3 * COUNT)
+    assert more.scores.probe["R2"].value < 0.2
+    assert len(more.predicted) == COUNT
+
+
+def test_songs_left_out_are_named(make_store, make_labels) -> None:
+    labels = make_labels(value=["", "nan", *VALUE[2:], 1.0])
+    report = answer(make_store(VALUE), labels, target="value", model="ridge")
+    assert report.sample.left_out == {
+        "no value in 'value'": ("song 000", "song 001"),
+        "not in the store": ("song 060",),
+    }
+    assert "left out, no value in 'value': 2 (song 000, song 001)" in report.to_text()
+    assert len(report.to_json()["predictions"]) == COUNT - 2
+
+
+def test_songs_without_a_clean_view_or_a_label_are_named(make_store, make_labels) -> None:
+    store = make_store(VALUE)
+    make_store(np.zeros(COUNT + 1), views=(1,))
+    report = answer(store, make_labels(value=[*VALUE, 3.0]), target="value", model="ridge", setting=1.0)
+    assert report.sample.left_out == {"no clean view in the store": ("song 060",)}
+    short = answer(store, make_labels(value=VALUE), target="value", model="ridge", setting=1.0)
+    assert short.sample.left_out == {"not in the labels": ("song 060",)}
+
+
+def test_what_is_written(make_store, make_labels, tmp_path: Path) -> None:
+    out = tmp_path / "probe of songs"
+    (tmp_path / "probe of songs").mkdir()
+    (out / "scatter.png").write_bytes(b"of an earlier probe")
+    store, labels = make_store(ONE_HOT), make_labels(genre=GENRE)
+    report = answer(store, labels, target="genre", model="logistic", out=out, sweep=True, setting=0.01)
+    assert sorted(path.name for path in out.iterdir()) == [
+        "confusion.png",
+        "predictions.csv",
+        "probe.json",
+        "probe.safetensors",
+        "sweep.png",
+    ]
+    assert (out / "confusion.png").read_bytes().startswith(b"\x89PNG")
+    with (out / "predictions.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["truth"] for row in rows] == GENRE
+    assert {row["song_id"] for row in rows} == set(report.sample.songs)
+    told = json.loads((out / "probe.json").read_text())["report"]["scores"]
+    assert told["probe"]["accuracy"]["value"] == report.scores.probe["accuracy"].value
+    assert load_probe(out).setting == 0.01
+
+
+def test_names_that_are_no_formula(make_store, make_labels, tmp_path: Path) -> None:
+    """Class names go into plots: dollars, scripts without glyphs and line breaks do not stop them."""
+    names = [("$a_b$ {", "流行", "very " * 20)[kind] for kind in KIND]
+    answer(make_store(ONE_HOT), make_labels(**{"$x": names}), target="$x", model="logistic", out=tmp_path / "o")
+    assert (tmp_path / "o" / "confusion.png").stat().st_size > 1000
+
+
+def test_the_same_question_has_the_same_answer(make_store, make_labels) -> None:
+    store, labels = make_store(VALUE), make_labels(value=VALUE)
+    one, other = (answer(store, labels, target="value", model="ridge").to_json() for _ in range(2))
+    assert one == other
+    assert json.loads(json.dumps(one, allow_nan=False)) == one
+
+
+@pytest.mark.parametrize(
+    ("columns", "asked", "message"),
+    [
+        ({"value": VALUE}, {"target": "tempo"}, "no column 'tempo'; there are value"),
+        ({"value": [""] * COUNT}, {"target": "value"}, "no song has a value in column 'value'"),
+        ({"value": [3] * COUNT}, {"target": "value"}, "column 'value' is 3 for all 60 songs"),
+        ({"genre": ["pop"] * COUNT}, {"target": "genre", "model": "logistic"}, "column 'genre' is pop for all 60"),
+        ({"genre": GENRE}, {"target": "genre"}, "expected numbers, found 'pop'; mend it, or use one of knn, logistic, lin"),
+        ({"value": VALUE}, {"target": "value", "model": "logistic"}, "if the numbers are amounts, use one of ridge, svr"),
+        ({"genre": GENRE}, {"target": "genre", "model": "logistic", "task": "regression"}, "logistic does no regression"),
+        ({"value": VALUE}, {"target": "value", "model": "tree"}, "unknown model 'tree'; expected one of ridge"),
+        ({"value": VALUE}, {"target": "value", "cv": 2}, "2 folds: at least 3 are needed, .*--setting"),
+        ({"value": VALUE}, {"target": "value", "cv": 31}, "60 songs and 60 songs are too few for 31 folds"),
+        ({"value": VALUE}, {"target": "value", "streams": ("mert",)}, "no stream 'mert' in the store; there are mus"),
+        ({"value": VALUE}, {"target": "value", "setting": -1.0}, "setting -1: ridge needs alpha above 0"),
+        ({"value": VALUE}, {"target": "value", "model": "knn", "setting": 99}, "a whole number up to 48"),
+        ({"value": VALUE, "band": [1] * COUNT}, {"target": "value", "group": "band"}, "1 groups of 'band' are too few"),
+        ({"value": VALUE}, {"target": "value", "group": "artist"}, "no column 'artist'"),
+        (
+            {"genre": ["rare"] * 3 + ["pop"] * (COUNT - 3)},
+            {"target": "genre", "model": "logistic"},
+            "class 'rare' has 3 songs, fewer than the 5 folds",
+        ),
+        (
+            {"genre": GENRE},
+            {"target": "genre", "model": "logistic", "group": "genre"},
+            "3 groups of 'genre' are too few for 5 folds",
+        ),
+    ],
+)  # fmt: skip
+def test_questions_without_an_answer(make_store, make_labels, columns: dict, asked: dict, message: str) -> None:
+    with pytest.raises(ProbeError, match=message):
+        answer(make_store(VALUE), make_labels(**columns), **{"model": "ridge", **asked})
+
+
+def test_no_common_songs(make_store, make_labels, tmp_path: Path) -> None:
+    labels = tmp_path / "other.csv"
+    labels.write_text("song_id,value\nelsewhere,1\n")
+    with pytest.raises(ProbeError, match=r"no song in common with the store \('song 000' in the store, 'elsewhere'"):
+        answer(make_store(VALUE), labels, target="value", model="ridge")
+
+
+def test_one_stream_has_nothing_to_sweep(make_store, make_labels) -> None:
+    with pytest.raises(ProbeError, match="only stream 'muq/track' is chosen"):
+        answer(
+            make_store(VALUE),
+            make_labels(value=VALUE),
+            target="value",
+            model="ridge",
+            streams=("muq/track",),
+            sweep=True,
+        )
+
+
+def test_a_class_named_as_a_number(make_store, make_labels) -> None:
+    """A model that only classifies takes zero and one as classes; one that does both takes them as numbers."""
+    store, labels = make_store(ONE_HOT), make_labels(kind=KIND)
+    assert answer(store, labels, target="kind", model="knn", setting=3).task == "regression"
+    assert answer(store, labels, target="kind", model="knn", setting=3, task="classification").task == "classification"
+    report = answer(store, labels, target="kind", model="logistic")
+    assert report.sample.classes == ("0", "1", "2")
+    assert report.scores.probe["accuracy"].value > 0.9
