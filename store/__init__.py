@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from store.metadata import AXES
     from store.pruning import prune
     from store.reader import EmbeddingStore
-    from store.receipt import check_receipt, read_receipt, write_receipt
+    from store.receipt import check_receipt, locate_store, read_receipt, write_receipt
     from store.spec import Spec
     from store.summary import Summary, cache_summaries
     from store.verification import Problem, verify
@@ -36,6 +36,7 @@ _HOMES = {
     "export_hdf5": "hdf5",
     "import_hdf5": "hdf5",
     "index": "catalogue",
+    "locate_store": "receipt",
     "merge": "merging",
     "prune": "pruning",
     "read_receipt": "receipt",
@@ -60,6 +61,7 @@ __all__ = [
     "export_hdf5",
     "import_hdf5",
     "index",
+    "locate_store",
     "merge",
     "prune",
     "read_receipt",

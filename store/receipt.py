@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,19 +31,25 @@ def make_receipt(store: "EmbeddingStore") -> dict[str, Any]:
 
 
 def write_receipt(store: "EmbeddingStore", path: str | Path) -> None:
-    """Write the receipt as JSON.
+    """Write the receipt as JSON, with where the store is; the file appears when it is whole.
 
     Raises
     ------
     StoreError
         A record is damaged, or the file cannot be written.
     """
-    text = json.dumps(make_receipt(store), indent=2, sort_keys=True) + "\n"
+    location = str(store.root) if "://" in str(store.root) else str(Path(store.root).absolute())
+    text = json.dumps({**make_receipt(store), "location": location}, indent=2, sort_keys=True) + "\n"
+    target, partial = Path(path), Path(f"{path}.partial")
     try:
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        Path(path).write_text(text, encoding="utf-8")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(target)
     except OSError as error:
         raise StoreError(f"{path}: the receipt cannot be written: {error.strerror or error}") from error
+    finally:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
 
 
 def read_receipt(path: str | Path) -> dict[str, Any]:
@@ -60,6 +67,24 @@ def read_receipt(path: str | Path) -> dict[str, Any]:
     if not isinstance(receipt, Mapping) or (receipt.get("format"), receipt.get("version")) != (FORMAT, VERSION):
         raise StoreError(f"{path}: not a receipt of {FORMAT} version {VERSION}; run hear-extract with --receipt")
     return dict(receipt)
+
+
+def locate_store(path: str | Path) -> str:
+    """Where the store of a receipt is: beside the receipt if it is there, else where it was when this was written.
+
+    So stage two finds a store that it does not hold itself, as in an experiment's own workspace, and one that was moved
+    together with its receipt.
+
+    Raises
+    ------
+    StoreError
+        The receipt cannot be read, or does not tell.
+    """
+    location = read_receipt(path).get("location")
+    if not isinstance(location, str):
+        raise StoreError(f"{path}: does not say where its store is; name the store, or run hear-extract with --receipt")
+    beside = Path(path).absolute().parent / Path(location).name
+    return str(beside) if "://" not in location and beside.is_dir() else location
 
 
 def check_receipt(path: str | Path, store: "EmbeddingStore") -> None:

@@ -12,7 +12,11 @@ from pipeline.params import HeadParams
 
 app = new_app("head", "Train, evaluate and use HEAR's head on stored embeddings.")
 
-Store = Annotated[str, typer.Option(help="The store of embeddings: a folder or a URL.")]
+Store = Annotated[
+    str | None,
+    typer.Option(help="The store of embeddings, a folder or a URL.", show_default="the one that the receipt tells"),
+]
+ReceiptPath = Annotated[Path | None, typer.Option(help="Refuse a store that is not this receipt's.")]
 ManifestPath = Annotated[Path, typer.Option(help="manifest.csv, as hear-data writes it.")]
 Checkpoint = Annotated[str, typer.Option(help="A head: a run's folder, or a published .pth or .safetensors file.")]
 
@@ -20,12 +24,12 @@ Checkpoint = Annotated[str, typer.Option(help="A head: a run's folder, or a publ
 @app.command()
 @options_from(DEFAULTS.head, name="params")
 def train(
-    store: Store,
     manifest: ManifestPath,
     track: Annotated[int, typer.Option(help="1 scores Musicality, 2 all five dimensions.", min=1, max=2)],
     out: Annotated[Path, typer.Option(help="The run's folder; the best head is written there.")],
     params: HeadParams,
-    receipt: Annotated[Path | None, typer.Option(help="Refuse a store that is not this receipt's.")] = None,
+    store: Store = None,
+    receipt: ReceiptPath = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run that was cut off in --out.")] = False,
 ) -> None:
     """Train a head; prints its best validation."""
@@ -35,7 +39,7 @@ def train(
     from stages.songs import read_manifest
 
     report = train_head(
-        store_root=store,
+        store_root=_store(store, receipt),
         manifest=read_manifest(manifest, check_files=False),
         track=track,
         out=out,
@@ -50,9 +54,10 @@ def train(
 @app.command()
 def evaluate(
     checkpoint: Checkpoint,
-    store: Store,
     manifest: ManifestPath,
     out: Annotated[Path, typer.Option(help="Metrics as JSON.")],
+    store: Store = None,
+    receipt: ReceiptPath = None,
     split: Annotated[str, typer.Option(help="train, val or test.")] = "val",
     plots: Annotated[Path | None, typer.Option(help="Folder for tables and plots.")] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, or auto.")] = DEFAULTS.head.device,
@@ -69,8 +74,9 @@ def evaluate(
 
     evaluation = evaluate_heads(
         load_heads(checkpoint, device=device),
-        store_root=store,
+        store_root=_store(store, receipt),
         manifest=read_manifest(manifest, check_files=False),
+        receipt=receipt,
         split=split,
         allow_missing=allow_missing,
         draws=bootstrap,
@@ -80,3 +86,14 @@ def evaluate(
 
 
 app.command("predict")(predict)
+
+
+def _store(store: str | None, receipt: Path | None) -> str:
+    """The store that is named, or else the receipt's."""
+    from store import locate_store
+
+    if store is not None:
+        return store
+    if receipt is None:
+        raise typer.BadParameter("name a store with --store, or its receipt with --receipt")
+    return locate_store(receipt)

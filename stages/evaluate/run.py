@@ -14,7 +14,7 @@ from stages.head.errors import HeadError
 from stages.head.head import Head
 from stages.head.score import score_records
 from stages.songs import Manifest
-from store import EmbeddingStore
+from store import EmbeddingStore, check_receipt
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +48,7 @@ def evaluate_heads(
     store_root: str | Path,
     manifest: Manifest,
     split: str = "val",
+    receipt: Path | None = None,
     allow_missing: int = 0,
     draws: int = DRAWS,
 ) -> Evaluation:
@@ -61,6 +62,8 @@ def evaluate_heads(
         Embeddings from the same encoders as the heads' own.
     split
         train, val or test; view 0 of each song is scored.
+    receipt
+        Refuse a store that is not the one this file was written for.
     allow_missing
         Songs of the split that the store may lack.
     draws
@@ -69,7 +72,10 @@ def evaluate_heads(
     Raises
     ------
     HeadError
-        The store is of other encoders, layers or streams than a head's, or lacks songs; or two heads' dimensions differ.
+        The store is of other encoders, layers or streams than a head's, or lacks songs; or the heads differ in
+        dimensions.
+    StoreError
+        The store is not what the receipt says, or cannot be read.
     SongsError
         The split is empty, or a song lacks a label.
     """
@@ -78,6 +84,8 @@ def evaluate_heads(
         if head.dimensions != dimensions:
             raise HeadError(f"heads that score together must agree on dimensions: {dimensions} and {head.dimensions}")
     store = EmbeddingStore.open(store_root)
+    if receipt is not None:
+        check_receipt(receipt, store)
     corpus = select_corpus(
         store, manifest, split=split, dimensions=dimensions, augmented=0, allow_missing=allow_missing
     )
