@@ -27,7 +27,10 @@ def test_the_published_baseline_scores_as_published() -> None:
 
 def test_songs_of_a_ragged_batch_score_as_alone() -> None:
     head = load_head(PARITY / "songeval.safetensors")
-    songs = [frames[None, :length] for frames, length in zip(np.load(PARITY / "songeval.npz")["features"], (40, 7, 23))]
+    songs = [
+        frames[None, :length]
+        for frames, length in zip(np.load(PARITY / "songeval.npz")["features"], (40, 7, 23), strict=True)
+    ]
     together = head.score_many(songs)
     alone = np.concatenate([head.score_many([song]) for song in songs])
     np.testing.assert_allclose(together, alone, atol=1e-6, rtol=0)
