@@ -59,6 +59,7 @@ def evaluate(
     store: Store = None,
     receipt: ReceiptPath = None,
     split: Annotated[str, typer.Option(help="train, val or test.")] = "val",
+    summary: Annotated[Path | None, typer.Option(help="Four means as flat JSON, for dvc's tables.")] = None,
     plots: Annotated[Path | None, typer.Option(help="Folder for tables and plots.")] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, or auto.")] = DEFAULTS.head.device,
     allow_missing: Annotated[
@@ -81,7 +82,7 @@ def evaluate(
         allow_missing=allow_missing,
         draws=bootstrap,
     )
-    write_evaluation(evaluation, out, plots=plots)
+    write_evaluation(evaluation, out, summary=summary, plots=plots)
     typer.echo(evaluation_table(evaluation))
 
 

@@ -34,8 +34,17 @@ def _plain_line(name: str, row: dict[str, float]) -> str:
     return f"{name:16}" + "".join(f"{row[metric]:8.3f}{'':14}" for metric in METRICS).rstrip()
 
 
-def write_evaluation(evaluation: Evaluation, out: Path, *, plots: Path | None = None) -> None:
-    """Write metrics as JSON and, into `plots`, predictions and calibration as CSV and PNG.
+def write_evaluation(
+    evaluation: Evaluation, out: Path, *, summary: Path | None = None, plots: Path | None = None
+) -> None:
+    """Write all metrics as JSON, their means over dimensions as a flat `summary`, predictions and calibration as plots.
+
+    Parameters
+    ----------
+    summary
+        JSON of four numbers: a table that `dvc metrics` and `dvc exp` can show.
+    plots
+        A folder for CSV and PNG.
 
     Raises
     ------
@@ -43,8 +52,9 @@ def write_evaluation(evaluation: Evaluation, out: Path, *, plots: Path | None = 
         A file cannot be written.
     """
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(json.dumps(_to_json(evaluation), indent=2) + "\n", encoding="utf-8")
+        _write_json(out, _to_json(evaluation))
+        if summary is not None:
+            _write_json(summary, _rounded(evaluation.utterance)["mean"])
         if plots is not None:
             plots.mkdir(parents=True, exist_ok=True)
             _write_csv(plots / SCATTER, ("song_id", "system", "dimension", "rated", "predicted"), _pairs(evaluation))
@@ -60,12 +70,16 @@ def _to_json(evaluation: Evaluation) -> dict[str, Any]:
     values: dict[str, Any] = {"songs": len(evaluation.corpus.songs), "utterance": _rounded(evaluation.utterance)}
     if evaluation.system is not None:
         values["system"] = _rounded(evaluation.system)
-    # Lists are no metrics to DVC, so that its tables show the values alone.
     values["intervals"] = {
         name: {metric: [round(end, 6) for end in ends] for metric, ends in row.items()}
         for name, row in evaluation.intervals.items()
     }
     return values
+
+
+def _write_json(path: Path, values: object) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
 
 
 def _rounded(metrics: Metrics) -> Metrics:
