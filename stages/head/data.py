@@ -1,5 +1,7 @@
 """What a run learns from and is measured by: the store, its streams, and the songs of two splits."""
 
+import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +35,14 @@ class Data:
     def features(self) -> int:
         """Numbers a frame."""
         return len(self.streams) * self.store.channels
+
+    def digest(self) -> str:
+        """Hash of the songs, their views and labels, 16 hexadecimal digits: what the manifest adds to the store."""
+        digest = hashlib.sha256()
+        for corpus in (self.train, self.val):
+            digest.update(json.dumps([corpus.songs, corpus.views]).encode())
+            digest.update(corpus.labels.tobytes())
+        return digest.hexdigest()[:16]
 
     def gigabytes(self) -> float:
         """What all records take in memory; their lengths are told from a sample."""

@@ -32,9 +32,12 @@ from stages.head.trainer import Progress, Trainer
 
 METRICS_FILE, PREDICTIONS = "metrics.json", "predictions.csv"
 PARAMS, VERSIONS, RECEIPT, RUN, RESUME = "params.json", "versions.json", "receipt.json", "run.json", "resume.pt"
+# Written where the folder holds several runs whose heads score together; see `members`.
+ENSEMBLE = "ensemble.json"
 
 # These change how fast a run is, not what it computes: a resumed run may differ in them.
 FREE_PARAMS = ("memory", "workers")
+ANEW = "a resumed run must be the same run: set it back, or train anew without --resume"
 
 
 class RunFolder:
@@ -52,11 +55,30 @@ class RunFolder:
 
     def start(self, params: dict[str, Any], receipt: dict[str, Any], device: torch.device) -> None:
         """Clear an older run and write down what this one is made of."""
-        for name in (CONFIG, NOVELTY, RUN, RESUME, METRICS_FILE, PREDICTIONS, STEPS, EVALUATIONS):
-            (self.path / name).unlink(missing_ok=True)
+        self.clear()
         write_json(self.path / PARAMS, params)
         write_json(self.path / RECEIPT, receipt)
         write_json(self.path / VERSIONS, _versions(device))
+
+    def clear(self) -> None:
+        """Remove what a run, or the runs of several seeds, said here; folders below stay."""
+        # What says that something is complete goes first: a kill in between must not leave it behind.
+        claims = (RUN, ENSEMBLE, RESUME)
+        for name in (*claims, CONFIG, NOVELTY, METRICS_FILE, PREDICTIONS, STEPS, EVALUATIONS, PARAMS, RECEIPT):
+            (self.path / name).unlink(missing_ok=True)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether a run was finished here."""
+        return (self.path / RUN).is_file()
+
+    def difference(self, params: dict[str, Any], receipt: dict[str, Any]) -> str:
+        """What tells the run that is here from one of these parameters and this store; empty if nothing, or no run."""
+        if not (self.is_complete or (self.path / RESUME).is_file()):
+            return ""
+        return _difference(self.path / PARAMS, params, free=FREE_PARAMS) or _difference(
+            self.path / RECEIPT, receipt, free=()
+        )
 
     def can_resume(self, params: dict[str, Any], receipt: dict[str, Any]) -> bool:
         """Whether a run was cut off here that these parameters and this store continue.
@@ -68,8 +90,9 @@ class RunFolder:
         """
         if not (self.path / RESUME).is_file():
             return False
-        _same(self.path / PARAMS, params, free=FREE_PARAMS)
-        _same(self.path / RECEIPT, receipt, free=())
+        difference = self.difference(params, receipt)
+        if difference:
+            raise HeadError(f"{difference}; {ANEW}")
         return True
 
     def save(self, trainer: Trainer) -> None:
@@ -137,15 +160,13 @@ def _versions(device: torch.device) -> dict[str, str]:
     }
 
 
-def _same(path: Path, values: dict[str, Any], *, free: Sequence[str]) -> None:
+def _difference(path: Path, values: dict[str, Any], *, free: Sequence[str]) -> str:
     try:
         before = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise HeadError(f"{path}: cannot be read, so this run cannot be resumed: {error}") from error
+        return f"{path}: cannot be read: {error}"
     now = json.loads(json.dumps(values))
     for name in sorted({*before, *now} - set(free)):
         if before.get(name) != now.get(name):
-            raise HeadError(
-                f"{path}: {name} was {before.get(name)!r}, now it is {now.get(name)!r}; a resumed run must be the "
-                "same run: set it back, or train anew without --resume"
-            )
+            return f"{path}: {name} was {before.get(name)!r}, now it is {now.get(name)!r}"
+    return ""

@@ -105,9 +105,21 @@ def train_head(
         A split is empty or a label is missing.
     """
     data = open_data(store_root, manifest, track=track, recipe=recipe, receipt=receipt)
+    return train_on(data, track=track, out=out, recipe=recipe, resume=resume, listeners=listeners)
+
+
+def run_params(data: Data, *, track: int, recipe: Recipe) -> dict[str, Any]:
+    """What makes a run's numbers, for params.json: the recipe as it works out on this data, and the data's digest."""
+    worked_out = {"beta": recipe.track_beta(track), "streams": list(data.streams), "data": data.digest()}
+    return {"track": track, **recipe.to_json(), **worked_out}
+
+
+def train_on(
+    data: Data, *, track: int, out: Path, recipe: Recipe, resume: bool = False, listeners: Sequence[Listener] = ()
+) -> TrainReport:
+    """As `train_head`, on data that was opened for this track and recipe."""
     device = pick_device(recipe.device)
-    params = {"track": track, **recipe.to_json(), "beta": recipe.track_beta(track), "streams": list(data.streams)}
-    folder, stored = RunFolder(out), data.store.receipt()
+    folder, params, stored = RunFolder(out), run_params(data, track=track, recipe=recipe), data.store.receipt()
     going_on = resume and folder.can_resume(params, stored)
     if not going_on:
         folder.start(params, stored, device)
