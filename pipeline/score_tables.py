@@ -1,7 +1,9 @@
 """Scores as tables for a terminal."""
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -13,6 +15,11 @@ from stages.scoring.statistics import OVERALL, Distribution, best, by_group, dis
 
 # Characters a line where no terminal says how wide it is.
 FILE_WIDTH = 160
+# Below this many, a score's spread stands under it, and headings longer than `LONGEST` take two lines.
+NARROW = 120
+LONGEST = 7
+# Characters of a failure's reason in the table.
+REASON = 80
 
 
 def print_scores(
@@ -34,25 +41,36 @@ def print_scores(
         console.width = FILE_WIDTH
     # What the figures say of one song, its own line says already.
     if rows if top != 0 else rows[1:]:
-        console.print(_songs(rows if top is None else best(rows, top), rows, dimensions, by=by))
+        shown = rows if top is None else best(rows, top)
+        console.print(_songs(shown, rows, dimensions, by=by, narrow=console.width < NARROW))
     if by:
         console.print(_groups(rows, by))
 
 
-def _songs(rows: Sequence[Row], all_rows: Sequence[Row], dimensions: Sequence[str], *, by: str) -> Table:
-    names = _names(dimensions)
-    notes = any(row.error or row.warning for row in rows)
-    table = _table("song", *([by] if by else []), numbers=names, texts=["note"] if notes else [])
+def _songs(rows: Sequence[Row], all_rows: Sequence[Row], dimensions: Sequence[str], *, by: str, narrow: bool) -> Table:
+    names, folder = _names(dimensions), _common_folder(rows)
+    headings = [_broken(name) for name in names] if narrow else names
+    table = _table("song", *([by] if by else []), numbers=headings)
+    if folder:
+        table.title, table.title_justify = _plain(f"in {folder}"), "left"
     for row in rows:
-        about = [_plain(row.path or row.song_id), *([_plain(row.group)] if by else [])]
-        note = [_note(row)] if notes else []
-        table.add_row(*about, *(_score(row, name) for name in names), *note)
+        about = [_song(row, folder), *([_plain(row.group)] if by else [])]
+        table.add_row(*about, *(_score(row, name, narrow=narrow) for name in names))
     table.add_section()
     found = distributions(all_rows)
     for key in ("mean", "median", "p5", "p95") if len(all_rows) > 1 and found else ():
         values = [f"{asdict(found[name])[key]:.2f}" for name in names]
         table.add_row(Text(key, "bold"), *([""] if by else []), *values)
     return table
+
+
+def _common_folder(rows: Sequence[Row]) -> str:
+    """The folder that all songs are in or below: named once, it leaves room for their names. Empty: there is none."""
+    paths = [Path(row.path) for row in rows if row.path]
+    if len(paths) < 2 or len({path.is_absolute() for path in paths}) > 1:
+        return ""
+    folder = os.path.commonpath([path.parent for path in paths])
+    return "" if folder in ("", ".", "/") else folder
 
 
 def _groups(rows: Sequence[Row], by: str) -> Table:
@@ -66,14 +84,12 @@ def _groups(rows: Sequence[Row], by: str) -> Table:
     return table
 
 
-def _table(*first: str, numbers: Sequence[str], texts: Sequence[str] = ()) -> Table:
-    table = Table(box=SIMPLE_HEAD, header_style="bold", pad_edge=False)
+def _table(*first: str, numbers: Sequence[str]) -> Table:
+    table = Table(box=SIMPLE_HEAD, header_style="bold", pad_edge=False, padding=(0, 1, 0, 0))
     for name in first:
         table.add_column(_plain(name), overflow="fold")
     for name in numbers:
         table.add_column(name, justify="right", no_wrap=True)
-    for name in texts:
-        table.add_column(name, overflow="fold")
     return table
 
 
@@ -81,17 +97,31 @@ def _names(dimensions: Sequence[str]) -> list[str]:
     return [*dimensions, OVERALL] if len(dimensions) > 1 else list(dimensions)
 
 
-def _score(row: Row, name: str) -> str:
+def _broken(name: str) -> str:
+    """A heading on two lines: it is the headings, not the scores, that make the columns wide."""
+    half = len(name) // 2
+    return f"{name[:half]}-\n{name[half:]}" if len(name) > LONGEST else name
+
+
+def _song(row: Row, folder: str) -> Text:
+    """The song's name and, below it, what is wrong with it."""
+    name = os.path.relpath(row.path, folder) if row.path and folder else row.path or row.song_id
+    text = _plain(name)
+    if row.error:
+        # The whole reason stands above the table, where it was printed when it happened.
+        reason = _clean(row.error)
+        text.append(f"\nfailed: {reason if len(reason) <= REASON else reason[: REASON - 1] + '…'}", "red")
+    if row.warning:
+        text.append(f"\n⚠ novelty {row.novelty:.2f}", "dark_orange3")
+    return text
+
+
+def _score(row: Row, name: str, *, narrow: bool) -> str:
     if not row.scores:
         return "–"
     value = row.overall if name == OVERALL else row.scores[name]
-    return f"{value:.2f}" + (f" ± {row.spread[name]:.2f}" if name in row.spread else "")
-
-
-def _note(row: Row) -> Text:
-    if row.error:
-        return Text(f"failed: {_clean(row.error)}", "red")
-    return Text(f"⚠ novelty {row.novelty:.2f}" if row.warning else "", "dark_orange3")
+    between = "\n" if narrow else " "
+    return f"{value:.2f}" + (f"{between}± {row.spread[name]:.2f}" if name in row.spread else "")
 
 
 def _plain(text: str) -> Text:

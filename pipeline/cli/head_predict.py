@@ -58,7 +58,9 @@ def predict(
         Path | None,
         typer.Option(help="Folder for a PNG a song: waveform, scores over time, radar; implies --over-time."),
     ] = None,
-    report: Annotated[Path | None, typer.Option(help="Folder for a page to look at, index.html.")] = None,
+    report: Annotated[
+        Path | None, typer.Option(help="Folder for a page to look at, index.html; implies --over-time.")
+    ] = None,
     preset: PresetOption = None,
     muq: MuqOption = None,
     musicfm: MusicfmOption = None,
@@ -83,7 +85,7 @@ def predict(
         manifest=manifest,
         split=split,
         by=by,
-        windows=Windows(window, hop) if over_time or plots else None,
+        windows=Windows(window, hop) if over_time or plots or report else None,
     )
     outputs = Outputs(json=json_, csv=csv, scp=scp, jsonl=jsonl, resume=resume, plots=plots, report=report)
     table = sys.stdout.isatty()

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages.scoring.errors import ScoringError
-from stages.scoring.rows import Row
+from stages.scoring.rows import Curve, Row
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -111,30 +111,41 @@ def _draw_curves(axes: "Axes", row: Row) -> None:
     curve = row.curve
     if curve is None:
         return
+    length = row.seconds or max(curve.seconds)
+    # One window is the whole song: its scores hold from the beginning to the end.
+    one = len(curve.seconds) == 1
+    seconds = (0.0, length) if one else curve.seconds
     for number, (name, values) in enumerate(curve.scores.items()):
-        colour, marker = COLOURS[number % len(COLOURS)], MARKERS[number % len(MARKERS)]
-        every = max(1, len(values) // 12)
         axes.plot(
-            curve.seconds,
-            values,
-            color=colour,
-            marker=marker,
-            markevery=every,
+            seconds,
+            values * 2 if one else values,
+            color=COLOURS[number % len(COLOURS)],
+            marker=MARKERS[number % len(MARKERS)],
+            markevery=max(1, len(values) // 12),
             markersize=4.5,
             linewidth=1.6,
             label=name,
+            # Scores of 1 and 5 lie on the frame: they are drawn whole.
+            clip_on=False,
+            zorder=3,
         )
     drawn = [value for values in curve.scores.values() for value in values]
     low, high = min(drawn), max(drawn)
     margin = max(LEAST_SPAN - (high - low), 0.1 * (high - low) + 0.05) / 2
     axes.set(
-        xlim=(0, row.seconds or max(curve.seconds)),
+        xlim=(0, length),
         ylim=(max(LOWEST, low - margin), min(HIGHEST, high + margin)),
-        xlabel=f"time in s (windows of {curve.window:g} s, one each {curve.hop:g} s, at their middles)",
+        xlabel=_time_label(curve),
         ylabel="score",
     )
     axes.grid(alpha=0.3)
     axes.legend(ncols=len(curve.scores), fontsize=8, loc="lower center", bbox_to_anchor=(0.5, 1.0), frameon=False)
+
+
+def _time_label(curve: Curve) -> str:
+    if len(curve.seconds) == 1:
+        return f"time in s (a song of up to {curve.window + curve.hop / 2:g} s is one window)"
+    return f"time in s (windows of {curve.window:g} s, one each {curve.hop:g} s, at their middles)"
 
 
 def _draw_radar(axes: Any, row: Row) -> None:

@@ -162,6 +162,8 @@ def test_over_time_with_plots_and_a_report(
     assert "data:audio/mpeg;base64," in page
     assert '"over_time"' in page
     assert "report: report/index.html" in result.stderr
+    # The page has curves whether they are asked for or not.
+    assert "over_time" in rows(call("songs/a1.wav", "--report", "report"))[0]
     (plain,) = rows(call("songs/a1.wav", "--over-time"))
     assert plain["over_time"]["seconds"] == [1.5]
 

@@ -80,9 +80,11 @@ function curves(row, height) {
     drawing.append(shape("text", { x: x(second), y: height - 8, "text-anchor": second ? "middle" : "start" }, label));
   }
   for (const [name, values] of Object.entries(course.scores)) {
-    const points = values.map((value, at) => `${x(course.seconds[at]).toFixed(1)},${y(value).toFixed(1)}`);
-    if (points.length > 1) drawing.append(shape("polyline", { points: points.join(" "), fill: "none", stroke: colour(name), "stroke-width": 1.8 }));
-    else drawing.append(shape("circle", { cx: points[0].split(",")[0], cy: points[0].split(",")[1], r: 4, fill: colour(name) }));
+    const points = values.map((value, at) => [course.seconds[at], value]);
+    // One window is the whole song: its scores hold from the beginning to the end.
+    const line = points.length > 1 ? points : [[0, values[0]], [length, values[0]]];
+    const drawn = line.map(([second, value]) => `${x(second).toFixed(1)},${y(value).toFixed(1)}`).join(" ");
+    drawing.append(shape("polyline", { points: drawn, fill: "none", stroke: colour(name), "stroke-width": 1.8 }));
   }
   return drawing;
 }

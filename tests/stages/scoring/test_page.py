@@ -108,6 +108,20 @@ def test_one_dimension_and_no_songs(browse: Callable[[str, str], dict]) -> None:
     assert browse(report_html([failed], ["Musicality"]), script)["all"] is False
 
 
+def test_a_single_window_is_drawn_from_the_beginning_to_the_end(browse: Callable[[str, str], dict]) -> None:
+    curve = Curve(seconds=(5.0,), window=10.0, hop=2.0, scores=dict.fromkeys(DIMENSIONS, (3.0,)))
+    row = Row(song_id="a", path="a.mp3", scores=dict.fromkeys(DIMENSIONS, 3.0), seconds=10.0, curve=curve)
+    script = """document.querySelector("tr.song").click();
+      return [...document.querySelectorAll("tr.details polyline")].map((line) => line.getAttribute("points"));"""
+    lines = browse(report_html([row], DIMENSIONS), script)
+    assert len(lines) == 5
+    for line in lines:
+        (left, low), (right, high) = (map(float, point.split(",")) for point in line.split(" "))
+        # The drawing is 620 wide, with 30 left and 8 right of the axes.
+        assert (left, right) == (30, 612)
+        assert low == high
+
+
 def test_the_upload_page_adds_songs(browse: Callable[[str, str], dict]) -> None:
     page = upload_html(DIMENSIONS, title="HEAR")
     row = {**make_rows(3)[2].to_json(), "audio": "data:,"}

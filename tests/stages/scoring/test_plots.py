@@ -1,5 +1,6 @@
 """The picture of a song: it is drawn for any name, any length, one dimension or five, with and without a waveform."""
 
+import dataclasses
 import warnings
 from pathlib import Path
 
@@ -60,3 +61,18 @@ def test_a_picture_that_cannot_be_written(tmp_path: Path) -> None:
 def test_names_of_pictures_are_safe_and_differ() -> None:
     names = plot_names(["a/b", "a_b", "A_B", "söng 1", "..", "x" * 300, "x" * 301, "<script>"])
     assert names == ["a_b", "a_b-2", "A_B-3", "söng 1", "song", "x" * 60, "x" * 60 + "-2", "_script_"]
+
+
+@pytest.mark.parametrize("windows", [1, 20])
+def test_curves_are_drawn_whole_at_the_top_and_for_a_single_window(tmp_path: Path, windows: int) -> None:
+    song = row(windows=windows)
+    assert song.curve is not None
+    best = dataclasses.replace(song.curve, scores=dict.fromkeys(DIMENSIONS[:1], (5.0,) * windows))
+    plot_song(tmp_path / "song.png", dataclasses.replace(song, curve=best))
+    image = imread(tmp_path / "song.png")
+    blue = np.abs(image[:, :740, :3] - np.array((0x00, 0x72, 0xB2)) / 255).max(-1) < 0.02
+    line = int(blue.sum(1).argmax())
+    # The frame is about 670 pixels wide; windows are at their middles, 5 s from either end of 48 s.
+    assert np.ptp(np.flatnonzero(blue[line])) > (500 if windows > 1 else 640)
+    # A marker is 7 pixels high (4.5 points at 110 dpi): the half above the frame's upper edge is there, too.
+    assert blue[line - 2 : line].any(1).all()
