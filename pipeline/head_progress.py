@@ -7,9 +7,9 @@ from stages.head.history import EvaluationRow, Listener, StepRow
 
 
 class TrainingBar(Listener):
-    """Steps done, the loss, and the latest and best validation."""
+    """Steps done, the loss, and the latest and best validation; `what` is trained, if there are several."""
 
-    def __init__(self) -> None:
+    def __init__(self, what: str = "steps") -> None:
         self._bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -20,7 +20,7 @@ class TrainingBar(Listener):
             console=Console(stderr=True),
             transient=True,
         )
-        self._task = self._bar.add_task("steps", total=None, loss="", found="")
+        self._task = self._bar.add_task(what, total=None, loss="", found="")
         self._best = ""
 
     def begin(self, *, steps: int, done: int) -> None:

@@ -6,18 +6,13 @@ from typing import Annotated
 import typer
 
 from pipeline.cli.common import DEFAULTS, new_app
+from pipeline.cli.head_inputs import ManifestPath, ReceiptPath, Store, Track, named_store
 from pipeline.cli.head_options import options_from
 from pipeline.cli.head_predict import predict
 from pipeline.params import HeadParams
 
 app = new_app("head", "Train, evaluate and use HEAR's head on stored embeddings.")
 
-Store = Annotated[
-    str | None,
-    typer.Option(help="The store of embeddings, a folder or a URL.", show_default="the one that the receipt tells"),
-]
-ReceiptPath = Annotated[Path | None, typer.Option(help="Refuse a store that is not this receipt's.")]
-ManifestPath = Annotated[Path, typer.Option(help="manifest.csv, as hear-data writes it.")]
 Checkpoint = Annotated[str, typer.Option(help="A head: a run's folder, or a published .pth or .safetensors file.")]
 
 
@@ -25,30 +20,40 @@ Checkpoint = Annotated[str, typer.Option(help="A head: a run's folder, or a publ
 @options_from(DEFAULTS.head, name="params")
 def train(
     manifest: ManifestPath,
-    track: Annotated[int, typer.Option(help="1 scores Musicality, 2 all five dimensions.", min=1, max=2)],
+    track: Track,
     out: Annotated[Path, typer.Option(help="The run's folder; the best head is written there.")],
     params: HeadParams,
     store: Store = None,
     receipt: ReceiptPath = None,
+    seeds: Annotated[
+        int, typer.Option(help="Heads to train, each with the seed after the last one's; they score as one.", min=1)
+    ] = 1,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run that was cut off in --out.")] = False,
 ) -> None:
-    """Train a head; prints its best validation."""
+    """Train a head, or one a seed; prints its best validation, or their mean ± standard deviation."""
     from pipeline.head_progress import TrainingBar
     from stages.head.recipe import Recipe
-    from stages.head.train import train_head
+    from stages.head.runs import Job
+    from stages.head.seeds import train_seeds
+    from stages.head.train import train_on
     from stages.songs import read_manifest
 
-    report = train_head(
-        store_root=_store(store, receipt),
+    recipe = Recipe(**params.model_dump())
+    job = Job(
+        name=f"track {track}",
+        store_root=named_store(store, receipt),
         manifest=read_manifest(manifest, check_files=False),
         track=track,
         out=out,
-        recipe=Recipe(**params.model_dump()),
+        recipe=recipe,
         receipt=receipt,
-        resume=resume,
-        listeners=(TrainingBar(),),
     )
-    typer.echo(report.line)
+    if seeds == 1:
+        bars = (TrainingBar(),)
+        typer.echo(train_on(job.open(), track=track, out=out, recipe=recipe, resume=resume, listeners=bars).line)
+    else:
+        report = train_seeds(job, seeds=seeds, resume=resume, listeners=lambda each: (TrainingBar(each.name),))
+        typer.echo(report.table)
 
 
 @app.command()
@@ -70,12 +75,12 @@ def evaluate(
     """Compare a head's scores with the ratings of one split; prints a table."""
     from stages.evaluate.run import evaluate_heads
     from stages.evaluate.tables import evaluation_table, write_evaluation
-    from stages.head.checkpoint import load_heads
+    from stages.head.members import load_heads
     from stages.songs import read_manifest
 
     evaluation = evaluate_heads(
         load_heads(checkpoint, device=device),
-        store_root=_store(store, receipt),
+        store_root=named_store(store, receipt),
         manifest=read_manifest(manifest, check_files=False),
         receipt=receipt,
         split=split,
@@ -87,14 +92,3 @@ def evaluate(
 
 
 app.command("predict")(predict)
-
-
-def _store(store: str | None, receipt: Path | None) -> str:
-    """The store that is named, or else the receipt's."""
-    from store import locate_store
-
-    if store is not None:
-        return store
-    if receipt is None:
-        raise typer.BadParameter("name a store with --store, or its receipt with --receipt")
-    return locate_store(receipt)

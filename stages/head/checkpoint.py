@@ -66,21 +66,6 @@ def load_head(where: str | Path, *, device: str = "cpu") -> Head:
     return head
 
 
-def load_heads(where: str | Path, *, device: str = "cpu") -> list[Head]:
-    """Load the heads that score together: one, or all in a folder of several, as training with several seeds leaves it.
-
-    Parameters and errors as for `load_head`.
-    """
-    return [load_head(place, device=device) for place in head_places(where)]
-
-
-def head_places(where: str | Path) -> list[Path]:
-    """Where the heads of a checkpoint are: the place itself, or the folders of heads in it, in order."""
-    folder = Path(where)
-    inner = [] if (folder / CONFIG).is_file() else sorted(config.parent for config in folder.glob(f"*/{CONFIG}"))
-    return inner or [folder]
-
-
 def write_json(path: Path, value: object) -> None:
     """Write JSON atomically, for people: indented, one final newline."""
     partial = path.with_name(f".{path.name}.partial")

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from stages.extract.encoders import MultiScale, load_multiscale
 from stages.extract.encoders.load import MUQ, MUSICFM
-from stages.head.checkpoint import CONFIG, load_head
+from stages.head.checkpoint import load_head
 from stages.head.head import FRAMES_AT_ONCE, Head
+from stages.head.members import head_places
 from stages.head.novelty import Novelty, load_novelty
 from stages.head.score import qualified
 from stages.scoring.errors import ScoringError
@@ -147,19 +148,12 @@ def load_ensemble(checkpoints: Sequence[str | Path], *, device: str = "cpu") -> 
     Raises
     ------
     HeadError
-        One cannot be loaded.
+        One cannot be loaded, or is a run that is not complete.
     ScoringError
         They cannot score together.
     """
-    places = [place for checkpoint in checkpoints for place in _places(checkpoint)]
+    places = [place for checkpoint in checkpoints for place in head_places(checkpoint)]
     return Ensemble([load_head(place, device=device) for place in places], [load_novelty(place) for place in places])
-
-
-def _places(checkpoint: str | Path) -> list[str | Path]:
-    folder = Path(checkpoint)
-    if not folder.is_dir() or (folder / CONFIG).exists():
-        return [checkpoint]
-    return sorted(config.parent for config in folder.glob(f"*/{CONFIG}")) or [checkpoint]
 
 
 def load_encoders(
