@@ -114,7 +114,7 @@ def stored_checksums(objects: Objects, path: str, info: ArrayInfo) -> tuple[int,
     length = info.stream_bytes + CRC_BYTES
     buffers = [np.empty(CRC_BYTES, dtype=np.uint8) for _ in info.checksums]
     pieces = [(stream * length + info.stream_bytes, buffer) for stream, buffer in enumerate(buffers)]
-    if not objects.read_into(f"{path}/{SHARD}", pieces):
+    if objects.read_into(f"{path}/{SHARD}", pieces) is None:
         return None
     return tuple(int.from_bytes(buffer.tobytes(), "little") for buffer in buffers)
 
@@ -165,10 +165,8 @@ def _get_streams(objects: Objects, path: str, info: ArrayInfo, streams: Sequence
     values = _empty((len(streams), *info.shape[1:]), info.dtype)
     length = info.stream_bytes + CRC_BYTES
     pieces = [(stream * length, data) for stream, data in zip(streams, _stream_bytes(values), strict=True)]
-    if not objects.read_into(f"{path}/{SHARD}", pieces):
-        return None
-    good = all(checksum(data) == info.checksums[stream] for stream, (_, data) in zip(streams, pieces, strict=True))
-    return values if good else None
+    found = objects.read_into(f"{path}/{SHARD}", pieces)
+    return values if found == [info.checksums[stream] for stream in streams] else None
 
 
 def _empty(shape: tuple[int, ...], dtype: str) -> NDArray[np.generic]:

@@ -42,8 +42,11 @@ class Objects(Protocol):
     def exists(self, key: str) -> bool:
         """Tell whether the object exists."""
 
-    def read_into(self, key: str, pieces: Sequence[tuple[int, NDArray[np.uint8]]]) -> bool:
-        """Fill each uint8 buffer from its offset; False when the object is missing or ends too early."""
+    def read_into(self, key: str, pieces: Sequence[tuple[int, NDArray[np.uint8]]]) -> list[int] | None:
+        """Fill each uint8 buffer from its offset, and return their CRC-32C.
+
+        None when the object is missing or ends too early.
+        """
 
     def delete(self, key: str) -> None:
         """Remove the object if it exists, and locally the folders that this empties."""
