@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 from store.errors import StoreError
 from store.keys import DEPTH, INDEX, METADATA, RECORDS, record_path
 from store.metadata import read_array_info, sealed, unsealed
-from store.objects import Objects
+from store.objects import Objects, open_objects
 from store.records import check_info
-from store.spec import Spec
+from store.spec import Spec, read_spec
 
 
 class Row(NamedTuple):
@@ -48,9 +48,6 @@ def index(root: str) -> int:
     StoreError
         The store cannot be read or written, or a record is damaged.
     """
-    from store.objects import open_objects
-    from store.reader import read_spec
-
     objects = open_objects(str(root))
     current = _current(objects, read_spec(objects))
     columns = {name: [getattr(row, name) for _, row in current] for name in Row._fields}

@@ -9,5 +9,9 @@ class StoreError(HearError):
     """A store, a record or a receipt is not what it should be."""
 
 
+class StoreAccessError(StoreError):
+    """The disk, the network or a permission is at fault: nothing is known of the data."""
+
+
 class StoreNotFoundError(StoreError, FileNotFoundError):
     """There is no store, or no such record in it."""

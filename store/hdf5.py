@@ -12,6 +12,8 @@ are.
 import json
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
+from io import FileIO
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote_to_bytes
@@ -25,7 +27,7 @@ from store.objects import open_objects
 from store.progress import Track
 from store.quantise import Levels
 from store.reader import EmbeddingStore
-from store.records import Record, get_record
+from store.records import Record, encode_record, get_record
 from store.spec import DTYPES, Spec
 from store.writer import StoreWriter
 
@@ -60,19 +62,41 @@ def export_hdf5(root: str, path: str | Path, *, track: Track = iter) -> int:
         raise StoreError(f"{target}: exists; remove it or name another file")
     partial = target.with_name(f"{target.name}.partial")
     try:
-        # Only the newer layout takes attributes of more than 64 KiB, such as the scale of many streams.
-        with h5py.File(partial, "w", libver="latest") as file:
-            file.attrs["format"] = FORMAT
-            file.attrs["streams"] = list(store.streams)
-            file.attrs["spec"] = json.dumps(store.spec.to_json())
-            for song, view in track(list(store)):
-                _export_record(file, store, song, view)
+        with _Patient(partial, "w+") as raw:
+            # Only the newer layout takes attributes of more than 64 KiB, such as the scale of many streams.
+            with h5py.File(raw, "w", libver="latest") as file:
+                file.attrs["format"] = FORMAT
+                file.attrs["streams"] = list(store.streams)
+                file.attrs["spec"] = json.dumps(store.spec.to_json())
+                for song, view in track(list(store)):
+                    _export_record(file, store, song, view)
+                    raw.check()
+            raw.check()
         partial.replace(target)
     except OSError as error:
-        raise StoreError(f"{target}: cannot be written: {error}") from error
+        raise StoreError(f"{target}: cannot be written: {error.strerror or error}") from error
     finally:
         partial.unlink(missing_ok=True)
     return len(store)
+
+
+class _Patient(FileIO):
+    """A file whose failed writes are told by `check`: HDF5 that meets one while closing may crash the process."""
+
+    _failure: BaseException | None = None
+
+    def write(self, data: Any) -> int:
+        rest = memoryview(data)
+        try:
+            while rest and self._failure is None:
+                rest = rest[super().write(rest) :]
+        except BaseException as error:  # also Ctrl-C
+            self._failure = error
+        return len(data)
+
+    def check(self) -> None:
+        if self._failure is not None:
+            raise self._failure
 
 
 def _export_record(file: Any, store: EmbeddingStore, song: str, view: int) -> None:
@@ -103,9 +127,15 @@ def import_hdf5(path: str | Path, root: str, *, track: Track = iter) -> int:
             writer = StoreWriter.open(root, _spec_of(file, names, path))
             count = sum(_import_record(file, name, writer, own) for name in track(names))
     except OSError as error:
-        raise StoreError(f"{path}: cannot be read as HDF5: {error}") from error
+        raise StoreError(f"{path}: cannot be read as HDF5: {_reason(error)}") from error
     index(root)
     return count
+
+
+def _reason(error: Exception) -> str:
+    """The system's words, where HDF5's own message, of half a page, holds them."""
+    found = re.search(r"error message = '([^']*)'", str(error))
+    return found[1] if found else str(error)
 
 
 def _dataset_names(file: Any, path: str | Path) -> Iterator[tuple[str, int]]:
@@ -124,14 +154,16 @@ def _members(views: Any) -> list[tuple[str, Any]]:
 
 def _spec_of(file: Any, names: list[tuple[str, int]], path: str | Path) -> Spec:
     if "spec" in file.attrs:
-        return Spec.from_json(json.loads(file.attrs["spec"]))
+        with _as_exported(f"{path}: attribute `spec`"):
+            return Spec.from_json(json.loads(file.attrs["spec"]))
     if "streams" not in file.attrs or not names:
         raise StoreError(f"{path}: expected a file attribute `streams` (names in order) and at least one dataset")
     song, view = names[0]
     data = file[f"{song}/{view}"]
     if data.dtype.name not in DTYPES[:2]:
         raise StoreError(f"{path}: /{song}/{view}: expected float16 or float32, found {data.dtype}")
-    streams = tuple(name if isinstance(name, str) else name.decode() for name in file.attrs["streams"])
+    listed = np.atleast_1d(file.attrs["streams"])
+    streams = tuple(name.decode() if isinstance(name, bytes) else str(name) for name in listed)
     return Spec(
         streams=streams,
         channels=data.shape[2],
@@ -144,10 +176,22 @@ def _spec_of(file: Any, names: list[tuple[str, int]], path: str | Path) -> Spec:
 
 
 def _import_record(file: Any, name: tuple[str, int], writer: StoreWriter, own: bool) -> bool:
-    data = file[f"{name[0]}/{name[1]}"]
-    attributes = json.loads(data.attrs.get("attributes", "{}"))
-    if not own:
-        return writer.write(*name, data[()], attributes=attributes)
-    levels = Levels(data.attrs["scale"], data.attrs["offset"]) if data.dtype == np.int8 else None
-    record = Record(unescape(name[0]), name[1], data[()], levels, attributes)
-    return writer.write_record(record, digest=data.attrs["digest"])
+    song, view = name
+    data = file[f"{song}/{view}"]
+    with _as_exported(f"{file.filename}: /{song}/{view}"):
+        attributes = json.loads(data.attrs.get("attributes", "{}"))
+        if own:
+            levels = Levels(data.attrs["scale"], data.attrs["offset"]) if data.dtype == np.int8 else None
+            record, digest = Record(unescape(song), view, data[()], levels, attributes), data.attrs["digest"]
+        else:
+            record, digest = encode_record(writer.spec, song, view, data[()], attributes), None
+    return writer.write_record(record, digest=digest)
+
+
+@contextmanager
+def _as_exported(where: str) -> Iterator[None]:
+    """What lacks an attribute that an export has, or has another there, was changed since."""
+    try:
+        yield
+    except (KeyError, ValueError, TypeError) as error:
+        raise StoreError(f"{where}: not as hear-store export writes it ({error}); export it again") from error

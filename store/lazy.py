@@ -43,9 +43,7 @@ class LazyRecords(Mapping[tuple[str, int], Any]):
             for number, stream in enumerate(self._streams)
         }
         chunks = ((1,) * len(self._streams), (frames,), (self._store.channels,))
-        return dask.array.Array(  # type: ignore[no-untyped-call]
-            graph, name, chunks, dtype=dtype
-        )
+        return dask.array.Array(graph, name, chunks, dtype=dtype)
 
     def __iter__(self) -> Iterator[tuple[str, int]]:
         """Go through (song, view), sorted."""

@@ -1,5 +1,6 @@
 """A store's objects as files: put is a file in the staging folder, then a rename."""
 
+import errno
 import os
 import socket
 import time
@@ -10,15 +11,19 @@ from io import FileIO
 from pathlib import Path
 from typing import Any
 
+import google_crc32c
 import numpy as np
 from numpy.typing import NDArray
 
-from store.errors import StoreError
+from store.errors import StoreAccessError
 from store.objects import STAGING, Bytes, Entry, as_memory
 
 # A staged file of another machine whose writer may still live is left alone for a day.
 _FOREIGN_SECONDS = 86_400.0
 _PLACE_ATTEMPTS = 10
+# Bytes that are read at once: they and their source fit a core's cache.
+_BLOCK = 1 << 18
+_NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS)
 # Names this machine in staged files.
 HOST = socket.gethostname().replace(".", "-")
 
@@ -52,8 +57,7 @@ class LocalObjects:
 
     def create(self, key: str, parts: Iterable[Bytes]) -> None:
         with self._failing("write", key), self._staged(parts) as staged, suppress(FileExistsError):
-            # A hard link is the rename that refuses to replace.
-            self._placing(key, lambda path: os.link(staged, path))
+            self._placing(key, lambda path: _rename_new(staged, path))
 
     def _placing(self, key: str, place: Callable[[str], object]) -> None:
         """Place a file; its folder is made if need be, and again if another process removes it, empty, in between."""
@@ -73,8 +77,10 @@ class LocalObjects:
         try:
             with self._open_staged(path) as file:
                 if size and hasattr(os, "posix_fallocate"):
-                    # Writing into space that is there already takes two thirds of the time.
-                    os.posix_fallocate(file.fileno(), 0, size)
+                    # Writing into space that is there already takes two thirds of the time; not every file system can
+                    # make it, and a full disk shows in writing, too.
+                    with suppress(OSError):
+                        os.posix_fallocate(file.fileno(), 0, size)
                 for part in parts:
                     _write_all(file, as_memory(part))
             yield path
@@ -98,13 +104,13 @@ class LocalObjects:
                 return False
             return True
 
-    def read_into(self, key: str, pieces: Sequence[tuple[int, NDArray[np.uint8]]]) -> bool:
+    def read_into(self, key: str, pieces: Sequence[tuple[int, NDArray[np.uint8]]]) -> list[int] | None:
         with self._failing("read", key):
             try:
                 with open(self._path(key), "rb", buffering=0) as file:  # noqa: PTH123 (half the cost of a Path)
-                    return all(_read_all(file, offset, buffer.data) for offset, buffer in pieces)
-            except (FileNotFoundError, NotADirectoryError):
-                return False
+                    return [_read_all(file, offset, buffer) for offset, buffer in pieces]
+            except (FileNotFoundError, NotADirectoryError, EOFError):
+                return None
 
     def delete(self, key: str) -> None:
         path = Path(self._path(key))
@@ -171,11 +177,24 @@ class LocalObjects:
             yield
         except OSError as error:
             remedy = "; nothing half-written is visible: mend the cause and run again" if verb == "write" else ""
-            raise StoreError(f"{self._path(key)}: cannot {verb}: {error.strerror or error}{remedy}") from error
+            raise StoreAccessError(f"{self._path(key)}: cannot {verb}: {error.strerror or error}{remedy}") from error
 
 
 def _entry(key: str, status: os.stat_result) -> Entry:
     return Entry(key, status.st_size, f"{status.st_mtime_ns}-{status.st_size}")
+
+
+def _rename_new(staged: Path, path: str) -> None:
+    """Rename that refuses to replace: a hard link."""
+    try:
+        os.link(staged, path)
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        # exFAT and some network file systems have no links: not atomic, and whoever creates reads what is there then.
+        if Path(path).exists():
+            raise FileExistsError(path) from None
+        staged.replace(path)
 
 
 def _write_all(file: Any, data: memoryview) -> None:
@@ -183,14 +202,17 @@ def _write_all(file: Any, data: memoryview) -> None:
         data = data[file.write(data) :]
 
 
-def _read_all(file: Any, offset: int, buffer: memoryview) -> bool:
+def _read_all(file: Any, offset: int, buffer: NDArray[np.uint8]) -> int:
+    """Fill the buffer, and compute its CRC-32C block by block, while each is in a core's cache."""
     file.seek(offset)
-    while buffer:
-        count = file.readinto(buffer)
+    crc = 0
+    while buffer.size:
+        count = file.readinto(buffer[:_BLOCK])
         if not count:
-            return False
+            raise EOFError
+        crc = google_crc32c.extend(crc, buffer[:count])
         buffer = buffer[count:]
-    return True
+    return crc
 
 
 def _alive(process: str) -> bool:

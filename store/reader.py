@@ -11,11 +11,10 @@ from numpy.typing import NDArray
 from store.arrays import get_info
 from store.catalogue import Row, read_rows
 from store.errors import StoreError, StoreNotFoundError
-from store.keys import METADATA, ROOT, record_path
-from store.metadata import root_spec
+from store.keys import METADATA, record_path
 from store.objects import Objects, open_objects
 from store.records import check_info, get_record
-from store.spec import Spec
+from store.spec import Spec, read_spec
 
 if TYPE_CHECKING:
     from store.lazy import LazyRecords
@@ -229,19 +228,3 @@ class EmbeddingStore:
 
     def __repr__(self) -> str:
         return f"EmbeddingStore({self.root!r}, streams={self.streams}, channels={self.channels})"
-
-
-def read_spec(objects: Objects) -> Spec:
-    """Read a store's spec.
-
-    Raises
-    ------
-    StoreNotFoundError
-        There is no store.
-    StoreError
-        It is none of ours, or a newer version's.
-    """
-    data = objects.get(ROOT)
-    if data is None:
-        raise StoreNotFoundError(f"{objects.root}: no embedding store here")
-    return Spec.from_json(root_spec(data, objects.root))

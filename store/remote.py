@@ -1,12 +1,13 @@
 """A store's objects on any fsspec file system (s3, memory, gcs, …): one request puts one object."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
+import google_crc32c
 import numpy as np
 from numpy.typing import NDArray
 
-from store.errors import StoreError
+from store.errors import StoreAccessError, StoreError
 from store.objects import Bytes, Entry, as_memory
 
 _ABSENT = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
@@ -44,28 +45,28 @@ class RemoteObjects:
             self._files.pipe_file(self._path(key), _joined(parts))
 
     def create(self, key: str, parts: Iterable[Bytes]) -> None:
-        # Not atomic where the service lacks conditional puts; whoever creates reads back what it finds then.
-        if not self.exists(key):
-            self.put(key, parts)
+        # Services without conditional puts look first, which is not atomic: whoever creates reads what is there then.
+        with self._failing("write", key), suppress(FileExistsError):
+            self._files.pipe_file(self._path(key), _joined(parts), mode="create")
 
     def exists(self, key: str) -> bool:
         with self._failing("read", key):
             return bool(self._files.exists(self._path(key)))
 
-    def read_into(self, key: str, pieces: Sequence[tuple[int, NDArray[np.uint8]]]) -> bool:
+    def read_into(self, key: str, pieces: Sequence[tuple[int, NDArray[np.uint8]]]) -> list[int] | None:
         starts = [offset for offset, _ in pieces]
         ends = [offset + buffer.nbytes for offset, buffer in pieces]
         with self._failing("read", key):
             try:
                 found = self._files.cat_ranges([self._path(key)] * len(pieces), starts, ends, on_error="raise")
             except _ABSENT:
-                return False
+                return None
         for _, buffer in pieces:
             data = found.pop(0)
             if len(data) != buffer.nbytes:
-                return False
+                return None
             buffer[:] = np.frombuffer(data, dtype=np.uint8)
-        return True
+        return [google_crc32c.value(buffer) for _, buffer in pieces]
 
     def delete(self, key: str) -> None:
         with self._failing("remove", key):
@@ -104,7 +105,7 @@ class RemoteObjects:
         except StoreError:
             raise
         except Exception as error:
-            raise StoreError(f"{self.root}/{key}: cannot {verb}: {error or type(error).__name__}") from error
+            raise StoreAccessError(f"{self.root}/{key}: cannot {verb}: {error or type(error).__name__}") from error
 
 
 def _joined(parts: Iterable[Bytes]) -> bytes:

@@ -7,7 +7,10 @@ from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from typing import Any
 
-from store.errors import StoreError
+from store.errors import StoreError, StoreNotFoundError
+from store.keys import ROOT
+from store.metadata import root_spec
+from store.objects import Objects
 
 DTYPES = ("float16", "float32", "int8")
 
@@ -129,3 +132,19 @@ class Spec:
         if differences := self.differences(found):
             more = f" (and {len(differences) - 1} more)" if len(differences) > 1 else ""
             raise StoreError(f"{where}: another spec: {differences[0]}{more}; use another store or the same settings")
+
+
+def read_spec(objects: Objects) -> Spec:
+    """Read a store's spec.
+
+    Raises
+    ------
+    StoreNotFoundError
+        There is no store.
+    StoreError
+        It is none of ours, a newer version's, or changed.
+    """
+    data = objects.get(ROOT)
+    if data is None:
+        raise StoreNotFoundError(f"{objects.root}: no embedding store here")
+    return Spec.from_json(root_spec(data, objects.root))

@@ -8,17 +8,17 @@ import numpy as np
 
 from store.arrays import CRC_BYTES, get_array, shard_index, shard_size, stored_checksums
 from store.catalogue import index, indexed
-from store.errors import StoreError
+from store.errors import StoreAccessError, StoreError
 from store.keys import INDEX, METADATA, RECORDS, ROOT, SHARD, is_record, record_path
 from store.metadata import ArrayInfo, read_array_info, unsealed
 from store.objects import Entry, Objects, open_objects
 from store.progress import Track
 from store.quantise import all_finite
-from store.reader import read_spec
 from store.records import check_info, levels_of
-from store.spec import Spec
+from store.spec import Spec, read_spec
 from store.sweep import sweep
 
+_UNFINISHED = "data without zarr.json: a writer was stopped, or is at it; the next write sweeps it"
 _SUMMARY = re.compile(r"catalogue/summaries/[0-9]+")
 
 
@@ -49,7 +49,7 @@ def verify(root: str, *, repair: bool = False, track: Track = iter) -> Verificat
         The store.
     repair
         Remove broken and unfinished records, broken parts of the catalogue, and foreign files among them; foreign
-        files beside them stay.
+        files beside them stay, and so does what cannot be read, which a disk or network may give back.
     track
         Goes through a list, for instance with a progress bar.
 
@@ -87,16 +87,17 @@ def _sort(entries: Iterable[Entry]) -> tuple[dict[str, int], list[Problem]]:
 
 
 def _problem(objects: Objects, spec: Spec, path: str, sizes: dict[str, int]) -> Problem | None:
-    data = objects.get(f"{path}/{METADATA}")
-    if data is None:
-        # It may also have been pruned since it was listed.
-        unfinished = objects.exists(f"{path}/{SHARD}")
-        return Problem(path, "unfinished", "data without zarr.json: a writer was killed") if unfinished else None
     try:
+        data = objects.get(f"{path}/{METADATA}")
+        if data is None:
+            # It may also have been pruned since it was listed.
+            return Problem(path, "unfinished", _UNFINISHED) if objects.exists(f"{path}/{SHARD}") else None
         info = read_array_info(data, METADATA)
         if is_record(path):
             _check_place(info, spec, path)
         _check_data(objects, path, info, sizes.get(f"{path}/{SHARD}"))
+    except StoreAccessError as error:
+        return Problem(path, "unreadable", f"{error}; it may be good, and stays")
     except StoreError as error:
         return Problem(path, "damaged", str(error).partition("; run hear-store")[0])
     return None
@@ -117,7 +118,7 @@ def _check_data(objects: Objects, path: str, info: ArrayInfo, size: int | None) 
     values, _ = get_array(objects, path)
     start = info.shape[0] * (info.stream_bytes + CRC_BYTES)
     tail = np.empty(shard_size(info) - start, dtype=np.uint8)
-    whole = objects.read_into(f"{path}/{SHARD}", [(start, tail)])
+    whole = objects.read_into(f"{path}/{SHARD}", [(start, tail)]) is not None
     if not whole or tail.tobytes() != shard_index(info) or stored_checksums(objects, path, info) != info.checksums:
         raise StoreError("the shard's index or checksums have changed")
     if not all(map(all_finite, levels_of(info, METADATA) or (values,))):
@@ -146,13 +147,13 @@ def _repair(objects: Objects, problems: list[Problem]) -> list[Problem]:
     sweep(objects)
     repaired = []
     for problem in problems:
-        ours = problem.path.startswith((f"{RECORDS}/", "catalogue/"))
+        ours = problem.path.startswith((f"{RECORDS}/", "catalogue/")) and problem.kind != "unreadable"
         if ours and problem.kind == "damaged" and problem.path != INDEX:
             remove_array(objects, problem.path)
         elif ours and problem.kind in ("foreign", "damaged"):
             objects.delete(problem.path)
         repaired.append(Problem(problem.path, problem.kind, problem.detail, removed=ours))
-    if problems:
+    if problems and all(problem.kind != "unreadable" for problem in problems):
         index(objects.root)
     return repaired
 

@@ -7,12 +7,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from store.errors import StoreNotFoundError
 from store.keys import METADATA, ROOT, record_path
-from store.metadata import root_document, root_spec
+from store.metadata import root_document
 from store.objects import Objects, open_objects
 from store.records import Record, encode_record, put_record
-from store.spec import Spec
+from store.spec import Spec, read_spec
 from store.sweep import sweep
 
 
@@ -46,13 +45,9 @@ class StoreWriter:
             The store has another spec (the message names the field), is none of ours, or cannot be written.
         """
         objects = open_objects(str(root))
-        data = objects.get(ROOT)
-        if data is None and create:
+        if create and not objects.exists(ROOT):
             objects.create(ROOT, [root_document(spec.to_json())])
-            data = objects.get(ROOT)
-        if data is None:
-            raise StoreNotFoundError(f"{objects.root}: no embedding store here")
-        found = Spec.from_json(root_spec(data, objects.root))
+        found = read_spec(objects)
         spec.check(found, objects.root)
         return cls(objects, found)
 

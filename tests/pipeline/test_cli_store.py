@@ -1,6 +1,8 @@
 """`hear-store`: each subcommand, what it prints and its exit code."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +11,7 @@ from typer.testing import CliRunner, Result
 
 from pipeline.cli import store as command
 from pipeline.cli.entry import run
-from store import EmbeddingStore, Spec, StoreError, StoreWriter, prune, write_receipt
+from store import EmbeddingStore, Spec, StoreError, StoreWriter, prune, verify, write_receipt
 
 
 @pytest.fixture
@@ -96,6 +98,46 @@ def test_prune(filled: str) -> None:
     assert call("prune", filled, "--song", "a", "--view", 1).stdout == "1 records removed\n"
     assert list(EmbeddingStore.open(filled)) == [("a", 0), ("b", 0), ("b", 1)]
     call("prune", filled, code=2)
+
+
+# The command as it is installed, with a Ctrl-C when it comes to its third record.
+INTERRUPTED = """
+import os, signal, sys
+from pipeline.cli import entry, store
+def track(items):
+    for number, item in enumerate(items):
+        if number == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+        yield item
+store.bar = lambda what: track
+signal.signal(signal.SIGINT, signal.default_int_handler)  # where tests run in the background, it is ignored
+sys.argv[0] = "hear-store"
+entry.store()
+"""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "after"),
+    [
+        (["merge", "store.zarr", "target"], ("target", 2, 4)),
+        (["export", "store.zarr", "target"], ("store.zarr", 4, 4)),
+        (["prune", "store.zarr", "--view", "0", "--view", "1"], ("store.zarr", 2, 0)),
+    ],
+)
+def test_interrupted_and_run_again(
+    arguments: list[str], after: tuple[str, int, int], filled: str, tmp_path: Path
+) -> None:
+    name, between, finally_ = after
+    stopped = subprocess.run([sys.executable, "-c", INTERRUPTED, *arguments], cwd=tmp_path, capture_output=True)
+    assert stopped.returncode == 130
+    report = verify(str(tmp_path / name))
+    assert (report.records, report.problems) == (between, [])
+    assert not list(tmp_path.glob("*.partial"))
+    assert (tmp_path / "target").exists() == (arguments[0] == "merge")
+    command = Path(sys.executable).with_name("hear-store")
+    again = subprocess.run([command, *arguments], cwd=tmp_path, capture_output=True, text=True)
+    assert (again.returncode, again.stderr) == (0, "")
+    assert len(EmbeddingStore.open(tmp_path / name)) == finally_
 
 
 @pytest.mark.parametrize(

@@ -5,15 +5,18 @@ import os
 import random
 import subprocess
 import sys
+import threading
 import time
 import uuid
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from store import EmbeddingStore, Spec, StoreWriter, verify
+from store import EmbeddingStore, Spec, StoreError, StoreWriter, verify
 from store.keys import METADATA, SHARD, record_path
 from store.local import HOST, LocalObjects
 from store.objects import open_objects
@@ -23,7 +26,7 @@ COMMON = """
 import sys, json
 import numpy as np
 from store import EmbeddingStore, Spec, StoreWriter
-root, spec, me = sys.argv[1], Spec.from_json(json.loads(sys.argv[2])), int(sys.argv[3])
+root, spec, me, songs = sys.argv[1], Spec.from_json(json.loads(sys.argv[2])), *map(int, sys.argv[3:])
 def frames(song, view):
     rng = np.random.default_rng([int(song[1:]), view])
     return rng.standard_normal((2, 40 + view, 8)).astype(np.float32)
@@ -33,7 +36,7 @@ WRITE = (
     COMMON
     + """
 writer = StoreWriter.open(root, spec)
-order = np.random.default_rng(me).permutation([(song, view) for song in range(12) for view in range(3)])
+order = np.random.default_rng(me).permutation([(song, view) for song in range(songs) for view in range(3)])
 for song, view in order.tolist():
     writer.write(f"s{song}", view, frames(f"s{song}", view), attributes={"writer": me, "pad": "x" * me * 50})
 """
@@ -44,7 +47,7 @@ READ = (
     + """
 import time
 begun, seen = time.monotonic(), set()
-while len(seen) < 36 and time.monotonic() - begun < 120:
+while len(seen) < 3 * songs and time.monotonic() - begun < 120:
     try:
         store = EmbeddingStore.open(root)
     except FileNotFoundError:
@@ -78,8 +81,8 @@ for number in range(me, 10_000):
 )
 
 
-def start(script: str, root: str, spec: Spec, number: int) -> "subprocess.Popen[str]":
-    command = [sys.executable, "-c", script, root, json.dumps(spec.to_json()), str(number)]
+def start(script: str, root: str, spec: Spec, number: int, *, songs: int = 12) -> "subprocess.Popen[str]":
+    command = [sys.executable, "-c", script, root, json.dumps(spec.to_json()), str(number), str(songs)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
 
@@ -102,11 +105,35 @@ def test_ten_writers_and_ten_readers(tmp_path: Path, spec: Spec) -> None:
 
 def test_writers_and_readers_on_s3(s3: None, spec: Spec) -> None:
     root = f"s3://embeddings/{uuid.uuid4().hex}/store"
-    processes = [start(script, root, spec, number) for number in range(3) for script in (WRITE, READ)]
+    processes = [start(script, root, spec, number, songs=4) for number in range(3) for script in (WRITE, READ)]
     outputs = [finish(process) for process in processes]
-    assert outputs[1::2] == ["36"] * 3
+    assert outputs[1::2] == ["12"] * 3
     report = verify(root)
-    assert (report.records, report.problems) == (36, [])
+    assert (report.records, report.problems) == (12, [])
+
+
+@pytest.mark.parametrize("place", ["local", "s3"])
+def test_who_creates_a_store_first_decides_its_spec(
+    place: str, tmp_path: Path, spec: Spec, request: pytest.FixtureRequest
+) -> None:
+    root = str(tmp_path / "store")
+    if place == "s3":
+        request.getfixturevalue("s3")
+        root = f"s3://embeddings/{uuid.uuid4().hex}/store"
+    together = threading.Barrier(8)
+
+    def create(seed: int) -> int | str:
+        together.wait()
+        try:
+            return StoreWriter.open(root, replace(spec, seed=seed)).spec.seed
+        except StoreError as error:
+            return str(error)
+
+    with ThreadPoolExecutor(8) as threads:
+        results = list(threads.map(create, range(8)))
+    (winner,) = (result for result in results if isinstance(result, int))
+    assert EmbeddingStore.open(root).spec.seed == winner
+    assert all(isinstance(result, int) or f"found {winner}" in result for result in results)
 
 
 def test_writers_who_disagree_leave_whole_records(tmp_path: Path, spec: Spec) -> None:

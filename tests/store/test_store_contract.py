@@ -3,6 +3,7 @@
 import itertools
 import pickle
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -105,6 +106,32 @@ class TestStoreContract:
         StoreWriter.open(filled, spec).write("other", 0, make_frames(), attributes={})
         assert not objects.exists(f"{orphan}/{SHARD}")
         assert verify(filled).problems == []
+
+    def test_reading_while_others_write(self, root: str, spec: Spec, make_frames: Make) -> None:
+        """Writers of the same records, each with notes of its own, and readers: whole records or none."""
+        StoreWriter.open(root, spec)
+        songs = {f"s{number}": make_frames(number, frames=5 + number) for number in range(6)}
+
+        def write(me: int) -> int:
+            writer = StoreWriter.open(root, spec)
+            names = list(songs)[me:] + list(songs)[:me]
+            return sum(writer.write(name, 0, songs[name], attributes={"notes": "x" * me}) for name in names)
+
+        def read(_: int) -> int:
+            seen: set[str] = set()
+            while len(seen) < len(songs):
+                store = EmbeddingStore.open(root)
+                for name in store.songs:
+                    np.testing.assert_array_equal(store.read(name), songs[name].astype(np.float16))
+                    seen.add(name)
+            return len(seen)
+
+        with ThreadPoolExecutor(6) as threads:
+            written = [threads.submit(write, me) for me in range(3)]
+            seen = [threads.submit(read, me) for me in range(3)]
+            assert sum(future.result(60) for future in written) >= len(songs)
+            assert [future.result(60) for future in seen] == [len(songs)] * 3
+        assert verify(root).problems == []
 
     def test_it_pickles_as_its_place(self, filled: str, spec: Spec) -> None:
         store = EmbeddingStore.open(filled)

@@ -7,10 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import google_crc32c
 import numpy as np
 import pytest
 
-from store import EmbeddingStore, Spec, StoreError, StoreWriter, index, prune, verify
+from store import EmbeddingStore, Spec, StoreError, StoreWriter, index, prune, verify, write_receipt
 from store.local import LocalObjects
 
 Make = Callable[..., Any]
@@ -87,6 +88,49 @@ def test_a_bucket_that_is_not_there(s3: None, spec: Spec) -> None:
         StoreWriter.open("s3://absent/store", spec)
 
 
+@pytest.mark.parametrize("code", [errno.EPERM, errno.ENOTSUP])
+def test_a_file_system_without_links_or_reserved_space(
+    code: int, tmp_path: Path, spec: Spec, make_frames: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*arguments: Any) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr("os.link", refuse)
+    monkeypatch.setattr("os.posix_fallocate", refuse)
+    assert StoreWriter.open(tmp_path / "store", spec).write("a", 0, make_frames(), attributes={})
+    assert verify(str(tmp_path / "store")).records == 1
+    objects = LocalObjects(str(tmp_path))
+    objects.create("x", [b"first"])
+    objects.create("x", [b"second"])
+    assert objects.get("x") == b"first"
+
+
+def test_a_link_that_fails_for_another_reason(tmp_path: Path, spec: Spec, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*arguments: Any) -> None:
+        raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))
+
+    monkeypatch.setattr("os.link", refuse)
+    with pytest.raises(StoreError, match=r"store/zarr.json: cannot write: Disk quota exceeded"):
+        StoreWriter.open(tmp_path / "store", spec)
+    assert not (tmp_path / "store" / "zarr.json").exists()
+
+
+def test_a_receipt_is_replaced_whole_or_not_at_all(tmp_path: Path, fill: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    receipt, store = tmp_path / "receipt.json", EmbeddingStore.open(fill())
+    write_receipt(store, receipt)
+    before, write = receipt.read_text(), Path.write_text
+
+    def half(path: Path, text: str, **options: Any) -> int:
+        write(path, text[: len(text) // 2])
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "write_text", half)
+    with pytest.raises(StoreError, match=r"receipt.json: the receipt cannot be written: No space left"):
+        write_receipt(store, receipt)
+    assert receipt.read_text() == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["receipt.json", "store.zarr"]
+
+
 def test_a_short_write_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from store import local
 
@@ -107,7 +151,7 @@ def test_a_shard_that_ends_early_is_no_data(tmp_path: Path) -> None:
     objects = LocalObjects(str(tmp_path))
     objects.put("a", [b"12345"])
     buffer = np.zeros(3, np.uint8)
-    assert objects.read_into("a", [(2, buffer)])
+    assert objects.read_into("a", [(2, buffer)]) == [google_crc32c.value(b"345")]
     assert buffer.tobytes() == b"345"
-    assert not objects.read_into("a", [(3, buffer)])
-    assert not objects.read_into("b", [(0, buffer)])
+    assert objects.read_into("a", [(3, buffer)]) is None
+    assert objects.read_into("b", [(0, buffer)]) is None

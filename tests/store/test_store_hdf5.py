@@ -1,6 +1,7 @@
 """HDF5 there and back."""
 
 import json
+import shutil
 import tracemalloc
 from collections.abc import Callable
 from dataclasses import replace
@@ -90,9 +91,11 @@ def test_not_hdf5_and_in_the_way(tmp_path: Path, fill: Make) -> None:
     (tmp_path / "text.h5").write_text("hello")
     with pytest.raises(StoreError, match=r"text.h5: cannot be read as HDF5"):
         import_hdf5(tmp_path / "text.h5", str(tmp_path / "store"))
+    with pytest.raises(StoreError, match=r"absent.h5: cannot be read as HDF5: No such file or directory$"):
+        import_hdf5(tmp_path / "absent.h5", str(tmp_path / "store"))
     with pytest.raises(StoreError, match=r"text.h5: exists; remove it or name another file"):
         export_hdf5(fill(), tmp_path / "text.h5")
-    with pytest.raises(StoreError, match=r"absent/all.h5: cannot be written"):
+    with pytest.raises(StoreError, match=r"absent/all.h5: cannot be written: No such file or directory$"):
         export_hdf5(fill(), tmp_path / "absent" / "all.h5")
 
 
@@ -103,6 +106,48 @@ def test_damage_in_the_file_is_noticed(fill: Make, tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="song 'a' view 0: not what its digest says; its source is damaged"):
         import_hdf5(tmp_path / "all.h5", str(tmp_path / "again"))
     assert len(EmbeddingStore.open(tmp_path / "again")) == 0
+
+
+def test_a_full_disk_at_any_moment_of_an_export(fill: Make, small_disk: Path, tmp_path: Path) -> None:
+    root = fill(songs=tuple(map(str, range(40))), channels=64)
+    export_hdf5(root, tmp_path / "all.h5")
+    free = shutil.disk_usage(small_disk).free
+    size = (tmp_path / "all.h5").stat().st_size
+    # HDF5 keeps its tables until it closes the file, and fails in other ways then.
+    for missing in range(4096, size, 40_960):
+        (small_disk / "ballast").write_bytes(bytes(free - size + missing))
+        with pytest.raises(StoreError, match=r"all.h5: cannot be written: No space left on device$"):
+            export_hdf5(root, small_disk / "all.h5")
+        assert [path.name for path in small_disk.iterdir()] == ["ballast"]
+
+
+@pytest.mark.parametrize(
+    ("place", "name", "value", "message"),
+    [
+        ("a/0", "digest", None, r"all.h5: /a/0: not as hear-store export writes it .*digest.*; export it again"),
+        ("a/0", "scale", None, "all.h5: /a/0: not as hear-store export writes it .*scale"),
+        ("a/0", "attributes", "{", "all.h5: /a/0: not as hear-store export writes it .*Expecting property name"),
+        ("/", "spec", "{", "all.h5: attribute `spec`: not as hear-store export writes it"),
+        ("/", "spec", "[]", "all.h5: attribute `spec`: not as hear-store export writes it|a store's spec"),
+    ],
+)
+def test_an_export_that_was_changed(
+    place: str, name: str, value: str | None, message: str, fill: Make, tmp_path: Path
+) -> None:
+    export_hdf5(fill(songs=("a",), views=1, dtype="int8"), tmp_path / "all.h5")
+    with h5py.File(tmp_path / "all.h5", "a") as file:
+        del file[place].attrs[name]
+        if value is not None:
+            file[place].attrs[name] = value
+    with pytest.raises(StoreError, match=message):
+        import_hdf5(tmp_path / "all.h5", str(tmp_path / "again"))
+
+
+def test_one_stream_may_be_named_without_a_list(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "theirs.h5", "w") as file:
+        write(file, "a/0", np.zeros((1, 2, 3), np.float32), streams="muq")
+    import_hdf5(tmp_path / "theirs.h5", str(tmp_path / "store"))
+    assert EmbeddingStore.open(tmp_path / "store").streams == ("muq",)
 
 
 def test_an_interrupted_export_leaves_no_file(fill: Make, tmp_path: Path) -> None:

@@ -1,6 +1,9 @@
 """Verification: no byte can change unnoticed."""
 
+import errno
+import os
 import shutil
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +13,7 @@ import pytest
 
 from store import EmbeddingStore, Spec, StoreError, StoreWriter, cache_summaries, index, verify
 from store.keys import METADATA, SHARD, record_path
+from store.objects import open_objects
 
 Fill = Callable[..., str]
 Files = Callable[[str], dict[str, bytes]]
@@ -95,6 +99,29 @@ def test_values_that_are_not_finite_and_records_of_another_store(
         len(EmbeddingStore.open(root))
 
 
+def failing(*arguments: Any, **options: Any) -> Any:
+    raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+
+@pytest.mark.parametrize("place", ["local", "memory"])
+def test_what_cannot_be_read_is_told_and_stays(
+    place: str, tmp_path: Path, spec: Spec, make_frames: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = str(tmp_path / "store") if place == "local" else f"memory://{uuid.uuid4().hex}"
+    for song in "ab":
+        StoreWriter.open(root, spec).write(song, 0, make_frames(), attributes={})
+    objects = open_objects(root)
+    objects.delete(f"{record_path('b', 0)}/{SHARD}")
+    with monkeypatch.context() as patch:
+        patch.setattr("store.local._read_all", failing)
+        patch.setattr("fsspec.implementations.memory.MemoryFileSystem.cat_ranges", failing)
+        found = {problem.path: problem for problem in verify(root, repair=True).problems}
+    kinds = {path: (problem.kind, problem.removed) for path, problem in found.items()}
+    assert kinds == {record_path("a", 0): ("unreadable", False), record_path("b", 0): ("damaged", True)}
+    assert "cannot read: Input/output error" in found[record_path("a", 0)].detail.replace("[Errno 5] ", "")
+    assert (verify(root).records, verify(root).problems) == (1, [])
+
+
 def test_a_damaged_catalogue_is_told_and_removed(fill: Fill) -> None:
     root = fill()
     cache_summaries(root)
@@ -122,7 +149,10 @@ def test_a_record_that_has_gone_is_missed_by_the_catalogue(fill: Fill) -> None:
     found = {problem.path: (problem.kind, problem.detail) for problem in verify(root, repair=True).problems}
     assert found == {
         record_path("a", 0): ("missing", "song 'a' view 0 is in the catalogue, and is not there"),
-        record_path("b", 1): ("unfinished", "data without zarr.json: a writer was killed"),
+        record_path("b", 1): (
+            "unfinished",
+            "data without zarr.json: a writer was stopped, or is at it; the next write sweeps it",
+        ),
     }
     assert verify(root).problems == []
     assert len(EmbeddingStore.open(root)) == 2
