@@ -60,7 +60,7 @@ class FitByDefault(TyperGroup):
         return super().parse_args(ctx, args)
 
 
-app = new_app("probe", "Fit scikit-learn probes on stored embeddings, and apply them. Without a command: fit.")
+app = new_app("probe", "Fit probes on stored embeddings, and apply them. Without a command: fit, see fit --help.")
 app.info.cls = FitByDefault
 
 

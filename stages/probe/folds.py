@@ -30,20 +30,18 @@ def check_folds(labels: Array, groups: NDArray[np.int64], classes: tuple[str, ..
         why = ", to choose the setting by inner ones; fix it with --setting" if cv == _FEWEST_FOLDS else ""
         raise ProbeError(f"{cv} folds: at least {fewest} are needed{why}")
     unit = "songs" if question.group is None else f"groups of {question.group!r}"
-    count = len(np.unique(groups))
     if len(np.unique(labels)) < 2:
         what = classes[0] if classes else f"{labels[0]:g}"
         raise ProbeError(f"column {target!r} is {what} for all {len(labels)} songs; there is nothing to predict")
-    if count < cv or len(labels) < 2 * cv:
-        raise ProbeError(
-            f"column {target!r}: {len(labels)} songs and {count} {unit} are too few for {cv} folds, "
-            f"which need {2 * cv} and {cv}"
-        )
     for place, name in enumerate(classes):
         having = len(np.unique(groups[labels == place]))
         if having < cv:
             raise ProbeError(f"column {target!r}: class {name!r} has {having} {unit}, fewer than the {cv} folds; "
                              f"{_rare_class_advice(having, classes, question)}")  # fmt: skip
+    if (count := len(np.unique(groups))) < cv:
+        raise ProbeError(f"column {target!r}: {count} {unit} are too few for {cv} folds; use fewer folds")
+    if len(labels) < 2 * cv:
+        raise ProbeError(f"column {target!r}: {len(labels)} songs are too few for {cv} folds of two; use fewer folds")
 
 
 def assign_folds(

@@ -142,6 +142,6 @@ MODELS = {
         Model("svr", ("regression",), "C", (0.1, 1.0, 10.0, 100.0), _fit_svr, False, "value"),
         Model("knn", ("regression", "classification"), "neighbours", _NEIGHBOURS, _fit_neighbours, False, "share"),
         Model("logistic", ("classification",), "C", (1e-4, 1e-3, 1e-2, 1e-1, 1e0), _fit_logistic, True, "probability"),
-        Model("linear-svm", ("classification",), "C", (1e-5, 1e-4, 1e-3, 1e-2, 1e-1), _fit_linear_svm, True, "margin"),
+        Model("linear-svm", ("classification",), "C", (1e-5, 1e-4, 1e-3, 1e-2), _fit_linear_svm, True, "margin"),
     )
 }

@@ -41,12 +41,13 @@ class Passes:
         self.row_folds = folds[design.song]
         self.folds = int(folds.max()) + 1
         self.features = int(design.x.shape[1])
+        self.chunks = [(rows, design.x.blocks[place]) for place, rows in enumerate(design.x.chunks[0])]
 
     def __iter__(self) -> Iterator[Block]:
         start = 0
-        for place, rows in enumerate(self.design.x.chunks[0]):
+        for rows, chunk in self.chunks:
             here = slice(start, start + rows)
-            x = self.design.x.blocks[place].compute(scheduler="synchronous").astype(np.float64)
+            x = chunk.compute(scheduler="synchronous").astype(np.float64)
             yield Block(x, self.labels[here], self.row_folds[here], self.design.clean[here])
             start += rows
 

@@ -14,6 +14,8 @@ from stages.probe.sample import Sample
 from stages.probe.scores import Interval, Scores, confusion
 
 _NAMED = 5
+# Below as many, a percentile bootstrap's 95 % interval holds the truth less often (93 % at 8 songs, accuracy 0.7).
+_FEW = 20
 
 
 @dataclass(frozen=True)
@@ -131,7 +133,10 @@ class Report:
     def _verdict(self) -> str:
         gain, naive = self.scores.gain, "most frequent class" if self.sample.classes else "mean"
         sure = "above" if gain.low > 0 else "below" if gain.high < 0 else "not distinguishable from"
-        return f"{self.scores.headline} is {sure} the baseline, which always says the {naive}: {_spell(gain, sign='+')}"
+        says = f"{self.scores.headline} is {sure} the baseline, which always says the {naive}: {_spell(gain, sign='+')}"
+        few = self.sample.group_count < _FEW
+        what = f"groups of {self.question.group!r}" if self.question.group else "songs"
+        return says + (f"\nonly {self.sample.group_count} {what}: take the intervals as rough" if few else "")
 
     def _sweep(self) -> list[str]:
         if not self.sweep:

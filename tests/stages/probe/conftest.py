@@ -74,6 +74,12 @@ def make_labels(tmp_path: Path) -> MakeLabels:
 
 
 @pytest.fixture
+def spec() -> Spec:
+    """That of stores made without another."""
+    return SPEC
+
+
+@pytest.fixture
 def other_spec() -> Spec:
     """The same but for the weights of one encoder."""
     return replace(SPEC, encoders={"muq": "sha256:2", "musicfm": "sha256:1"})

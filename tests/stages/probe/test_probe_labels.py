@@ -1,0 +1,57 @@
+"""Columns of a manifest and of a labels CSV."""
+
+from pathlib import Path
+
+import pytest
+
+from stages.probe.errors import ProbeError
+from stages.probe.labels import read_labels
+from stages.songs import SongsError
+
+MANIFEST = "song_id,path,split,system,Clarity,mood\na,a.wav,train,mg,3.5,calm\nb,b.wav,val,,,wild\n"
+
+
+def write(folder: Path, name: str, text: str) -> Path:
+    (folder / name).write_text(text, encoding="utf-8")
+    return folder / name
+
+
+def test_every_column_of_a_manifest_is_a_label(tmp_path: Path) -> None:
+    table = read_labels(manifest=write(tmp_path, "manifest.csv", MANIFEST))
+    assert table.songs == ("a", "b")
+    assert {name: dict(table.column(name)) for name in table.columns} == {
+        "split": {"a": "train", "b": "val"},
+        "system": {"a": "mg"},
+        "Clarity": {"a": "3.5"},
+        "mood": {"a": "calm", "b": "wild"},
+    }
+
+
+def test_where_both_have_a_column_the_csv_counts(tmp_path: Path) -> None:
+    manifest = write(tmp_path, "manifest.csv", MANIFEST)
+    labels = write(tmp_path, "labels.csv", "song_id,mood,key\nb, sad ,NaN\nc,,F♯\n")
+    table = read_labels(manifest=manifest, labels=labels)
+    assert table.songs == ("a", "b", "c")
+    assert dict(table.column("mood")) == {"b": "sad"}
+    assert dict(table.column("key")) == {"c": "F♯"}
+    assert dict(table.column("system")) == {"a": "mg"}
+
+
+@pytest.mark.parametrize(
+    ("text", "error", "message"),
+    [
+        ("song_id,mood\na,x\na,y\n", ProbeError, "labels.csv line 3: song_id 'a' is there already"),
+        ("song_id,mood\n,x\n", ProbeError, "labels.csv line 2: song_id is empty"),
+        ("song_id\na\n", ProbeError, "lists no labels; expected a column beside song_id"),
+        ("name,mood\na,x\n", SongsError, "labels.csv line 1: no column song_id; found name, mood"),
+        ("song_id,mood\na\n", SongsError, "labels.csv line 2: expected 2 cells"),
+    ],
+)
+def test_a_csv_with_an_error(tmp_path: Path, text: str, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        read_labels(labels=write(tmp_path, "labels.csv", text))
+
+
+def test_neither(tmp_path: Path) -> None:
+    with pytest.raises(ProbeError, match="nothing to take labels from"):
+        read_labels()

@@ -1,0 +1,138 @@
+"""A saved probe scores other stores of its spec, refuses others, and loads without running anything."""
+
+import hashlib
+import json
+import pickle
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from stages.probe import ProbeError, Question, apply_probe, fit_probe, load_probe
+
+COUNT = 60
+KIND = np.arange(COUNT) % 3
+GENRE = np.array(["pop", "rock", "jazz"])[KIND]
+SIGNAL = np.eye(3)[KIND] * 2
+
+
+def fit(store: Path, labels: Path, out: Path, **asked: object) -> Path:
+    question = Question(**{"target": "genre", "model": "logistic", "setting": 0.1, "draws": 20, **asked})  # type: ignore[arg-type]
+    fit_probe(store, question, labels=labels, out=out)
+    return out
+
+
+@pytest.fixture
+def genre_probe(make_store, make_labels, tmp_path: Path) -> Path:
+    return fit(make_store(SIGNAL), make_labels(genre=GENRE), tmp_path / "probe")
+
+
+@pytest.mark.parametrize("model", ["logistic", "linear-svm", "knn"])
+def test_other_songs_of_the_same_spec_are_scored(make_store, make_labels, tmp_path: Path, model: str) -> None:
+    setting = 5 if model == "knn" else 0.1
+    asked = {"model": model, "setting": setting, "pooling": "both", "streams": ("muq/track",)}
+    probe = fit(make_store(SIGNAL), make_labels(genre=GENRE), tmp_path / "probe", **asked)
+    other = make_store(SIGNAL[::-1], name="other.zarr", seed=7)
+    applied = apply_probe(probe, other)
+    assert [row["song_id"] for row in applied.rows] == [f"song {number:03d}" for number in range(COUNT)]
+    assert np.mean([row["predicted"] for row in applied.rows] == GENRE[::-1]) > 0.9
+    for row in applied.rows:
+        assert row["predicted"] == max(row["scores"], key=row["scores"].__getitem__)
+        if model != "linear-svm":
+            assert sum(row["scores"].values()) == pytest.approx(1.0)
+    assert applied.to_csv().splitlines()[0] == "song_id,predicted,score:jazz,score:pop,score:rock"
+
+
+@pytest.mark.parametrize(("model", "setting"), [("ridge", 1.0), ("svr", 10.0), ("knn", 3)])
+def test_what_is_loaded_says_what_was_fitted(
+    make_store, make_labels, tmp_path: Path, model: str, setting: float
+) -> None:
+    """On its own songs a probe of all folds is close to the truth, in the label's units."""
+    tempo = 120 + 20 * np.random.default_rng(0).normal(size=COUNT)
+    store = make_store(np.tile((tempo - 120) / 20, (6, 1)).T, noise=0.01)
+    probe = fit(store, make_labels(tempo=tempo), tmp_path / "p", target="tempo", model=model, setting=setting)
+    said = np.array([row["predicted"] for row in apply_probe(probe, store).rows])
+    assert np.abs(said - tempo).mean() < 8
+    again = load_probe(probe)
+    again.save(tmp_path / "copy")
+    for name in ("probe.json", "probe.safetensors"):
+        assert (tmp_path / "copy" / name).read_bytes() == (probe / name).read_bytes()
+
+
+def test_clean_views_alone_are_scored(make_store, genre_probe: Path) -> None:
+    store = make_store(SIGNAL[:4], views=(0, 1), name="other.zarr")
+    make_store(SIGNAL[:5], views=(1,), name="other.zarr")
+    applied = apply_probe(genre_probe, store)
+    assert (len(applied.rows), applied.without_clean_view) == (4, ("song 004",))
+    assert applied.summary() == "4 songs scored, no clean view: 1 (song 004)"
+    with pytest.raises(ProbeError, match="no song has a clean view"):
+        apply_probe(genre_probe, make_store(SIGNAL[:1], views=(1,), name="third.zarr"))
+
+
+def test_another_spec_is_refused(make_store, genre_probe: Path, other_spec) -> None:
+    store = make_store(SIGNAL[:3], name="other.zarr", spec=other_spec)
+    with pytest.raises(ProbeError, match=r"another spec: encoders: expected .*'muq': 'sha256:0'.*found .*sha256:2"):
+        apply_probe(genre_probe, store)
+
+
+def test_another_augmentation_is_not_another_spec(make_store, genre_probe: Path, spec) -> None:
+    other = make_store(SIGNAL[:3], name="other.zarr", spec=replace(spec, augmentation="sha256:9", seed=4))
+    assert len(apply_probe(genre_probe, other).rows) == 3
+
+
+class Trap:
+    """Makes a file when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, tuple[Path]]:
+        return Path.touch, (self.path,)
+
+
+def test_a_pickle_is_not_run(genre_probe: Path, tmp_path: Path) -> None:
+    content = pickle.dumps(Trap(tmp_path / "sprung"))
+    (genre_probe / "probe.safetensors").write_bytes(content)
+    edit(genre_probe, arrays=f"sha256:{hashlib.sha256(content).hexdigest()}")
+    with pytest.raises(ProbeError, match="does not hold the arrays of a linear probe"):
+        load_probe(genre_probe)
+    assert not (tmp_path / "sprung").exists()
+    pickle.loads(content)
+    assert (tmp_path / "sprung").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"model": "os.system"}, "model: expected one of ridge, .*found 'os.system'"),
+        ({"predictor": "Linear"}, "predictor: expected one of linear, rbf, neighbours"),
+        ({"predictor": "rbf"}, "does not hold the arrays of a rbf probe"),
+        ({"streams": ["muq/track"]}, "expected arrays for 6 features and 3 outputs"),
+        ({"classes": ["a", "b"]}, "expected arrays for 24 features and 2 outputs"),
+        ({"version": 2}, r"probe.json: version: .*1"),
+        ({"spec": {"format": 1}}, "spec: unknown field 'format'"),
+        ({"extra": 1}, "probe.json: extra: Extra inputs are not permitted"),
+        ({"arrays": "sha256:0"}, "expected sha256:0, as probe.json says"),
+    ],
+)
+def test_a_probe_that_does_not_fit_itself(genre_probe: Path, changes: dict, message: str) -> None:
+    edit(genre_probe, **changes)
+    with pytest.raises(ProbeError, match=message):
+        load_probe(genre_probe)
+
+
+def test_no_probe(tmp_path: Path) -> None:
+    with pytest.raises(ProbeError, match=r"no probe, expected probe.json and probe.safetensors there"):
+        load_probe(tmp_path)
+
+
+def test_a_folder_that_cannot_be_made(make_store, make_labels, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ProbeError, match=r"cannot be made: .*name another folder"):
+        fit(make_store(SIGNAL), make_labels(genre=GENRE), tmp_path / "file" / "probe")
+
+
+def edit(probe: Path, **changes: object) -> None:
+    about = json.loads((probe / "probe.json").read_text())
+    (probe / "probe.json").write_text(json.dumps({**about, **changes}))
