@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pipeline.progress import ExtractionProgress
 from stages.scoring.ensemble import Ensemble, load_encoders, load_ensemble
-from stages.scoring.files import Journal, check_scp_ids, read_journal, writable, write_csv, write_json, write_scp
+from stages.scoring.files import Journal, check_outputs, check_scp_ids, read_journal, write_csv, write_json, write_scp
 from stages.scoring.inputs import Candidate, audio_candidates, chosen_split, expand_inputs, store_candidates
 from stages.scoring.over_time import Windows
 from stages.scoring.page.document import report_html, write_report
@@ -91,7 +91,10 @@ def predict(request: Request, outputs: Outputs, *, hear: Callable[[Row], None]) 
     HearError
         Nothing can be scored as asked: no song, no head, the wrong encoders, a file that cannot be written.
     """
-    writable({"--json": outputs.json, "--csv": outputs.csv, "--scp": outputs.scp, "--jsonl": outputs.jsonl})
+    check_outputs(
+        {"--json": outputs.json, "--csv": outputs.csv, "--scp": outputs.scp, "--jsonl": outputs.jsonl},
+        {"--plots": outputs.plots, "--report": outputs.report},
+    )
     manifest = _manifest(request)
     store = EmbeddingStore.open(request.store) if request.store else None
     candidates = _candidates(request, manifest, store)

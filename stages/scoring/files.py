@@ -158,14 +158,27 @@ def _whole(path: Path) -> Iterator[TextIO]:
         raise ScoringError(f"{path}: cannot be written: {error.strerror}") from error
 
 
-def writable(paths: Mapping[str, Path | None]) -> None:
-    """Refuse output files that are folders, before anything is scored; keys are the options' names.
+def check_outputs(files: Mapping[str, Path | None], folders: Mapping[str, Path | None]) -> None:
+    """Refuse what cannot be written before anything is scored, and make the folders; keys are the options' names.
 
     Raises
     ------
     ScoringError
-        One is a folder.
+        A file is a folder, or a folder cannot be made or written to.
     """
-    for option, path in paths.items():
+    for option, path in files.items():
         if path is not None and path.is_dir():
             raise ScoringError(f"{option} {path}: is a folder; expected a file to write")
+    parents = {option: path and path.parent for option, path in files.items()}
+    for option, folder in {**parents, **folders}.items():
+        if folder is not None:
+            _make_folder(option, folder)
+
+
+def _make_folder(option: str, folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ScoringError(f"{option}: {folder} cannot be made a folder: {error.strerror}") from error
+    if not os.access(folder, os.W_OK):
+        raise ScoringError(f"{option}: {folder} cannot be written to; choose another folder")

@@ -131,6 +131,26 @@ def test_resume_scores_only_what_is_missing(call: Callable[..., Result], place: 
     assert len((place / "resumed.jsonl").read_text().splitlines()) == 1
 
 
+def test_what_was_scored_before_ctrl_c_is_kept(
+    call: Callable[..., Result], place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = []
+
+    def interrupt(row: object) -> None:
+        told.append(row)
+        if len(told) == 2:
+            raise KeyboardInterrupt
+
+    files = ("--jsonl", "cut.jsonl", "--resume", "--json", "cut.json")
+    with monkeypatch.context() as patch:
+        patch.setattr("pipeline.cli.head_predict._echo", interrupt)
+        call("songs", *files, code=130)
+    assert [json.loads(line)["song_id"] for line in (place / "cut.jsonl").read_text().splitlines()] == ["a1", "a2"]
+    assert not (place / "cut.json").exists()
+    assert "1 scored, 2 skipped, 0 failed" in call("songs", *files).stderr
+    assert [row["song_id"] for row in json.loads((place / "cut.json").read_text())] == ["a1", "a2", "b1"]
+
+
 def test_best_of_n_and_groups(call: Callable[..., Result]) -> None:
     result = call("--store", "store.zarr", "--manifest", "manifest.csv", "--by", "system", "--top", "1")
     (best,) = rows(result)
@@ -197,7 +217,8 @@ def test_a_terminal_gets_a_table(place: Path) -> None:
     lines = [line.split() for line in text.splitlines()]
     heading = next(line for line in lines if line[:1] == ["song"])
     assert heading == ["song", *DIMENSIONS, "Mean"]
-    songs = [line for line in lines if line and line[0].startswith("songs/")]
+    assert ["in", "songs"] in lines
+    songs = [line for line in lines if line and line[0].endswith(".wav")]
     assert len(songs) == 2
     assert songs[0].count("±") == 5
     assert float(songs[0][-1]) >= float(songs[1][-1])
@@ -234,6 +255,7 @@ def test_our_errors_are_one_line(
         (["nothing/*.mp3", "--checkpoint", "one"], "nothing/*.mp3: no file has this name or matches this pattern"),
         (["songs", "--checkpoint", "gone"], "gone: no such checkpoint"),
         (["songs", "--checkpoint", "one", "--json", "songs"], "--json songs: is a folder"),
+        (["songs", "--checkpoint", "one", "--report", "bad.wav"], "--report: bad.wav cannot be made a folder"),
         (["--store", "gone.zarr", "--checkpoint", "one"], "gone.zarr"),
     ):
         monkeypatch.setattr("sys.argv", ["hear-head", "predict", *arguments])

@@ -77,7 +77,8 @@ function curves(row, height) {
   const every = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1800].find((seconds) => length / seconds <= 10) || 3600;
   for (let second = 0; second <= length; second += every) {
     const label = length > 120 ? `${Math.floor(second / 60)}:${String(second % 60).padStart(2, "0")}` : `${second} s`;
-    drawing.append(shape("text", { x: x(second), y: height - 8, "text-anchor": second ? "middle" : "start" }, label));
+    const anchor = second === 0 ? "start" : x(second) > width - 20 ? "end" : "middle"; // no label is cut off
+    drawing.append(shape("text", { x: x(second), y: height - 8, "text-anchor": anchor }, label));
   }
   for (const [name, values] of Object.entries(course.scores)) {
     const points = values.map((value, at) => [course.seconds[at], value]);

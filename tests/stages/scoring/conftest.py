@@ -107,11 +107,14 @@ def dump(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], dict]:
     """A function that opens an address in Chromium and returns the JSON in the body's `data-found`."""
     browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     if browser is None:
-        pytest.skip("no Chromium on this machine")
+        pytest.skip("no Chromium on this machine: install the system package chromium to run the browser tests")
     folder = tmp_path_factory.mktemp("browser")
+    options = ("--headless", "--no-sandbox", "--disable-gpu")
+    # Nothing but the page that is tested: no updates, no first-run pages.
+    quiet = ("no-first-run", "disable-background-networking", "disable-component-update", "disable-sync")
 
     def run(address: str) -> dict:
-        command = [browser, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={folder / 'profile'}"]
+        command = [browser, *options, *(f"--{name}" for name in quiet), f"--user-data-dir={folder / 'profile'}"]
         done = subprocess.run(
             [*command, "--virtual-time-budget=5000", "--dump-dom", address],
             capture_output=True,

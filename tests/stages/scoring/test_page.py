@@ -112,8 +112,13 @@ def test_a_single_window_is_drawn_from_the_beginning_to_the_end(browse: Callable
     curve = Curve(seconds=(5.0,), window=10.0, hop=2.0, scores=dict.fromkeys(DIMENSIONS, (3.0,)))
     row = Row(song_id="a", path="a.mp3", scores=dict.fromkeys(DIMENSIONS, 3.0), seconds=10.0, curve=curve)
     script = """document.querySelector("tr.song").click();
-      return [...document.querySelectorAll("tr.details polyline")].map((line) => line.getAttribute("points"));"""
-    lines = browse(report_html([row], DIMENSIONS), script)
+      const labels = [...document.querySelectorAll("tr.details text")].filter((text) => / s$/.test(text.textContent));
+      return { anchors: labels.map((text) => text.getAttribute("text-anchor")),
+        lines: [...document.querySelectorAll("tr.details polyline")].map((line) => line.getAttribute("points")) };"""
+    found = browse(report_html([row], DIMENSIONS), script)
+    # "0 s" and "10 s" stand at the edges and inside them.
+    assert found["anchors"] == ["start", *["middle"] * 9, "end"]
+    lines = found["lines"]
     assert len(lines) == 5
     for line in lines:
         (left, low), (right, high) = (map(float, point.split(",")) for point in line.split(" "))
@@ -148,6 +153,25 @@ def test_the_report_is_written_whole(tmp_path: Path) -> None:
     assert [file.name for file in path.parent.iterdir()] == ["index.html"]
     with pytest.raises(ScoringError, match="the report cannot be written"):
         write_report(path, "")
+
+
+def test_the_browser_can_play_what_is_in_the_page(
+    dump: Callable[[str], dict], song_folder: Path, tmp_path: Path
+) -> None:
+    rows = [Row(song_id="a", path="a.wav", scores={"Musicality": 3.5})]
+    previews = preview_extremes(rows, [song_folder / "söng 0.wav"])
+    load = """<script>
+      const audio = document.querySelector("#best audio");
+      const tell = (event) => {
+        document.body.dataset.found = JSON.stringify({ event: event.type, seconds: audio.duration });
+      };
+      for (const name of ["canplaythrough", "error"]) audio.addEventListener(name, tell);
+      audio.preload = "auto";
+      audio.load();
+    </script></body>"""
+    path = write_report(tmp_path, report_html(rows, ["Musicality"], previews=previews).replace("</body>", load))
+    found = dump(path.as_uri())
+    assert found == {"event": "canplaythrough", "seconds": pytest.approx(2.0, abs=0.15)}
 
 
 def test_previews_are_pieces_of_the_best_and_worst(song_folder: Path, tmp_path: Path) -> None:

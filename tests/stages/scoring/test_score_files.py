@@ -8,10 +8,10 @@ import pytest
 from stages.scoring.errors import ScoringError
 from stages.scoring.files import (
     Journal,
+    check_outputs,
     check_scp_ids,
     read_journal,
     resume_key,
-    writable,
     write_csv,
     write_json,
     write_scp,
@@ -95,10 +95,23 @@ def test_another_kind_of_file_is_not_added_to(tmp_path: Path) -> None:
         read_journal(path)
 
 
-def test_folders_are_no_files(tmp_path: Path) -> None:
-    writable({"--csv": None, "--json": tmp_path / "x.json"})
+def test_outputs_are_checked_before_anything_is_scored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    check_outputs({"--csv": None, "--json": tmp_path / "a" / "x.json"}, {"--report": tmp_path / "b", "--plots": None})
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b"]
     with pytest.raises(ScoringError, match=r"--csv .*: is a folder"):
-        writable({"--csv": tmp_path})
+        check_outputs({"--csv": tmp_path}, {})
+    (tmp_path / "x.json").touch()
+    with pytest.raises(ScoringError, match=r"--json: .*x\.json cannot be made a folder: File exists"):
+        check_outputs({"--json": tmp_path / "x.json" / "y.json"}, {})
+    with pytest.raises(ScoringError, match=r"--report: .*x\.json cannot be made a folder: File exists"):
+        check_outputs({}, {"--report": tmp_path / "x.json"})
+    # Tests may run as root, who may write anywhere.
+    monkeypatch.setattr("os.access", lambda *about: False)
+    with pytest.raises(ScoringError, match=r"--scp: .* cannot be written to"):
+        check_outputs({"--scp": tmp_path / "x.scp"}, {})
+
+
+def test_a_file_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "x.json").touch()
     with pytest.raises(ScoringError, match="cannot be written"):
         write_json(tmp_path / "x.json" / "y.json", [GOOD])
