@@ -163,4 +163,6 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def _spell(interval: Interval, *, sign: str = "") -> str:
-    return f"{interval.value:{sign}.3f} [{interval.low:{sign}.3f}, {interval.high:{sign}.3f}]"
+    # + 0.0: what rounds to minus zero is zero.
+    value, low, high = (round(number, 3) + 0.0 for number in (interval.value, interval.low, interval.high))
+    return f"{value:{sign}.3f} [{low:{sign}.3f}, {high:{sign}.3f}]"

@@ -1,6 +1,5 @@
 """docs/store.md: its code runs as it stands, in order, on a small store."""
 
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +9,6 @@ import pytest
 
 from store import EmbeddingStore, Spec, StoreWriter, verify
 
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "store.md"
 STREAMS = ("musicfm/segment", "muq/segment", "musicfm/track", "muq/track")
 
 
@@ -25,15 +23,11 @@ def beside_a_store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: 
         writer.write(f"song {number // 2}", number % 2, frames, attributes={"seconds": 1.2, "drawn": {}})
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
-
-
 @pytest.mark.usefixtures("beside_a_store")
-def test_the_python_runs() -> None:
+def test_the_python_runs(code_in) -> None:
     names: dict[str, object] = {}
-    for block in blocks("python"):
-        exec(compile(block, str(PAGE), "exec"), names)
+    for block in code_in("store.md", "python"):
+        exec(compile(block, "store.md", "exec"), names)
     store = EmbeddingStore.open("embeddings.zarr")
     np.testing.assert_array_equal(names["loudest"], np.abs(store.read("song 0")).max(axis=1))
     if store.spec.dtype == "int8":
@@ -44,8 +38,8 @@ def test_the_python_runs() -> None:
 
 
 @pytest.mark.usefixtures("beside_a_store")
-def test_the_commands_run() -> None:
-    script = "\n".join(["set -eu", *blocks("bash")])
+def test_the_commands_run(code_in) -> None:
+    script = "\n".join(["set -eu", *code_in("store.md", "bash")])
     environment = {"PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin", "COLUMNS": "80"}
     done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr
