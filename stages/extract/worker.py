@@ -3,11 +3,12 @@
 import multiprocessing
 from dataclasses import dataclass
 from functools import lru_cache
+from multiprocessing.util import Finalize
 
 from stages.extract.feed import ViewFeed
 from stages.extract.plan import SongTask
 from stages.extract.recipe import Recipe
-from stages.extract.run import Extractor, Outcome
+from stages.extract.run import Extractor, Outcome, Stop
 from store import StoreWriter
 from store.errors import HearError
 
@@ -30,19 +31,26 @@ class SongResult:
     encoding: float = 0.0
 
 
-def extract_song(task: SongTask, bench: Bench) -> SongResult:
+def extract_song(task: SongTask, bench: Bench, stop: Stop) -> SongResult:
     """Make the views of one song; those that a lost worker has written already are not made again.
+
+    `stop` ends it after the view in hand, or before the first.
 
     Raises
     ------
     HearError
         The encoders cannot be loaded, the store cannot be written, or this process may not start others.
     """
+    if stop.is_set():
+        return SongResult(())
     extractor = extractor_for(bench)
     there = [view for view in task.views if extractor.writer.has(task.song_id, view)]
     missing = tuple(view for view in task.views if view not in there)
     outcomes = [Outcome(task.song_id, view, "done") for view in there]
-    tally = extractor.run([SongTask(task.song_id, task.path, missing)], report=outcomes.append)
+    tally = extractor.run([SongTask(task.song_id, task.path, missing)], report=outcomes.append, stop=stop)
+    if stop.is_set():
+        # What was begun ahead ends within this task: Dask gives a worker that it closes a few seconds only.
+        extractor.feed.close()
     return SongResult(tuple(outcomes), tally.waiting, tally.encoding)
 
 
@@ -57,4 +65,6 @@ def extractor_for(bench: Bench) -> Extractor:
     encoders = bench.recipe.load_encoders()
     writer = StoreWriter.open(bench.root, bench.recipe.spec(encoders))
     feed = ViewFeed(processes=bench.processes)
+    # A worker that ends waits for its children before their pool hears of it: end them first, while queues (10) work.
+    Finalize(None, feed.close, exitpriority=20)
     return Extractor(encoders, writer, feed, seed=bench.recipe.seed, pool=bench.recipe.pool)
