@@ -16,6 +16,7 @@ from stages.extract.plan import Plan, plan_extraction
 from stages.extract.recipe import Recipe
 from stages.extract.run import Extractor, Outcome, Tally
 from stages.songs import read_manifest
+from stages.songs.errors import printable
 from store import EmbeddingStore, Spec, StoreWriter, index, write_receipt
 from store.errors import HearError
 
@@ -51,13 +52,12 @@ class ExtractionSummary:
     def line(self) -> str:
         """The line of counts that the command prints."""
         tally = self.tally
-        speed = tally.audio / tally.elapsed if tally.elapsed else 0.0
-        busy = tally.waiting + tally.encoding
-        share = 100 * tally.waiting / busy if busy else 0.0
+        counts = f"{tally.done} done, {self.skipped} skipped, {len(tally.failures)} failed"
+        if not tally.encoding:
+            return counts
         return (
-            f"{tally.done} done, {self.skipped} skipped, {len(tally.failures)} failed; "
-            f"{tally.audio / 3600:.2f} h of audio at {speed:.1f}× real time; "
-            f"encoders waited for input {share:.0f} % of the time"
+            f"{counts}; {tally.audio / 3600:.2f} h of audio at {tally.audio / tally.elapsed:.1f}× real time; "
+            f"encoders waited for input {100 * tally.idle:.0f} % of the time"
         )
 
 
@@ -143,10 +143,10 @@ def run_extraction(
     plan, writer = plan_run(manifest, store, recipe.spec(encoders), augment=augment)
     _check_space(_cost(plan, writer.spec, store), force=options.force)
     stop = threading.Event()
-    watch = _Watch(stop, options.max_failures)
+    watch = _Watch(plan, stop, options.max_failures)
     with (
         _interrupts(stop),
-        _failures_file(store).open("w", encoding="utf-8") as failures,
+        _failures_file(store) as failures,
         ExtractionProgress(plan.records) as progress,
     ):
         tally = _extract(plan, store, writer, encoders, recipe, options, watch.hearing(progress, failures), stop)
@@ -175,7 +175,7 @@ def _extract(
         from stages.extract.worker import Bench
 
         bench = Bench(store, recipe, processes=options.readers)
-        with dask_client(workers=options.workers, scheduler=options.scheduler, device=encoders.device) as client:
+        with dask_client(workers=options.workers, scheduler=options.scheduler, device=encoders.device.type) as client:
             return run_on_cluster(client, plan.tasks, bench, report=report, stop=stop)
     with ViewFeed(processes=options.readers) as feed:
         extractor = Extractor(encoders, writer, feed, seed=recipe.seed, pool=recipe.pool)
@@ -190,38 +190,57 @@ def _check_space(cost: Estimate, *, force: bool) -> None:
         )
 
 
-def _failures_file(store: str) -> Path:
-    """`failures.jsonl` beside the store; for a store at a URL, in the working directory."""
-    return Path("failures.jsonl") if "://" in store else Path(store).absolute().parent / "failures.jsonl"
+def _failures_file(store: str) -> TextIO:
+    """Open `failures.jsonl` beside the store; for a store at a URL, in the working directory."""
+    path = Path("failures.jsonl") if "://" in store else Path(store).absolute().parent / "failures.jsonl"
+    try:
+        return path.open("w", encoding="utf-8")
+    except OSError as error:
+        raise HearError(f"{path}: cannot be written: {error.strerror}; failed songs are listed there") from error
 
 
 class _Watch:
     """Hears of outcomes: shows them, writes failures down as they come, and stops a run that goes wrong."""
 
-    def __init__(self, stop: threading.Event, max_failures: int | None) -> None:
+    def __init__(self, plan: Plan, stop: threading.Event, max_failures: int | None) -> None:
+        self._left = {task.song_id: len(task.views) for task in plan.tasks}
+        self._songs = 0
+        self._said: set[tuple[str, str]] = set()
         self._stop = stop
         self._max_failures = max_failures
         self._failed = 0
 
     @property
+    def _too_many(self) -> bool:
+        return self._max_failures is not None and self._failed > self._max_failures
+
+    @property
     def reason(self) -> str:
         """Why the run ended early."""
-        too_many = self._max_failures is not None and self._failed > self._max_failures
-        return f"more than {self._max_failures} views failed" if too_many else "interrupted"
+        return f"more than {self._max_failures} views failed" if self._too_many else "interrupted"
 
     def hearing(self, progress: ExtractionProgress, failures: TextIO) -> Callable[[Outcome], None]:
         def hear(outcome: Outcome) -> None:
-            progress.step(outcome.seconds)
+            self._left[outcome.song_id] -= 1
+            self._songs += not self._left[outcome.song_id]
+            progress.step(outcome.seconds, note=f"{self._songs}/{len(self._left)} songs, ")
             if outcome.status == "failed":
                 self._failed += 1
-                progress.say(f"failed: {outcome.song_id} view {outcome.view}: {outcome.error}")
+                self._say(outcome, progress)
                 row = {"song": outcome.song_id, "view": outcome.view, "error": outcome.error}
                 failures.write(json.dumps(row, ensure_ascii=False) + "\n")
                 failures.flush()
-                if self._max_failures is not None and self._failed > self._max_failures:
+                if self._too_many:
                     self._stop.set()
 
         return hear
+
+    def _say(self, outcome: Outcome, progress: ExtractionProgress) -> None:
+        """Print what failed, once a song: a bad file fails for the same reason in each view."""
+        said = (outcome.song_id, outcome.error)
+        if said not in self._said:
+            self._said.add(said)
+            progress.say(f"failed: {printable(outcome.song_id)} view {outcome.view}: {outcome.error}")
 
 
 @contextmanager
@@ -230,7 +249,7 @@ def _interrupts(stop: threading.Event) -> Iterator[None]:
 
     def first(number: int, frame: object) -> None:
         stop.set()
-        signal.signal(number, before[number])
+        signal.signal(number, before[signal.Signals(number)])
 
     if threading.current_thread() is not threading.main_thread():
         yield

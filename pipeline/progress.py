@@ -8,22 +8,28 @@ from typing import Self
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+# Seconds between two lines where stderr is no terminal, such as a cluster's log.
+LINE_EVERY = 60.0
+
 
 class ExtractionProgress:
-    """Counts views as they are done or fail; a context manager."""
+    """Counts views as they are done or fail; a context manager. A bar on a terminal, elsewhere a line a minute."""
 
     def __init__(self, views: int, *, what: str = "views") -> None:
+        console = Console(stderr=True)
         self._bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
             TextColumn("{task.fields[speed]}"),
             TimeRemainingColumn(),
-            console=Console(stderr=True),
+            console=console,
             transient=True,
+            disable=not console.is_terminal,
         )
         self._task = self._bar.add_task(what, total=views, speed="")
-        self._begun = time.perf_counter()
+        self._what, self._views, self._counted = what, views, 0
+        self._begun = self._told = time.perf_counter()
         self._seconds = 0.0
 
     def __enter__(self) -> Self:
@@ -33,11 +39,18 @@ class ExtractionProgress:
     def __exit__(self, *raised: object) -> None:
         self._bar.stop()
 
-    def step(self, seconds: float) -> None:
-        """Count one view of `seconds` of audio."""
+    def step(self, seconds: float, *, note: str = "") -> None:
+        """Count one view of `seconds` of audio; `note` is shown before hours and speed."""
         self._seconds += seconds
-        speed = self._seconds / max(time.perf_counter() - self._begun, 1e-9)
-        self._bar.update(self._task, advance=1, speed=f"{self._seconds / 3600:.2f} h of audio, {speed:.1f}× real time")
+        self._counted += 1
+        now = time.perf_counter()
+        speed = self._seconds / max(now - self._begun, 1e-9)
+        shown = f"{note}{self._seconds / 3600:.2f} h of audio, {speed:.1f}× real time"
+        self._bar.update(self._task, advance=1, speed=shown)
+        if self._bar.disable and now - self._told >= LINE_EVERY:
+            self._told = now
+            minutes = (now - self._begun) / 60 * (self._views / self._counted - 1)
+            self.say(f"{self._counted}/{self._views} {self._what}, {shown}, {minutes:.0f} min left")
 
     def say(self, line: str) -> None:
         """Print a line above the bar."""

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from stages.extract.audio import AudioError, read_audio, resample, source_hash
 from stages.extract.augment import draw_view
+from stages.songs.errors import shown
 from store.errors import HearError
 
 
@@ -61,12 +62,12 @@ def prepare_view(request: ViewRequest) -> PreparedView | FailedView:
         )
         samples = resample(waveform).samples
         if not np.isfinite(samples).all():
-            raise AudioError(f"{request.path}: view {request.view} has samples that are not finite")
+            raise AudioError(f"{shown(request.path)}: view {request.view} has samples that are not finite")
         return PreparedView(samples, source_hash(request.path), drawn)
     except HearError as error:
         return FailedView(str(error))
     except Exception as error:
-        return FailedView(f"{request.path}: {type(error).__name__}: {error}")
+        return FailedView(f"{shown(request.path)}: {type(error).__name__}: {' '.join(str(error).split())}")
 
 
 class ViewFeed:
@@ -101,14 +102,13 @@ class ViewFeed:
     def views(self, requests: Iterable[ViewRequest]) -> Iterator[tuple[ViewRequest, PreparedView | FailedView]]:
         """Yield every request with its outcome, in the order given."""
         if self.processes == 0:
-            for request in requests:
-                yield request, prepare_view(request)
+            yield from ((request, prepare_view(request)) for request in requests)
             return
         pending: deque[tuple[ViewRequest, Future[PreparedView | FailedView]]] = deque()
         source = iter(requests)
         while True:
-            while len(pending) < self.ahead and (request := next(source, None)) is not None:
-                pending.append((request, self._submit(request)))
+            while len(pending) < self.ahead and (following := next(source, None)) is not None:
+                pending.append((following, self._submit(following)))
             if not pending:
                 return
             request, future = pending.popleft()
@@ -136,7 +136,9 @@ class ViewFeed:
             try:
                 return alone.submit(prepare_view, request).result()
             except BrokenProcessPool:
-                return FailedView(f"{request.path}: the process that decoded it died (memory, or a broken decoder)")
+                return FailedView(
+                    f"{shown(request.path)}: the process that decoded it died (memory, or a broken decoder)"
+                )
 
     @staticmethod
     def _new_pool(processes: int) -> ProcessPoolExecutor:
@@ -148,6 +150,8 @@ class ViewFeed:
 def _begin_process() -> None:
     """Ignore Ctrl-C, which reaches the whole process group: the main process decides what to finish. End with it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Decoders in C write remarks to stderr, through the progress bar; what matters of them comes back as an error.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     threading.Thread(target=_end_with_the_parent, daemon=True).start()
 
 

@@ -1,13 +1,12 @@
 """Extraction in one process: views are prepared ahead, encoded here, and written behind."""
 
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,14 +14,23 @@ from numpy.typing import NDArray
 from stages.extract.audio import SAMPLE_RATE
 from stages.extract.feed import FailedView, PreparedView, ViewFeed, ViewRequest
 from stages.extract.plan import SongTask
+from stages.songs.errors import shown
 from store import StoreWriter
 from store.errors import HearError
+from store.records import Record, encode_record
 
 if TYPE_CHECKING:
     from stages.extract.encoders import MultiScale
 
 # Records encoded but not yet written; with the one being encoded this bounds the memory.
 WRITES_BEHIND = 2
+
+
+class Stop(Protocol):
+    """Whether a run should end: `threading.Event`, or Dask's."""
+
+    def is_set(self) -> bool:
+        """Whether it should."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +54,11 @@ class Tally:
     waiting: float = 0.0
     encoding: float = 0.0
     elapsed: float = 0.0
+
+    @property
+    def idle(self) -> float:
+        """Share of the encoders' time that they waited for input."""
+        return self.waiting / max(self.waiting + self.encoding, 1e-9)
 
     def add(self, outcome: Outcome) -> None:
         """Count one outcome."""
@@ -74,7 +87,7 @@ class Extractor:
         tasks: Sequence[SongTask],
         *,
         report: Callable[[Outcome], None],
-        stop: threading.Event | None = None,
+        stop: Stop | None = None,
     ) -> Tally:
         """Make all views of the tasks; `report` hears of each outcome, `stop` ends the run after the views in hand.
 
@@ -126,28 +139,32 @@ class Extractor:
     ) -> None:
         begun = time.perf_counter()
         try:
-            encoded = self.encoders.encode(prepared.samples)
-            frames = pool_frames(encoded, self.pool)
-            if not np.isfinite(frames).all():
-                raise HearError("the embeddings are not finite")
+            record = self._record(request, prepared)
         except HearError as error:
-            settle(Outcome(request.song_id, request.view, "failed", error=f"{request.path}: {error}"))
+            reason = f"{shown(request.path)}: {error}"
+            settle(Outcome(request.song_id, request.view, "failed", error=reason))
             return
         finally:
             tally.encoding += time.perf_counter() - begun
-        seconds = len(prepared.samples) / SAMPLE_RATE
+
+        def put() -> Outcome:
+            self.writer.write_record(record)
+            return Outcome(request.song_id, request.view, "done", len(prepared.samples) / SAMPLE_RATE)
+
+        write(put)
+
+    def _record(self, request: ViewRequest, prepared: PreparedView) -> Record:
+        """Encode; what the store could not hold (NaN, too large for float16) is this view's failure, not the run's."""
+        frames = pool_frames(self.encoders.encode(prepared.samples), self.pool)
+        if not np.isfinite(frames).all():
+            raise HearError("the embeddings are not finite")
         attributes: dict[str, Any] = {
-            "seconds": seconds,
+            "seconds": len(prepared.samples) / SAMPLE_RATE,
             "source": prepared.source,
             "drawn": prepared.drawn,
             **self.encoders.notes,
         }
-
-        def put() -> Outcome:
-            self.writer.write(request.song_id, request.view, frames, attributes=attributes)
-            return Outcome(request.song_id, request.view, "done", seconds)
-
-        write(put)
+        return encode_record(self.writer.spec, request.song_id, request.view, frames, attributes)
 
 
 def pool_frames(frames: NDArray[np.float32], pool: int) -> NDArray[np.float32]:

@@ -11,5 +11,9 @@ class SongsError(HearError):
 
 def shown(path: Path) -> str:
     """The path as an error names it: quoted and escaped where a newline or the like would break the line."""
-    text = str(path)
+    return printable(str(path))
+
+
+def printable(text: str) -> str:
+    """The text as one line can hold it: quoted and escaped where it would break the line."""
     return text if text.isprintable() else repr(text)

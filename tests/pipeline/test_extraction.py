@@ -6,14 +6,21 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+import torch
+from torch import Tensor
 
 from pipeline.extraction import ExtractionOptions, dry_run, run_extraction
 from stages.extract import estimate as estimates
+from stages.extract.encoders import MultiScale
+from stages.extract.encoders.conformer import Conformer
 from stages.extract.recipe import Recipe
 from store import EmbeddingStore
 from store.errors import HearError
@@ -79,6 +86,59 @@ def test_a_bad_file_is_named_and_the_others_go_on(
     assert failures(tmp_path) == []
 
 
+def test_a_record_made_in_smaller_batches_says_so(
+    tmp_path: Path, make_songs: Callable[..., Path], recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest = make_songs(tmp_path / "songs", count=1, seconds=65.0)
+    forward = Conformer.forward
+
+    def small_machine(self: Conformer, tokens: Tensor, layers: Sequence[int]) -> list[Tensor]:
+        if len(tokens) > 1:
+            raise torch.OutOfMemoryError("of a test")
+        return forward(self, tokens, layers)
+
+    monkeypatch.setattr(Conformer, "forward", small_machine)
+    run_extraction(manifest, str(tmp_path / "s.zarr"), recipe, augment=0, receipt=None, options=INLINE)
+    assert EmbeddingStore.open(tmp_path / "s.zarr").attributes("söng 0", 0)["batch"] == 1
+
+
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [
+        (lambda frames: np.full_like(frames, np.nan), "the embeddings are not finite"),
+        (lambda frames: frames + 1e5, "more than float16 holds"),
+        (None, "out of memory, even one segment at a time"),
+    ],
+)
+def test_a_song_that_cannot_be_encoded_fails_by_name_and_the_others_go_on(
+    tmp_path: Path,
+    make_songs: Callable[..., Path],
+    recipe: Recipe,
+    monkeypatch: pytest.MonkeyPatch,
+    spoil: Callable[[Any], Any] | None,
+    reason: str,
+) -> None:
+    manifest = make_songs(tmp_path / "songs", count=3)
+    encode, calls = MultiScale._encode, count()
+
+    def second_song_fails(self: MultiScale, samples: Tensor, batch: int) -> Any:
+        frames = encode(self, samples, batch)
+        # Memory runs out at each of the two batches that the encoders try.
+        if next(calls) not in ((1, 2) if spoil is None else (1,)):
+            return frames
+        if spoil is None:
+            raise MemoryError
+        return spoil(frames)
+
+    monkeypatch.setattr(MultiScale, "_encode", second_song_fails)
+    summary = run_extraction(manifest, str(tmp_path / "s.zarr"), recipe, augment=0, receipt=None, options=INLINE)
+    assert EmbeddingStore.open(tmp_path / "s.zarr").songs == ("söng 0", "söng 2")
+    (failed,) = summary.tally.failures
+    assert failed.song_id == "söng 1"
+    assert failed.error.startswith(f"{tmp_path / 'songs' / 'söng 1.wav'}: ")
+    assert reason in failed.error
+
+
 def test_too_many_failures_stop_the_run(tmp_path: Path, make_songs: Callable[..., Path], recipe: Recipe) -> None:
     manifest = make_songs(tmp_path / "songs", count=4)
     for number in range(2):
@@ -97,6 +157,9 @@ def test_another_spec_is_refused_by_the_field_that_differs(
     run_extraction(manifest, root, recipe, augment=0, receipt=None, options=INLINE)
     with pytest.raises(HearError, match="layers"):
         run_extraction(manifest, root, replace(recipe, layers=(3,)), augment=0, receipt=None, options=INLINE)
+    other = "fp32" if EmbeddingStore.open(root).spec.precision == "bf16" else "bf16"
+    with pytest.raises(HearError, match="precision"):
+        run_extraction(manifest, root, replace(recipe, precision=other), augment=0, receipt=None, options=INLINE)
     with pytest.raises(HearError, match="seed"):
         run_extraction(manifest, root, replace(recipe, seed=4), augment=0, receipt=None, options=INLINE)
 
