@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from stages.extract.encoders import attention
-from stages.extract.encoders.conformer import FeedForward
+from stages.extract.encoders.conformer import ConformerLayer, FeedForward
 from stages.extract.encoders.published import build_conformer
 from stages.extract.encoders.untrained import untrained
 
@@ -29,10 +29,14 @@ def test_blocks_equal_scaled_dot_product_attention(tokens, queries, monkeypatch)
     torch.testing.assert_close(blocks.float(), exact, atol=0.03, rtol=0)
 
 
-def test_several_layers_cost_one_pass_and_equal_single_ones():
+def test_several_layers_cost_one_pass_and_equal_single_ones(monkeypatch):
     tokens = noise(2, 40, 64)
     untouched = tokens.clone()
-    together = conformer(5)(tokens, (5, 0, 2))
+    passes, forward = [], ConformerLayer.forward
+    with monkeypatch.context() as counted:
+        counted.setattr(ConformerLayer, "forward", lambda layer, *given: passes.append(layer) or forward(layer, *given))
+        together = conformer(5)(tokens, (5, 0, 2))
+    assert len(passes) == len(set(passes)) == 5
     assert torch.equal(tokens, untouched)
     for state, layer in zip(together, (5, 0, 2), strict=True):
         assert torch.equal(state, conformer(layer)(tokens, (layer,))[0])
