@@ -28,9 +28,14 @@ from stages.extract.encoders.mel import MELS
 from stages.extract.encoders.multiscale import STREAMS, MultiScale
 from stages.extract.encoders.untrained import FULL, KERNEL, TINY, Sizes, untrained
 from stages.extract.encoders.windows import segment_lengths, spectrograms, token_count
+from stages.extract.feed import ViewFeed
+from stages.extract.plan import SongTask
+from stages.extract.run import Extractor
 from store import Spec, StoreWriter
 
 LAYER = 10
+# The clean song and eight augmented views, as HEAR trains on.
+VIEWS = 9
 Result = TypeVar("Result")
 
 
@@ -41,15 +46,17 @@ def main() -> None:
     sizes = {"full": FULL, "tiny": TINY}[options.sizes]
     with tempfile.TemporaryDirectory() as folder:
         path = options.audio or _synthesised(Path(folder) / "song.flac", options.seconds)
-        waveform = _prepared(path, options.seconds)
+        song = _decoded(path, options.seconds)
     weights = {name: untrained(name, sizes) for name in ("musicfm", "muq")}
     ours = assemble(weights, layers=(LAYER,), streams=STREAMS, device=options.device, precision=options.precision)
+    waveform = resample(song, SAMPLE_RATE)
     print(f"{ours.device}, {ours.precision}, {options.threads} threads, load {os.getloadavg()[0]:.1f}", flush=True)
     ours.encode(waveform.samples[: 5 * SAMPLE_RATE])
     _encoder_parts(ours, waveform)
     frames, seconds = _timed(lambda: ours.encode(waveform.samples))
     print(f"{frames.shape} in {seconds:.1f} s, peak memory, weights included: {_peak_gigabytes(ours.device):.1f} GB")
     _writing(ours, frames)
+    _pipeline(ours, song, options.view_seconds)
     if ours.device.type == "cuda":
         _share_of_matmul_rate(ours, waveform, sizes)
     if options.repeats:
@@ -59,6 +66,9 @@ def main() -> None:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=210.0, help="length of the song; the file is looped or cut")
+    parser.add_argument(
+        "--view-seconds", type=float, default=60.0, help="length of the song of a whole run, nine views"
+    )
     parser.add_argument("--audio", type=Path, help="any audio file; without it a synthesised song")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda")
     parser.add_argument("--precision", default="auto", help="ours: auto, fp32 or bf16 (the plain way is fp32)")
@@ -89,8 +99,8 @@ def _timed(run: Callable[[], Result], device: torch.device | None = None) -> tup
     return result, time.perf_counter() - started
 
 
-def _prepared(path: Path, seconds: float) -> Waveform:
-    """Time what comes before the encoders; return the song at 24 kHz, looped or cut to the length asked for."""
+def _decoded(path: Path, seconds: float) -> Waveform:
+    """Time what comes before the encoders; return the song at its own rate, looped or cut to the length asked for."""
     decoded, decode = _timed(lambda: read_audio(path))
     song = Waveform(np.resize(decoded.samples, int(seconds * decoded.rate)), decoded.rate)
     draw_view(song, song_id="warm", view=1, seed=0)
@@ -98,7 +108,7 @@ def _prepared(path: Path, seconds: float) -> Waveform:
     _, resampling = _timed(lambda: resample(view, SAMPLE_RATE))
     decode *= seconds * decoded.rate / decoded.samples.size
     print(f"{seconds:.0f} s: decode {decode:.2f} s, augment {augment:.2f} s, resample {resampling:.2f} s")
-    return resample(song, SAMPLE_RATE)
+    return song
 
 
 def _encoder_parts(ours: MultiScale, waveform: Waveform) -> None:
@@ -117,18 +127,40 @@ def _encoder_parts(ours: MultiScale, waveform: Waveform) -> None:
     print(f"mel {mel:.2f} s, stem {stem:.2f} s, {parts}")
 
 
-def _writing(ours: MultiScale, frames: npt.NDArray[np.float32]) -> None:
-    spec = Spec(
+def _spec(ours: MultiScale) -> Spec:
+    return Spec(
         streams=ours.streams,
         channels=ours.channels,
         encoders=ours.hashes,
         layers=ours.layers,
         precision=ours.precision,
     )
+
+
+def _writing(ours: MultiScale, frames: npt.NDArray[np.float32]) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        store = StoreWriter.open(Path(folder) / "store.zarr", spec)
+        store = StoreWriter.open(Path(folder) / "store.zarr", _spec(ours))
         _, seconds = _timed(lambda: store.write("song", 0, frames, attributes={}))
     print(f"write {seconds:.2f} s ({frames.size * 2 / 1e6:.0f} MB)")
+
+
+def _pipeline(ours: MultiScale, song: Waveform, seconds: float) -> None:
+    """Time a whole run of one song's nine views: decoded and augmented ahead, encoded, written behind."""
+    import soundfile
+
+    readers = max(1, min(8, (os.cpu_count() or 2) - 1))
+    with tempfile.TemporaryDirectory() as folder, ViewFeed(processes=readers) as feed:
+        path = Path(folder) / "song.flac"
+        soundfile.write(path, np.resize(song.samples, int(seconds * song.rate)), song.rate)
+        writer = StoreWriter.open(Path(folder) / "store.zarr", _spec(ours))
+        tally = Extractor(ours, writer, feed, seed=0).run(
+            [SongTask("song", path, tuple(range(VIEWS)))], report=lambda outcome: None
+        )
+    print(
+        f"{tally.done} views of {seconds:.0f} s, {readers} reader processes: {tally.elapsed:.1f} s, "
+        f"{tally.audio / tally.elapsed:.2f}× real time; encoders waited for input {100 * tally.idle:.1f} % of the time",
+        flush=True,
+    )
 
 
 def _compare(ours: MultiScale, plain: PlainEncoders, waveform: Waveform, repeats: int) -> None:
