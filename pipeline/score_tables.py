@@ -49,7 +49,7 @@ def print_scores(
 
 def _songs(rows: Sequence[Row], all_rows: Sequence[Row], dimensions: Sequence[str], *, by: str, narrow: bool) -> Table:
     names, folder = _names(dimensions), _common_folder(rows)
-    headings = [_broken(name) for name in names] if narrow else names
+    headings = [_broken(name) for name in names] if narrow and len(names) > 1 else names
     table = _table("song", *([by] if by else []), numbers=headings)
     if folder:
         table.title, table.title_justify = _plain(f"in {folder}"), "left"

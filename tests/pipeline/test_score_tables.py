@@ -61,6 +61,14 @@ def test_a_narrow_terminal_breaks_headings_and_puts_the_spread_below(printed: Ca
     assert len(reason) == len("failed: ") + 80
 
 
+def test_a_single_score_leaves_room_for_its_heading(
+    printed: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(f"{__name__}.DIMENSIONS", ("Musicality",))
+    lines = printed([Row(song_id="a", path="a.mp3", scores={"Musicality": 3.25})], 80)
+    assert [line.split() for line in lines if "a" in line] == [["song", "Musicality"], ["a.mp3", "3.25"]]
+
+
 def test_songs_without_a_common_folder_have_their_whole_path(printed: Callable[..., list[str]]) -> None:
     one = printed(ROWS[:1], 140)
     assert sum("/music/süß/a.mp3 " in line for line in one) == 1
