@@ -1,9 +1,15 @@
-"""A progress bar on stderr while a head is trained."""
+"""Progress bars on stderr while a head is trained, or several."""
+
+import csv
+from collections.abc import Sequence
+from typing import Self
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from stages.head.history import EvaluationRow, Listener, StepRow
+from stages.head.history import EVALUATIONS, EvaluationRow, Listener, StepRow
+from stages.head.run_folder import RUN
+from stages.head.runs import Job
 
 
 class TrainingBar(Listener):
@@ -41,3 +47,46 @@ class TrainingBar(Listener):
     def end(self) -> None:
         """Take the bar away."""
         self._bar.stop()
+
+
+class RunsBar:
+    """Epochs done over several runs in processes of their own, read from their folders; a context manager."""
+
+    def __init__(self, jobs: Sequence[Job]) -> None:
+        self._jobs = jobs
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=Console(stderr=True),
+            transient=True,
+        )
+        self._task = self._bar.add_task("epochs", total=sum(job.recipe.epochs for job in jobs))
+
+    def __enter__(self) -> Self:
+        self.look()
+        self._bar.start()
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self._bar.stop()
+
+    def look(self) -> None:
+        """See how far the runs are."""
+        self._bar.update(self._task, completed=sum(map(_epochs_done, self._jobs)))
+
+    def say(self, line: str) -> None:
+        """Print a line above the bar."""
+        self._bar.console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _epochs_done(job: Job) -> int:
+    if (job.out / RUN).is_file():
+        return job.recipe.epochs  # also where it stopped early
+    try:
+        with (job.out / EVALUATIONS).open(newline="", encoding="utf-8") as file:
+            return max((int(row["epoch"]) for row in csv.DictReader(file)), default=0)
+    except FileNotFoundError:
+        return 0

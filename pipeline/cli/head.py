@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from pipeline.cli.common import DEFAULTS, new_app
+from pipeline.cli.head_ablate import ablate
 from pipeline.cli.head_inputs import ManifestPath, ReceiptPath, Store, Track, named_store
 from pipeline.cli.head_options import options_from
 from pipeline.cli.head_predict import predict
@@ -92,3 +93,4 @@ def evaluate(
 
 
 app.command("predict")(predict)
+app.command("ablate")(ablate)

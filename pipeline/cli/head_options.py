@@ -1,7 +1,7 @@
 """A parameters section as command-line options, so that each hyperparameter is written down once."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Annotated, Any, TypeVar, get_origin
 
 import typer
@@ -12,19 +12,22 @@ from pipeline.params import Section
 Values = TypeVar("Values", bound=Section)
 
 
-def options_from(defaults: Section, *, name: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def options_from(
+    defaults: Section, *, name: str, without: Collection[str] = ()
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Give a command one option for each field of a section, and the section as its keyword argument `name`.
 
-    Lists of names are comma-separated. Help texts are the fields' descriptions, defaults those of `defaults`.
+    Lists of names are comma-separated. Help texts are the fields' descriptions, defaults those of `defaults`. Fields in
+    `without` get no option, and the default.
     """
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         own = [p for p in inspect.signature(command, eval_str=True).parameters.values() if p.name != name]
-        fields = type(defaults).model_fields
+        fields = {field: info for field, info in type(defaults).model_fields.items() if field not in without}
 
         def wrapped(**given: Any) -> None:
             chosen = {field: _value(given.pop(field), getattr(defaults, field)) for field in fields}
-            command(**given, **{name: _checked(type(defaults), chosen)})
+            command(**given, **{name: _checked(type(defaults), {**defaults.model_dump(), **chosen})})
 
         added = [_option(field, getattr(defaults, field), info) for field, info in fields.items()]
         parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in [*own, *added]]

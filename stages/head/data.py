@@ -46,11 +46,17 @@ class Data:
 
     def gigabytes(self) -> float:
         """What all records take in memory; their lengths are told from a sample."""
-        records = self.train.records() + self.val.records()
-        sample = records[:: max(1, len(records) // _SAMPLED)]
-        frames = float(np.mean([self.store.frames(song, view) for song, view in sample])) * len(records)
+        frames = float(np.mean(self._lengths())) * len(self.train.records() + self.val.records())
         width = 2 if self.store.spec.dtype == "float16" else 4  # int8 reads as float32
         return frames * self.features * width / 1e9
+
+    def longest(self) -> int:
+        """Frames of the longest record of a sample."""
+        return max(self._lengths())
+
+    def _lengths(self) -> list[int]:
+        records = self.train.records() + self.val.records()
+        return [self.store.frames(song, view) for song, view in records[:: max(1, len(records) // _SAMPLED)]]
 
 
 def open_data(

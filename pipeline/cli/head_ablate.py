@@ -1,0 +1,57 @@
+"""`hear-head ablate`: the paper's Table 2 from one store."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipeline.cli.common import DEFAULTS
+from pipeline.cli.head_inputs import ManifestPath, ReceiptPath, Store, Track, named_store
+from pipeline.cli.head_options import options_from
+from pipeline.params import HeadParams
+
+
+@options_from(DEFAULTS.head, name="params", without=("architecture",))
+def ablate(
+    manifest: ManifestPath,
+    track: Track,
+    out: Annotated[Path, typer.Option(help="Folder of the table, and of a run's folder for each of its rows.")],
+    params: HeadParams,
+    store: Store = None,
+    receipt: ReceiptPath = None,
+    seeds: Annotated[int, typer.Option(help="Heads a row, with seeds --seed, --seed + 1, …: mean ± std.", min=1)] = 1,
+    parallel: Annotated[
+        int | None,
+        typer.Option(
+            help="Runs at a time, each in a process; 1: in this one. Changes no result.",
+            min=1,
+            show_default="as many as memory, and cores or GPUs, allow",
+        ),
+    ] = None,
+    threads: Annotated[
+        int | None,
+        typer.Option(
+            help="CPU threads a run; results differ in their last bits.", min=1, show_default="an eighth of the cores"
+        ),
+    ] = None,
+) -> None:
+    """Train the eight rows of Table 2 and print them beside the paper's; run again, it goes on where it was cut off."""
+    from pipeline.ablation import run_ablation
+    from stages.head.recipe import Recipe
+    from stages.head.runs import Job
+    from stages.songs import read_manifest
+
+    job = Job(
+        name="ablation",
+        store_root=named_store(store, receipt),
+        manifest=read_manifest(manifest, check_files=False),
+        track=track,
+        out=out,
+        recipe=Recipe(**params.model_dump()),
+        receipt=receipt,
+    )
+
+    def say(line: str) -> None:
+        typer.echo(line, err=True)
+
+    typer.echo(run_ablation(job, seeds=seeds, parallel=parallel, threads=threads, say=say))
