@@ -105,6 +105,8 @@ def _check_usage(
         raise typer.BadParameter("give songs: INPUT, --store or --manifest")
     if manifest is None and (by or split):
         raise typer.BadParameter(f"{'--by' if by else '--split'} names something in a manifest: give --manifest")
+    if inputs and split:
+        raise typer.BadParameter("--split chooses among the manifest's songs: leave INPUT out")
     if resume and jsonl is None:
         raise typer.BadParameter("--resume goes on with the file of --jsonl: give both")
 

@@ -238,6 +238,7 @@ def test_a_terminal_gets_a_table(place: Path) -> None:
         (["songs", "--resume"], "--resume goes on with the file of --jsonl"),
         (["songs", "--by", "system"], "--by names something in a manifest"),
         (["songs", "--split", "val"], "--split names something in a manifest"),
+        (["songs", "--manifest", "manifest.csv", "--split", "val"], "leave INPUT out"),
         (["songs", "--muq", "somewhere"], "--preset tiny takes no weights"),
         (["songs", "--top", "0"], "or equal to 1"),
     ],

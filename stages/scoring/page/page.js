@@ -250,7 +250,7 @@ function sortBy(column) {
 function draw() {
   const rows = data.rows.filter(scored), failed = data.rows.length - rows.length;
   const flagged = rows.filter((row) => row.warning).length;
-  const counts = [`${rows.length} songs scored`, ...(failed ? [`${failed} failed`] : []),
+  const counts = [`${rows.length} ${rows.length === 1 ? "song" : "songs"} scored`, ...(failed ? [`${failed} failed`] : []),
     ...(flagged ? [`${flagged} unlike the training songs`] : []), ...(data.about ? [data.about] : [])];
   byId("counts").textContent = counts.join(" · ");
   for (const id of ["overview", "extremes"]) byId(id).hidden = rows.length === 0;

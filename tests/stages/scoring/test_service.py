@@ -142,7 +142,7 @@ def test_the_page_scores_what_is_dropped_on_it(scorer: Scorer, dump: Callable[[s
         page = httpx.get(home).text.replace("</body>", drop)
         app.add_api_route("/drop", lambda: HTMLResponse(page), methods=["GET"])
         found = dump(f"{home}/drop")
-    assert found["counts"].startswith("1 songs scored · 1 failed")
+    assert found["counts"].startswith("1 song scored · 1 failed")
     assert found["players"] == 1
     assert found["rows"][0].startswith("sóng")
     assert found["rows"][1].startswith("bad.mp3")
