@@ -1,0 +1,165 @@
+"""Files of models on a hub: fetched once into its cache, listed, uploaded; every failure is one line.
+
+`huggingface_hub` does the work and reads its own variables: HF_ENDPOINT (which hub), HF_HOME (cache and token),
+HF_TOKEN, HF_HUB_OFFLINE. A file is fetched again only if it has changed; without a network the cached one is used.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from store.errors import HearError
+
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+LONGEST_MESSAGE = 300
+
+
+class HubError(HearError):
+    """A hub cannot be reached, or does not have or take something."""
+
+
+class HubFileMissingError(HubError):
+    """The model is there, the file in it is not."""
+
+
+def download(repo: str, name: str, *, revision: str | None = None) -> Path:
+    """Return the local path of a model's file, fetched if it is not in the cache or has changed.
+
+    Parameters
+    ----------
+    repo, name
+        The model's hub id (owner/name), and the file in it.
+    revision
+        A branch, a tag or a commit; without it, the model's main branch.
+
+    Raises
+    ------
+    HubFileMissingError
+        There is no such file.
+    HubError
+        There is no such model or revision, it needs a login, or it cannot be fetched.
+    """
+    from huggingface_hub import errors, hf_hub_download
+
+    with _one_line(repo, f"{name} could not be downloaded"):
+        try:
+            return Path(hf_hub_download(repo, name, revision=revision))
+        except errors.LocalEntryNotFoundError as error:
+            if _known_as_missing(repo, name, revision):
+                raise HubFileMissingError(_missing(repo, name)) from error
+            raise HubError(
+                f"{repo}: {_out_of_reach()} and {name} is not in its cache; go online, or give a local folder"
+            ) from error
+        except errors.EntryNotFoundError as error:
+            raise HubFileMissingError(_missing(repo, name)) from error
+
+
+def list_files(repo: str, *, revision: str | None = None) -> list[str]:
+    """Names of all files of a model, sorted. Raises `HubError` as `download`."""
+    from huggingface_hub import HfApi
+
+    with _one_line(repo, "its files could not be listed"):
+        return sorted(HfApi().list_repo_files(repo, revision=revision))
+
+
+def upload(
+    repo: str,
+    files: Mapping[str, Path | bytes],
+    *,
+    replaces: Callable[[str], bool],
+    message: str,
+    private: bool = False,
+) -> str:
+    """Put files into a model on the hub as one commit, and make the model if there is none.
+
+    Parameters
+    ----------
+    repo
+        The model's hub id.
+    files
+        By their names there: paths here, or contents.
+    replaces
+        Says of a file that is there, and not among `files`, whether it goes with the same commit.
+    message
+        The commit's.
+    private
+        Only its owner may see it. A public model stays as it is: that is an error.
+
+    Returns
+    -------
+    str
+        The commit's address.
+
+    Raises
+    ------
+    HubError
+        There is no login, no right to write, or no network; nothing, or all, was committed.
+    """
+    from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
+
+    if not HUB_ID.fullmatch(repo):
+        raise HubError(f"{repo}: expected a hub id, owner/name")
+    api = HfApi()
+    with _one_line(repo, "could not be pushed"):
+        api.create_repo(repo, private=private or None, exist_ok=True)
+        if private and not api.model_info(repo).private:
+            raise HubError(f"{repo}: is public on the hub already; make it private there, or push without --private")
+        stale = [name for name in api.list_repo_files(repo) if name not in files and replaces(name)]
+        added = [CommitOperationAdd(path_in_repo=name, path_or_fileobj=content) for name, content in files.items()]
+        commit = api.create_commit(
+            repo,
+            [*(CommitOperationDelete(path_in_repo=name, is_folder=False) for name in stale), *added],
+            commit_message=message,
+        )
+    return str(commit.commit_url)
+
+
+@contextmanager
+def _one_line(repo: str, failed: str) -> Iterator[None]:
+    """Turn what the hub's library raises into a `HubError`; the order is from special to general."""
+    import httpx
+    from huggingface_hub import errors
+
+    try:
+        yield
+    except (errors.OfflineModeIsEnabled, httpx.ConnectError, httpx.TimeoutException) as error:
+        raise HubError(f"{repo}: {failed}: {_out_of_reach()}") from error
+    except errors.GatedRepoError as error:
+        raise HubError(f"{repo}: its owner must grant access on the hub; then log in: `hf auth login`") from error
+    except errors.RepositoryNotFoundError as error:
+        raise HubError(f"{repo}: the hub knows no such model (or it needs a login: `hf auth login`)") from error
+    except errors.RevisionNotFoundError as error:
+        raise HubError(f"{repo}: has no such revision (branch, tag or commit) on the hub") from error
+    except errors.HfHubHTTPError as error:
+        if error.response.status_code in (401, 403):
+            raise HubError(
+                f"{repo}: {failed}, the hub refuses; log in with a token that may (`hf auth login`, or HF_TOKEN)"
+            ) from error
+        raise HubError(f"{repo}: {failed}: {_shortened(error)}") from error
+    # RuntimeError: an upload's, also from the library's part in Rust.
+    except (httpx.HTTPError, OSError, ValueError, RuntimeError) as error:
+        raise HubError(f"{repo}: {failed}: {_shortened(error)}") from error
+
+
+def _known_as_missing(repo: str, name: str, revision: str | None) -> bool:
+    """Whether the hub said so when it was last reached."""
+    from huggingface_hub import _CACHED_NO_EXIST, try_to_load_from_cache
+
+    return try_to_load_from_cache(repo, name, revision=revision) is _CACHED_NO_EXIST
+
+
+def _missing(repo: str, name: str) -> str:
+    return f"{repo}: has no file {name} on the hub; is it the right model?"
+
+
+def _out_of_reach() -> str:
+    from huggingface_hub import is_offline_mode
+
+    return "HF_HUB_OFFLINE is set" if is_offline_mode() else "the hub cannot be reached"
+
+
+def _shortened(error: BaseException) -> str:
+    """Somebody else's message on one line."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= LONGEST_MESSAGE else f"{text[: LONGEST_MESSAGE - 1]}…"
