@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from stages.probe.errors import ProbeError
 from stages.probe.models import MODELS
-from stages.probe.out_of_core import NormalEquations
+from stages.probe.out_of_core import FileRows, NormalEquations
 from stages.probe.problem import Design
 from stages.probe.question import POOLINGS, Pooling, Question
 from store import EmbeddingStore
@@ -76,12 +76,10 @@ def open_features(
         return
     _check_out_of_core(shape, question, limit)
     with tempfile.TemporaryDirectory(prefix="hear-probe-") as scratch:
-        import dask.array as da
-
         x = _scratch_array(Path(scratch), shape)
         _pool(x, store, records, streams=streams, pooling=question.pooling, track=track)
         rows = max(1, limit // (_CHUNK_SHARE * shape[1] * _BYTES_A_VALUE))
-        yield Design(da.from_array(x, chunks=(rows, shape[1])), song, clean)
+        yield Design(FileRows(x).in_chunks(rows), song, clean)
         # Windows cannot remove a file that is mapped.
         del x
 

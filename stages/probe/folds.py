@@ -33,11 +33,11 @@ def check_folds(labels: Array, groups: NDArray[np.int64], classes: tuple[str, ..
     if len(np.unique(labels)) < 2:
         what = classes[0] if classes else f"{labels[0]:g}"
         raise ProbeError(f"column {target!r} is {what} for all {len(labels)} songs; there is nothing to predict")
-    for place, name in enumerate(classes):
-        having = len(np.unique(groups[labels == place]))
-        if having < cv:
-            raise ProbeError(f"column {target!r}: class {name!r} has {having} {unit}, fewer than the {cv} folds; "
-                             f"{_rare_class_advice(having, classes, question)}")  # fmt: skip
+    by_class = [(len(np.unique(groups[labels == place])), name) for place, name in enumerate(classes)]
+    having, name = min(by_class, default=(cv, ""))
+    if having < cv:
+        raise ProbeError(f"column {target!r}: class {name!r} has {having} {unit}, fewer than the {cv} folds; "
+                         f"{_rare_class_advice(having, classes, question)}")  # fmt: skip
     if (count := len(np.unique(groups))) < cv:
         raise ProbeError(f"column {target!r}: {count} {unit} are too few for {cv} folds; use fewer folds")
     if len(labels) < 2 * cv:

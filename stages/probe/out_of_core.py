@@ -6,12 +6,38 @@ one chunk and the sums, and the result the same on every machine.
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stages.probe.predictors import Array, Linear, Predictor
 from stages.probe.problem import Design
+
+
+class FileRows:
+    """Rows of a mapped file, read when they are asked for.
+
+    dask copies a numpy array that it is given, a mapped one included: the whole file would be in memory.
+
+    Parameters
+    ----------
+    mapped
+        (R, F), such as a numpy.memmap.
+    """
+
+    def __init__(self, mapped: NDArray[np.float32]) -> None:
+        self.mapped = mapped
+        self.shape, self.dtype, self.ndim = mapped.shape, mapped.dtype, mapped.ndim
+
+    def __getitem__(self, key: Any) -> NDArray[np.float32]:
+        return np.array(self.mapped[key])
+
+    def in_chunks(self, rows: int) -> Any:
+        """A dask array (R, F) with `rows` rows a chunk."""
+        import dask.array as da
+
+        return da.from_array(self, chunks=(rows, self.shape[1]), name=False)
 
 
 @dataclass(frozen=True)

@@ -187,9 +187,14 @@ def test_the_same_question_has_the_same_answer(make_store, make_labels) -> None:
         ({"value": VALUE, "band": [1] * COUNT}, {"target": "value", "group": "band"}, "1 groups of 'band' are too few"),
         ({"value": VALUE}, {"target": "value", "group": "artist"}, "no column 'artist'"),
         (
-            {"genre": ["rare"] * 3 + ["pop"] * (COUNT - 3)},
+            {"genre": ["few"] * 4 + ["rare"] * 3 + ["pop"] * (COUNT - 7)},
             {"target": "genre", "model": "logistic"},
-            "class 'rare' has 3 songs, fewer than the 5 folds",
+            "class 'rare' has 3 songs, fewer than the 5 folds; use --cv 3, merge the class with another",
+        ),
+        (
+            {"genre": ["two"] * 2 + ["pop"] * (COUNT - 2)},
+            {"target": "genre", "model": "logistic"},
+            "class 'two' has 2 songs, fewer than the 5 folds; use --cv 2 with --setting, merge the class",
         ),
         (
             {"genre": GENRE},
@@ -220,6 +225,26 @@ def test_one_stream_has_nothing_to_sweep(make_store, make_labels) -> None:
             streams=("muq/track",),
             sweep=True,
         )
+
+
+def test_two_songs_of_a_class_do_with_a_setting(make_store, make_labels) -> None:
+    kind = ["two"] * 2 + ["pop"] * (COUNT - 2)
+    store, labels = make_store(np.array([one == "two" for one in kind]) * 9.0), make_labels(kind=kind)
+    asked = {"target": "kind", "model": "logistic", "streams": ("muq/track",), "cv": 2, "setting": 1.0}
+    report = answer(store, labels, **asked)
+    np.testing.assert_array_equal(report.confusion(), [[COUNT - 2, 0], [0, 2]])
+    assert sorted(report.sample.folds[:2]) == [0, 1]
+
+
+def test_few_songs_are_said(make_store, make_labels) -> None:
+    asked = {"target": "value", "model": "ridge", "setting": 1.0}
+    few = answer(make_store(VALUE[:12]), make_labels(value=VALUE[:12]), **asked).to_text()
+    assert few.endswith("only 12 songs: take the intervals as rough")
+    labels = make_labels(value=VALUE, band=np.arange(COUNT) // 6)
+    many = answer(make_store(VALUE, name="other.zarr"), labels, **asked).to_text()
+    assert "rough" not in many
+    banded = answer(make_store(VALUE, name="other.zarr"), labels, group="band", **asked).to_text()
+    assert banded.endswith("only 10 groups of 'band': take the intervals as rough")
 
 
 def test_a_class_named_as_a_number(make_store, make_labels) -> None:

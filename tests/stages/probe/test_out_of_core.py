@@ -1,5 +1,8 @@
 """Fitting in passes gives what fitting in memory gives, through the whole nested cross-validation."""
 
+import tracemalloc
+from pathlib import Path
+
 import dask.array as da
 import numpy as np
 import pytest
@@ -8,7 +11,7 @@ from sklearn.preprocessing import StandardScaler
 from stages.probe.crossvalidation import cross_validate, fit_final
 from stages.probe.gradients import Gradients
 from stages.probe.models import MODELS
-from stages.probe.out_of_core import NormalEquations, scale_of
+from stages.probe.out_of_core import FileRows, NormalEquations, Passes, scale_of
 from stages.probe.problem import Design, InMemory
 
 SONGS, VIEWS, FEATURES = 40, 3, 9
@@ -67,3 +70,19 @@ def test_scales_are_scikit_learns() -> None:
     scaler = StandardScaler().fit(X.astype(float))
     np.testing.assert_array_equal(scale_of(scaler.var_, scaler.mean_, len(X)), scaler.scale_)
     assert scaler.scale_[4] == 1.0
+
+
+def test_a_pass_holds_a_few_chunks_and_not_the_file(tmp_path: Path) -> None:
+    """40 MB in chunks of 0.4 MB, as float64 0.8 MB, of all columns and of some."""
+    shape = 10_000, 1_000
+    x = np.lib.format.open_memmap(tmp_path / "x.npy", mode="w+", dtype=np.float32, shape=shape)
+    x[:] = np.arange(shape[0])[:, None]
+    songs = np.arange(shape[0])
+    tracemalloc.start()
+    design = Design(FileRows(x).in_chunks(100), songs, np.ones(shape[0], bool))
+    for part in (design, design.of_columns(np.arange(500))):
+        mean = Passes(part, songs.astype(float), songs % 4).mean()
+        np.testing.assert_allclose(mean, np.full(part.x.shape[1], (shape[0] - 1) / 2))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 10e6
