@@ -90,3 +90,18 @@ def _epochs_done(job: Job) -> int:
             return max((int(row["epoch"]) for row in csv.DictReader(file)), default=0)
     except FileNotFoundError:
         return 0
+
+
+def listeners_of(job: Job, *, tensorboard: bool = False) -> list[Listener]:
+    """What hears a run on its way: the bar and, if wanted, TensorBoard's writer, into the run's own folder.
+
+    Raises
+    ------
+    HeadError
+        The extra `tensorboard` is not installed.
+    """
+    if not tensorboard:
+        return [TrainingBar(job.name)]
+    from stages.head.tensorboard import TensorBoardWriter
+
+    return [TrainingBar(job.name), TensorBoardWriter(job.out / "tensorboard")]

@@ -5,6 +5,9 @@ import sys
 
 from store.errors import HearError
 
+# What shells expect of a program that SIGINT ended.
+INTERRUPTED = 130
+
 
 def run(command: str) -> None:
     """Run the Typer app of `pipeline.cli.<command>`; the app is imported late because it reads params.yaml.
@@ -21,9 +24,17 @@ def run(command: str) -> None:
         line = " ".join(str(error).split("\n"))
         sys.stderr.write(f"hear-{command}: {line}\n")
         raise SystemExit(1) from None
-    except KeyboardInterrupt:
-        sys.stderr.write(f"hear-{command}: interrupted\n")
-        raise SystemExit(130) from None
+    except KeyboardInterrupt:  # before the app has begun
+        raise SystemExit(_interrupted(command)) from None
+    except SystemExit as end:
+        if end.code == INTERRUPTED:  # what Typer makes of Ctrl-C, without a word
+            _interrupted(command)
+        raise
+
+
+def _interrupted(command: str) -> int:
+    sys.stderr.write(f"hear-{command}: interrupted\n")
+    return INTERRUPTED
 
 
 def data() -> None:

@@ -1,5 +1,6 @@
 """`hear-head`: train, evaluate and use heads on stored embeddings."""
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -30,9 +31,12 @@ def train(
         int, typer.Option(help="Heads to train, each with the seed after the last one's; they score as one.", min=1)
     ] = 1,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run that was cut off in --out.")] = False,
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="Write curves for TensorBoard, too, into --out/tensorboard.")
+    ] = False,
 ) -> None:
     """Train a head, or one a seed; prints its best validation, or their mean ± standard deviation."""
-    from pipeline.head_progress import TrainingBar
+    from pipeline.head_progress import listeners_of
     from stages.head.recipe import Recipe
     from stages.head.runs import Job
     from stages.head.seeds import train_seeds
@@ -49,12 +53,12 @@ def train(
         recipe=recipe,
         receipt=receipt,
     )
+    listeners = partial(listeners_of, tensorboard=tensorboard)
     if seeds == 1:
-        bars = (TrainingBar(),)
-        typer.echo(train_on(job.open(), track=track, out=out, recipe=recipe, resume=resume, listeners=bars).line)
+        said = train_on(job.open(), track=track, out=out, recipe=recipe, resume=resume, listeners=listeners(job)).line
     else:
-        report = train_seeds(job, seeds=seeds, resume=resume, listeners=lambda each: (TrainingBar(each.name),))
-        typer.echo(report.table)
+        said = train_seeds(job, seeds=seeds, resume=resume, listeners=listeners).table
+    typer.echo(said)
 
 
 @app.command()

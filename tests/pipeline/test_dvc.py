@@ -1,0 +1,111 @@
+"""The pipeline as a user drives it: dvc repro, metrics, plots and experiments, in a clone whose path has spaces."""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PARAMS = """
+dataset: demo
+demo: {songs: 20, seconds: 5.0, seed: 0}
+encoders: {preset: tiny, layers: [2]}
+extract: {augment: 1, seed: 0}
+head: {size: small, beta: null, learning_rate: 1.0e-3, accumulate: 1, epochs: 1, seed: 0}
+"""
+WHO = {"GIT_AUTHOR_NAME": "t", "GIT_AUTHOR_EMAIL": "t@t", "GIT_COMMITTER_NAME": "t", "GIT_COMMITTER_EMAIL": "t@t"}
+
+
+class Clone:
+    """A repository with the project's pipeline and a small demo."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir()
+        copied = [".dvc/config", ".dvc/.gitignore", ".dvcignore", ".gitignore", "dvc.yaml"]
+        for name in [*copied, *(str(p.relative_to(ROOT)) for p in (ROOT / "stages").rglob("*.py"))]:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_bytes((ROOT / name).read_bytes())
+        (folder / "params.yaml").write_text(PARAMS)
+        self.git("init", "--quiet", "--initial-branch", "main")
+        self.commit()
+
+    def run(self, *command: str) -> str:
+        place = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        environment = {**os.environ, **WHO, "PATH": place, "COLUMNS": "200"}
+        done = subprocess.run(
+            command, cwd=self.folder, env=environment, capture_output=True, text=True, timeout=240, check=False
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    def git(self, *arguments: str) -> str:
+        return self.run("git", *arguments)
+
+    def dvc(self, *arguments: str) -> str:
+        return self.run("dvc", *arguments)
+
+    def commit(self) -> None:
+        self.git("add", "--all")
+        self.git("commit", "--quiet", "--message", "all")
+
+    def metrics(self, *revisions: str) -> dict[str, dict[str, float]]:
+        """Track 2's four means, by experiment."""
+        table = csv.DictReader(self.dvc("exp", "show", "--csv", *revisions).splitlines())
+        prefix = "results/track2/metrics.json:"
+        return {
+            row["Experiment"] or row["rev"]: {k.removeprefix(prefix): v for k, v in row.items() if k.startswith(prefix)}
+            for row in table
+        }
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Clone:
+    """The clone after its first `dvc repro`, committed."""
+    clone = Clone(tmp_path_factory.mktemp("a place") / "the project")
+    clone.dvc("repro")
+    clone.commit()
+    return clone
+
+
+def ran(output: str) -> set[str]:
+    return {line.split("'")[1] for line in output.splitlines() if line.startswith("Running stage")}
+
+
+def test_a_second_repro_does_nothing(clone: Clone) -> None:
+    again = clone.dvc("repro")
+    assert ran(again) == set()
+    assert "Data and pipelines are up to date" in again
+    assert clone.git("status", "--porcelain") == ""
+
+
+def test_metrics_and_plots_are_shown(clone: Clone) -> None:
+    shown = json.loads(clone.dvc("metrics", "show", "--json"))
+    for track in ("track1", "track2"):
+        assert shown[""]["data"][f"results/{track}/metrics.json"]["data"].keys() == {"LCC", "SRCC", "KTAU", "TTA"}
+    clone.dvc("plots", "show", "--out", "dvc_plots")
+    page = (clone.folder / "dvc_plots" / "index.html").read_text(encoding="utf-8")
+    for name in ("loss", "gradient_norm", "validation", "calibration", "predicted against rated, track 2"):
+        assert f'"{name}"' in page or f"plot_{name}" in page or name in page
+    assert len(list((clone.folder / "dvc_plots" / "static").glob("*.png"))) == 4
+
+
+def test_a_changed_beta_reruns_stage_two_alone_also_as_experiments(clone: Clone) -> None:
+    two = {"train@1", "train@2", "evaluate@1", "evaluate@2"}
+    params = json.loads((clone.folder / "models" / "track2" / "params.json").read_text())
+    assert params["beta"] == 0.05
+    assert ran(clone.dvc("exp", "run", "--set-param", "head.beta=0.3", "--name", "strong")) == two
+    params = json.loads((clone.folder / "models" / "track2" / "params.json").read_text())
+    assert params["beta"] == 0.3
+    clone.dvc("exp", "run", "--queue", "--set-param", "head.beta=0.9", "--name", "queued")
+    clone.dvc("exp", "run", "--run-all")
+    # The queue's own workspace holds no store: it read the one that the receipt names.
+    logs = clone.dvc("queue", "logs", "queued")
+    assert ran(logs) == two
+    found = clone.metrics()
+    assert {"strong", "queued"} <= found.keys()
+    assert all(float(value) == float(value) for name in ("strong", "queued") for value in found[name].values())

@@ -1,0 +1,117 @@
+"""README.md and docs/head.md: every command that needs no hub runs as it stands; those that do have no wrong option."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from stages.songs import DIMENSIONS
+from store import EmbeddingStore
+
+ROOT = Path(__file__).resolve().parents[1]
+README = "../README.md"
+# What a user's params.yaml may say: everything small.
+PARAMS = """
+encoders: {layers: [2]}
+head: {size: small, learning_rate: 1.0e-3, epochs: 1}
+"""
+
+
+def run(folder: Path, command: str) -> subprocess.CompletedProcess[str]:
+    """Run a line of a page, offline, as a user does."""
+    place = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": place, "HF_HUB_OFFLINE": "1", "HF_HOME": str(folder / "hub")}
+    return subprocess.run(
+        ["bash", "-c", command], cwd=folder, env=environment, capture_output=True, text=True, timeout=240, check=False
+    )
+
+
+def lines(blocks: list[str]) -> list[str]:
+    return [line for block in blocks for line in block.splitlines() if line.startswith("hear-")]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where a user works: a folder of songs, ratings of them, and a song apart."""
+    folder = tmp_path_factory.mktemp("a user's") / "Musik ü"
+    (folder / "my_songs").mkdir(parents=True)
+    generator = np.random.default_rng(0)
+    rows = ["song_id," + ",".join(DIMENSIONS)]
+    for number in range(12):
+        noise = generator.standard_normal(24_000) * 0.1
+        soundfile.write(folder / "my_songs" / f"song {number}.flac", noise, 24_000)
+        rows.append(f"song {number}," + ",".join(f"{rating:.2f}" for rating in generator.uniform(1, 5, 5)))
+    (folder / "my_ratings.csv").write_text("\n".join(rows) + "\n")
+    (folder / "params.yaml").write_text(PARAMS)
+    (folder / "folder").mkdir()
+    soundfile.write(folder / "folder" / "other.wav", generator.standard_normal(24_000) * 0.1, 24_000)
+    soundfile.write(folder / "song.mp3", generator.standard_normal(24_000) * 0.1, 24_000)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def worked(place: Path, code_in: Callable[[str, str], list[str]]) -> Path:
+    """The same place after the commands for one's own songs; the encoders are the tiny ones."""
+    own = [line for line in lines(code_in(README, "sh")) if "my_songs" in line]
+    assert len(own) == 3
+    for line in own:
+        done = run(place, line.replace("--preset pretrained", "--preset tiny"))
+        assert done.returncode == 0, f"{line}\n{done.stderr}"
+    shutil.copytree(place / "my.zarr", place / "embeddings.zarr")
+    shutil.copy(place / "my_songs" / "manifest.csv", place / "manifest.csv")
+    shutil.copytree(place / "models" / "mine", place / "models" / "track2")
+    return place
+
+
+def test_songs_are_scored(worked: Path, code_in: Callable[[str, str], list[str]]) -> None:
+    (line,) = [line for line in lines(code_in(README, "sh")) if " predict " in line]
+    done = run(worked, f"{line} --preset tiny")
+    assert done.returncode == 0, done.stderr
+    assert (worked / "scores.json").read_text().count("Naturalness") == 2
+
+
+def test_a_record_is_read_with_zarr_alone(worked: Path, code_in: Callable[[str, str], list[str]]) -> None:
+    (block,) = code_in(README, "python")
+    done = run(worked, f"{sys.executable} -c '{block}'")
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) == len(EmbeddingStore.open(worked / "my.zarr"))
+
+
+def test_the_head_s_page_runs(worked: Path, code_in: Callable[[str, str], list[str]]) -> None:
+    commands = lines(code_in("head.md", "bash"))
+    assert [line.split()[1] for line in commands][:3] == ["train", "evaluate", "ablate"]
+    for line in commands:
+        if " push " in line or " pull " in line:
+            continue  # the hub's; tests/pipeline/test_cli_hub.py has a stub of it
+        done = run(worked, line)
+        assert done.returncode == 0, f"{line}\n{done.stderr}"
+    assert (worked / "results" / "ablation" / "ablation.md").read_text().count("|\n") >= 10
+    (block,) = code_in("head.md", "python")
+    done = run(worked, f"{sys.executable} -c '{block}'")
+    assert done.returncode == 0, done.stderr
+    assert "Coherence" in done.stdout
+
+
+def test_what_needs_the_hub_fails_in_one_line_and_not_for_its_options(
+    place: Path, code_in: Callable[[str, str], list[str]]
+) -> None:
+    commands = [line for line in lines(code_in(README, "sh")) if "songeval" in line]
+    assert len(commands) == 4
+    for line in commands:
+        done = run(place, line)
+        assert done.returncode == 1, f"{line}\n{done.stderr}"
+        assert done.stderr.startswith(line.split()[0])
+        assert "Traceback" not in done.stderr
+
+
+def test_every_page_that_is_linked_is_there() -> None:
+    for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *(ROOT / "benchmarks").glob("*.md")]:
+        for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", page.read_text(encoding="utf-8")):
+            assert (page.parent / target).exists(), f"{page.name} links {target}"
