@@ -1,25 +1,24 @@
-"""Heads on disk: a folder of config.json and model.safetensors, or a published file. Loading runs no code."""
+"""Heads on disk: a folder of config.json and model.safetensors, or a published file, here or on the hub.
 
-import json
-import pickle
+Whoever wrote them, loading runs no code of theirs.
+"""
+
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
-from stages.head.architectures import KINDS, architecture_of, make_model, read_published
+from stages.head.architectures import KINDS, make_model, read_published
 from stages.head.corpus import TRACK_DIMENSIONS
 from stages.head.device import pick_device
 from stages.head.errors import HeadError
 from stages.head.head import Head, HeadConfig
+from stages.head.hub import fetch, is_hub_checkpoint
+from stages.head.layout import CONFIG, ENSEMBLE, WEIGHTS, config_to_json, read_config, write_json
 from stages.head.packed import PackedModel
-
-FORMAT = "hear-head/1"
-CONFIG, WEIGHTS = "config.json", "model.safetensors"
+from stages.head.tensors import read_tensors
 
 
 def save_head(folder: str | Path, head: Head) -> None:
@@ -36,7 +35,7 @@ def save_head(folder: str | Path, head: Head) -> None:
     partial = folder / f".{WEIGHTS}.partial"
     save_file(tensors, partial, metadata={"format": "pt"})
     partial.replace(folder / WEIGHTS)
-    write_json(folder / CONFIG, _config_json(head.config))
+    write_json(folder / CONFIG, config_to_json(head.config))
 
 
 def load_head(where: str | Path, *, device: str = "cpu") -> Head:
@@ -45,65 +44,48 @@ def load_head(where: str | Path, *, device: str = "cpu") -> Head:
     Parameters
     ----------
     where
-        A folder that `save_head` wrote, or a published `.pth` or `.safetensors` file.
+        A folder that `save_head` wrote, a published `.pth` or `.safetensors` file, or one of the two on the hub
+        (`owner/name`, `owner/name/track_2.pth`), which is fetched once.
     device
         `cpu`, `cuda`, … or `auto`.
 
     Raises
     ------
     HeadError
-        Nothing is there, the file is not a head's, or it is a pickle that holds more than tensors.
+        Nothing is there, it is not one head, or it is a pickle that holds more than tensors.
+    HubError
+        The hub cannot be reached, or has no such head.
     """
     place = pick_device(device)
-    path = Path(where)
-    if path.is_dir():
-        head = _load_folder(path)
-    elif path.is_file():
-        head = _load_published(path)
-    else:
-        raise HeadError(f"{where}: no such checkpoint; expected a folder with {CONFIG}, or a .pth or .safetensors file")
+    path = local_checkpoint(where)
+    head = _load_folder(path) if path.is_dir() else _load_published(path)
     head.model.to(place)
     return head
 
 
-def write_json(path: Path, value: object) -> None:
-    """Write JSON atomically, for people: indented, one final newline."""
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    partial.replace(path)
+def local_checkpoint(where: str | Path) -> Path:
+    """Where a checkpoint is on this machine, fetched from the hub if it is a hub's.
 
-
-def _config_json(config: HeadConfig) -> dict[str, Any]:
-    return {
-        "format": FORMAT,
-        "architecture": architecture_of(config.sizes),
-        "sizes": config.sizes.to_json(),
-        "dimensions": list(config.dimensions),
-        "streams": list(config.streams),
-        "spec": None if config.spec is None else dict(config.spec),
-    }
+    Raises
+    ------
+    HeadError, HubError
+        It is neither here nor on the hub.
+    """
+    path = Path(where)
+    if path.exists():
+        return path
+    if not is_hub_checkpoint(str(where)):
+        raise HeadError(
+            f"{where}: no such checkpoint; expected a folder with {CONFIG}, a .pth or .safetensors file, or a hub id "
+            "(owner/name, or owner/name/file)"
+        )
+    return fetch(str(where))
 
 
 def _load_folder(folder: Path) -> Head:
-    path = folder / CONFIG
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise HeadError(f"{path}: not a head's configuration: {error}") from error
-    if not isinstance(values, dict) or values.get("format") != FORMAT:
-        found = values.get("format") if isinstance(values, dict) else values
-        raise HeadError(f"{path}: expected format {FORMAT!r}, found {found!r}")
-    try:
-        if values["architecture"] not in KINDS:
-            raise HeadError(f"{path}: architecture must be one of {', '.join(KINDS)}, found {values['architecture']!r}")
-        config = HeadConfig(
-            sizes=KINDS[values["architecture"]].sizes.from_json(values["sizes"]),
-            dimensions=tuple(values["dimensions"]),
-            streams=tuple(values["streams"]),
-            spec=values["spec"],
-        )
-    except KeyError as error:
-        raise HeadError(f"{path}: {error.args[0]} is missing") from error
+    if not (folder / CONFIG).is_file() and (folder / ENSEMBLE).is_file():
+        raise HeadError(f"{folder}: holds several heads; load them together (`load_heads`), or name the folder of one")
+    config = read_config(folder / CONFIG)
     return Head(_built(config, read_tensors(folder / WEIGHTS), folder / WEIGHTS), config)
 
 
@@ -116,6 +98,10 @@ def _load_published(path: Path) -> Head:
 
 
 def _built(config: HeadConfig, state: Mapping[str, Tensor], source: Path) -> PackedModel:
+    # Each layer has tensors of its own: a number from a stranger must not build a million of them.
+    layers = getattr(config.sizes, "layers", 0)
+    if layers > len(state):
+        raise HeadError(f"{source}: {CONFIG} says {layers} layers, the file has {len(state)} tensors in all")
     with torch.device("meta"):
         model = make_model(config.sizes)
     expected = model.state_dict()
@@ -129,27 +115,3 @@ def _built(config: HeadConfig, state: Mapping[str, Tensor], source: Path) -> Pac
             raise HeadError(f"{source}: unknown tensor {name}; was it written by a newer version?")
     model.load_state_dict({name: tensor.float() for name, tensor in state.items()}, assign=True)
     return model
-
-
-def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Tensors by name, on the CPU, from safetensors or from a pickle that holds nothing else.
-
-    Raises
-    ------
-    HeadError
-        The file is missing, broken, or would have to run code.
-    """
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise HeadError(
-            f"{path}: refused, this pickle holds more than tensors, and loading it could run anybody's code; "
-            "ask for its plain state dict, or for safetensors"
-        ) from error
-    except (OSError, SafetensorError, RuntimeError, EOFError, ValueError) as error:
-        raise HeadError(f"{path}: cannot be read as tensors: {str(error).splitlines()[0]}") from error
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise HeadError(f"{path}: expected a plain state dict (names to tensors), found something else")
-    return dict(state)

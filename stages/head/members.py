@@ -6,14 +6,14 @@ predictions.csv    the ensemble's scores, the heads' means
 seed-0/ seed-1/ …  a run folder each
 """
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from stages.head.checkpoint import CONFIG, load_head, write_json
+from stages.head.checkpoint import load_head, local_checkpoint
 from stages.head.errors import HeadError
 from stages.head.head import Head
-from stages.head.run_folder import ENSEMBLE, PARAMS, RUN
+from stages.head.layout import CONFIG, ENSEMBLE, read_ensemble, write_json
+from stages.head.run_folder import PARAMS, RUN
 
 
 def load_heads(where: str | Path, *, device: str = "cpu") -> list[Head]:
@@ -21,14 +21,14 @@ def load_heads(where: str | Path, *, device: str = "cpu") -> list[Head]:
 
     Raises
     ------
-    HeadError
+    HeadError, HubError
         As `load_head` and `head_places`.
     """
     return [load_head(place, device=device) for place in head_places(where)]
 
 
 def head_places(where: str | Path) -> list[Path]:
-    """Where the heads of a checkpoint are.
+    """Where the heads of a checkpoint are on this machine, fetched from the hub if it is a hub's.
 
     The place itself, if it is a head; else those that its ensemble.json lists, and without one every head in a folder
     of it, by name.
@@ -36,13 +36,15 @@ def head_places(where: str | Path) -> list[Path]:
     Raises
     ------
     HeadError
-        One that belongs to it is a run that is not complete, or the list cannot be read.
+        There is no such checkpoint, one that belongs to it is a run that is not complete, or the list cannot be read.
+    HubError
+        As `load_head`.
     """
-    folder = Path(where)
+    folder = local_checkpoint(where)
     if (folder / CONFIG).is_file() or not folder.is_dir():
         return [folder]
     if (folder / ENSEMBLE).is_file():
-        places = [folder / name for name in _listed(folder / ENSEMBLE)]
+        places = [folder / name for name in read_ensemble(folder / ENSEMBLE)]
     else:
         places = sorted(config.parent for config in folder.glob(f"*/{CONFIG}"))
     for place in places:
@@ -54,17 +56,3 @@ def head_places(where: str | Path) -> list[Path]:
 def list_members(folder: Path, names: Sequence[str]) -> None:
     """Say which folders in `folder` are the ensemble; others that lie there are none of it."""
     write_json(folder / ENSEMBLE, {"heads": list(names)})
-
-
-def _listed(path: Path) -> list[str]:
-    try:
-        names = json.loads(path.read_text(encoding="utf-8"))["heads"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise HeadError(f"{path}: cannot be read as a list of heads: {error!r}") from error
-    if not isinstance(names, list) or not names or any(not _is_name(name) for name in names):
-        raise HeadError(f"{path}: expected the names of folders beside it, found {names!r}")
-    return names
-
-
-def _is_name(name: object) -> bool:
-    return isinstance(name, str) and name == Path(name).name != ""

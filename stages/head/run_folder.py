@@ -23,17 +23,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from stages.head.checkpoint import CONFIG, write_json
 from stages.head.corpus import Corpus
 from stages.head.errors import HeadError
 from stages.head.history import EVALUATIONS, STEPS, EvaluationRow, StepRow, write_rows
+from stages.head.layout import CONFIG, ENSEMBLE, write_json
 from stages.head.novelty import NOVELTY
 from stages.head.trainer import Progress, Trainer
 
 METRICS_FILE, PREDICTIONS = "metrics.json", "predictions.csv"
 PARAMS, VERSIONS, RECEIPT, RUN, RESUME = "params.json", "versions.json", "receipt.json", "run.json", "resume.pt"
-# Written where the folder holds several runs whose heads score together; see `members`.
-ENSEMBLE = "ensemble.json"
 
 # These change how fast a run is, not what it computes: a resumed run may differ in them.
 FREE_PARAMS = ("memory", "workers")

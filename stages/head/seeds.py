@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from stages.evaluate.metrics import METRICS, Metrics, score_metrics
-from stages.head.checkpoint import CONFIG, load_head, write_json
+from stages.head.checkpoint import load_head
 from stages.head.data import Data
 from stages.head.errors import HeadError
 from stages.head.history import Listener
+from stages.head.layout import CONFIG, write_json
 from stages.head.members import head_places, list_members
 from stages.head.run_folder import METRICS_FILE, PREDICTIONS, RESUME, RunFolder, write_predictions
 from stages.head.runs import Job, refuse_failures, run_jobs

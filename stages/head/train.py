@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 
 from stages.evaluate.metrics import METRICS, Metrics, score_metrics
 from stages.head.architectures import make_model, make_sizes
-from stages.head.checkpoint import save_head, write_json
+from stages.head.checkpoint import save_head
 from stages.head.data import Data, open_data
 from stages.head.device import pick_device, pick_precision, repeatable
 from stages.head.head import Head, HeadConfig, score_packed
 from stages.head.history import EvaluationRow, Listener
+from stages.head.layout import write_json
 from stages.head.novelty import learn_novelty
 from stages.head.plan import Item, plan_epoch
 from stages.head.recipe import Recipe

@@ -1,0 +1,164 @@
+"""Heads to and from a hub: what of a run is shared, and how it lies there.
+
+Shared are a head's own files and what they rest on: metrics, parameters, versions, the store's receipt, counts.
+Kept are the user's own data: predictions.csv and the songs that were missing (names of songs, ratings), curves, states
+of the optimizer. novelty.safetensors goes along: means and main directions over all training songs, no song of its own.
+"""
+
+import json
+import shutil
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from stages.head.card import CARD, model_card
+from stages.head.checkpoint import load_head, save_head
+from stages.head.errors import HeadError
+from stages.head.hub import commit_of, fetch, split_reference
+from stages.head.layout import CONFIG, ENSEMBLE, WEIGHTS, read_ensemble, to_json
+from stages.head.members import head_places
+from stages.head.novelty import NOVELTY
+from stages.head.run_folder import METRICS_FILE, PARAMS, RECEIPT, RUN, VERSIONS
+from stages.hub import HubError, download, upload
+
+# run.json before params.json: the second without the first is a run that is not complete.
+ABOUT = (METRICS_FILE, RUN, PARAMS, VERSIONS, RECEIPT)
+SHARED = (WEIGHTS, NOVELTY, *ABOUT, CONFIG)
+
+
+def push(
+    folder: str | Path,
+    repo: str,
+    *,
+    license: str | None = None,  # noqa: A002 - it is the word for it
+    dataset: str = "",
+    message: str = "",
+    private: bool = False,
+) -> str:
+    """Put a run's head, or the heads of several seeds, on the hub, with a model card.
+
+    The commit replaces the head that was there; files of other kinds stay.
+
+    Parameters
+    ----------
+    folder
+        What `train_head` or `train_seeds` left, or `save_head` wrote.
+    repo
+        The hub id; made where it does not exist.
+    license, dataset
+        See `model_card`.
+    message
+        The commit's.
+    private
+        Only its owner may see it.
+
+    Returns
+    -------
+    str
+        The commit's address.
+
+    Raises
+    ------
+    HeadError
+        There is no complete head in the folder, or no licence follows from what it was made of.
+    HubError
+        The hub does not take it.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise HeadError(f"{folder}: no such folder; push the folder that hear-head train wrote")
+    places = head_places(folder)
+    # Loading them checks that tensors and configuration fit each other.
+    heads = [load_head(place) for place in places]
+    several = places != [folder]
+    card = model_card(
+        repo,
+        heads,
+        metrics=_json(folder / METRICS_FILE),
+        run=_json(places[0] / RUN),
+        receipt=_json(places[0] / RECEIPT),
+        license=license,
+        dataset=dataset,
+    )
+    files: dict[str, Path | bytes] = {CARD: card.encode()}
+    for place in places:
+        prefix = f"{place.name}/" if several else ""
+        files |= {prefix + name: content for name, content in _shared(place).items()}
+    if several:
+        files[ENSEMBLE] = to_json({"heads": [place.name for place in places]}).encode()
+        files |= {name: content for name, content in _shared(folder).items() if name == METRICS_FILE}
+    what = f"{len(heads)} HEAR heads" if several else "a HEAR head"
+    return upload(repo, files, replaces=_is_ours, message=message or f"Upload {what}", private=private)
+
+
+def pull(reference: str, out: Path, *, revision: str | None = None) -> Path:
+    """Copy heads from the hub into a new folder: what `fetch` takes, and what is said about them.
+
+    A published file becomes a head's folder.
+
+    Raises
+    ------
+    HeadError, HubError
+        As `fetch`; or `out` is there already, or cannot be written.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise HeadError(f"{out}: is there already, and not empty; name a new folder")
+    place = fetch(reference, revision=revision)
+    partial = out.with_name(f".{out.name}.partial")
+    try:
+        shutil.rmtree(partial, ignore_errors=True)
+        if place.is_file():
+            save_head(partial, load_head(place))
+        else:
+            _copy(reference, place, partial)
+        partial.replace(out)
+    except OSError as error:
+        raise HeadError(f"{out}: cannot be written: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return out
+
+
+def _copy(reference: str, place: Path, out: Path) -> None:
+    repo, inside = split_reference(reference)
+    commit = commit_of(place)
+    folders = [""] if (place / CONFIG).is_file() else ["", *read_ensemble(place / ENSEMBLE)]
+    for folder in folders:
+        for name in (CARD, ENSEMBLE, *SHARED):
+            within = str(PurePosixPath(folder, name))
+            source = place / within
+            if name in (CARD, *ABOUT):
+                source = _fetched(repo, str(PurePosixPath(inside, within)), commit) or source
+            if source.is_file():
+                (out / folder).mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(source, out / within)
+
+
+def _fetched(repo: str, name: str, commit: str) -> Path | None:
+    """A file that says something about a head; None if there is none, or none within reach."""
+    try:
+        return download(repo, name, revision=commit)
+    except HubError:
+        return None
+
+
+def _shared(place: Path) -> dict[str, Path | bytes]:
+    files: dict[str, Path | bytes] = {name: place / name for name in SHARED if (place / name).is_file()}
+    if RUN in files:
+        files[RUN] = to_json({name: value for name, value in _json(place / RUN).items() if name != "missing"}).encode()
+    return files
+
+
+def _is_ours(name: str) -> bool:
+    """Whether a file on the hub is one that `push` wrote: of a head at the top, or in a folder of several."""
+    path = PurePosixPath(name)
+    return len(path.parts) <= 2 and path.name in (ENSEMBLE, *SHARED)
+
+
+def _json(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise HeadError(f"{path}: cannot be read: {error}") from error
+    return values if isinstance(values, dict) else {}
