@@ -35,7 +35,11 @@ class TimeDownsample(nn.Module):
 
     def forward(self, frames: Tensor) -> Tensor:
         """Frames (windows · stride, inputs), no window with frames of two songs → (windows, outputs)."""
-        inside = frames.view(-1, self.stride, frames.shape[1])  # (windows, stride, inputs)
-        weighted = torch.einsum("wsi,si->wi", inside, self.depthwise)
-        windows = self.pointwise(weighted) + self.residual(inside.mean(1))
+        inside = frames.view(-1, self.stride, frames.shape[1]).unbind(1)  # stride × (windows, inputs)
+        # Term by term: as one sum over a dimension of 3 it took two to three times as long, forwards and backwards.
+        weights = self.depthwise.to(frames.dtype)
+        weighted, total = inside[0] * weights[0], inside[0]
+        for frame, weight in zip(inside[1:], weights[1:], strict=True):
+            weighted, total = torch.addcmul(weighted, frame, weight), total + frame
+        windows = self.pointwise(weighted) + self.residual(total / self.stride)
         return self.dropout(F.gelu(self.norm(windows)))  # type: ignore[no-any-return]
