@@ -185,9 +185,13 @@ def _extract(
 def _check_space(cost: Estimate, *, force: bool) -> None:
     if not cost.fits and not force:
         raise HearError(
-            f"the missing records need {cost.bytes / 1e9:.1f} GB, and the target has {(cost.free or 0) / 1e9:.1f} GB "
-            "free; choose another --store, fewer --streams, --dtype int8 or --pool, or go on with --force"
+            f"the missing records need {_size(cost.bytes)}, and the target has {_size(cost.free or 0)} free; choose "
+            "another --store, fewer --streams, --dtype int8 or --pool, or go on with --force"
         )
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
 
 
 def _failures_file(store: str) -> TextIO:

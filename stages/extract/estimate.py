@@ -11,6 +11,7 @@ import numpy as np
 
 from stages.extract.audio import SAMPLE_RATE, probe_seconds
 from stages.extract.plan import SongTask
+from stages.extract.quiet import silenced
 from store.errors import HearError
 
 if TYPE_CHECKING:
@@ -42,11 +43,12 @@ def estimate(
 ) -> Estimate:
     """Add up durations from the files' headers; files that cannot be read are counted, and cost nothing."""
     seconds, unreadable = 0.0, 0
-    for task in tasks:
-        try:
-            seconds += probe_seconds(task.path) * len(task.views)
-        except HearError:
-            unreadable += 1
+    with silenced():
+        for task in tasks:
+            try:
+                seconds += probe_seconds(task.path) * len(task.views)
+            except HearError:
+                unreadable += 1
     frame_bytes = streams * channels * BYTES[dtype]
     return Estimate(
         songs=len(tasks),

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from stages.extract.audio import AudioError, read_audio, resample, source_hash
 from stages.extract.augment import draw_view
+from stages.extract.quiet import silence_stderr
 from stages.songs.errors import shown
 from store.errors import HearError
 
@@ -150,8 +151,7 @@ class ViewFeed:
 def _begin_process() -> None:
     """Ignore Ctrl-C, which reaches the whole process group: the main process decides what to finish. End with it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # Decoders in C write remarks to stderr, through the progress bar; what matters of them comes back as an error.
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+    silence_stderr()
     threading.Thread(target=_end_with_the_parent, daemon=True).start()
 
 

@@ -140,3 +140,17 @@ def test_our_errors_are_one_line_and_exit_code_1(
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("hear-extract: ")
     assert re.search(problem, line), line
+
+
+def test_a_decoder_in_c_says_nothing_of_its_own(
+    tmp_path: Path, manifest: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    bad = manifest.parent / "söng 0.wav"
+    bad.write_text("This is text, which MPEG decoders remark upon.")
+    bad.rename(bad.with_suffix(".mp3"))
+    manifest.write_text(manifest.read_text(encoding="utf-8").replace("söng 0.wav", "söng 0.mp3"), encoding="utf-8")
+    result = call(manifest, tmp_path / "s.zarr", "--preset", "tiny", "--layer", "2", "--readers", "1", "--augment", "0")
+    assert result.exit_code == 1
+    (line,) = result.stderr.splitlines()
+    assert line.startswith(f"failed: söng 0 view 0: {bad.with_suffix('.mp3')}: ")
+    assert capfd.readouterr().err == ""
