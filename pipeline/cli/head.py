@@ -8,6 +8,7 @@ import typer
 
 from pipeline.cli.common import DEFAULTS, new_app
 from pipeline.cli.head_ablate import ablate
+from pipeline.cli.head_hub import pull, push
 from pipeline.cli.head_inputs import ManifestPath, ReceiptPath, Store, Track, named_store
 from pipeline.cli.head_options import options_from
 from pipeline.cli.head_predict import predict
@@ -15,7 +16,9 @@ from pipeline.params import HeadParams
 
 app = new_app("head", "Train, evaluate and use HEAR's head on stored embeddings.")
 
-Checkpoint = Annotated[str, typer.Option(help="A head: a run's folder, or a published .pth or .safetensors file.")]
+Checkpoint = Annotated[
+    str, typer.Option(help="A head: a run's folder, a published .pth or .safetensors file, or a hub id.")
+]
 
 
 @app.command()
@@ -98,3 +101,5 @@ def evaluate(
 
 app.command("predict")(predict)
 app.command("ablate")(ablate)
+app.command("push")(push)
+app.command("pull")(pull)

@@ -26,7 +26,7 @@ class Precision(StrEnum):
 
 
 Checkpoints = Annotated[
-    list[str], typer.Option(help="A head, or a folder of several; give several for a mean and its ± std.")
+    list[str], typer.Option(help="A head, a folder of several, or a hub id; give several for a mean and its ± std.")
 ]
 PresetOption = Annotated[
     Preset | None, typer.Option(help="tiny: real architecture, small, untrained.", show_default=_ENCODERS.preset)

@@ -11,6 +11,7 @@ from stages.head.head import Head
 from stages.hub import HUB_ID
 
 CARD = "README.md"
+PUBLISHED_CHANNELS = 1024
 SONGEVAL = "ASLP-lab/SongEval"
 # What weights and data ask of a head that was made of them. The first satisfies the second, too.
 SONGEVALS, MUQS = "cc-by-nc-sa-4.0", "cc-by-nc-4.0"
@@ -65,7 +66,7 @@ def model_card(
         f"---\n{data.to_yaml()}\n---",
         f"# {repo.partition('/')[2]}",
         _summary(heads),
-        _usage(repo),
+        _usage(repo, head.config.channels),
         _figures(metrics),
         _making(head, run, receipt, dataset),
         _licence(licence),
@@ -111,10 +112,14 @@ def _summary(heads: Sequence[Head]) -> str:
     )
 
 
-def _usage(repo: str) -> str:
+def _usage(repo: str, channels: int) -> str:
+    other = (
+        f"It takes {channels} channels a stream, the published encoders give {PUBLISHED_CHANNELS}: it was made with "
+        'others, such as the demo\'s untrained ones (`--preset tiny`, `preset="tiny"`).\n\n'
+    )
     return f"""## Use
 
-```sh
+{"" if channels == PUBLISHED_CHANNELS else other}```sh
 hear-head predict song.mp3 --checkpoint {repo}
 ```
 
@@ -136,7 +141,8 @@ def _figures(metrics: Mapping[str, Any]) -> str:
     spread = " Mean ± standard deviation over the heads; the last line is what they score together." if std else ""
     return (
         "## Figures\n\nOn the validation songs, which also picked the best epoch: Pearson (LCC), Spearman (SRCC), "
-        f"Kendall τ-b (KTAU), and F1 of scoring a song high (TTA).{spread}\n\n" + "\n".join(lines)
+        "Kendall τ-b (KTAU), and F1 of telling songs rated high: 4.0 and above, 3.75 for Memorability and Clarity "
+        f"(TTA).{spread}\n\n" + "\n".join(lines)
     )
 
 
@@ -153,7 +159,8 @@ def _making(head: Head, run: Mapping[str, Any], receipt: Mapping[str, Any], data
         "layers": ", ".join(map(str, head.layers)),
         **{f"weights of {name}": f"`{digest}`" for name, digest in (spec.get("encoders") or {}).items()},
         "encoders' precision": spec.get("precision"),
-        "embeddings": f"{spec['dtype']}, pooled over {spec['pool']} frame(s)" if "dtype" in spec else None,
+        "embeddings": spec.get("dtype"),
+        "frames pooled into one": spec.get("pool") if spec.get("pool", 1) != 1 else None,
         "store": f"`{receipt['digest']}`" if "digest" in receipt else None,
     }
     lines = [f"| {name} | {value} |" for name, value in rows.items() if value]
