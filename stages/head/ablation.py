@@ -80,8 +80,9 @@ def describe_rows(job: Job, data: Mapping[Setting, Data]) -> list[str]:
         What each row learns from.
     """
     full, without = data[Setting(True, True, True)], data[Setting(False, False, False)]
-    views = max(map(len, full.train.views)) - 1
-    augmented = f"{views} augmented views a song and C-Mixup" if views else "C-Mixup alone, for want of augmented views"
+    count = max(map(len, full.train.views)) - 1
+    views = f"{count} augmented view{'' if count == 1 else 's'} a song"
+    augmented = f"{views} and C-Mixup" if count else "C-Mixup alone, for want of augmented views"
     layers = without.store.spec.layers
     instead = "" if SONGEVAL_LAYER in layers else f", for want of layer {SONGEVAL_LAYER}, the published baseline's"
     return [
@@ -89,6 +90,6 @@ def describe_rows(job: Job, data: Mapping[Setting, Data]) -> list[str]:
         "the best validation of each run.",
         f"MMR: HEAR's head on {', '.join(qualified(full.streams, layers))}; "
         f"without: SongEval's head on {', '.join(qualified(without.streams, layers))}{instead}.",
-        f"HAS: {augmented if job.recipe.mix != 'none' else f'{views} augmented views a song, no C-Mixup'}. "
+        f"HAS: {augmented if job.recipe.mix != 'none' else f'{views}, no C-Mixup'}. "
         f"L: SmoothL1 + {job.recipe.track_beta(job.track):g} · ListMLE.",
     ]

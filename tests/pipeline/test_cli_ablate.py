@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -147,12 +148,21 @@ def test_several_seeds_a_row(tmp_path: Path, call: Callable[..., Result]) -> Non
     assert f"| {mean:.3f} ± {std:.3f} | {TABLE_2[1].metrics(2)['LCC']:.3f} |" in done.stdout
 
 
-def test_a_row_that_fails_is_named_and_the_others_are_there(tmp_path: Path, call: Callable[..., Result]) -> None:
-    done = call("ablate", "--out", str(tmp_path / "out"), "--parallel", "1", "--learning-rate", "1e30")
+def test_a_row_that_fails_is_named_and_the_others_are_there(
+    tmp_path: Path, whole: Path, call: Callable[..., Result]
+) -> None:
+    out = shutil.copytree(whole, tmp_path / "out")
+    for row in ("mmr", "has-l"):
+        (out / row / "run.json").unlink()
+    (out / "mmr" / "resume.pt").write_bytes(b"damaged")
+    done = call("ablate", "--out", str(out), "--parallel", "1", "--threads", "1")
     assert done.exit_code == 1
     assert isinstance(done.exception, HeadError)
-    assert "8 of 8 runs failed; baseline: training stopped at step 1" in str(done.exception)
-    assert (tmp_path / "out" / "ablation.md").read_text().count("failed") == 32
+    assert str(done.exception).startswith("1 of 2 runs failed; mmr: ")
+    assert "resume.pt: cannot be resumed" in str(done.exception)
+    before, after = (folder.joinpath("ablation.md").read_text().splitlines() for folder in (whole, out))
+    assert after[3].count("failed") == 4
+    assert [*after[:3], *after[4:]] == [*before[:3], *before[4:]]
 
 
 def test_seeds_of_train(tmp_path: Path, call: Callable[..., Result], place: Path) -> None:

@@ -64,7 +64,7 @@ def test_rows_have_folders_of_their_own(job: Job) -> None:
         (
             (10,),
             2,
-            ["without: SongEval's head on muq/track@10, for want of layer 6", "HAS: 1 augmented views a song and"],
+            ["without: SongEval's head on muq/track@10, for want of layer 6", "HAS: 1 augmented view a song and"],
         ),
         (
             (6, 10),
