@@ -1,0 +1,311 @@
+"""The head against the plain ways, in one run: a training step, a validation pass, partners for an epoch, and loading.
+
+    python -m benchmarks.bench_head --only step validation
+
+The paper's head (38.07 M parameters) and songs of the published sizes: 4,096 features, 25 frames a second, lengths
+spread evenly around the mean. The plain step is `plain_head.py` on songs padded to the longest of their half, in bf16
+autocast, the published training's setting, and in fp32. Every step runs in a process of its own, so that its peak
+memory is its own; repeats are interleaved, and ratios are those of medians. Both sides get their batch as their loader
+leaves it: ours packed in float16, the plain one padded in float32.
+"""
+
+import argparse
+import multiprocessing
+import os
+import resource
+import statistics
+import tempfile
+import time
+import tracemalloc
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from benchmarks.loading import measure_loading
+from benchmarks.plain_head import PlainHead
+from stages.head.cmixup import draw_partners
+from stages.head.device import autocast, pick_device, pick_precision
+from stages.head.head import score_packed
+from stages.head.losses import hybrid_loss
+from stages.head.model import HearHead
+from stages.head.packed import PackedModel
+from stages.head.plan import PlannedBatch
+from stages.head.published import to_published
+from stages.head.records import Packed
+from stages.head.sizes import preset_sizes
+from stages.head.step import Objective, batch_loss
+
+SIZES = preset_sizes("paper", features=4096, classes=5)
+OBJECTIVE = Objective(beta=0.05, smooth_l1_beta=0.5, mix="pooled")
+SHARE = 0.3
+# fp32 scores of both: they differ in the order of sums alone.
+TOLERANCE = 1e-4
+SONGS, VIEWS = 2_199, 9
+PARTS = ("step", "validation", "partners", "loading")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """One measurement: `part` is step or validation, `side` ours or plain."""
+
+    part: str
+    side: str
+    precision: str
+    device: str
+    threads: int
+    batch: int
+    frames: int
+    spread: float
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Seconds, seconds of CPU, peak memory in GB (of the process, or of the GPU), and the scores or the loss."""
+
+    seconds: float
+    cpu: float
+    peak: float
+    values: np.ndarray
+
+
+def main() -> None:
+    """Measure and print."""
+    options = _options()
+    device = pick_device(options.device)
+    ours = pick_precision(options.precision, device, width=SIZES.attended)
+    where = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU (no GPU was measured)"
+    print(f"{where}, {options.threads} threads, ours trains in {ours}, load {os.getloadavg()[0]:.1f}", flush=True)
+    if "step" in options.only:
+        _compare("step", [("ours", ours), ("plain", "bf16"), ("plain", "fp32")], options)
+    if "validation" in options.only:
+        _compare("validation", [("ours", "fp32"), ("plain", "fp32"), ("plain", "bf16")], options)
+    if "partners" in options.only:
+        _partners(options.repeats)
+    if "loading" in options.only:
+        with tempfile.TemporaryDirectory(dir=options.folder) as name:
+            measure_loading(Path(name), songs=options.songs, frames=options.frames, device=options.device)
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, help="what to measure (default: all)")
+    parser.add_argument("--repeats", type=int, default=3, help="of each; the slowest plain way runs once (default: 3)")
+    parser.add_argument("--batch", type=int, default=8, help="anchors, and as many partners (default: 8)")
+    parser.add_argument("--frames", type=int, default=5_250, help="of a song, on average (default: 5250)")
+    parser.add_argument("--spread", type=float, default=0.2, help="of the lengths around it, ± (default: 0.2)")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda")
+    parser.add_argument("--precision", default="auto", help="ours: auto, fp32 or bf16")
+    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="CPU threads")
+    parser.add_argument("--songs", type=int, default=48, help="in the generated store, 43 MB each (default: 48)")
+    parser.add_argument("--folder", type=Path, help="for that store (default: the folder for temporary files)")
+    return parser.parse_args()
+
+
+def _compare(part: str, ways: list[tuple[str, str]], options: argparse.Namespace) -> None:
+    """Interleave the ways, the last of which runs once; print each, and the ratios of medians to ours."""
+    shared = {name: getattr(options, name) for name in ("device", "threads", "batch", "frames", "spread")}
+    found: dict[tuple[str, str], list[Measured]] = {way: [] for way in ways}
+    for repeat in range(options.repeats):
+        for way in ways if repeat == 0 else ways[:-1]:
+            result = _in_own_process(Case(part=part, side=way[0], precision=way[1], **shared))
+            found[way].append(result)
+            print(
+                f"{part}: {way[0]:5} {way[1]}: {result.seconds:6.2f} s, {result.cpu:6.1f} s of CPU, "
+                f"peak {result.peak:.1f} GB, load {os.getloadavg()[0]:.1f}",
+                flush=True,
+            )
+    ours = found[ways[0]]
+    for way in ways[1:]:
+        ratios = [_median(found[way], what) / _median(ours, what) for what in ("seconds", "cpu", "peak")]
+        print(
+            f"{part}: plain {way[1]} / ours {ways[0][1]}: time {ratios[0]:.2f}, CPU time {ratios[1]:.2f}, "
+            f"peak memory {ratios[2]:.2f}",
+            flush=True,
+        )
+        _check_scores(part, way[1], found[way][0].values, ours[0].values)
+
+
+def _check_scores(part: str, precision: str, plain: np.ndarray, ours: np.ndarray) -> None:
+    """Losses differ by their dropout, which the two draw for other shapes; scores must agree."""
+    if part == "step":
+        print(f"{part}: loss, plain {precision} {plain[0]:.4f}, ours {ours[0]:.4f}")
+        return
+    gap = float(np.abs(plain - ours).max())
+    print(f"{part}: largest difference of a score, plain {precision} from ours: {gap:.1e}", flush=True)
+    if precision == "fp32" and gap > TOLERANCE:
+        raise SystemExit(f"the two heads must agree to {TOLERANCE}, found {gap}: they are not the same model")
+
+
+def _median(results: list[Measured], what: str) -> float:
+    return statistics.median(getattr(result, what) for result in results)
+
+
+def _in_own_process(case: Case) -> Measured:
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(_measure, case).result()
+
+
+def _measure(case: Case) -> Measured:
+    """Run a case on short songs, to warm up, then measure it; on a GPU, the second of two whole runs."""
+    torch.set_num_threads(case.threads)
+    device = pick_device(case.device)
+    torch.manual_seed(0)
+    head = HearHead(SIZES)
+    songs = _songs(case)
+    model: HearHead | PlainHead = head
+    if case.side == "plain":
+        model = PlainHead(SIZES)
+        model.load_state_dict(to_published(head.state_dict(), SIZES))
+    del head
+    model.to(device)
+    work = {"step": _step, "validation": _validation}[case.part]
+    work(model, [song[:300] for song in songs], case, device)()
+    run = work(model, songs, case, device)
+    del songs
+    if device.type == "cuda":
+        run()
+        torch.cuda.reset_peak_memory_stats(device)
+        torch.cuda.synchronize(device)
+    begun, busy = time.perf_counter(), time.process_time()
+    values = run().float().cpu().numpy()
+    seconds, cpu = time.perf_counter() - begun, time.process_time() - busy
+    return Measured(seconds, cpu, _peak_gigabytes(device), values)
+
+
+def _songs(case: Case) -> list[Tensor]:
+    """The batch, float16 (T, F) each; whole windows, so that the published leak of padding changes no score."""
+    generator = np.random.default_rng(0)
+    count = 2 * case.batch if case.part == "step" else case.batch
+    lengths = generator.permutation(np.linspace(1 - case.spread, 1 + case.spread, count)) * case.frames
+    noise = torch.randn(max(1, int(lengths.max())), SIZES.features).half()
+    return [noise[: int(length) // SIZES.stride * SIZES.stride].roll(k, 1) for k, length in enumerate(lengths)]
+
+
+def _step(model: HearHead | PlainHead, songs: list[Tensor], case: Case, device: torch.device) -> Callable[[], Tensor]:
+    """Forward, backward, clip and Adam; the work gives the loss."""
+    targets = 1 + 4 * np.random.default_rng(1).random((case.batch, SIZES.classes), np.float32)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-5, weight_decay=1e-3)
+    model.train()
+    loss = (_our_loss if isinstance(model, PackedModel) else _plain_loss)(model, songs, targets, device)
+
+    def run() -> Tensor:
+        with autocast(device, case.precision):
+            value = loss()
+        value.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        return value.detach()[None]
+
+    return run
+
+
+def _our_loss(
+    model: PackedModel, songs: list[Tensor], targets: np.ndarray, device: torch.device
+) -> Callable[[], Tensor]:
+    packed = Packed(torch.cat(songs), [len(song) // SIZES.stride for song in songs])
+    batch = PlannedBatch((), len(targets), targets, SHARE)
+    return lambda: batch_loss(model, packed, batch, OBJECTIVE, generator=torch.Generator().manual_seed(0))[0]
+
+
+def _plain_loss(
+    model: PlainHead, songs: list[Tensor], targets: np.ndarray, device: torch.device
+) -> Callable[[], Tensor]:
+    halves = [_padded(songs[: len(targets)]), _padded(songs[len(targets) :])]
+
+    def loss() -> Tensor:
+        anchors, partners = (model.pool(frames.to(device), valid.to(device)) for frames, valid in halves)
+        scores = model.rate(SHARE * anchors + (1 - SHARE) * partners)
+        rated = torch.from_numpy(targets).to(device)
+        generator = torch.Generator().manual_seed(0)
+        return hybrid_loss(
+            scores, rated, beta=OBJECTIVE.beta, smooth_l1_beta=OBJECTIVE.smooth_l1_beta, generator=generator
+        )[0]
+
+    return loss
+
+
+def _validation(
+    model: HearHead | PlainHead, songs: list[Tensor], case: Case, device: torch.device
+) -> Callable[[], Tensor]:
+    """Score a batch: ours song by song, as it validates; the plain way all at once, padded."""
+    model.eval()
+    if isinstance(model, PackedModel):
+        packed = [Packed(song.float(), [len(song) // SIZES.stride]) for song in songs]
+        return lambda: torch.from_numpy(np.concatenate([score_packed(model, song) for song in packed]))
+    frames, valid = _padded(songs)
+
+    def run() -> Tensor:
+        with torch.inference_mode(), autocast(device, case.precision):
+            return model.rate(model.pool(frames.to(device), valid.to(device)))
+
+    return run
+
+
+def _padded(songs: list[Tensor]) -> tuple[Tensor, Tensor]:
+    """Songs (T, F) → (B, longest T, F) float32, and bool (B, T), True where real."""
+    frames = nn.utils.rnn.pad_sequence([song.float() for song in songs], batch_first=True)
+    lengths = torch.tensor([len(song) for song in songs])
+    return frames, torch.arange(frames.shape[1]) < lengths[:, None]
+
+
+def _peak_gigabytes(device: torch.device) -> float:
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 1e9
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+
+
+def _partners(repeats: int) -> None:
+    """Partners of all rows for one epoch; the table is made row by row, then drawn from."""
+    generator = np.random.default_rng(0)
+    labels = generator.integers(4, 21, (SONGS, 5)).astype(np.float32) / 4
+    anchors, views = generator.permutation(np.repeat(np.arange(SONGS), VIEWS)), np.full(SONGS, VIEWS)
+
+    def ours() -> object:
+        return draw_partners(anchors, labels, views, sigma=1.0, generator=generator)
+
+    fast = [_cpu_and_wall(ours) for _ in range(max(5, repeats))]
+    table, drawing, slow_cpu = _timed_table(labels, generator)
+    seconds, cpu = (statistics.median(values) for values in zip(*fast, strict=True))
+    tracemalloc.start()
+    ours()
+    peak = tracemalloc.get_traced_memory()[1] / 1e6
+    tracemalloc.stop()
+    print(f"partners of {len(anchors):,} rows: ours {seconds:.3f} s, {cpu:.3f} s of CPU, peak {peak:.0f} MB")
+    print(f"partners: table row by row {table:.1f} s, a draw from each row {drawing:.1f} s; {slow_cpu:.1f} s of CPU")
+    print(
+        f"partners: plain / ours: table alone {table / seconds:.0f}, with the draws {(table + drawing) / seconds:.0f}, "
+        f"CPU time {slow_cpu / cpu:.0f}",
+        flush=True,
+    )
+
+
+def _timed_table(labels: np.ndarray, generator: np.random.Generator) -> tuple[float, float, float]:
+    """Seconds for the table, float32 as published (1.6 GB), and for one draw from each row; seconds of CPU of both."""
+    rows, songs = np.repeat(labels, VIEWS, axis=0).astype(np.float64), np.repeat(np.arange(SONGS), VIEWS)
+    begun, busy = time.perf_counter(), time.process_time()
+    table = np.empty((len(rows), len(rows)), np.float32)
+    for number, row in enumerate(rows):
+        weights = np.exp(-((rows - row) ** 2).sum(1) / 2)
+        weights[songs == songs[number]] = 0
+        table[number] = weights / weights.sum()
+    made = time.perf_counter()
+    for row in table:
+        cumulative = np.cumsum(row, dtype=np.float64)
+        np.searchsorted(cumulative, generator.random() * cumulative[-1], side="right")
+    return made - begun, time.perf_counter() - made, time.process_time() - busy
+
+
+def _cpu_and_wall(work: Callable[[], object]) -> tuple[float, float]:
+    begun, busy = time.perf_counter(), time.process_time()
+    work()
+    return time.perf_counter() - begun, time.process_time() - busy
+
+
+if __name__ == "__main__":
+    main()
