@@ -79,7 +79,7 @@ def test_songs_are_scored(worked: Path, code_in: Callable[[str, str], list[str]]
 
 def test_a_record_is_read_with_zarr_alone(worked: Path, code_in: Callable[[str, str], list[str]]) -> None:
     (block,) = code_in(README, "python")
-    done = run(worked, f"{sys.executable} -c '{block}'")
+    done = run(worked, f"python - <<'END'\n{block}END")
     assert done.returncode == 0, done.stderr
     assert len(done.stdout.splitlines()) == len(EmbeddingStore.open(worked / "my.zarr"))
 
@@ -94,7 +94,7 @@ def test_the_head_s_page_runs(worked: Path, code_in: Callable[[str, str], list[s
         assert done.returncode == 0, f"{line}\n{done.stderr}"
     assert (worked / "results" / "ablation" / "ablation.md").read_text().count("|\n") >= 10
     (block,) = code_in("head.md", "python")
-    done = run(worked, f"{sys.executable} -c '{block}'")
+    done = run(worked, f"python - <<'END'\n{block}END")
     assert done.returncode == 0, done.stderr
     assert "Coherence" in done.stdout
 

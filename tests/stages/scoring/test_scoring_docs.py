@@ -2,6 +2,7 @@
 
 import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -20,8 +21,9 @@ def test_the_three_lines_run(
     song_folder: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
+    code_in: Callable[[str, str], list[str]],
 ) -> None:
-    (code,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    (code,) = code_in("scoring.md", "python")
     assert len(code.splitlines()) == 3
     shutil.copytree(head_folders / "0", tmp_path / "models" / "track2")
     shutil.copy(song_folder / "söng 0.wav", tmp_path / "song.mp3")

@@ -1,0 +1,116 @@
+"""What an evaluation says beside the metrics: intervals, systems, calibration, tables and plots."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.stats import bootstrap, pearsonr
+
+from stages.evaluate.bootstrap import bootstrap_intervals
+from stages.evaluate.metrics import METRICS, score_metrics
+from stages.evaluate.plots import calibration
+from stages.evaluate.run import Evaluation, evaluation_of, system_metrics
+from stages.evaluate.tables import evaluation_table, write_evaluation
+from stages.head.corpus import Corpus
+from stages.head.errors import HeadError
+
+DIMENSIONS = ("Musicality", "Clarity")
+
+
+def rated_and_predicted(songs: int, *, noise: float = 0.5, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    generator = np.random.default_rng(seed)
+    rated = generator.uniform(1, 5, (songs, len(DIMENSIONS)))
+    return rated, np.clip(rated + generator.normal(0, noise, rated.shape), 1, 5)
+
+
+def pearson(x: np.ndarray, y: np.ndarray, axis: int) -> np.ndarray:
+    return pearsonr(x, y, axis=axis).statistic
+
+
+def corpus_of(rated: np.ndarray, systems: tuple[str, ...]) -> Corpus:
+    names = tuple(f"song {number}" for number in range(len(rated)))
+    return Corpus(names, systems, rated.astype(np.float32), ((0,),) * len(rated))
+
+
+def evaluation(songs: int = 60, systems: int = 4) -> Evaluation:
+    rated, predicted = rated_and_predicted(songs)
+    corpus = corpus_of(rated, tuple(f"system {number % systems}" for number in range(songs)))
+    return evaluation_of(corpus, predicted.astype(np.float32), split="val", dimensions=DIMENSIONS, draws=200)
+
+
+def test_intervals_are_scipy_s_percentile_bootstrap() -> None:
+    rated, predicted = rated_and_predicted(80, noise=1.0)
+    found = bootstrap_intervals(rated, predicted, dimensions=DIMENSIONS, draws=600)["Musicality"]["LCC"]
+    pair = (rated[:, 0], predicted[:, 0])
+    expected = bootstrap(pair, pearson, paired=True, vectorized=True, n_resamples=4000, method="percentile", rng=1)
+    # Two bootstraps of so many draws differ by less than a tenth of the interval's width.
+    width = expected.confidence_interval.high - expected.confidence_interval.low
+    np.testing.assert_allclose(found, expected.confidence_interval, atol=width / 10)
+
+
+def test_intervals_are_seeded_contain_the_value_and_narrow_with_more_songs() -> None:
+    widths = []
+    for songs in (40, 640):
+        rated, predicted = rated_and_predicted(songs)
+        values = score_metrics(rated, predicted, dimensions=DIMENSIONS)
+        ends = bootstrap_intervals(rated, predicted, dimensions=DIMENSIONS, draws=200)
+        assert ends == bootstrap_intervals(rated, predicted, dimensions=DIMENSIONS, draws=200)
+        assert ends.keys() == values.keys()
+        for name, row in values.items():
+            for metric in METRICS:
+                assert ends[name][metric][0] <= row[metric] <= ends[name][metric][1]
+        widths.append(np.diff(ends["mean"]["LCC"])[0])
+    assert widths[1] < widths[0] / 2
+
+
+def test_system_metrics_are_those_of_means() -> None:
+    rated = np.array([[1.0, 2.0], [3.0, 2.0], [4.0, 5.0], [4.0, 3.0], [1.0, 1.0]])
+    predicted = np.array([[2.0, 2.0], [2.0, 2.0], [5.0, 4.0], [3.0, 4.0], [5.0, 5.0]])
+    corpus = corpus_of(rated, ("a", "a", "b", "b", ""))
+    found = system_metrics(corpus, predicted, dimensions=DIMENSIONS)
+    means = score_metrics(np.array([[2.0, 2.0], [4.0, 4.0]]), np.array([[2.0, 2.0], [4.0, 4.0]]), dimensions=DIMENSIONS)
+    assert found == means
+    assert system_metrics(corpus_of(rated, ("a",) * 5), predicted, dimensions=DIMENSIONS) is None
+
+
+def test_calibration_bins_hold_every_song_once_in_order() -> None:
+    rated, predicted = rated_and_predicted(43)
+    points = [p for p in calibration(rated, predicted, DIMENSIONS) if p.dimension == "Clarity"]
+    assert [point.songs for point in points] == [6, 6, 6, 5, 5, 5, 5, 5]
+    assert [point.predicted for point in points] == sorted(point.predicted for point in points)
+    total = sum(point.rated * point.songs for point in points)
+    assert total / 43 == pytest.approx(rated[:, 1].mean())
+    assert len(calibration(rated[:3], predicted[:3], DIMENSIONS)) == 2
+
+
+def test_files_say_what_was_found(tmp_path: Path) -> None:
+    found = evaluation()
+    write_evaluation(found, tmp_path / "a" / "all.json", summary=tmp_path / "means.json", plots=tmp_path / "plots")
+    everything = json.loads((tmp_path / "a" / "all.json").read_text())
+    assert everything["songs"] == 60
+    assert everything["utterance"]["Clarity"]["SRCC"] == pytest.approx(found.utterance["Clarity"]["SRCC"], abs=1e-6)
+    assert everything["system"].keys() == everything["utterance"].keys() == everything["intervals"].keys()
+    means = json.loads((tmp_path / "means.json").read_text())
+    assert means == everything["utterance"]["mean"]
+    with (tmp_path / "plots" / "predictions.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 120
+    assert float(rows[3]["predicted"]) == pytest.approx(found.predicted[1, 1], abs=1e-6)
+    for name in ("predictions.png", "calibration.png"):
+        assert (tmp_path / "plots" / name).read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_table_has_a_line_a_dimension_and_one_of_means() -> None:
+    lines = evaluation_table(evaluation()).splitlines()
+    assert lines[0].split() == ["val,", "60", "songs", *METRICS]
+    assert [line.split()[0] for line in lines[1:4]] == ["Musicality", "Clarity", "mean"]
+    assert lines[5].startswith("4 systems")
+    assert max(map(len, lines)) <= 120
+
+
+def test_a_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(HeadError, match=r"file.*: cannot be written: "):
+        write_evaluation(evaluation(), tmp_path / "file" / "metrics.json")
