@@ -1,5 +1,6 @@
 """Where heads are trained: in this process, one after the other, or several at a time in processes of Dask's."""
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -80,12 +81,17 @@ def run_all(jobs: Sequence[Job], room: Room, *, say: Callable[[str], None]) -> l
     KeyboardInterrupt
         Those in hand were ended; each goes on from its last validation when it is run again.
     """
+    import dask
+
     from pipeline.cluster import dask_client
 
     if room.parallel == 1 or len(jobs) < 2:
         return run_jobs(jobs, listeners=lambda job: (TrainingBar(job.name),), report=lambda end: say(_line(end)))
     workers, device = min(room.parallel, len(jobs)), "cuda" if room.spread else "cpu"
-    with dask_client(workers=workers, scheduler="", device=device) as client, RunsBar(jobs) as bar:
+    # Failed runs are told by us, and Ctrl-C ends runs on purpose: nothing for the processes to warn of.
+    quiet = dask.config.set({"distributed.nanny.pre-spawn-environ.DASK_LOGGING__DISTRIBUTED": "critical"})
+    logging.getLogger("distributed.nanny").setLevel(logging.CRITICAL)
+    with quiet, dask_client(workers=workers, scheduler="", device=device) as client, RunsBar(jobs) as bar:
         return _run_on(client, jobs, bar, say=bar.say)
 
 
