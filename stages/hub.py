@@ -48,8 +48,10 @@ def download(repo: str, name: str, *, revision: str | None = None) -> Path:
         except errors.LocalEntryNotFoundError as error:
             if _known_as_missing(repo, name, revision):
                 raise HubFileMissingError(_missing(repo, name)) from error
+            odd = isinstance(error.__cause__, errors.FileMetadataError)
+            why = "what answers is no hub, see HF_ENDPOINT," if odd else _out_of_reach()
             raise HubError(
-                f"{repo}: {_out_of_reach()} and {name} is not in its cache; go online, or give a local folder"
+                f"{repo}: {why} and {name} is not in its cache; go online, or give a local folder"
             ) from error
         except errors.EntryNotFoundError as error:
             raise HubFileMissingError(_missing(repo, name)) from error
@@ -160,6 +162,7 @@ def _out_of_reach() -> str:
 
 
 def _shortened(error: BaseException) -> str:
-    """Somebody else's message on one line."""
-    text = " ".join(str(error).split()) or type(error).__name__
+    """Somebody else's message on one line, with its cause: an upload's error names only the file."""
+    chain = [error, *([error.__cause__] if error.__cause__ else [])]
+    text = ": ".join(" ".join(str(each).split()) or type(each).__name__ for each in chain)
     return text if len(text) <= LONGEST_MESSAGE else f"{text[: LONGEST_MESSAGE - 1]}…"

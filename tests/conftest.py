@@ -1,8 +1,15 @@
 """What tests of all three folders share."""
 
+import base64
+import hashlib
+import json
 import re
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import ClassVar
+from urllib.parse import unquote, urlsplit
 
 import pytest
 
@@ -18,3 +25,202 @@ def code_in() -> Callable[[str, str], list[str]]:
         return re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
 
     return blocks
+
+
+class Hub:
+    """As much of a hub as its client library needs to make, fill, list and read models, over HTTP on loopback.
+
+    `models` has the commits of each, oldest first, as files by name; `large` what was uploaded by its SHA-256;
+    `requests` every method and path. Writing and private models need the token.
+    """
+
+    TOKEN = "hf_of_the_tests"
+
+    def __init__(self, folder: Path) -> None:
+        self.models: dict[str, list[dict[str, bytes]]] = {}
+        self.private: set[str] = set()
+        self.large: dict[str, bytes] = {}
+        self.requests: list[str] = []
+        self.messages: list[str] = []
+        self.xet = folder / "xet"
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (HubHandler,), {"hub": self}))
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def add(self, repo: str, files: dict[str, bytes]) -> str:
+        """Put a commit into a model, made if there is none; returns the commit."""
+        self.models.setdefault(repo, []).append(files)
+        return self.commit(repo)
+
+    def commit(self, repo: str, number: int = -1) -> str:
+        """A commit's name: 40 hexadecimal digits."""
+        count = len(self.models[repo])
+        return hashlib.sha1(f"{repo} {number % count}".encode(), usedforsecurity=False).hexdigest()
+
+    def files(self, repo: str, revision: str = "main") -> dict[str, bytes] | None:
+        """The files of a revision; None if there is none."""
+        commits = {self.commit(repo, number): files for number, files in enumerate(self.models[repo])}
+        return self.models[repo][-1] if revision == "main" else commits.get(revision)
+
+    def stop(self) -> None:
+        """From here on nobody answers."""
+        self.server.shutdown()
+        self.server.server_close()
+
+
+class HubHandler(BaseHTTPRequestHandler):
+    """One request to a `Hub`."""
+
+    hub: Hub
+    ROUTES: ClassVar[dict[str, str]] = {
+        "POST /api/validate-yaml": "check_card",
+        "POST /api/repos/create": "create",
+        "GET /api/models/{repo}(?:/revision/{revision})?": "info",
+        "GET /api/models/{repo}/tree/{revision}": "tree",
+        "POST /api/models/{repo}/preupload/{revision}": "preupload",
+        "GET /api/models/{repo}/xet-write-token/{revision}": "xet_token",
+        "POST /{repo}.git/info/lfs/objects/batch": "batch",
+        "PUT /large/(?P<digest>[0-9a-f]+)": "put_large",
+        "(?:GET|HEAD) /large/(?P<digest>[0-9a-f]+)": "get_large",
+        "POST /api/models/{repo}/commit/{revision}": "make_commit",
+        "(?:GET|HEAD) /{repo}/resolve/{revision}/(?P<name>.+)": "resolve",
+    }
+
+    def do_GET(self) -> None:
+        called = f"{self.command} {unquote(urlsplit(self.path).path)}"
+        self.hub.requests.append(called)
+        self.body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        for pattern, name in self.ROUTES.items():
+            parts = pattern.replace("{repo}", "(?P<repo>[^/]+/[^/]+?)").replace("{revision}", "(?P<revision>[^/]+)")
+            if match := re.fullmatch(parts, called):
+                return self.known(name, {k: v for k, v in match.groupdict().items() if v is not None})
+        return self.refuse(404, "")
+
+    do_POST = do_PUT = do_HEAD = do_GET  # noqa: N815
+
+    def known(self, name: str, values: dict[str, str]) -> None:
+        """Answer, if the model and revision are there and the caller may see or change them."""
+        repo, writes = values.get("repo"), name in ("create", "preupload", "batch", "make_commit", "xet_token")
+        allowed = self.headers.get("authorization") == f"Bearer {self.hub.TOKEN}"
+        if (writes and not allowed) or (repo in self.hub.private and not allowed):
+            return self.refuse(401, "")
+        if repo is not None and repo not in self.hub.models:
+            return self.refuse(404, "RepoNotFound")
+        if repo is not None and not writes and self.hub.files(repo, values.get("revision", "main")) is None:
+            return self.refuse(404, "RevisionNotFound")
+        return getattr(self, name)(**values)
+
+    def check_card(self) -> None:
+        known = json.loads(self.body)["content"].startswith("---\n")
+        self.answer({"errors": [] if known else [{"message": "no metadata"}]}, 200 if known else 400)
+
+    def create(self) -> None:
+        asked = json.loads(self.body)
+        repo = f"{asked['organization']}/{asked['name']}"
+        if repo in self.hub.models:
+            return self.answer({"url": f"{self.hub.url}/{repo}"}, 409)
+        self.hub.models[repo] = [{".gitattributes": b"*.safetensors filter=lfs\n"}]
+        self.hub.private |= {repo} if asked.get("visibility") == "private" else set()
+        return self.answer({"url": f"{self.hub.url}/{repo}", "id": repo})
+
+    def info(self, repo: str, revision: str = "main") -> None:
+        siblings = [{"rfilename": name} for name in self.hub.files(repo, revision)]
+        sha = self.hub.commit(repo) if revision == "main" else revision
+        self.answer({"id": repo, "sha": sha, "private": repo in self.hub.private, "siblings": siblings})
+
+    def tree(self, repo: str, revision: str) -> None:
+        files = self.hub.files(repo, revision)
+        self.answer([{"type": "file", "path": n, "size": len(c), "oid": digest(c)[:40]} for n, c in files.items()])
+
+    def preupload(self, repo: str, revision: str) -> None:
+        names = [file["path"] for file in json.loads(self.body)["files"]]
+        modes = {name: "lfs" if name.endswith((".safetensors", ".pth")) else "regular" for name in names}
+        self.answer({"files": [{"path": n, "uploadMode": m, "shouldIgnore": False} for n, m in modes.items()]})
+
+    def xet_token(self, repo: str, revision: str) -> None:
+        self.answer({"casUrl": f"local://{self.hub.xet}", "accessToken": "none", "exp": 4_000_000_000})
+
+    def batch(self, repo: str) -> None:
+        objects = json.loads(self.body)["objects"]
+        for each in objects:
+            each["actions"] = {"upload": {"href": f"{self.hub.url}/large/{each['oid']}"}}
+        self.answer({"objects": objects, "transfer": "basic"})
+
+    def put_large(self, digest: str) -> None:
+        self.hub.large[digest] = self.body
+        self.answer({})
+
+    def get_large(self, digest: str) -> None:
+        self.send(200, self.hub.large[digest], {})
+
+    def make_commit(self, repo: str, revision: str) -> None:
+        files = dict(self.hub.models[repo][-1])
+        for line in map(json.loads, self.body.splitlines()):
+            value = line["value"]
+            if line["key"] == "header":
+                self.hub.messages.append(value["summary"])
+            elif line["key"] == "deletedFile":
+                del files[value["path"]]
+            elif line["key"] == "file":
+                files[value["path"]] = base64.b64decode(value["content"])
+            else:
+                files[value["path"]] = self.hub.large.get(value["oid"], f"xet {value['oid']}".encode())
+        commit = self.hub.add(repo, files)
+        self.answer({"commitUrl": f"{self.hub.url}/{repo}/commit/{commit}", "commitOid": commit})
+
+    def resolve(self, repo: str, revision: str, name: str) -> None:
+        commit = {"X-Repo-Commit": self.hub.commit(repo) if revision == "main" else revision}
+        content = self.hub.files(repo, revision).get(name)
+        if content is None:
+            return self.refuse(404, "EntryNotFound", commit)
+        tag = digest(content)
+        if tag not in self.hub.large:
+            return self.send(200, content, {"ETag": f'"{tag}"', **commit})
+        # Large files lie on another host, under their digest.
+        elsewhere = self.hub.url.replace("127.0.0.1", "localhost")
+        linked = {"X-Linked-Etag": f'"{tag}"', "X-Linked-Size": str(len(content))}
+        return self.send(302, b"", {"Location": f"{elsewhere}/large/{tag}", **linked, **commit})
+
+    def answer(self, value: object, status: int = 200) -> None:
+        self.send(status, json.dumps(value).encode(), {"Content-Type": "application/json"})
+
+    def refuse(self, status: int, code: str, headers: dict[str, str] | None = None) -> None:
+        self.send(status, b"", {**({"X-Error-Code": code} if code else {}), **(headers or {})})
+
+    def send(self, status: int, content: bytes, headers: dict[str, str]) -> None:
+        self.send_response(status)
+        for name, value in {**headers, "Content-Length": str(len(content))}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(content)
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+def digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+@pytest.fixture
+def hub(tmp_path: Path) -> Iterator[Hub]:
+    """A hub of this test's own, empty."""
+    hub = Hub(tmp_path)
+    yield hub
+    hub.stop()
+
+
+@pytest.fixture
+def on_hub(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Hub:
+    """The same, and this process talks to it: logged in, with a cache of its own."""
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "ENDPOINT", hub.url)
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", hub.url + "/{repo_id}/resolve/{revision}/{filename}")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_PROGRESS_BARS", True)
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+    monkeypatch.setattr("time.sleep", lambda seconds: None)  # between the client's attempts
+    monkeypatch.setenv("HF_TOKEN", hub.TOKEN)
+    return hub

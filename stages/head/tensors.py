@@ -1,6 +1,7 @@
 """Tensors from files that anybody may have written: safetensors, and pickles that hold nothing else."""
 
 import pickle
+import warnings
 from pathlib import Path
 
 import torch
@@ -37,7 +38,10 @@ def _safetensors(path: Path) -> object:
 
 def _pickled(path: Path) -> object:
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        # It warns of unusual pickles, and then reads or refuses them.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         if "invalid load key" in str(error):
             raise HeadError(f"{path}: cannot be read as tensors: neither a pickle nor a zip of one") from error

@@ -1,0 +1,84 @@
+"""`hear-head push` and `pull`, and `--checkpoint` with a hub id, as users run them: variables, output, exit codes."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pipeline.cli import entry
+from stages.head.checkpoint import load_head, save_head
+from stages.head.head import Head, HeadConfig
+from stages.head.model import HearHead
+from stages.head.sizes import preset_sizes
+from store import EmbeddingStore, Spec, StoreWriter
+
+STREAMS = ("musicfm/track", "muq/track")
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    """A head in `model`, and `songs.zarr` with what it takes."""
+    spec = Spec(streams=STREAMS, channels=8, encoders={"musicfm": "sha256:a", "muq": "sha256:b"}, layers=(10,))
+    torch.manual_seed(0)
+    sizes = preset_sizes("small", features=16, classes=1)
+    config = HeadConfig(sizes=sizes, dimensions=("Musicality",), streams=STREAMS, spec=spec.to_json())
+    save_head(tmp_path / "model", Head(HearHead(sizes), config))
+    frames = np.random.default_rng(0).standard_normal((2, 30, 8)).astype(np.float32)
+    StoreWriter.open(tmp_path / "songs.zarr", spec).write("song", 0, frames, attributes={})
+    return tmp_path
+
+
+def hear_head(place: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    code = "import sys; from pipeline.cli.entry import head; sys.argv[0] = 'hear-head'; head()"
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "HUGGINGFACE_"))}
+    return subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        cwd=place,
+        env={**environment, "PYTHONPATH": str(Path(__file__).parents[2]), "HF_HOME": str(place / "home"), **variables},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+
+
+def test_pushed_scored_by_its_id_and_pulled_offline(hub, place):
+    online = {"HF_ENDPOINT": hub.url, "HF_HUB_DISABLE_XET": "1"}
+    pushed = hear_head(place, "push", "model", "someone/mine", "--private", **online, HF_TOKEN=hub.TOKEN)
+    assert (pushed.returncode, pushed.stdout) == (0, f"{hub.url}/someone/mine/commit/{hub.commit('someone/mine')}\n")
+    assert hub.private == {"someone/mine"}
+    (place / "home").mkdir(exist_ok=True)
+    (place / "home/token").write_text(hub.TOKEN)
+
+    scored = hear_head(place, "predict", "--store", "songs.zarr", "--checkpoint", "someone/mine", **online)
+    assert scored.returncode == 0
+    frames = EmbeddingStore.open(place / "songs.zarr").read("song", 0)
+    expected = load_head(place / "model").score(frames)["Musicality"]
+    assert json.loads(scored.stdout)["scores"] == {"Musicality": pytest.approx(expected, abs=1e-4)}
+
+    hub.stop()
+    pulled = hear_head(place, "pull", "someone/mine", "--out", "pulled", HF_HUB_OFFLINE="1")
+    assert (pulled.returncode, pulled.stdout, pulled.stderr) == (0, "pulled\n", "")
+    for name in ("config.json", "model.safetensors"):
+        assert (place / "pulled" / name).read_bytes() == (place / "model" / name).read_bytes()
+
+
+def test_what_goes_wrong_is_one_line(on_hub, place, monkeypatch, capsys):
+    for arguments, line in {
+        ("pull", "someone/other", "--out", "other"): "someone/other: the hub knows no such model",
+        ("push", "gone", "someone/mine"): "gone: no such folder; push the folder that hear-head train wrote",
+        ("push", "model", "mine"): "mine: expected a hub id, owner/name",
+    }.items():
+        monkeypatch.chdir(place)
+        monkeypatch.setattr("sys.argv", ["hear-head", *map(str, arguments)])
+        with pytest.raises(SystemExit, match="1"):
+            entry.head()
+        printed = capsys.readouterr()
+        assert printed.out == ""
+        assert printed.err.startswith(f"hear-head: {line}")
+        assert printed.err.count("\n") == 1
