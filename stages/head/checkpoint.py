@@ -113,5 +113,6 @@ def _built(config: HeadConfig, state: Mapping[str, Tensor], source: Path) -> Pac
     for name in state:
         if name not in expected:
             raise HeadError(f"{source}: unknown tensor {name}; was it written by a newer version?")
-    model.load_state_dict({name: tensor.float() for name, tensor in state.items()}, assign=True)
+    # Copied: tensors that are mapped from a file lie at odd addresses, and products of them end in other last bits.
+    model.load_state_dict({name: tensor.to(torch.float32, copy=True) for name, tensor in state.items()}, assign=True)
     return model
