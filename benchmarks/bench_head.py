@@ -16,7 +16,6 @@ import resource
 import statistics
 import tempfile
 import time
-import tracemalloc
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -27,8 +26,8 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.loading import measure_loading
+from benchmarks.partners import measure_partners
 from benchmarks.plain_head import PlainHead
-from stages.head.cmixup import draw_partners
 from stages.head.device import autocast, pick_device, pick_precision
 from stages.head.head import score_packed
 from stages.head.losses import hybrid_loss
@@ -45,7 +44,8 @@ OBJECTIVE = Objective(beta=0.05, smooth_l1_beta=0.5, mix="pooled")
 SHARE = 0.3
 # fp32 scores of both: they differ in the order of sums alone.
 TOLERANCE = 1e-4
-SONGS, VIEWS = 2_199, 9
+# What the plain step takes on a CPU, by padded frame (bf16 measured, fp32 twice that): refused before memory runs out.
+PLAIN_BYTES = {"bf16": 130e3, "fp32": 260e3}
 PARTS = ("step", "validation", "partners", "loading")
 
 
@@ -85,7 +85,7 @@ def main() -> None:
     if "validation" in options.only:
         _compare("validation", [("ours", "fp32"), ("plain", "fp32"), ("plain", "bf16")], options)
     if "partners" in options.only:
-        _partners(options.repeats)
+        measure_partners(options.repeats)
     if "loading" in options.only:
         with tempfile.TemporaryDirectory(dir=options.folder) as name:
             measure_loading(Path(name), songs=options.songs, frames=options.frames, device=options.device)
@@ -112,7 +112,11 @@ def _compare(part: str, ways: list[tuple[str, str]], options: argparse.Namespace
     found: dict[tuple[str, str], list[Measured]] = {way: [] for way in ways}
     for repeat in range(options.repeats):
         for way in ways if repeat == 0 else ways[:-1]:
-            result = _in_own_process(Case(part=part, side=way[0], precision=way[1], **shared))
+            case = Case(part=part, side=way[0], precision=way[1], **shared)
+            if not _fits(case):
+                print(f"{part}: {way[0]:5} {way[1]}: not measured, too little memory is free; try a smaller --batch")
+                continue
+            result = _in_own_process(case)
             found[way].append(result)
             print(
                 f"{part}: {way[0]:5} {way[1]}: {result.seconds:6.2f} s, {result.cpu:6.1f} s of CPU, "
@@ -120,7 +124,7 @@ def _compare(part: str, ways: list[tuple[str, str]], options: argparse.Namespace
                 flush=True,
             )
     ours = found[ways[0]]
-    for way in ways[1:]:
+    for way in (way for way in ways[1:] if found[way]):
         ratios = [_median(found[way], what) / _median(ours, what) for what in ("seconds", "cpu", "peak")]
         print(
             f"{part}: plain {way[1]} / ours {ways[0][1]}: time {ratios[0]:.2f}, CPU time {ratios[1]:.2f}, "
@@ -143,6 +147,15 @@ def _check_scores(part: str, precision: str, plain: np.ndarray, ours: np.ndarray
 
 def _median(results: list[Measured], what: str) -> float:
     return statistics.median(getattr(result, what) for result in results)
+
+
+def _fits(case: Case) -> bool:
+    """Whether the plain step fits into the memory that is free, where Linux tells it."""
+    meminfo = Path("/proc/meminfo")
+    if case.part != "step" or case.side != "plain" or pick_device(case.device).type == "cuda" or not meminfo.exists():
+        return True
+    free = next(int(line.split()[1]) * 1024 for line in meminfo.read_text().splitlines() if "MemAvailable" in line)
+    return 2 * case.batch * case.frames * (1 + case.spread) * PLAIN_BYTES[case.precision] < free
 
 
 def _in_own_process(case: Case) -> Measured:
@@ -258,53 +271,6 @@ def _peak_gigabytes(device: torch.device) -> float:
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 1e9
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
-
-
-def _partners(repeats: int) -> None:
-    """Partners of all rows for one epoch; the table is made row by row, then drawn from."""
-    generator = np.random.default_rng(0)
-    labels = generator.integers(4, 21, (SONGS, 5)).astype(np.float32) / 4
-    anchors, views = generator.permutation(np.repeat(np.arange(SONGS), VIEWS)), np.full(SONGS, VIEWS)
-
-    def ours() -> object:
-        return draw_partners(anchors, labels, views, sigma=1.0, generator=generator)
-
-    fast = [_cpu_and_wall(ours) for _ in range(max(5, repeats))]
-    table, drawing, slow_cpu = _timed_table(labels, generator)
-    seconds, cpu = (statistics.median(values) for values in zip(*fast, strict=True))
-    tracemalloc.start()
-    ours()
-    peak = tracemalloc.get_traced_memory()[1] / 1e6
-    tracemalloc.stop()
-    print(f"partners of {len(anchors):,} rows: ours {seconds:.3f} s, {cpu:.3f} s of CPU, peak {peak:.0f} MB")
-    print(f"partners: table row by row {table:.1f} s, a draw from each row {drawing:.1f} s; {slow_cpu:.1f} s of CPU")
-    print(
-        f"partners: plain / ours: table alone {table / seconds:.0f}, with the draws {(table + drawing) / seconds:.0f}, "
-        f"CPU time {slow_cpu / cpu:.0f}",
-        flush=True,
-    )
-
-
-def _timed_table(labels: np.ndarray, generator: np.random.Generator) -> tuple[float, float, float]:
-    """Seconds for the table, float32 as published (1.6 GB), and for one draw from each row; seconds of CPU of both."""
-    rows, songs = np.repeat(labels, VIEWS, axis=0).astype(np.float64), np.repeat(np.arange(SONGS), VIEWS)
-    begun, busy = time.perf_counter(), time.process_time()
-    table = np.empty((len(rows), len(rows)), np.float32)
-    for number, row in enumerate(rows):
-        weights = np.exp(-((rows - row) ** 2).sum(1) / 2)
-        weights[songs == songs[number]] = 0
-        table[number] = weights / weights.sum()
-    made = time.perf_counter()
-    for row in table:
-        cumulative = np.cumsum(row, dtype=np.float64)
-        np.searchsorted(cumulative, generator.random() * cumulative[-1], side="right")
-    return made - begun, time.perf_counter() - made, time.process_time() - busy
-
-
-def _cpu_and_wall(work: Callable[[], object]) -> tuple[float, float]:
-    begun, busy = time.perf_counter(), time.process_time()
-    work()
-    return time.perf_counter() - begun, time.process_time() - busy
 
 
 if __name__ == "__main__":
