@@ -45,7 +45,7 @@ class Hub:
         self.xet = folder / "xet"
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (HubHandler,), {"hub": self}))
         self.url = f"http://127.0.0.1:{self.server.server_port}"
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True).start()
 
     def add(self, repo: str, files: dict[str, bytes]) -> str:
         """Put a commit into a model, made if there is none; returns the commit."""

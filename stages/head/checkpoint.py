@@ -19,6 +19,7 @@ from stages.head.hub import fetch, is_hub_checkpoint
 from stages.head.layout import CONFIG, ENSEMBLE, WEIGHTS, config_to_json, read_config, write_json
 from stages.head.packed import PackedModel
 from stages.head.tensors import read_tensors
+from stages.hub import HubError
 
 
 def save_head(folder: str | Path, head: Head) -> None:
@@ -79,7 +80,11 @@ def local_checkpoint(where: str | Path) -> Path:
             f"{where}: no such checkpoint; expected a folder with {CONFIG}, a .pth or .safetensors file, or a hub id "
             "(owner/name, or owner/name/file)"
         )
-    return fetch(str(where))
+    try:
+        return fetch(str(where))
+    except HubError as error:
+        # `models/track2` looks like a hub id, too.
+        raise HubError(f"{error}; there is no such file or folder here either") from error
 
 
 def _load_folder(folder: Path) -> Head:

@@ -65,9 +65,7 @@ def read_config(path: Path, name: str = "") -> HeadConfig:
         raise HeadError(f"{called}: architecture must be one of {', '.join(KINDS)}, found {architecture!r}")
     spec = values.get("spec")
     if spec is not None:
-        layers = _value(_value(values, "spec", dict, called), "layers", list, called)
-        if not layers or not all(type(layer) is int for layer in layers):
-            raise HeadError(f"{called}: spec.layers must be a list of numbers, found {layers!r}")
+        _check_spec(_value(values, "spec", dict, called), called)
     try:
         return HeadConfig(
             sizes=KINDS[architecture].sizes.from_json(_value(values, "sizes", dict, called)),
@@ -77,6 +75,17 @@ def read_config(path: Path, name: str = "") -> HeadConfig:
         )
     except HeadError as error:
         raise error if str(error).startswith(called) else HeadError(f"{called}: {error}") from error
+
+
+def _check_spec(spec: dict[str, Any], called: str) -> None:
+    """Check those values of a store's spec that a head is used by."""
+    layers, encoders = _value(spec, "layers", list, called), spec.get("encoders") or {}
+    if not layers or not all(type(layer) is int for layer in layers):
+        raise HeadError(f"{called}: spec.layers must be a list of numbers, found {layers!r}")
+    if type(spec.get("pool", 1)) is not int or spec.get("pool", 1) < 1:
+        raise HeadError(f"{called}: spec.pool must be a number of frames, found {spec['pool']!r}")
+    if not isinstance(encoders, dict) or not all(isinstance(digest, str) for digest in encoders.values()):
+        raise HeadError(f"{called}: spec.encoders must be hashes by name, found {encoders!r}")
 
 
 def read_ensemble(path: Path) -> list[str]:

@@ -157,6 +157,11 @@ def load_novelty(folder: str | Path) -> Novelty | None:
         return None
     try:
         tensors = load_file(path)
+        features, directions = tensors["mean"].size, tensors["variances"].size
+        shapes = {"mean": (features,), "scale": (features,), "directions": (directions, features), "rest": ()}
+        wrong = [name for name, shape in shapes.items() if tensors[name].shape != shape]
+        if wrong:
+            raise ValueError(f"{wrong[0]} is of shape {tensors[wrong[0]].shape}, expected {shapes[wrong[0]]}")
         return Novelty(
             mean=tensors["mean"],
             scale=tensors["scale"],
@@ -165,5 +170,5 @@ def load_novelty(folder: str | Path) -> Novelty | None:
             rest=float(tensors["rest"]),
             threshold=float(tensors["threshold"]),
         )
-    except (OSError, SafetensorError, KeyError, ValueError) as error:
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         raise HeadError(f"{path}: cannot be read: {error}; remove it to score without warnings") from error

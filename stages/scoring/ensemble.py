@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from stages.extract.encoders import MultiScale, load_multiscale
 from stages.extract.encoders.load import MUQ, MUSICFM
 from stages.head.checkpoint import load_head
+from stages.head.errors import HeadError
 from stages.head.head import FRAMES_AT_ONCE, Head
 from stages.head.members import head_places
-from stages.head.novelty import Novelty, load_novelty
+from stages.head.novelty import NOVELTY, Novelty, load_novelty
 from stages.head.score import qualified
 from stages.scoring.errors import ScoringError
 
@@ -153,7 +154,15 @@ def load_ensemble(checkpoints: Sequence[str | Path], *, device: str = "cpu") -> 
         They cannot score together.
     """
     places = [place for checkpoint in checkpoints for place in head_places(checkpoint)]
-    return Ensemble([load_head(place, device=device) for place in places], [load_novelty(place) for place in places])
+    heads, novelties = [load_head(place, device=device) for place in places], [load_novelty(place) for place in places]
+    for place, head, novelty in zip(places, heads, novelties, strict=True):
+        wanted = 2 * head.config.sizes.features
+        if novelty is not None and novelty.mean.size != wanted:
+            found = novelty.mean.size
+            raise HeadError(
+                f"{place / NOVELTY}: describes songs by {found} numbers, the head's have {wanted}; remove it"
+            )
+    return Ensemble(heads, novelties)
 
 
 def load_encoders(

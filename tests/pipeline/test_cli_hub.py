@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +17,9 @@ from stages.head.head import Head, HeadConfig
 from stages.head.model import HearHead
 from stages.head.sizes import preset_sizes
 from store import EmbeddingStore, Spec, StoreWriter
+
+# The client's own, where it uploads large files without xet.
+pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
 
 STREAMS = ("musicfm/track", "muq/track")
 
@@ -66,6 +70,20 @@ def test_pushed_scored_by_its_id_and_pulled_offline(hub, place):
     assert (pulled.returncode, pulled.stdout, pulled.stderr) == (0, "pulled\n", "")
     for name in ("config.json", "model.safetensors"):
         assert (place / "pulled" / name).read_bytes() == (place / "model" / name).read_bytes()
+
+
+def test_the_pages_commands_run(on_hub, place, monkeypatch, code_in):
+    monkeypatch.chdir(place)
+    (place / "models").mkdir()
+    (place / "model").rename(place / "models/mine")
+    block = next(block for block in code_in("head.md", "sh") if "push" in block)
+    pushing, _, pulling = (shlex.split(line, comments=True) for line in block.splitlines())
+    for words in (pushing, pulling):
+        monkeypatch.setattr("sys.argv", words)
+        with pytest.raises(SystemExit, match="0"):
+            entry.head()
+    assert b"- ASLP-lab/SongEval" in on_hub.files("me/my-head")["README.md"]
+    assert load_head(place / "models/theirs").config == load_head(place / "models/mine").config
 
 
 def test_what_goes_wrong_is_one_line(on_hub, place, monkeypatch, capsys):

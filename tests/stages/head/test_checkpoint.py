@@ -15,6 +15,7 @@ from stages.head.head import Head, HeadConfig
 from stages.head.members import head_places
 from stages.head.model import HearHead
 from stages.head.sizes import HeadSizes, preset_sizes
+from stages.scoring.ensemble import load_ensemble
 from stages.songs import DIMENSIONS
 
 PARITY = Path(__file__).parents[2] / "parity"
@@ -152,6 +153,8 @@ def test_other_tensors_are_no_head(tmp_path, state, message):
         ({"streams": [None, "muq/track"]}, r"config\.json: streams must be different names"),
         ({"spec": "none"}, r"config\.json: spec must be of type dict"),
         ({"spec": {}}, r"config\.json: layers is missing"),
+        ({"spec": {"layers": [10], "pool": "x"}}, r"config\.json: spec\.pool must be a number of frames, found 'x'"),
+        ({"spec": {"layers": [10], "encoders": ["muq"]}}, r"config\.json: spec\.encoders must be hashes by name"),
         ({"spec": {"layers": ["10"]}}, r"config\.json: spec\.layers must be a list of numbers, found \['10'\]"),
     ],
 )
@@ -198,6 +201,18 @@ def test_tensors_must_be_the_configurations(saved):
     weights.unlink()
     with pytest.raises(HeadError, match=r"model\.safetensors: cannot be read as safetensors"):
         load_head(saved)
+
+
+def test_a_novelty_file_of_other_songs_is_named(saved):
+    rest = {"rest": torch.ones(()), "threshold": torch.ones(()), "variances": torch.ones(3)}
+    for mean, directions, message in (
+        (20, (3, 20), "describes songs by 20 numbers, the head's have 32; remove it"),
+        (32, (3, 20), r"cannot be read: directions is of shape \(3, 20\), expected \(3, 32\)"),
+    ):
+        tensors = {"mean": torch.zeros(mean), "scale": torch.ones(mean), "directions": torch.zeros(directions), **rest}
+        save_file(tensors, saved / "novelty.safetensors")
+        with pytest.raises(HeadError, match=rf"novelty\.safetensors: {message}"):
+            load_ensemble([saved])
 
 
 def test_where_nothing_is(tmp_path):

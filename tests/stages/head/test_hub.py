@@ -293,6 +293,14 @@ def test_what_cannot_be_pushed_or_pulled(on_hub, runs, tmp_path):
     assert on_hub.models == {}
 
 
+def test_what_is_here_is_never_looked_up(on_hub, runs, tmp_path, monkeypatch):
+    monkeypatch.chdir(runs.parent)
+    assert load_head("runs/seed-0").config == load_head(runs / "seed-0").config
+    assert on_hub.requests == []
+    with pytest.raises(HubError, match=r"runs/seed-7: the hub knows no such .*; there is no such file or folder here"):
+        load_head("runs/seed-7")
+
+
 @pytest.mark.parametrize(
     ("reference", "expected"),
     [
