@@ -206,7 +206,7 @@ def test_tensors_must_be_the_configurations(saved):
 def test_a_novelty_file_of_other_songs_is_named(saved):
     rest = {"rest": torch.ones(()), "threshold": torch.ones(()), "variances": torch.ones(3)}
     for mean, directions, message in (
-        (20, (3, 20), "describes songs by 20 numbers, the head's have 32; remove it"),
+        (20, (3, 20), "describes songs by 20 numbers, the head by 32; remove it"),
         (32, (3, 20), r"cannot be read: directions is of shape \(3, 20\), expected \(3, 32\)"),
     ):
         tensors = {"mean": torch.zeros(mean), "scale": torch.ones(mean), "directions": torch.zeros(directions), **rest}
