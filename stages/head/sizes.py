@@ -153,4 +153,4 @@ def songeval_sizes(size: Size, *, features: int, classes: int) -> SongEvalSizes:
     """Sizes of the published baseline, or of a small one."""
     if size == "paper":
         return SongEvalSizes(features=features, classes=classes)
-    return SongEvalSizes(features=features, classes=classes, hidden=64, layers=2, heads=2)
+    return SongEvalSizes(features=features, classes=classes, hidden=64, layers=1, heads=2)

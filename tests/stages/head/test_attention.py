@@ -1,4 +1,4 @@
-"""bf16 attention on a CPU, which has a path of its own, against fp32."""
+"""Attention on a CPU in bf16 and with dropout, which has a path of its own."""
 
 import pytest
 import torch
@@ -37,3 +37,28 @@ def test_bf16_songs_do_not_see_each_other() -> None:
     layer, windows = SelfAttention(width=16, heads=2).bfloat16(), torch.randn(sum(LENGTHS), 16).bfloat16()
     alone = [layer(song, [len(song)]) for song in windows.split(list(LENGTHS))]
     torch.testing.assert_close(layer(windows, LENGTHS), torch.cat(alone), atol=1e-2, rtol=0)
+
+
+@pytest.mark.parametrize("rows", [4, 2048])
+def test_gradients_with_dropout_are_those_of_what_was_computed(monkeypatch: pytest.MonkeyPatch, rows: int) -> None:
+    monkeypatch.setattr(attention, "ROWS_AT_ONCE", rows)
+    torch.manual_seed(0)
+    layer = SelfAttention(width=8, heads=2, dropout=0.3).double()
+    windows = torch.randn(11, 8, dtype=torch.float64, requires_grad=True)
+
+    def seeded(values: torch.Tensor) -> torch.Tensor:
+        torch.manual_seed(5)
+        return layer(values, (6, 4, 1))
+
+    assert torch.autograd.gradcheck(seeded, (windows,))
+
+
+def test_dropout_drops_its_share_and_keeps_the_mean() -> None:
+    torch.manual_seed(0)
+    layer, windows = SelfAttention(width=8, heads=2, dropout=0.2), torch.randn(40, 8)
+    drawn = torch.stack([layer(windows, (40,)) for _ in range(400)])
+    layer.eval()
+    expected = layer(windows, (40,))
+    assert (drawn.mean(0) - expected).abs().max() < 5 * (drawn.std(0) / 20).max()
+    weights = attention._Dropout(0.2, seed=1).next(torch.ones(500, 500))
+    assert (weights == 0).float().mean().item() == pytest.approx(0.2, abs=0.005)
