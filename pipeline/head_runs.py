@@ -49,7 +49,7 @@ def find_room(jobs: Sequence[tuple[Job, Data]], *, parallel: int | None = None, 
     parallel, threads
         Taken as they are, if given.
     """
-    import psutil  # type: ignore[import-untyped]
+    import psutil
     import torch
     from dask.system import CPU_COUNT
     from distributed.system import MEMORY_LIMIT

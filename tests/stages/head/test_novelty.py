@@ -75,5 +75,5 @@ def test_a_broken_file_is_named(tmp_path: Path) -> None:
     assert novelty is not None
     save_novelty(tmp_path, novelty)
     (tmp_path / NOVELTY).write_bytes((tmp_path / NOVELTY).read_bytes()[:100])
-    with pytest.raises(HeadError, match="novelty.safetensors: cannot be read"):
+    with pytest.raises(HeadError, match=r"novelty\.safetensors: cannot be read"):
         load_novelty(tmp_path)
