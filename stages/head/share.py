@@ -13,12 +13,13 @@ from typing import Any
 from stages.head.card import CARD, model_card
 from stages.head.checkpoint import load_head, save_head
 from stages.head.errors import HeadError
+from stages.head.head import Head
 from stages.head.hub import commit_of, fetch, split_reference
 from stages.head.layout import CONFIG, ENSEMBLE, WEIGHTS, read_ensemble, to_json
 from stages.head.members import head_places
 from stages.head.novelty import NOVELTY
 from stages.head.run_folder import METRICS_FILE, PARAMS, RECEIPT, RUN, VERSIONS
-from stages.hub import HubError, download, upload
+from stages.hub import HubError, download, list_files, upload
 
 # run.json before params.json: the second without the first is a run that is not complete.
 ABOUT = (METRICS_FILE, RUN, PARAMS, VERSIONS, RECEIPT)
@@ -67,8 +68,9 @@ def push(
     if not folder.is_dir():
         raise HeadError(f"{folder}: no such folder; push the folder that hear-head train wrote")
     places = head_places(folder)
-    # Loading them checks that tensors and configuration fit each other.
-    heads = [load_head(place) for place in places]
+    heads = [_whole(place) for place in places]
+    if len({(head.dimensions, head.streams) for head in heads}) > 1:
+        raise HeadError(f"{folder}: its heads do not score the same; push one: {', '.join(map(str, places))}")
     several = places != [folder]
     card = model_card(
         repo,
@@ -88,6 +90,13 @@ def push(
         files |= {name: content for name, content in _shared(folder).items() if name == METRICS_FILE}
     what = f"{len(heads)} HEAR heads" if several else "a HEAR head"
     return upload(repo, files, replaces=_is_ours, message=message or f"Upload {what}", private=private)
+
+
+def _whole(place: Path) -> Head:
+    """Load a head: that checks that tensors and configuration fit each other."""
+    if (place / PARAMS).is_file() and not (place / RUN).is_file():
+        raise HeadError(f"{place}: this run is not complete; go on with --resume, then push it")
+    return load_head(place)
 
 
 def pull(reference: str, out: Path, *, revision: str | None = None) -> Path:
@@ -121,24 +130,19 @@ def pull(reference: str, out: Path, *, revision: str | None = None) -> Path:
 def _copy(reference: str, place: Path, out: Path) -> None:
     repo, inside = split_reference(reference)
     commit = commit_of(place)
-    folders = [""] if (place / CONFIG).is_file() else ["", *read_ensemble(place / ENSEMBLE)]
-    for folder in folders:
-        for name in (CARD, ENSEMBLE, *SHARED):
-            within = str(PurePosixPath(folder, name))
-            source = place / within
-            if name in (CARD, *ABOUT):
-                source = _fetched(repo, str(PurePosixPath(inside, within)), commit) or source
-            if source.is_file():
-                (out / folder).mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(source, out / within)
-
-
-def _fetched(repo: str, name: str, commit: str) -> Path | None:
-    """A file that says something about a head; None if there is none, or none within reach."""
     try:
-        return download(repo, name, revision=commit)
+        offered = set(list_files(repo, revision=commit))
     except HubError:
-        return None
+        offered = set()  # Out of reach: what the cache has must do.
+    folders = [""] if (place / CONFIG).is_file() else ["", *read_ensemble(place / ENSEMBLE)]
+    for within in (str(PurePosixPath(folder, name)) for folder in folders for name in (CARD, ENSEMBLE, *SHARED)):
+        source = place / within
+        there = str(PurePosixPath(inside, within))
+        if not source.is_file() and there in offered:
+            source = download(repo, there, revision=commit)
+        if source.is_file():
+            (out / within).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, out / within)
 
 
 def _shared(place: Path) -> dict[str, Path | bytes]:

@@ -159,9 +159,7 @@ def load_ensemble(checkpoints: Sequence[str | Path], *, device: str = "cpu") -> 
         wanted = 2 * head.config.sizes.features
         if novelty is not None and novelty.mean.size != wanted:
             found = novelty.mean.size
-            raise HeadError(
-                f"{place / NOVELTY}: describes songs by {found} numbers, the head's have {wanted}; remove it"
-            )
+            raise HeadError(f"{place / NOVELTY}: describes songs by {found} numbers, the head by {wanted}; remove it")
     return Ensemble(heads, novelties)
 
 

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import pickle
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -277,11 +278,24 @@ def test_large_files_go_by_the_hubs_own_protocol(on_hub, runs, monkeypatch):
     assert sum(path.stat().st_size for path in on_hub.xet.rglob("*") if path.is_file()) > 100_000
 
 
+def to_another_track(place):
+    """Turn a run's folder into one whose dimensions have other names."""
+    config = json.loads((place / "config.json").read_text())
+    (place / "config.json").write_text(json.dumps({**config, "dimensions": config["dimensions"][::-1]}))
+
+
 def test_what_cannot_be_pushed_or_pulled(on_hub, runs, tmp_path):
     with pytest.raises(HeadError, match=r"no such folder; push the folder that hear-head train wrote"):
         push(PARITY / "hear_track2.pth", "someone/file")
     with pytest.raises(HeadError, match=r"config\.json: cannot be read as a head's configuration"):
         push(tmp_path, "someone/empty")
+    for name, change in (("a/resuming", lambda here: (here / "run.json").unlink()), ("a/ragged", to_another_track)):
+        shutil.copytree(runs, tmp_path / name)
+        change(tmp_path / name / "seed-1")
+    with pytest.raises(HeadError, match=r"seed-1: this run is not complete; go on with --resume, then push it"):
+        push(tmp_path / "a/resuming/seed-1", "someone/half")
+    with pytest.raises(HeadError, match=r"ragged: its heads do not score the same; push one: .*seed-0, .*seed-1"):
+        push(tmp_path / "a/ragged", "someone/ragged")
     with pytest.raises(HubError, match="no_owner: expected a hub id, owner/name"):
         push(runs / "seed-0", "no_owner")
     with pytest.raises(HubError, match="no_owner: expected a hub id: owner/name, or owner/name/file"):
