@@ -156,9 +156,9 @@ def _missing(repo: str, name: str) -> str:
 
 
 def _out_of_reach() -> str:
-    from huggingface_hub import is_offline_mode
+    from huggingface_hub import constants
 
-    return "HF_HUB_OFFLINE is set" if is_offline_mode() else "the hub cannot be reached"
+    return "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else "the hub cannot be reached"
 
 
 def _shortened(error: BaseException) -> str:
