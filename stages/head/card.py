@@ -163,7 +163,7 @@ def _making(head: Head, run: Mapping[str, Any], receipt: Mapping[str, Any], data
         "frames pooled into one": spec.get("pool") if spec.get("pool", 1) != 1 else None,
         "store": f"`{receipt['digest']}`" if "digest" in receipt else None,
     }
-    lines = [f"| {name} | {value} |" for name, value in rows.items() if value]
+    lines = [f"| {name} | {str(value).replace('|', chr(92) + '|')} |" for name, value in rows.items() if value]
     return "\n".join(["## Made of", "", "| | |", "|---|---|", *lines])
 
 

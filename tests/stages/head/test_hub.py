@@ -11,10 +11,9 @@ import numpy as np
 import pytest
 from huggingface_hub import ModelCard
 
-from stages.head.card import default_license
 from stages.head.checkpoint import load_head
 from stages.head.errors import HeadError
-from stages.head.hub import fetch, is_hub_checkpoint
+from stages.head.hub import fetch
 from stages.head.members import load_heads
 from stages.head.novelty import load_novelty
 from stages.head.recipe import Recipe
@@ -138,23 +137,6 @@ def test_the_card_has_the_figures_and_what_it_is_made_of(on_hub, runs):
     assert f"{metrics['Clarity']['LCC']:.3f} ± {metrics['std']['Clarity']['LCC']:.3f}" in row
     assert "| weights of muq | `sha256:b` |" in card.text
     assert "--checkpoint someone/carded" in card.text
-
-
-@pytest.mark.parametrize(
-    ("streams", "dataset", "expected"),
-    [
-        (("musicfm/track",), "", "cc-by-nc-sa-4.0"),
-        (("musicfm/track",), "ASLP-lab/SongEval", "cc-by-nc-sa-4.0"),
-        (("musicfm/track", "muq/track@6"), "my/songs", "cc-by-nc-4.0"),
-    ],
-)
-def test_the_licence_that_is_due(streams, dataset, expected):
-    assert default_license(streams, dataset) == expected
-
-
-def test_no_licence_follows_from_own_songs_and_musicfm():
-    with pytest.raises(HeadError, match=r"no licence follows from my own songs and musicfm/track; name one"):
-        default_license(("musicfm/track",), "my own songs")
 
 
 def test_a_revision_is_what_it_was(on_hub, runs, frames, tmp_path):
@@ -313,19 +295,3 @@ def test_what_is_here_is_never_looked_up(on_hub, runs, tmp_path, monkeypatch):
     assert on_hub.requests == []
     with pytest.raises(HubError, match=r"runs/seed-7: the hub knows no such .*; there is no such file or folder here"):
         load_head("runs/seed-7")
-
-
-@pytest.mark.parametrize(
-    ("reference", "expected"),
-    [
-        ("owner/name", True),
-        ("owner/name/track_2.pth", True),
-        ("owner/name/seed-0/", True),
-        ("name", False),
-        ("/owner/name", False),
-        ("owner/name/../../etc", False),
-        ("./models/track2", False),
-    ],
-)
-def test_what_a_reference_looks_like(reference, expected):
-    assert is_hub_checkpoint(reference) is expected

@@ -1,0 +1,57 @@
+"""A model card says what is known, and no more; the licence is the one that is due; what a hub id looks like."""
+
+from pathlib import Path
+
+import pytest
+from huggingface_hub import ModelCard
+
+from stages.head.card import default_license, model_card
+from stages.head.checkpoint import load_head
+from stages.head.errors import HeadError
+from stages.head.hub import is_hub_checkpoint
+
+PARITY = Path(__file__).parents[2] / "parity"
+
+
+def test_a_card_says_what_is_known_and_no_more():
+    head = load_head(PARITY / "hear_track1.pth")
+    text = model_card("me/bare", [head], metrics={}, run={}, receipt={}, license="other", dataset="songs: mine | #1")
+    card = ModelCard(text)
+    assert card.data.to_dict()["license"] == "other"
+    assert card.data.datasets is card.data.eval_results is card.data.metrics is None
+    assert "Figures" not in card.text
+    assert "`--preset tiny`" in card.text  # The fixture's streams are narrower than the published encoders'.
+    assert "| data | songs: mine \\| #1 |" in card.text
+
+
+@pytest.mark.parametrize(
+    ("streams", "dataset", "expected"),
+    [
+        (("musicfm/track",), "", "cc-by-nc-sa-4.0"),
+        (("musicfm/track",), "ASLP-lab/SongEval", "cc-by-nc-sa-4.0"),
+        (("musicfm/track", "muq/track@6"), "my/songs", "cc-by-nc-4.0"),
+    ],
+)
+def test_the_licence_that_is_due(streams, dataset, expected):
+    assert default_license(streams, dataset) == expected
+
+
+def test_no_licence_follows_from_own_songs_and_musicfm():
+    with pytest.raises(HeadError, match=r"no licence follows from my own songs and musicfm/track; name one"):
+        default_license(("musicfm/track",), "my own songs")
+
+
+@pytest.mark.parametrize(
+    ("reference", "expected"),
+    [
+        ("owner/name", True),
+        ("owner/name/track_2.pth", True),
+        ("owner/name/seed-0/", True),
+        ("name", False),
+        ("/owner/name", False),
+        ("owner/name/../../etc", False),
+        ("./models/track2", False),
+    ],
+)
+def test_what_a_reference_looks_like(reference, expected):
+    assert is_hub_checkpoint(reference) is expected
