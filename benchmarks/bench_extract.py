@@ -8,7 +8,6 @@ repeats are interleaved, and the ratio is that of the medians. Parts of ours are
 
 import argparse
 import os
-import resource
 import statistics
 import tempfile
 import time
@@ -20,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from benchmarks.memory import peak_gigabytes
 from benchmarks.plain_encoders import PlainEncoders
 from stages.extract.audio import SAMPLE_RATE, Waveform, read_audio, resample
 from stages.extract.augment import draw_view
@@ -54,7 +54,7 @@ def main() -> None:
     ours.encode(waveform.samples[: 5 * SAMPLE_RATE])
     _encoder_parts(ours, waveform)
     frames, seconds = _timed(lambda: ours.encode(waveform.samples))
-    print(f"{frames.shape} in {seconds:.1f} s, peak memory, weights included: {_peak_gigabytes(ours.device):.1f} GB")
+    print(f"{frames.shape} in {seconds:.1f} s, peak memory, weights included: {peak_gigabytes(ours.device):.1f} GB")
     _writing(ours, frames)
     _pipeline(ours, song, options.view_seconds)
     if ours.device.type == "cuda":
@@ -208,12 +208,6 @@ def products(samples: int, sizes: Sizes) -> float:
     layer = 2 * (4 * width * inner + 7 * width**2 + KERNEL * width)
     attention = 4 * width * (tokens**2 + sum(count**2 for count in lengths))
     return 2.0 * (stem + LAYER * (layer * (tokens + sum(lengths)) + attention))
-
-
-def _peak_gigabytes(device: torch.device) -> float:
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 1e9
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ leaves it: ours packed in float16, the plain one padded in float32.
 import argparse
 import multiprocessing
 import os
-import resource
 import statistics
 import tempfile
 import time
@@ -26,6 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.loading import measure_loading
+from benchmarks.memory import peak_gigabytes
 from benchmarks.partners import measure_partners
 from benchmarks.plain_head import PlainHead
 from stages.head.device import autocast, pick_device, pick_precision
@@ -187,7 +187,7 @@ def _measure(case: Case) -> Measured:
     begun, busy = time.perf_counter(), time.process_time()
     values = run().float().cpu().numpy()
     seconds, cpu = time.perf_counter() - begun, time.process_time() - busy
-    return Measured(seconds, cpu, _peak_gigabytes(device), values)
+    return Measured(seconds, cpu, peak_gigabytes(device), values)
 
 
 def _songs(case: Case) -> list[Tensor]:
@@ -265,12 +265,6 @@ def _padded(songs: list[Tensor]) -> tuple[Tensor, Tensor]:
     frames = nn.utils.rnn.pad_sequence([song.float() for song in songs], batch_first=True)
     lengths = torch.tensor([len(song) for song in songs])
     return frames, torch.arange(frames.shape[1]) < lengths[:, None]
-
-
-def _peak_gigabytes(device: torch.device) -> float:
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 1e9
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
 
 
 if __name__ == "__main__":
