@@ -20,15 +20,6 @@ if TYPE_CHECKING:
 
 # Songs submitted beyond one a worker, so that no worker waits for the scheduler.
 SONGS_AHEAD = 2
-_WORKERS = {
-    # Not daemonic: a worker starts processes of its own that decode and augment ahead.
-    "distributed.worker.daemon": False,
-    # Dask's own also sets glibc's trim threshold: every large array is then mapped anew and faulted in page by page, which
-    # made a training step on a CPU 2.7 times as long.
-    "distributed.nanny.pre-spawn-environ": dict.fromkeys(
-        ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), 1
-    ),
-}
 # Seconds until a scheduler that does not answer is given up.
 CONNECT_SECONDS = 10.0
 
@@ -57,13 +48,24 @@ def dask_client(*, workers: int, scheduler: str, device: str) -> "Iterator[Clien
         with client:
             yield client
         return
-    with dask.config.set(_WORKERS):
+    with dask.config.set(_worker_settings()):
         kind: Any = _cuda_cluster() if device == "cuda" else LocalCluster
         with _deaf_to_interrupts():
             # Port 0 is any free one: a second run beside this one must not quarrel about the dashboard's.
             cluster = kind(n_workers=workers, threads_per_worker=1, memory_limit=None, dashboard_address=":0")
         with cluster, Client(cluster) as client:
             yield client
+
+
+def _worker_settings() -> dict[str, Any]:
+    import dask
+
+    environment = dict(dask.config.get("distributed.nanny.pre-spawn-environ"))
+    # Dask lowers glibc's trim threshold: every large array is then mapped anew and faulted in page by page, which made
+    # a training step on a CPU 2.7 times as long.
+    environment.pop("MALLOC_TRIM_THRESHOLD_", None)
+    # Not daemonic: a worker starts processes of its own that decode and augment ahead.
+    return {"distributed.worker.daemon": False, "distributed.nanny.pre-spawn-environ": environment}
 
 
 @contextmanager
