@@ -18,6 +18,7 @@ from stages.head.head import Head, HeadConfig
 from stages.head.hub import fetch, is_hub_checkpoint
 from stages.head.layout import CONFIG, ENSEMBLE, WEIGHTS, config_to_json, read_config, write_json
 from stages.head.packed import PackedModel
+from stages.head.replacing import replacing
 from stages.head.tensors import read_tensors
 from stages.hub import HubError
 
@@ -31,11 +32,9 @@ def save_head(folder: str | Path, head: Head) -> None:
         Made where it does not exist; a head in it is replaced.
     """
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in head.model.state_dict().items()}
-    partial = folder / f".{WEIGHTS}.partial"
-    save_file(tensors, partial, metadata={"format": "pt"})
-    partial.replace(folder / WEIGHTS)
+    with replacing(folder / WEIGHTS) as partial:
+        save_file(tensors, partial, metadata={"format": "pt"})
     write_json(folder / CONFIG, config_to_json(head.config))
 
 

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
+from stages.head.replacing import replacing
+
 STEPS, EVALUATIONS = "steps.csv", "evaluations.csv"
 
 
@@ -55,9 +57,7 @@ class Listener:
 
 def write_rows(path: Path, rows: Sequence[StepRow] | Sequence[EvaluationRow], kind: type) -> None:
     """Write rows of `kind` as CSV, whole and atomically; a resumed run writes what an uninterrupted one would."""
-    partial = path.with_name(f".{path.name}.partial")
-    with partial.open("w", newline="", encoding="utf-8") as file:
+    with replacing(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, [field.name for field in fields(kind)])
         writer.writeheader()
         writer.writerows(asdict(row) for row in rows)
-    partial.replace(path)

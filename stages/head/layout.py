@@ -10,6 +10,7 @@ from typing import Any
 from stages.head.architectures import KINDS, architecture_of
 from stages.head.errors import HeadError
 from stages.head.head import HeadConfig
+from stages.head.replacing import replacing
 
 FORMAT = "hear-head/1"
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
@@ -19,9 +20,8 @@ ENSEMBLE = "ensemble.json"
 
 def write_json(path: Path, value: object) -> None:
     """Write JSON atomically, for people: indented, one final newline."""
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(to_json(value), encoding="utf-8")
-    partial.replace(path)
+    with replacing(path) as partial:
+        partial.write_text(to_json(value), encoding="utf-8")
 
 
 def to_json(value: object) -> str:

@@ -20,6 +20,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from stages.head.errors import HeadError
+from stages.head.replacing import replacing
 from store import EmbeddingStore
 from store.summary import pool_frames
 
@@ -139,9 +140,8 @@ def learn_novelty(
 def save_novelty(folder: Path, novelty: Novelty) -> None:
     """Write `novelty.safetensors`, atomically."""
     tensors = {name: np.array(value, np.float32, order="C") for name, value in novelty.__dict__.items()}
-    partial = folder / f".{NOVELTY}.partial"
-    save_file(tensors, partial, metadata={"format": "hear-novelty/1"})
-    partial.replace(folder / NOVELTY)
+    with replacing(folder / NOVELTY) as partial:
+        save_file(tensors, partial, metadata={"format": "hear-novelty/1"})
 
 
 def load_novelty(folder: str | Path) -> Novelty | None:

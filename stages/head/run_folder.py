@@ -28,6 +28,7 @@ from stages.head.errors import HeadError
 from stages.head.history import EVALUATIONS, STEPS, EvaluationRow, StepRow, write_rows
 from stages.head.layout import CONFIG, ENSEMBLE, write_json
 from stages.head.novelty import NOVELTY
+from stages.head.replacing import replacing
 from stages.head.trainer import Progress, Trainer
 
 METRICS_FILE, PREDICTIONS = "metrics.json", "predictions.csv"
@@ -44,26 +45,34 @@ class RunFolder:
     Parameters
     ----------
     path
-        Made where it does not exist.
+        Made where it does not exist, with the first file.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        path.mkdir(parents=True, exist_ok=True)
 
     def start(self, params: dict[str, Any], receipt: dict[str, Any], device: torch.device) -> None:
-        """Clear an older run and write down what this one is made of."""
+        """Clear an older run and write down what this one is made of.
+
+        Raises
+        ------
+        HeadError
+            The folder cannot be written.
+        """
         self.clear()
         write_json(self.path / PARAMS, params)
         write_json(self.path / RECEIPT, receipt)
         write_json(self.path / VERSIONS, _versions(device))
 
     def clear(self) -> None:
-        """Remove what a run, or the runs of several seeds, said here; folders below stay."""
+        """Remove what a run, or the runs of several seeds, said here; folders below stay. Raises as `start`."""
         # What says that something is complete goes first: a kill in between must not leave it behind.
         claims = (RUN, ENSEMBLE, RESUME)
-        for name in (*claims, CONFIG, NOVELTY, METRICS_FILE, PREDICTIONS, STEPS, EVALUATIONS, PARAMS, RECEIPT):
-            (self.path / name).unlink(missing_ok=True)
+        try:
+            for name in (*claims, CONFIG, NOVELTY, METRICS_FILE, PREDICTIONS, STEPS, EVALUATIONS, PARAMS, RECEIPT):
+                (self.path / name).unlink(missing_ok=True)
+        except OSError as error:
+            raise HeadError(f"{self.path}: cannot be written: {error.strerror}") from error
 
     @property
     def is_complete(self) -> bool:
@@ -103,9 +112,8 @@ class RunFolder:
             "optimizer": trainer.optimizer.state_dict(),
             "progress": json.dumps(asdict(progress)),
         }
-        partial = self.path / f".{RESUME}.partial"
-        torch.save(state, partial)
-        partial.replace(self.path / RESUME)
+        with replacing(self.path / RESUME) as partial:
+            torch.save(state, partial)
 
     def restore(self, trainer: Trainer) -> None:
         """Bring a trainer to where the run was cut off.
@@ -136,15 +144,13 @@ def write_predictions(
     path: Path, corpus: Corpus, predicted: NDArray[np.floating], *, dimensions: Sequence[str]
 ) -> None:
     """One line a song: id, system, then rated and predicted scores (N, D) of each dimension."""
-    partial = path.with_name(f".{path.name}.partial")
-    with partial.open("w", newline="", encoding="utf-8") as file:
+    with replacing(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         columns = [f"{kind}_{name}" for name in dimensions for kind in ("rated", "predicted")]
         writer.writerow(["song_id", "system", *columns])
         for song, system, rated, scores in zip(corpus.songs, corpus.systems, corpus.labels, predicted, strict=True):
             pairs = [f"{value:.6f}" for pair in zip(rated, scores, strict=True) for value in pair]
             writer.writerow([song, system, *pairs])
-    partial.replace(path)
 
 
 def _versions(device: torch.device) -> dict[str, str]:

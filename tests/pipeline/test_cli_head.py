@@ -85,6 +85,7 @@ def test_a_killed_training_resumes_to_the_bytes_of_an_undisturbed_one(place: Pat
         (["train", *OPTIONS, "--out", "x", "--store", "none.zarr"], 1, "none.zarr"),
         (["train", *OPTIONS, "--out", "x", "--streams", "muq/segment"], 1, "no stream 'muq/segment'"),
         (["train", *OPTIONS, "--out", "x", "--device", "tpu"], 1, "device 'tpu' cannot be used here"),
+        (["train", *OPTIONS, "--out", "manifest.csv/x"], 1, "cannot be written: Not a directory"),
         (["train", *OPTIONS[2:], "--manifest", "none.csv", "--out", "x"], 1, "none.csv"),
     ],
 )

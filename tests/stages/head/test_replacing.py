@@ -1,0 +1,57 @@
+"""What is written to a head's folder appears whole or not at all, and a disk's refusal is one line."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.numpy import save_file
+
+from stages.head.errors import HeadError
+from stages.head.replacing import replacing
+
+
+def test_what_fails_half_way_leaves_what_was_there(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "file.txt"
+    with replacing(path) as partial:
+        partial.write_text("old")
+
+    def half() -> None:
+        with replacing(path) as partial:
+            partial.write_text("ne")
+            raise OSError(28, "No space left on device")
+
+    with pytest.raises(HeadError, match=r"file\.txt: cannot be written: No space left on device"):
+        half()
+    assert path.read_text() == "old"
+    assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this machine")
+@pytest.mark.parametrize("kind", ["text", "torch"])
+def test_a_full_disk_is_one_line_whoever_writes(tmp_path: Path, kind: str) -> None:
+    (tmp_path / ".x.partial").symlink_to("/dev/full")
+
+    def write() -> None:
+        with replacing(tmp_path / "x") as partial:
+            if kind == "text":
+                partial.write_text("full")
+            else:
+                torch.save({"a": torch.zeros(10_000)}, partial)
+
+    with pytest.raises(HeadError, match=r"x: cannot be written: ") as caught:
+        write()
+    assert len(str(caught.value).splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_safetensors_cannot_write_is_one_line(tmp_path: Path) -> None:
+    folder = tmp_path / "gone"
+
+    def write() -> None:
+        with replacing(folder / "x") as partial:
+            folder.rmdir()
+            save_file({"a": np.zeros(3)}, partial)
+
+    with pytest.raises(HeadError, match=r"x: cannot be written: .*No such file"):
+        write()
