@@ -5,9 +5,10 @@ CRC-32C. As streams are stored uncompressed and in order, their places are known
 seek and a read into the result. Any Zarr v3 reader goes by the index and finds the same.
 """
 
+import random
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import google_crc32c
@@ -25,6 +26,8 @@ CRC_BYTES = 4
 _READ_ATTEMPTS = 5
 _READ_PAUSE = 0.02
 _WRITE_ATTEMPTS = 20
+# Seeded by the system: writers with the same seed would pause alike, and the global state is the augmentations'.
+_PAUSES = random.Random()
 _PAGE = 4096
 
 
@@ -64,10 +67,16 @@ def put_array(
     attributes: Mapping[str, Any],
     *,
     digest: str | None = None,
-) -> ArrayInfo:
+) -> bool:
     """Put the shard of a C-contiguous (stream, frame, channel) array, then zarr.json: with this the array exists.
 
-    Checksums are computed, and values tested, in a thread while they are written.
+    Checksums are computed, and values tested, in a thread while they are written. After its last put every writer looks
+    whether shard and zarr.json belong together, so that the last of several leaves them whole.
+
+    Returns
+    -------
+    bool
+        False where another writer put an array of its own at the same time and that one, whole, has stayed.
 
     Raises
     ------
@@ -75,22 +84,41 @@ def put_array(
         A value is NaN or infinite, an attribute is not JSON, the array is not what `digest` says, or it cannot be
         written. It does not exist then.
     """
+    begun = time.monotonic()
     shard, metadata = f"{path}/{SHARD}", f"{path}/{METADATA}"
     blank = _describe(values, attributes, (0,) * len(values))
     with ThreadPoolExecutor(1) as thread:
         pending = [thread.submit(_checksum_of_finite, stream.reshape(-1)) for stream in values]
+        if digest is not None and digest != _describe(values, attributes, _results(pending)).digest:
+            raise StoreError("not what its digest says; its source is damaged")
         objects.put(shard, _parts(values, (one.result() for one in pending), blank), size=shard_size(blank))
-    info = _describe(values, attributes, tuple(one.result() for one in pending))
-    if digest not in (None, info.digest):
-        objects.delete(shard)
-        raise StoreError("not what its digest says; its source is damaged")
+    info = _describe(values, attributes, _results(pending))
     for _ in range(_WRITE_ATTEMPTS):
         objects.put(metadata, [info.document()])
         # Another writer of the same record may have put its shard, or a sweep removed ours, between the two.
         if stored_checksums(objects, path, info) == info.checksums:
-            return info
+            return True
+        # Two that put in step would undo each other's work for ever: each waits, at random, up to as long as it has
+        # been at it, and then keeps what the other has made whole meanwhile.
+        time.sleep(_PAUSES.uniform(0.0, time.monotonic() - begun))
+        standing = _get_whole(objects, path)
+        if standing is not None:
+            return standing.digest == info.digest
         objects.put(shard, _parts(values, info.checksums, info), size=shard_size(info))
     raise StoreError(f"{objects.root}/{path}: other writers keep replacing this record; give each its own songs")
+
+
+def _results(pending: Iterable[Future[int]]) -> tuple[int, ...]:
+    return tuple(one.result() for one in pending)
+
+
+def _get_whole(objects: Objects, path: str) -> ArrayInfo | None:
+    """The array's zarr.json; None where it is missing, or the shard is another's."""
+    try:
+        info = get_info(objects, path)
+    except StoreNotFoundError:
+        return None
+    return info if stored_checksums(objects, path, info) == info.checksums else None
 
 
 def _describe(values: NDArray[np.generic], attributes: Mapping[str, Any], checksums: tuple[int, ...]) -> ArrayInfo:

@@ -73,7 +73,7 @@ class LocalObjects:
 
     @contextmanager
     def _staged(self, parts: Iterable[Bytes], size: int = 0) -> Iterator[Path]:
-        path = self._folder / STAGING / f"{HOST}.{os.getpid()}.{uuid.uuid4().hex}"
+        path = self._staging_path()
         try:
             with self._open_staged(path) as file:
                 if size and hasattr(os, "posix_fallocate"):
@@ -88,6 +88,9 @@ class LocalObjects:
             # There is none after a rename; where it cannot be removed, the next write's sweep will try again.
             with suppress(OSError):
                 path.unlink(missing_ok=True)
+
+    def _staging_path(self) -> Path:
+        return self._folder / STAGING / f"{HOST}.{os.getpid()}.{uuid.uuid4().hex}"
 
     def _open_staged(self, path: Path) -> FileIO:
         try:
@@ -113,16 +116,33 @@ class LocalObjects:
                 return None
 
     def delete(self, key: str) -> None:
-        path = Path(self._path(key))
         with self._failing("remove", key):
-            path.unlink(missing_ok=True)
-        for folder in path.parents:
+            Path(self._path(key)).unlink(missing_ok=True)
+        self._prune(key)
+
+    def _prune(self, key: str) -> None:
+        """Remove the folders that are empty now."""
+        for folder in Path(self._path(key)).parents:
             if folder == self._folder:
                 return
             try:
                 folder.rmdir()
             except OSError:
                 return  # not empty, or gone already
+
+    def take(self, key: str) -> bytes | None:
+        # Staged first: what is read is what was removed, whoever replaces the object meanwhile.
+        staged = self._staging_path()
+        with self._failing("remove", key):
+            staged.parent.mkdir(exist_ok=True)
+            try:
+                Path(self._path(key)).replace(staged)
+            except (FileNotFoundError, NotADirectoryError):
+                return None
+            data = staged.read_bytes()
+            staged.unlink()
+        self._prune(key)
+        return data
 
     def find(self, prefix: str = "") -> Iterator[Entry]:
         with self._failing("list", prefix):

@@ -51,6 +51,9 @@ class Objects(Protocol):
     def delete(self, key: str) -> None:
         """Remove the object if it exists, and locally the folders that this empties."""
 
+    def take(self, key: str) -> bytes | None:
+        """Remove the object and return what it held; None if it does not exist."""
+
     def find(self, prefix: str = "") -> Iterator[Entry]:
         """All objects under the prefix, at any depth."""
 

@@ -60,8 +60,13 @@ def encode_record(
     return Record(song, view, stored, levels, attributes)
 
 
-def put_record(objects: Objects, spec: Spec, record: Record, *, digest: str | None = None) -> ArrayInfo:
+def put_record(objects: Objects, spec: Spec, record: Record, *, digest: str | None = None) -> bool:
     """Write a record: it exists from its zarr.json on.
+
+    Returns
+    -------
+    bool
+        False where another writer's stands there instead; see `put_array`.
 
     Raises
     ------

@@ -8,7 +8,7 @@ def sweep(objects: Objects) -> None:
     """Remove litter; safe while others write.
 
     A shard without zarr.json may be a record on its way. Its writer looks at the shard again after zarr.json and puts
-    it once more if need be; and here, if zarr.json has come meanwhile, the shard goes back.
+    it once more if need be; and here, if zarr.json has come meanwhile, the shard goes back, unless there is a new one.
 
     Raises
     ------
@@ -27,9 +27,8 @@ def unfinished(objects: Objects) -> list[str]:
 
 def _sweep_shard(objects: Objects, path: str) -> None:
     shard, metadata = f"{path}/{SHARD}", f"{path}/{METADATA}"
-    data = objects.get(shard)
-    if data is None or objects.exists(metadata):
-        return
-    objects.delete(shard)
     if objects.exists(metadata):
-        objects.put(shard, [data])
+        return
+    data = objects.take(shard)
+    if data is not None and objects.exists(metadata):
+        objects.create(shard, [data])

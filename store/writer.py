@@ -76,7 +76,7 @@ class StoreWriter:
         Returns
         -------
         bool
-            False where the record was there before.
+            False where the record was there before, or another writer has made it meanwhile.
 
         Raises
         ------
@@ -99,8 +99,7 @@ class StoreWriter:
             self._swept = True
         if self.has(record.song_id, record.view):
             return False
-        put_record(self._objects, self.spec, record, digest=digest)
-        return True
+        return put_record(self._objects, self.spec, record, digest=digest)
 
     def __reduce__(self) -> Any:
         return _reopen, (self.root, self.spec)

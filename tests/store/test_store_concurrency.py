@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -81,10 +81,25 @@ for number in range(me, 10_000):
 )
 
 
-def start(script: str, root: str, spec: Spec, number: int, *, songs: int = 12) -> "subprocess.Popen[str]":
-    command = [sys.executable, "-c", script, root, json.dumps(spec.to_json()), str(number), str(songs)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+Start = Callable[..., "subprocess.Popen[str]"]
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """A function that starts one of the scripts above; none of them outlives its test."""
+    processes: list[subprocess.Popen[str]] = []
+
+    def begin(script: str, root: str, spec: Spec, number: int, *, songs: int = 12) -> "subprocess.Popen[str]":
+        command = [sys.executable, "-c", script, root, json.dumps(spec.to_json()), str(number), str(songs)]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+        processes.append(process)
+        return process
+
+    yield begin
+    for process in processes:
+        process.kill()
+        process.communicate()
 
 
 def finish(process: "subprocess.Popen[str]") -> str:
@@ -93,7 +108,7 @@ def finish(process: "subprocess.Popen[str]") -> str:
     return output.strip()
 
 
-def test_ten_writers_and_ten_readers(tmp_path: Path, spec: Spec) -> None:
+def test_ten_writers_and_ten_readers(start: Start, tmp_path: Path, spec: Spec) -> None:
     root = str(tmp_path / "store")
     processes = [start(script, root, spec, number) for number in range(10) for script in (WRITE, READ)]
     outputs = [finish(process) for process in processes]
@@ -103,7 +118,7 @@ def test_ten_writers_and_ten_readers(tmp_path: Path, spec: Spec) -> None:
     assert not list((Path(root) / ".tmp").iterdir())
 
 
-def test_writers_and_readers_on_s3(s3: None, spec: Spec) -> None:
+def test_writers_and_readers_on_s3(start: Start, s3: None, spec: Spec) -> None:
     root = f"s3://embeddings/{uuid.uuid4().hex}/store"
     processes = [start(script, root, spec, number, songs=4) for number in range(3) for script in (WRITE, READ)]
     outputs = [finish(process) for process in processes]
@@ -136,7 +151,7 @@ def test_who_creates_a_store_first_decides_its_spec(
     assert all(isinstance(result, int) or f"found {winner}" in result for result in results)
 
 
-def test_writers_who_disagree_leave_whole_records(tmp_path: Path, spec: Spec) -> None:
+def test_writers_who_disagree_leave_whole_records(start: Start, tmp_path: Path, spec: Spec) -> None:
     root = str(tmp_path / "store")
     for process in [start(DIFFER, root, spec, number) for number in range(6)]:
         finish(process)
@@ -146,7 +161,58 @@ def test_writers_who_disagree_leave_whole_records(tmp_path: Path, spec: Spec) ->
     assert verify(root).problems == []
 
 
-def test_writers_killed_at_any_moment(tmp_path: Path, spec: Spec, make_frames: Callable[..., Any]) -> None:
+def test_writers_in_step_come_apart(
+    tmp_path: Path, spec: Spec, make_frames: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each puts its shard while the other puts zarr.json: as fast as they can, neither would ever find its own."""
+    writer, put = StoreWriter.open(tmp_path / "store", spec), LocalObjects.put
+    writer.write("first", 0, make_frames(), attributes={})
+
+    def put_slowly(self: LocalObjects, key: str, parts: Any, *, size: int = 0) -> None:
+        time.sleep(0.04 if key.endswith(METADATA) else 0.005)
+        put(self, key, parts, size=size)
+
+    def write(number: int) -> bool:
+        time.sleep(0.0225 * number)
+        return writer.write("a", 0, make_frames(number), attributes={})
+
+    monkeypatch.setattr(LocalObjects, "put", put_slowly)
+    with ThreadPoolExecutor(2) as threads:
+        assert any(threads.map(write, range(2)))
+    assert verify(str(tmp_path / "store")).problems == []
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_writer_that_finds_anothers_shard_keeps_anothers_record_only_if_whole(
+    whole: bool, tmp_path: Path, spec: Spec, make_frames: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, put = tmp_path / "store", LocalObjects.put
+    metadata = root / record_path("a", 0) / METADATA
+    ours, theirs = StoreWriter.open(root, spec), StoreWriter.open(root, spec)
+    ours.write("first", 0, make_frames(), attributes={})
+    texts: list[bytes] = []
+
+    def put_late(self: LocalObjects, key: str, parts: Any, *, size: int = 0) -> None:
+        if key.endswith(METADATA) and not texts:
+            texts.append(b"")
+            theirs.write("a", 0, make_frames(2), attributes={"writer": "theirs"})
+            texts[0] = metadata.read_bytes()
+        put(self, key, parts, size=size)
+
+    def pause(_: float) -> None:
+        if whole:
+            metadata.write_bytes(texts[0])
+
+    monkeypatch.setattr(LocalObjects, "put", put_late)
+    monkeypatch.setattr("store.arrays.time.sleep", pause)
+    assert ours.write("a", 0, make_frames(1), attributes={"writer": "ours"}) is not whole
+    assert EmbeddingStore.open(root).attributes("a", 0)["writer"] == ("theirs" if whole else "ours")
+    assert verify(str(root)).problems == []
+
+
+def test_writers_killed_at_any_moment(
+    start: Start, tmp_path: Path, spec: Spec, make_frames: Callable[..., Any]
+) -> None:
     root, randomness = str(tmp_path / "store"), random.Random(5)
     seen: set[str] = set()
     for attempt in range(8):
@@ -205,13 +271,33 @@ def test_a_sweep_that_loses_the_race_puts_the_shard_back(
     root = tmp_path / "store"
     StoreWriter.open(root, spec).write("a", 0, make_frames(), attributes={})
     metadata = root / record_path("a", 0) / METADATA
-    text, delete = metadata.read_bytes(), LocalObjects.delete
+    text, take = metadata.read_bytes(), LocalObjects.take
     metadata.unlink()
 
-    def delete_late(self: LocalObjects, key: str) -> None:
+    def take_late(self: LocalObjects, key: str) -> bytes | None:
         metadata.write_bytes(text)
-        delete(self, key)
+        return take(self, key)
 
-    monkeypatch.setattr(LocalObjects, "delete", delete_late)
+    monkeypatch.setattr(LocalObjects, "take", take_late)
     sweep(open_objects(str(root)))
+    assert verify(str(root)).problems == []
+
+
+def test_a_sweep_leaves_a_shard_that_came_after_the_one_it_took(
+    tmp_path: Path, spec: Spec, make_frames: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, take = tmp_path / "store", LocalObjects.take
+    writer = StoreWriter.open(root, spec)
+    for song in ("first", "a"):
+        writer.write(song, 0, make_frames(), attributes={})
+    (root / record_path("a", 0) / METADATA).unlink()
+
+    def take_early(self: LocalObjects, key: str) -> bytes | None:
+        data = take(self, key)
+        writer.write("a", 0, make_frames(1), attributes={"writer": "another"})
+        return data
+
+    monkeypatch.setattr(LocalObjects, "take", take_early)
+    sweep(open_objects(str(root)))
+    assert EmbeddingStore.open(root).attributes("a", 0)["writer"] == "another"
     assert verify(str(root)).problems == []
