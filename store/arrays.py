@@ -25,9 +25,12 @@ CRC_BYTES = 4
 # While a writer replaces a record, a reader may see the old zarr.json with the new shard: it looks again.
 _READ_ATTEMPTS = 5
 _READ_PAUSE = 0.02
-_WRITE_ATTEMPTS = 20
-# Seeded by the system: writers with the same seed would pause alike, and the global state is the augmentations'.
-_PAUSES = random.Random()
+# A writer that finds another's shard waits for its zarr.json for about a second, in doubling pauses, before it insists.
+_PATIENT_ATTEMPTS = 6
+_WRITE_ATTEMPTS = 12
+_WRITE_PAUSE = 0.02
+# The system's: two that insist in step would undo each other's work for ever, and forks share a seeded state.
+_PAUSES = random.SystemRandom()
 _PAGE = 4096
 
 
@@ -70,13 +73,14 @@ def put_array(
 ) -> bool:
     """Put the shard of a C-contiguous (stream, frame, channel) array, then zarr.json: with this the array exists.
 
-    Checksums are computed, and values tested, in a thread while they are written. After its last put every writer looks
-    whether shard and zarr.json belong together, so that the last of several leaves them whole.
+    Checksums are computed, and values tested, in a thread while they are written. Nothing that is there is replaced: of
+    several writers of one array the first to have placed its shard has the array, and the others wait for it. One that
+    waits in vain takes that one for dead, and insists on its own.
 
     Returns
     -------
     bool
-        False where another writer put an array of its own at the same time and that one, whole, has stayed.
+        False where another writer's array, made at the same time, stands there, whole.
 
     Raises
     ------
@@ -84,32 +88,36 @@ def put_array(
         A value is NaN or infinite, an attribute is not JSON, the array is not what `digest` says, or it cannot be
         written. It does not exist then.
     """
-    begun = time.monotonic()
-    shard, metadata = f"{path}/{SHARD}", f"{path}/{METADATA}"
     blank = _describe(values, attributes, (0,) * len(values))
     with ThreadPoolExecutor(1) as thread:
         pending = [thread.submit(_checksum_of_finite, stream.reshape(-1)) for stream in values]
         if digest is not None and digest != _describe(values, attributes, _results(pending)).digest:
             raise StoreError("not what its digest says; its source is damaged")
-        objects.put(shard, _parts(values, (one.result() for one in pending), blank), size=shard_size(blank))
-    info = _describe(values, attributes, _results(pending))
-    for _ in range(_WRITE_ATTEMPTS):
-        objects.put(metadata, [info.document()])
-        # Another writer of the same record may have put its shard, or a sweep removed ours, between the two.
-        if stored_checksums(objects, path, info) == info.checksums:
-            return True
-        # Two that put in step would undo each other's work for ever: each waits, at random, up to as long as it has
-        # been at it, and then keeps what the other has made whole meanwhile.
-        time.sleep(_PAUSES.uniform(0.0, time.monotonic() - begun))
+        parts = _parts(values, (one.result() for one in pending), blank)
+        objects.create(f"{path}/{SHARD}", parts, size=shard_size(blank))
+        # A shard that is there already has been left unread: values are tested nevertheless.
+        info = _describe(values, attributes, _results(pending))
+    for attempt in range(_WRITE_ATTEMPTS):
+        _place(objects, path, values, info, insist=attempt >= _PATIENT_ATTEMPTS)
+        # Another writer may have insisted, or a sweep removed the shard, in between.
         standing = _get_whole(objects, path)
         if standing is not None:
             return standing.digest == info.digest
-        objects.put(shard, _parts(values, info.checksums, info), size=shard_size(info))
+        time.sleep(_WRITE_PAUSE * 2**attempt * _PAUSES.uniform(0.5, 1.0))
     raise StoreError(f"{objects.root}/{path}: other writers keep replacing this record; give each its own songs")
 
 
 def _results(pending: Iterable[Future[int]]) -> tuple[int, ...]:
     return tuple(one.result() for one in pending)
+
+
+def _place(objects: Objects, path: str, values: NDArray[np.generic], info: ArrayInfo, *, insist: bool) -> None:
+    """Put the shard unless there is one, then zarr.json if that shard is ours; or replace both."""
+    shard, metadata, place = f"{path}/{SHARD}", f"{path}/{METADATA}", objects.put if insist else objects.create
+    if insist or not objects.exists(shard):
+        place(shard, _parts(values, info.checksums, info), size=shard_size(info))
+    if insist or stored_checksums(objects, path, info) == info.checksums:
+        place(metadata, [info.document()])
 
 
 def _get_whole(objects: Objects, path: str) -> ArrayInfo | None:
@@ -119,6 +127,12 @@ def _get_whole(objects: Objects, path: str) -> ArrayInfo | None:
     except StoreNotFoundError:
         return None
     return info if stored_checksums(objects, path, info) == info.checksums else None
+
+
+def remove_array(objects: Objects, path: str) -> None:
+    """Remove an array; after its zarr.json it exists no more, so an interruption leaves litter at most."""
+    objects.delete(f"{path}/{METADATA}")
+    objects.delete_unless(f"{path}/{SHARD}", f"{path}/{METADATA}")
 
 
 def _describe(values: NDArray[np.generic], attributes: Mapping[str, Any], checksums: tuple[int, ...]) -> ArrayInfo:

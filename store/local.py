@@ -55,8 +55,10 @@ class LocalObjects:
         with self._failing("write", key), self._staged(parts, size) as staged:
             self._placing(key, staged.replace)
 
-    def create(self, key: str, parts: Iterable[Bytes]) -> None:
-        with self._failing("write", key), self._staged(parts) as staged, suppress(FileExistsError):
+    def create(self, key: str, parts: Iterable[Bytes], *, size: int = 0) -> None:
+        if self.exists(key):
+            return
+        with self._failing("write", key), self._staged(parts, size) as staged, suppress(FileExistsError):
             self._placing(key, lambda path: _rename_new(staged, path))
 
     def _placing(self, key: str, place: Callable[[str], object]) -> None:
@@ -130,19 +132,20 @@ class LocalObjects:
             except OSError:
                 return  # not empty, or gone already
 
-    def take(self, key: str) -> bytes | None:
-        # Staged first: what is read is what was removed, whoever replaces the object meanwhile.
-        staged = self._staging_path()
-        with self._failing("remove", key):
-            staged.parent.mkdir(exist_ok=True)
-            try:
-                Path(self._path(key)).replace(staged)
-            except (FileNotFoundError, NotADirectoryError):
-                return None
-            data = staged.read_bytes()
-            staged.unlink()
+    def delete_unless(self, key: str, other: str) -> None:
+        if self.exists(other):
+            return
+        # Set aside first: what goes back is what was there, however often the object is replaced meanwhile.
+        path, aside = Path(self._path(key)), self._staging_path()
+        with self._failing("remove", key), suppress(FileNotFoundError, NotADirectoryError):
+            os.utime(path)  # An old file among the staged ones would be swept by other machines.
+            aside.parent.mkdir(exist_ok=True)
+            path.replace(aside)
+            if self.exists(other):
+                with suppress(FileExistsError):
+                    self._placing(key, lambda place: _rename_new(aside, place))
+            aside.unlink(missing_ok=True)
         self._prune(key)
-        return data
 
     def find(self, prefix: str = "") -> Iterator[Entry]:
         with self._failing("list", prefix):
@@ -157,7 +160,7 @@ class LocalObjects:
                 yield from self._walk(key)
             else:
                 with suppress(FileNotFoundError):
-                    yield _entry(key, entry.stat())
+                    yield _entry(key, _status(entry))
 
     def named(self, prefix: str, *, depth: int, name: str) -> Iterator[Entry]:
         for folder in self._folders(prefix, depth):
@@ -187,7 +190,7 @@ class LocalObjects:
             host, _, rest = name.partition(".")
             with self._failing("remove", f"{STAGING}/{name}"), suppress(FileNotFoundError):
                 old = time.time() - entry.stat().st_mtime > _FOREIGN_SECONDS
-                if old or (host == HOST and not _alive(rest.partition(".")[0])):
+                if (not _alive(rest.partition(".")[0])) if host == HOST else old:
                     Path(entry.path).unlink(missing_ok=True)
 
     @contextmanager
@@ -198,6 +201,13 @@ class LocalObjects:
         except OSError as error:
             remedy = "; nothing half-written is visible: mend the cause and run again" if verb == "write" else ""
             raise StoreAccessError(f"{self._path(key)}: cannot {verb}: {error.strerror or error}{remedy}") from error
+
+
+def _status(entry: "os.DirEntry[str]") -> os.stat_result:
+    try:
+        return entry.stat()
+    except FileNotFoundError:
+        return entry.stat(follow_symlinks=False)  # a link to nowhere
 
 
 def _entry(key: str, status: os.stat_result) -> Entry:

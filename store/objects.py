@@ -36,8 +36,8 @@ class Objects(Protocol):
     def put(self, key: str, parts: Iterable[Bytes], *, size: int = 0) -> None:
         """Put an object, its parts one after another, atomically; an older one is replaced. `size` is a hint."""
 
-    def create(self, key: str, parts: Iterable[Bytes]) -> None:
-        """Put an object unless it exists."""
+    def create(self, key: str, parts: Iterable[Bytes], *, size: int = 0) -> None:
+        """Put an object, atomically, unless it exists."""
 
     def exists(self, key: str) -> bool:
         """Tell whether the object exists."""
@@ -51,8 +51,8 @@ class Objects(Protocol):
     def delete(self, key: str) -> None:
         """Remove the object if it exists, and locally the folders that this empties."""
 
-    def take(self, key: str) -> bytes | None:
-        """Remove the object and return what it held; None if it does not exist."""
+    def delete_unless(self, key: str, other: str) -> None:
+        """Remove the object unless `other` exists, also where a writer of both puts `other` at this moment."""
 
     def find(self, prefix: str = "") -> Iterator[Entry]:
         """All objects under the prefix, at any depth."""

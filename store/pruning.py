@@ -2,13 +2,13 @@
 
 from collections.abc import Collection
 
+from store.arrays import remove_array
 from store.catalogue import index
 from store.errors import StoreError
 from store.keys import record_path
 from store.objects import open_objects
 from store.progress import Track
 from store.reader import EmbeddingStore
-from store.verification import remove_array
 
 
 def prune(

@@ -1,7 +1,8 @@
 """A store's objects on any fsspec file system (s3, memory, gcs, …): one request puts one object."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
 
 import google_crc32c
 import numpy as np
@@ -44,10 +45,17 @@ class RemoteObjects:
         with self._failing("write", key):
             self._files.pipe_file(self._path(key), _joined(parts))
 
-    def create(self, key: str, parts: Iterable[Bytes]) -> None:
-        # Services without conditional puts look first, which is not atomic: whoever creates reads what is there then.
-        with self._failing("write", key), suppress(FileExistsError):
-            self._files.pipe_file(self._path(key), _joined(parts), mode="create")
+    def create(self, key: str, parts: Iterable[Bytes], *, size: int = 0) -> None:
+        path = self._path(key)
+        with self._failing("write", key):
+            data = _joined(parts)
+            try:
+                self._files.pipe_file(path, data, mode="create")
+            except Exception:
+                # Each service has errors of its own for "exists" and for "two at once"; and some know no such puts:
+                # there it is a look before, which is not atomic.
+                if not self._files.exists(path):
+                    self._files.pipe_file(path, data)
 
     def exists(self, key: str) -> bool:
         with self._failing("read", key):
@@ -75,19 +83,29 @@ class RemoteObjects:
             except _ABSENT:
                 return
 
-    def take(self, key: str) -> bytes | None:
-        # Two requests: an object that is replaced between them is lost, and its writer, who looks again, puts it back.
-        data = self.get(key)
-        if data is not None:
-            self.delete(key)
-        return data
+    def delete_unless(self, key: str, other: str) -> None:
+        # No service removes on a condition: what is put between the last look and the removal is lost, and comes back
+        # as it was when it was read. Writers put nothing where something is, so it would take two sweeps at once.
+        stamp = self._stamp(key)
+        data = None if self.exists(other) else self.get(key)
+        if data is None or self._stamp(key) != stamp or self.exists(other):
+            return
+        self.delete(key)
+        if self.exists(other):
+            self.create(key, [data])
 
     def find(self, prefix: str = "") -> Iterator[Entry]:
         with self._failing("list", prefix):
             found = self._files.find(self._path(prefix), detail=True)
         for path, info in sorted(found.items()):
-            stamp = info.get("ETag") or info.get("LastModified") or info.get("created") or ""
-            yield Entry(path[len(self._base) + 1 :], int(info["size"]), f"{stamp}-{info['size']}")
+            yield Entry(path[len(self._base) + 1 :], int(info["size"]), _stamp(info))
+
+    def _stamp(self, key: str) -> str | None:
+        with self._failing("read", key):
+            try:
+                return _stamp(self._files.info(self._path(key)))
+            except _ABSENT:
+                return None
 
     def named(self, prefix: str, *, depth: int, name: str) -> Iterator[Entry]:
         for entry in self.find(prefix):
@@ -113,6 +131,11 @@ class RemoteObjects:
             raise
         except Exception as error:
             raise StoreAccessError(f"{self.root}/{key}: cannot {verb}: {error or type(error).__name__}") from error
+
+
+def _stamp(info: Mapping[str, Any]) -> str:
+    when = info.get("ETag") or info.get("LastModified") or info.get("created") or ""
+    return f"{when}-{info['size']}"
 
 
 def _joined(parts: Iterable[Bytes]) -> bytes:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from store.arrays import get_array, put_array
+from store.arrays import get_array, put_array, remove_array
 from store.catalogue import Row, index
 from store.errors import StoreError
 from store.keys import CATALOGUE, METADATA, SHARD
@@ -110,6 +110,7 @@ def cache_summaries(root: str, *, track: Track = iter) -> int:
 
 
 def _put_part(objects: Objects, path: str, rows: list[Row], values: NDArray[np.float32]) -> set[str]:
+    remove_array(objects, path)
     put_array(objects, path, values, {"records": [row.digest for row in rows]})
     return {f"{path}/{METADATA}", f"{path}/{SHARD}"}
 

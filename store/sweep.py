@@ -7,8 +7,8 @@ from store.objects import Objects
 def sweep(objects: Objects) -> None:
     """Remove litter; safe while others write.
 
-    A shard without zarr.json may be a record on its way. Its writer looks at the shard again after zarr.json and puts
-    it once more if need be; and here, if zarr.json has come meanwhile, the shard goes back, unless there is a new one.
+    A shard without zarr.json may be a record on its way: its writer looks at the shard again after zarr.json, and puts
+    it once more if need be.
 
     Raises
     ------
@@ -17,18 +17,9 @@ def sweep(objects: Objects) -> None:
     """
     objects.sweep()
     for path in unfinished(objects):
-        _sweep_shard(objects, path)
+        objects.delete_unless(f"{path}/{SHARD}", f"{path}/{METADATA}")
 
 
 def unfinished(objects: Objects) -> list[str]:
     """Paths of records that have something, but no zarr.json."""
     return objects.lacking(RECORDS, depth=DEPTH, name=METADATA)
-
-
-def _sweep_shard(objects: Objects, path: str) -> None:
-    shard, metadata = f"{path}/{SHARD}", f"{path}/{METADATA}"
-    if objects.exists(metadata):
-        return
-    data = objects.take(shard)
-    if data is not None and objects.exists(metadata):
-        objects.create(shard, [data])

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from store.arrays import CRC_BYTES, get_array, shard_index, shard_size, stored_checksums
+from store.arrays import CRC_BYTES, get_array, remove_array, shard_index, shard_size, stored_checksums
 from store.catalogue import index, indexed
 from store.errors import StoreAccessError, StoreError
 from store.keys import INDEX, METADATA, RECORDS, ROOT, SHARD, is_record, record_path
@@ -69,7 +69,7 @@ def verify(root: str, *, repair: bool = False, track: Track = iter) -> Verificat
         problems += [problem] if problem else []
     problems += _index_problems(objects) + _missing(objects, arrays)
     if repair:
-        problems = _repair(objects, problems)
+        problems = _repair(objects, spec, problems)
     return Verification(records, sorted(problems, key=lambda problem: problem.path))
 
 
@@ -142,13 +142,17 @@ def _missing(objects: Objects, arrays: set[str]) -> list[Problem]:
     return [Problem(path, "missing", told.format(row)) for path, row in gone]
 
 
-def _repair(objects: Objects, problems: list[Problem]) -> list[Problem]:
+def _repair(objects: Objects, spec: Spec, problems: list[Problem]) -> list[Problem]:
     """Remove what a problem names: of a record zarr.json first, so that no reader sees half of it."""
     sweep(objects)
     repaired = []
     for problem in problems:
         ours = problem.path.startswith((f"{RECORDS}/", "catalogue/")) and problem.kind != "unreadable"
         if ours and problem.kind == "damaged" and problem.path != INDEX:
+            # Reading a large store takes hours: the record may have been removed and made anew meanwhile.
+            sizes = {entry.key: entry.size for entry in objects.find(problem.path)}
+            if _problem(objects, spec, problem.path, sizes) is None:
+                continue
             remove_array(objects, problem.path)
         elif ours and problem.kind in ("foreign", "damaged"):
             objects.delete(problem.path)
@@ -156,9 +160,3 @@ def _repair(objects: Objects, problems: list[Problem]) -> list[Problem]:
     if problems and all(problem.kind != "unreadable" for problem in problems):
         index(objects.root)
     return repaired
-
-
-def remove_array(objects: Objects, path: str) -> None:
-    """Remove a record; after its zarr.json it exists no more, so an interruption leaves litter at most."""
-    objects.delete(f"{path}/{METADATA}")
-    objects.delete(f"{path}/{SHARD}")

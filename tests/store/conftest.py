@@ -1,5 +1,6 @@
 """Stores to test on: a local folder, memory, and S3 as a real server process on loopback."""
 
+import http.client
 import os
 import shutil
 import socket
@@ -95,9 +96,7 @@ def s3() -> Iterator[None]:
     """A moto server that every process started from here uses, too."""
     import boto3
 
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    server, port = _start_server()
     settings = {
         "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
         "AWS_ACCESS_KEY_ID": "test",
@@ -108,28 +107,44 @@ def s3() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         for name, value in settings.items():
             patch.setenv(name, value)
-        command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
-        server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
-            _wait_for(port, server)
             client = boto3.client("s3")
             client.create_bucket(Bucket=BUCKET)
             client.close()
             yield
         finally:
-            server.terminate()
-            server.wait(10)
+            server.kill()
+            server.wait()
 
 
-def _wait_for(port: int, server: "subprocess.Popen[bytes]") -> None:
-    for _ in range(600):
-        assert server.poll() is None, "the S3 server has ended"
+def _start_server() -> tuple["subprocess.Popen[bytes]", int]:
+    """Another process may take the port before the server has it: then with another one."""
+    for _ in range(5):
         with socket.socket() as probe:
-            probe.settimeout(1)
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        time.sleep(0.1)
-    raise AssertionError("the S3 server does not answer")
+            probe.bind(("127.0.0.1", 0))
+            port = int(probe.getsockname()[1])
+        command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+        server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        for _ in range(1200):
+            if server.poll() is not None or _answers(port):
+                break
+            time.sleep(0.1)
+        if server.poll() is None:
+            return server, port
+        server.wait()
+    raise AssertionError("the S3 server has ended, five times")
+
+
+def _answers(port: int) -> bool:
+    """Whether moto, and nobody else, listens there."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    try:
+        connection.request("GET", "/moto-api/")
+        return connection.getresponse().status == 200
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
 
 
 @pytest.fixture(params=["local", "memory", "s3"])

@@ -16,11 +16,9 @@ from typing import Any
 
 import pytest
 
-from store import EmbeddingStore, Spec, StoreError, StoreWriter, verify
-from store.keys import METADATA, SHARD, record_path
+from store import EmbeddingStore, Spec, StoreError, StoreWriter, prune, verify
+from store.keys import METADATA, SHARD
 from store.local import HOST, LocalObjects
-from store.objects import open_objects
-from store.sweep import sweep
 
 COMMON = """
 import sys, json
@@ -161,10 +159,11 @@ def test_writers_who_disagree_leave_whole_records(start: Start, tmp_path: Path, 
     assert verify(root).problems == []
 
 
-def test_writers_in_step_come_apart(
+def test_who_insists_in_step_comes_apart(
     tmp_path: Path, spec: Spec, make_frames: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each puts its shard while the other puts zarr.json: as fast as they can, neither would ever find its own."""
+    monkeypatch.setattr("store.arrays._PATIENT_ATTEMPTS", 0)
     writer, put = StoreWriter.open(tmp_path / "store", spec), LocalObjects.put
     writer.write("first", 0, make_frames(), attributes={})
 
@@ -182,34 +181,6 @@ def test_writers_in_step_come_apart(
     assert verify(str(tmp_path / "store")).problems == []
 
 
-@pytest.mark.parametrize("whole", [True, False])
-def test_a_writer_that_finds_anothers_shard_keeps_anothers_record_only_if_whole(
-    whole: bool, tmp_path: Path, spec: Spec, make_frames: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    root, put = tmp_path / "store", LocalObjects.put
-    metadata = root / record_path("a", 0) / METADATA
-    ours, theirs = StoreWriter.open(root, spec), StoreWriter.open(root, spec)
-    ours.write("first", 0, make_frames(), attributes={})
-    texts: list[bytes] = []
-
-    def put_late(self: LocalObjects, key: str, parts: Any, *, size: int = 0) -> None:
-        if key.endswith(METADATA) and not texts:
-            texts.append(b"")
-            theirs.write("a", 0, make_frames(2), attributes={"writer": "theirs"})
-            texts[0] = metadata.read_bytes()
-        put(self, key, parts, size=size)
-
-    def pause(_: float) -> None:
-        if whole:
-            metadata.write_bytes(texts[0])
-
-    monkeypatch.setattr(LocalObjects, "put", put_late)
-    monkeypatch.setattr("store.arrays.time.sleep", pause)
-    assert ours.write("a", 0, make_frames(1), attributes={"writer": "ours"}) is not whole
-    assert EmbeddingStore.open(root).attributes("a", 0)["writer"] == ("theirs" if whole else "ours")
-    assert verify(str(root)).problems == []
-
-
 def test_writers_killed_at_any_moment(
     start: Start, tmp_path: Path, spec: Spec, make_frames: Callable[..., Any]
 ) -> None:
@@ -219,6 +190,8 @@ def test_writers_killed_at_any_moment(
         process = start(FOREVER, root, spec, attempt * 1000)
         assert process.stdout is not None
         process.stdout.readline()
+        while attempt == 7 and process.poll() is None and not list(Path(root).glob(f"records/*/*/*/{METADATA}")):
+            time.sleep(0.01)
         time.sleep(randomness.uniform(0.01, 0.15))
         process.kill()
         process.communicate()
@@ -244,60 +217,32 @@ def test_a_live_process_keeps_its_staged_files(tmp_path: Path, spec: Spec, make_
     assert sorted(staging.iterdir()) == sorted([live, away])
 
 
-@pytest.mark.parametrize("moment", ["before zarr.json", "after zarr.json"])
-def test_a_sweep_between_the_two_puts_breaks_nothing(
-    moment: str, tmp_path: Path, spec: Spec, make_frames: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    writer = StoreWriter.open(tmp_path / "store", spec)
-    writer.write("first", 0, make_frames(), attributes={})
-    other, put, swept = open_objects(str(tmp_path / "store")), LocalObjects.put, []
-
-    def put_with_sweep(self: LocalObjects, key: str, parts: Any, *, size: int = 0) -> None:
-        wanted = SHARD if moment == "before zarr.json" else METADATA
-        put(self, key, parts, size=size)
-        if key == f"{record_path('a', 0)}/{wanted}" and not swept:
-            swept.append(key)
-            sweep(other)
-
-    monkeypatch.setattr(LocalObjects, "put", put_with_sweep)
-    writer.write("a", 0, make_frames(1), attributes={})
-    assert swept
-    assert verify(str(tmp_path / "store")).problems == []
-
-
-def test_a_sweep_that_loses_the_race_puts_the_shard_back(
-    tmp_path: Path, spec: Spec, make_frames: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_old_litter_and_many_writers(start: Start, tmp_path: Path, spec: Spec, make_frames: Callable[..., Any]) -> None:
+    """Whoever resumes after days sweeps what was left then, and so do the others at the same moment."""
     root = tmp_path / "store"
-    StoreWriter.open(root, spec).write("a", 0, make_frames(), attributes={})
-    metadata = root / record_path("a", 0) / METADATA
-    text, take = metadata.read_bytes(), LocalObjects.take
-    metadata.unlink()
-
-    def take_late(self: LocalObjects, key: str) -> bytes | None:
-        metadata.write_bytes(text)
-        return take(self, key)
-
-    monkeypatch.setattr(LocalObjects, "take", take_late)
-    sweep(open_objects(str(root)))
-    assert verify(str(root)).problems == []
-
-
-def test_a_sweep_leaves_a_shard_that_came_after_the_one_it_took(
-    tmp_path: Path, spec: Spec, make_frames: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    root, take = tmp_path / "store", LocalObjects.take
     writer = StoreWriter.open(root, spec)
-    for song in ("first", "a"):
-        writer.write(song, 0, make_frames(), attributes={})
-    (root / record_path("a", 0) / METADATA).unlink()
+    for number in range(30):
+        writer.write(f"left {number}", 0, make_frames(), attributes={})
+    for metadata in root.glob(f"records/*/*/*/{METADATA}"):
+        metadata.unlink()
+        os.utime(metadata.parent / SHARD, (0, 0))
+    for process in [start(WRITE, str(root), spec, number, songs=4) for number in range(6)]:
+        finish(process)
+    report = verify(str(root))
+    assert (report.records, report.problems) == (12, [])
+    assert not list((root / ".tmp").iterdir())
 
-    def take_early(self: LocalObjects, key: str) -> bytes | None:
-        data = take(self, key)
-        writer.write("a", 0, make_frames(1), attributes={"writer": "another"})
-        return data
 
-    monkeypatch.setattr(LocalObjects, "take", take_early)
-    sweep(open_objects(str(root)))
-    assert EmbeddingStore.open(root).attributes("a", 0)["writer"] == "another"
-    assert verify(str(root)).problems == []
+def test_writers_who_disagree_and_are_killed_leave_no_broken_record(start: Start, tmp_path: Path, spec: Spec) -> None:
+    root, randomness = str(tmp_path / "store"), random.Random(7)
+    for _ in range(6):
+        processes = [start(DIFFER, root, spec, number) for number in range(3)]
+        while not list(Path(root).glob(f"records/*/*/*/{METADATA}")):
+            time.sleep(0.01)
+        time.sleep(randomness.uniform(0.0, 0.1))
+        for process in processes:
+            process.kill()
+        for process in processes:
+            process.communicate()
+        assert {problem.kind for problem in verify(root).problems} <= {"unfinished"}
+        prune(root, views=[0])

@@ -2,6 +2,7 @@
 
 import itertools
 import pickle
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -29,7 +30,8 @@ from store import (
     write_receipt,
 )
 from store.keys import METADATA, SHARD, record_path
-from store.objects import open_objects
+from store.objects import Objects, open_objects
+from store.sweep import sweep
 
 SONG = "Größe/..\n🎵"
 Make = Callable[..., Any]
@@ -117,9 +119,11 @@ class TestStoreContract:
             names = list(songs)[me:] + list(songs)[:me]
             return sum(writer.write(name, 0, songs[name], attributes={"notes": "x" * me}) for name in names)
 
+        ended = threading.Event()
+
         def read(_: int) -> int:
             seen: set[str] = set()
-            while len(seen) < len(songs):
+            while len(seen) < len(songs) and not ended.is_set():
                 store = EmbeddingStore.open(root)
                 for name in store.songs:
                     np.testing.assert_array_equal(store.read(name), songs[name].astype(np.float16))
@@ -129,9 +133,106 @@ class TestStoreContract:
         with ThreadPoolExecutor(6) as threads:
             written = [threads.submit(write, me) for me in range(3)]
             seen = [threads.submit(read, me) for me in range(3)]
-            assert sum(future.result(60) for future in written) >= len(songs)
-            assert [future.result(60) for future in seen] == [len(songs)] * 3
+            try:
+                assert sum(future.result(300) for future in written) >= len(songs)
+                assert [future.result(300) for future in seen] == [len(songs)] * 3
+            finally:
+                ended.set()
         assert verify(root).problems == []
+
+    @pytest.mark.parametrize("moment", [SHARD, METADATA])
+    def test_a_sweep_of_another_breaks_no_record_on_its_way(
+        self, moment: str, filled: str, spec: Spec, make_frames: Make, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        writer, other, swept = StoreWriter.open(filled, spec), open_objects(filled), []
+        writer.write("first", 0, make_frames(), attributes={})
+        create = type(other).create
+
+        def create_with_sweep(self: Objects, key: str, parts: Any, *, size: int = 0) -> None:
+            create(self, key, parts, size=size)
+            if key == f"{record_path('new', 0)}/{moment}" and not swept:
+                swept.append(key)
+                sweep(other)
+
+        monkeypatch.setattr(type(other), "create", create_with_sweep)
+        assert writer.write("new", 0, make_frames(1), attributes={})
+        assert swept
+        assert verify(filled).problems == []
+
+    @pytest.mark.parametrize("late", [METADATA, "another record"])
+    def test_a_record_that_comes_while_its_litter_is_swept_is_whole(
+        self, late: str, filled: str, spec: Spec, make_frames: Make, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """After the first look for its zarr.json: its own comes, or another writer makes another record there."""
+        writer, objects = StoreWriter.open(filled, spec), open_objects(filled)
+        writer.write("new", 0, make_frames(1), attributes={"writer": "first"})
+        metadata = f"{record_path('new', 0)}/{METADATA}"
+        text = objects.get(metadata)
+        assert text is not None
+        objects.delete(metadata)
+        looked, exists = [], type(objects).exists
+
+        def exists_late(self: Objects, key: str) -> bool:
+            found = exists(self, key)
+            if key == metadata and not looked:
+                looked.append(key)
+                if late == METADATA:
+                    objects.put(metadata, [text])
+                else:
+                    objects.delete(f"{record_path('new', 0)}/{SHARD}")
+                    writer.write("new", 0, make_frames(2), attributes={"writer": "second"})
+            return found
+
+        monkeypatch.setattr(type(objects), "exists", exists_late)
+        sweep(open_objects(filled))
+        assert looked
+        store = EmbeddingStore.open(filled)
+        assert store.attributes("new", 0)["writer"] == ("first" if late == METADATA else "second")
+        np.testing.assert_array_equal(store.read("new"), make_frames(1 if late == METADATA else 2).astype(np.float16))
+
+    def test_of_two_who_make_a_record_the_first_to_place_its_data_has_it(
+        self, filled: str, spec: Spec, make_frames: Make, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        ours, theirs = StoreWriter.open(filled, spec), StoreWriter.open(filled, spec)
+        for writer in (ours, theirs):
+            writer.write("first", 0, make_frames(), attributes={})
+        create, begun = type(open_objects(filled)).create, []
+
+        def create_late(self: Objects, key: str, parts: Any, *, size: int = 0) -> None:
+            if key.endswith(SHARD) and not begun:
+                begun.append(key)
+                assert theirs.write("new", 0, make_frames(2), attributes={"writer": "theirs"})
+            create(self, key, parts, size=size)
+
+        monkeypatch.setattr(type(open_objects(filled)), "create", create_late)
+        assert not ours.write("new", 0, make_frames(1), attributes={"writer": "ours"})
+        assert EmbeddingStore.open(filled).attributes("new", 0)["writer"] == "theirs"
+        assert verify(filled).problems == []
+
+    @pytest.mark.parametrize("left", ["data", "zarr.json"])
+    def test_what_a_killed_writer_left_is_waited_for_and_then_replaced(
+        self, left: str, filled: str, spec: Spec, make_frames: Make, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        writer, objects, path = StoreWriter.open(filled, spec), open_objects(filled), record_path("new", 0)
+        writer.write("new", 0, make_frames(2), attributes={"writer": "killed"})
+        text = objects.get(f"{path}/{METADATA}")
+        assert text is not None
+        objects.delete(f"{path}/{METADATA}")
+        if left == "zarr.json":
+            objects.delete(f"{path}/{SHARD}")
+        create, pauses = type(objects).create, list[float]()
+
+        def create_late(self: Objects, key: str, parts: Any, *, size: int = 0) -> None:
+            if left == "zarr.json" and key == f"{path}/{METADATA}":
+                objects.put(key, [text])
+            create(self, key, parts, size=size)
+
+        monkeypatch.setattr(type(objects), "create", create_late)
+        monkeypatch.setattr("store.arrays.time.sleep", pauses.append)
+        assert writer.write("new", 0, make_frames(1), attributes={"writer": "ours"})
+        assert 0.5 < sum(pauses) < 3.0
+        assert EmbeddingStore.open(filled).attributes("new", 0)["writer"] == "ours"
+        assert verify(filled).problems == []
 
     def test_it_pickles_as_its_place(self, filled: str, spec: Spec) -> None:
         store = EmbeddingStore.open(filled)

@@ -4,14 +4,14 @@ import errno
 import os
 import shutil
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from store import EmbeddingStore, Spec, StoreError, StoreWriter, cache_summaries, index, verify
+from store import EmbeddingStore, Spec, StoreError, StoreWriter, cache_summaries, index, prune, verify
 from store.keys import METADATA, SHARD, record_path
 from store.objects import open_objects
 
@@ -120,6 +120,33 @@ def test_what_cannot_be_read_is_told_and_stays(
     assert kinds == {record_path("a", 0): ("unreadable", False), record_path("b", 0): ("damaged", True)}
     assert "cannot read: Input/output error" in found[record_path("a", 0)].detail.replace("[Errno 5] ", "")
     assert (verify(root).records, verify(root).problems) == (1, [])
+
+
+def test_a_record_made_anew_while_the_others_are_read_is_not_removed(
+    fill: Fill, spec: Spec, make_frames: Callable[..., Any]
+) -> None:
+    root = fill(songs=("a", "b"), views=1)
+    objects = open_objects(root)
+    for song in "ab":
+        objects.delete(f"{record_path(song, 0)}/{SHARD}")
+
+    def make_anew(paths: list[str]) -> Iterator[str]:
+        yield from paths
+        prune(root, songs=["b"])
+        assert StoreWriter.open(root, spec).write("b", 0, make_frames(), attributes={})
+
+    found = verify(root, repair=True, track=make_anew)
+    assert [(problem.path, problem.removed) for problem in found.problems] == [(record_path("a", 0), True)]
+    assert EmbeddingStore.open(root).songs == ("b",)
+    assert verify(root).problems == []
+
+
+def test_a_link_to_nowhere_is_foreign(fill: Fill) -> None:
+    root = fill()
+    Path(root, "records", "link").symlink_to("nowhere")
+    assert [(problem.path, problem.kind) for problem in verify(root).problems] == [("records/link", "foreign")]
+    assert [problem.removed for problem in verify(root, repair=True).problems] == [True]
+    assert not Path(root, "records", "link").is_symlink()
 
 
 def test_a_damaged_catalogue_is_told_and_removed(fill: Fill) -> None:
