@@ -12,7 +12,7 @@ are.
 import json
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from io import FileIO
 from pathlib import Path
 from typing import Any
@@ -57,27 +57,35 @@ def export_hdf5(root: str, path: str | Path, *, track: Track = iter) -> int:
     """
     import h5py
 
-    store, target = EmbeddingStore.open(root), Path(path)
-    if target.exists():
-        raise StoreError(f"{target}: exists; remove it or name another file")
+    store = EmbeddingStore.open(root)
+    with _appearing(Path(path)) as partial, _Patient(partial, "w+") as raw:
+        # Only the newer layout takes attributes of more than 64 KiB, such as the scale of many streams.
+        with h5py.File(raw, "w", libver="latest") as file:
+            file.attrs["format"] = FORMAT
+            file.attrs["streams"] = list(store.streams)
+            file.attrs["spec"] = json.dumps(store.spec.to_json())
+            for song, view in track(list(store)):
+                _export_record(file, store, song, view)
+                raw.check()
+        raw.check()
+    return len(store)
+
+
+@contextmanager
+def _appearing(target: Path) -> Iterator[Path]:
+    """A place beside a new file, which takes that file's name once all is written, and is removed if that fails."""
     partial = target.with_name(f"{target.name}.partial")
     try:
-        with _Patient(partial, "w+") as raw:
-            # Only the newer layout takes attributes of more than 64 KiB, such as the scale of many streams.
-            with h5py.File(raw, "w", libver="latest") as file:
-                file.attrs["format"] = FORMAT
-                file.attrs["streams"] = list(store.streams)
-                file.attrs["spec"] = json.dumps(store.spec.to_json())
-                for song, view in track(list(store)):
-                    _export_record(file, store, song, view)
-                    raw.check()
-            raw.check()
-        partial.replace(target)
+        if target.exists():
+            raise StoreError(f"{target}: exists; remove it or name another file")
+        try:
+            yield partial
+            partial.replace(target)
+        finally:
+            with suppress(OSError):
+                partial.unlink(missing_ok=True)
     except OSError as error:
         raise StoreError(f"{target}: cannot be written: {error.strerror or error}") from error
-    finally:
-        partial.unlink(missing_ok=True)
-    return len(store)
 
 
 class _Patient(FileIO):
@@ -178,14 +186,27 @@ def _spec_of(file: Any, names: list[tuple[str, int]], path: str | Path) -> Spec:
 def _import_record(file: Any, name: tuple[str, int], writer: StoreWriter, own: bool) -> bool:
     song, view = name
     data = file[f"{song}/{view}"]
-    with _as_exported(f"{file.filename}: /{song}/{view}"):
-        attributes = json.loads(data.attrs.get("attributes", "{}"))
+    where = f"{file.filename}: /{song}/{view}"
+    with _as_exported(where):
+        attributes = _attributes(data, where)
         if own:
-            levels = Levels(data.attrs["scale"], data.attrs["offset"]) if data.dtype == np.int8 else None
-            record, digest = Record(unescape(song), view, data[()], levels, attributes), data.attrs["digest"]
+            levels = _levels(data) if data.dtype == np.int8 else None
+            record, digest = Record(unescape(song), view, data[()], levels, attributes), str(data.attrs["digest"])
         else:
             record, digest = encode_record(writer.spec, song, view, data[()], attributes), None
     return writer.write_record(record, digest=digest)
+
+
+def _levels(data: Any) -> Levels:
+    return Levels(*(np.asarray(data.attrs[name], np.float32) for name in ("scale", "offset")))
+
+
+def _attributes(data: Any, where: str) -> dict[str, Any]:
+    attributes = json.loads(data.attrs.get("attributes", "{}"))
+    if not isinstance(attributes, dict):
+        found = type(attributes).__name__
+        raise StoreError(f"{where}: attribute `attributes`: expected a JSON object, found {found}; write it as {{…}}")
+    return attributes
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from store.devices import is_device
 from store.errors import StoreError
 from store.metadata import FORMAT, VERSION
 from store.spec import Spec
@@ -31,7 +32,7 @@ def make_receipt(store: "EmbeddingStore") -> dict[str, Any]:
 
 
 def write_receipt(store: "EmbeddingStore", path: str | Path) -> None:
-    """Write the receipt as JSON, with where the store is; the file appears when it is whole.
+    """Write the receipt as JSON, with where the store is; the file appears when it is whole. A device is written to.
 
     Raises
     ------
@@ -43,6 +44,9 @@ def write_receipt(store: "EmbeddingStore", path: str | Path) -> None:
     target, partial = Path(path), Path(f"{path}.partial")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
+        if is_device(target):
+            target.write_text(text, encoding="utf-8")
+            return
         partial.write_text(text, encoding="utf-8")
         partial.replace(target)
     except OSError as error:

@@ -1,6 +1,7 @@
 """What is installed: the wheel holds everything, and its commands answer from another folder."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -18,8 +19,11 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     installed = tmp_path_factory.mktemp("an other place") / "site"
     sources = built / "sources"
     sources.mkdir()
-    tracked = ["pyproject.toml", "README.md", "LICENSE", "pipeline", "stages", "store"]
-    subprocess.run(["cp", "-r", *tracked, str(sources)], cwd=ROOT, check=True)
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, sources)
+    for name in ("pipeline", "stages", "store"):
+        # Other tests write bytecode meanwhile.
+        shutil.copytree(ROOT / name, sources / name, ignore=shutil.ignore_patterns("__pycache__"))
     pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
     subprocess.run(
         [*pip, "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(built), str(sources)], check=True
@@ -42,6 +46,17 @@ def test_a_command_answers_from_another_folder(site: Path, command: str) -> None
     assert "Usage" in shown.stdout
     version = run(site, command, "--version")
     assert (version.returncode, version.stdout.strip()) == (0, f"{command} 0.1.0")
+
+
+@pytest.mark.skipif(not Path("/dev/full").is_char_device(), reason="no /dev/full on this machine")
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command_that_cannot_write_its_output_says_so_in_one_line(site: Path, command: str) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(site)}
+    program = [sys.executable, str(site / "bin" / command), "--version"]
+    with Path("/dev/full").open("w") as full:
+        shown = subprocess.run(program, stdout=full, stderr=subprocess.PIPE, text=True, env=environment)
+    problem = "standard output cannot be written: No space left on device; send it elsewhere and run again"
+    assert (shown.returncode, shown.stderr) == (1, f"{command}: {problem}\n")
 
 
 def test_the_wheel_has_every_module_of_the_sources(site: Path) -> None:

@@ -2,6 +2,9 @@
 
 import importlib
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any, TextIO, cast
 
 from store.errors import HearError
 
@@ -15,11 +18,13 @@ def run(command: str) -> None:
     Raises
     ------
     SystemExit
-        With 0 when done, 1 on an error of ours, 2 on wrong usage, 130 when interrupted.
+        With 0 when done, 1 on an error of ours or when standard output cannot be written, 2 on wrong usage, 130 when
+        interrupted.
     """
     try:
-        app = importlib.import_module(f"pipeline.cli.{command}").app
-        app(prog_name=f"hear-{command}")
+        with _watched_output():
+            app = importlib.import_module(f"pipeline.cli.{command}").app
+            app(prog_name=f"hear-{command}")
     except HearError as error:
         line = " ".join(str(error).split("\n"))
         sys.stderr.write(f"hear-{command}: {line}\n")
@@ -30,6 +35,60 @@ def run(command: str) -> None:
         if end.code == INTERRUPTED:  # what Typer makes of Ctrl-C, without a word
             _interrupted(command)
         raise
+
+
+class _Output:
+    """Standard output that remembers why it could not be written: the same error elsewhere is not for us to catch."""
+
+    failure: OSError | None = None
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        with self._remembering():
+            return self._stream.write(text)
+
+    def flush(self) -> None:
+        with self._remembering():
+            self._stream.flush()
+
+    @contextmanager
+    def _remembering(self) -> Iterator[None]:
+        try:
+            yield
+        except BrokenPipeError:  # Typer ends the program without a word, as `| head` expects
+            raise
+        except OSError as error:
+            self.failure = error
+            raise
+
+
+@contextmanager
+def _watched_output() -> Iterator[None]:
+    """Turn a failure to write standard output into an error of ours, whatever the command made of it."""
+    stream = cast(TextIO | None, sys.stdout)
+    if stream is None:  # closed by the caller: nothing is written
+        yield
+        return
+    output = _Output(stream)
+    sys.stdout = cast(TextIO, output)
+    try:
+        yield
+    except (OSError, HearError, SystemExit):
+        if output.failure is None:
+            raise
+        # What is left in its buffer would be tried once more, and complained of, when Python ends.
+        with suppress(OSError):
+            stream.close()
+        reason = output.failure.strerror or output.failure
+        raise HearError(f"standard output cannot be written: {reason}; send it elsewhere and run again") from None
+    finally:
+        if cast(object, sys.stdout) is output:  # else Typer has put another there, which must stay
+            sys.stdout = stream
 
 
 def _interrupted(command: str) -> int:

@@ -7,11 +7,14 @@ from pathlib import Path
 from safetensors import SafetensorError
 
 from stages.head.errors import HeadError
+from store.devices import is_device
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """A place beside `path` to write to; it takes the file's place once all is written, and is removed if that fails.
+
+    A device or a pipe keeps its place, and is written to itself.
 
     Raises
     ------
@@ -21,6 +24,9 @@ def replacing(path: Path) -> Iterator[Path]:
     partial = path.with_name(f".{path.name}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        if is_device(path):
+            yield path
+            return
         yield partial
         partial.replace(path)
     # The last two are how safetensors and torch say that a file cannot be written.

@@ -1,6 +1,7 @@
 """`hear-store`: each subcommand, what it prints and its exit code."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -100,7 +101,8 @@ def test_prune(filled: str) -> None:
     call("prune", filled, code=2)
 
 
-# The command as it is installed, with a Ctrl-C when it comes to its third record.
+INSTALLED = Path(sys.executable).with_name("hear-store")
+# The same in a process of its own, with a Ctrl-C when it comes to its third record.
 INTERRUPTED = """
 import os, signal, sys
 from pipeline.cli import entry, store
@@ -134,10 +136,50 @@ def test_interrupted_and_run_again(
     assert (report.records, report.problems) == (between, [])
     assert not list(tmp_path.glob("*.partial"))
     assert (tmp_path / "target").exists() == (arguments[0] == "merge")
-    command = Path(sys.executable).with_name("hear-store")
-    again = subprocess.run([command, *arguments], cwd=tmp_path, capture_output=True, text=True)
+    again = subprocess.run([INSTALLED, *arguments], cwd=tmp_path, capture_output=True, text=True)
     assert (again.returncode, again.stderr) == (0, "")
     assert len(EmbeddingStore.open(tmp_path / name)) == finally_
+
+
+FULL = "hear-store: standard output cannot be written: No space left on device; send it elsewhere and run again\n"
+
+
+@pytest.mark.skipif(not Path("/dev/full").is_char_device(), reason="no /dev/full on this machine")
+@pytest.mark.parametrize("arguments", [("info", "store.zarr"), ("info", "store.zarr", "--json"), ("--help",)])
+@pytest.mark.usefixtures("filled")
+def test_standard_output_that_cannot_be_written_is_one_line(arguments: tuple[str, ...], tmp_path: Path) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run([INSTALLED, *arguments], cwd=tmp_path, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert (done.returncode, done.stderr) == (1, FULL)
+
+
+@pytest.mark.usefixtures("filled")
+def test_a_reader_that_has_gone_is_no_error_to_speak_of(tmp_path: Path) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w") as gone:
+        done = subprocess.run([INSTALLED, "info", "store.zarr"], cwd=tmp_path, stdout=gone, stderr=subprocess.PIPE)
+    assert (done.returncode, done.stderr) == (1, b"")
+
+
+@pytest.mark.usefixtures("filled")
+def test_standard_output_may_be_closed(tmp_path: Path) -> None:
+    command = ["sh", "-c", '"$0" info store.zarr >&-', INSTALLED]
+    done = subprocess.run(command, cwd=tmp_path, stderr=subprocess.PIPE)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_other_errors_of_the_system_are_not_taken_for_one_of_standard_output(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(**_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(command, "app", fail)
+    with pytest.raises(OSError, match="No space left"):
+        run("store")
+    sys.stdout.write("standard output is as it was")
+    assert capsys.readouterr().out == "standard output is as it was"
 
 
 @pytest.mark.parametrize(

@@ -99,6 +99,29 @@ def test_not_hdf5_and_in_the_way(tmp_path: Path, fill: Make) -> None:
         export_hdf5(fill(), tmp_path / "absent" / "all.h5")
 
 
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("text.h5/all.h5", "Not a directory"),
+        # The file has another name, longer by 8, until it is whole.
+        (f"{'x' * 245}.h5", "File name too long"),
+        (f"{'x' * 300}.h5", "File name too long"),
+    ],
+)
+def test_a_name_that_the_disk_refuses(name: str, reason: str, fill: Make, tmp_path: Path) -> None:
+    (tmp_path / "text.h5").write_text("hello")
+    with pytest.raises(StoreError, match=rf"\.h5: cannot be written: {reason}$"):
+        export_hdf5(fill(), tmp_path / name)
+
+
+def test_an_export_that_is_refused_leaves_a_running_one_alone(fill: Make, tmp_path: Path) -> None:
+    (tmp_path / "all.h5").write_text("hello")
+    (tmp_path / "all.h5.partial").write_text("half")
+    with pytest.raises(StoreError, match=r"all\.h5: exists"):
+        export_hdf5(fill(), tmp_path / "all.h5")
+    assert (tmp_path / "all.h5.partial").read_text() == "half"
+
+
 def test_damage_in_the_file_is_noticed(fill: Make, tmp_path: Path) -> None:
     export_hdf5(fill(songs=("a",), views=1), tmp_path / "all.h5")
     with h5py.File(tmp_path / "all.h5", "a") as file:
@@ -126,13 +149,16 @@ def test_a_full_disk_at_any_moment_of_an_export(fill: Make, small_disk: Path, tm
     [
         ("a/0", "digest", None, r"all.h5: /a/0: not as hear-store export writes it .*digest.*; export it again"),
         ("a/0", "scale", None, "all.h5: /a/0: not as hear-store export writes it .*scale"),
+        ("a/0", "scale", "wide", "all.h5: /a/0: not as hear-store export writes it .*could not convert"),
+        ("a/0", "digest", [1, 2], "song 'a' view 0: not what its digest says"),
         ("a/0", "attributes", "{", "all.h5: /a/0: not as hear-store export writes it .*Expecting property name"),
+        ("a/0", "attributes", "[1]", "all.h5: /a/0: attribute `attributes`: expected a JSON object, found list;"),
         ("/", "spec", "{", "all.h5: attribute `spec`: not as hear-store export writes it"),
         ("/", "spec", "[]", "all.h5: attribute `spec`: not as hear-store export writes it|a store's spec"),
     ],
 )
 def test_an_export_that_was_changed(
-    place: str, name: str, value: str | None, message: str, fill: Make, tmp_path: Path
+    place: str, name: str, value: object, message: str, fill: Make, tmp_path: Path
 ) -> None:
     export_hdf5(fill(songs=("a",), views=1, dtype="int8"), tmp_path / "all.h5")
     with h5py.File(tmp_path / "all.h5", "a") as file:
@@ -141,6 +167,20 @@ def test_an_export_that_was_changed(
             file[place].attrs[name] = value
     with pytest.raises(StoreError, match=message):
         import_hdf5(tmp_path / "all.h5", str(tmp_path / "again"))
+
+
+@pytest.mark.parametrize(
+    ("attributes", "found"), [("[1]", "list"), ("null", "NoneType"), ('"ab"', "str"), ("3", "int")]
+)
+def test_attributes_from_elsewhere_that_are_no_object(attributes: str, found: str, tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "theirs.h5", "w") as file:
+        write(file, "a/0", np.zeros((1, 2, 3), np.float32))
+        file["a/0"].attrs["attributes"] = attributes
+    with pytest.raises(
+        StoreError, match=f"theirs.h5: /a/0: attribute `attributes`: expected a JSON object, found {found};"
+    ):
+        import_hdf5(tmp_path / "theirs.h5", str(tmp_path / "store"))
+    assert len(EmbeddingStore.open(tmp_path / "store")) == 0
 
 
 def test_one_stream_may_be_named_without_a_list(tmp_path: Path) -> None:

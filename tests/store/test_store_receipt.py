@@ -1,6 +1,7 @@
 """A receipt tells where its store is, also after both were moved, and to a reader that has only the receipt."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -39,6 +40,39 @@ def test_a_url_is_taken_as_it_is(data: Path) -> None:
     values = {**json.loads(receipt.read_text()), "location": "s3://bucket/embeddings.zarr"}
     receipt.write_text(json.dumps(values))
     assert locate_store(receipt) == "s3://bucket/embeddings.zarr"
+
+
+@pytest.mark.parametrize("linked", [False, True])
+def test_a_pipe_or_device_is_written_to_and_stays(data: Path, tmp_path: Path, linked: bool) -> None:
+    pipe, link = tmp_path / "pipe", tmp_path / "link"
+    os.mkfifo(pipe)
+    link.symlink_to(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        write_receipt(EmbeddingStore.open(data / "embeddings.zarr"), link if linked else pipe)
+        assert os.read(reader, 1 << 16) == (data / "receipt.json").read_bytes()
+    finally:
+        os.close(reader)
+    assert (pipe.is_fifo(), link.readlink()) == (True, pipe)
+    assert {path.name for path in tmp_path.iterdir()} == {data.name, "pipe", "link"}
+
+
+def test_a_link_to_an_open_file_such_as_dev_stdout_stays(data: Path, tmp_path: Path) -> None:
+    link = tmp_path / "stdout"
+    with (tmp_path / "shown.json").open("w") as shown:
+        link.symlink_to(f"/dev/fd/{shown.fileno()}")
+        write_receipt(EmbeddingStore.open(data / "embeddings.zarr"), link)
+    assert link.is_symlink()
+    assert (tmp_path / "shown.json").read_bytes() == (data / "receipt.json").read_bytes()
+
+
+def test_a_link_into_a_cache_is_replaced_and_the_cache_is_not(data: Path, tmp_path: Path) -> None:
+    cached, link = tmp_path / "cached", tmp_path / "receipt.json"
+    cached.write_text("of another run")
+    link.symlink_to(cached)
+    write_receipt(EmbeddingStore.open(data / "embeddings.zarr"), link)
+    assert cached.read_text() == "of another run"
+    assert link.read_bytes() == (data / "receipt.json").read_bytes()
 
 
 def test_a_receipt_that_does_not_tell_says_what_to_do(data: Path) -> None:

@@ -1,5 +1,6 @@
 """What is written to a head's folder appears whole or not at all, and a disk's refusal is one line."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +44,20 @@ def test_a_full_disk_is_one_line_whoever_writes(tmp_path: Path, kind: str) -> No
         write()
     assert len(str(caught.value).splitlines()) == 1
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_pipe_or_device_is_written_to_and_stays(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        with replacing(pipe) as place:
+            place.write_text("scores")
+        assert os.read(reader, 100) == b"scores"
+    finally:
+        os.close(reader)
+    assert pipe.is_fifo()
+    assert list(tmp_path.iterdir()) == [pipe]
 
 
 def test_what_safetensors_cannot_write_is_one_line(tmp_path: Path) -> None:
