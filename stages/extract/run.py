@@ -140,8 +140,8 @@ class Extractor:
         begun = time.perf_counter()
         try:
             record = self._record(request, prepared)
-        except HearError as error:
-            reason = f"{shown(request.path)}: {error}"
+        except (HearError, MemoryError) as error:
+            reason = f"{shown(request.path)}: {str(error) or 'out of memory'}"
             settle(Outcome(request.song_id, request.view, "failed", error=reason))
             return
         finally:

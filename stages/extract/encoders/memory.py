@@ -9,6 +9,10 @@ from stages.extract.encoders.errors import EncoderError, one_line
 
 R = TypeVar("R")
 
+# Only torch's caching allocator has an error class of its own: the CPU's allocator, CUDA itself, and its libraries
+# (CUBLAS_STATUS_ALLOC_FAILED, CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED) say it in words.
+SIGNS = ("can't allocate memory", "out of memory", "ALLOC_FAILED", "ALLOCATION_FAILED")
+
 
 def halving(run: Callable[[int], R], batch: int) -> tuple[R, int]:
     """Call `run(batch)`, and again with half the batch each time memory runs out.
@@ -41,5 +45,4 @@ def halving(run: Callable[[int], R], batch: int) -> tuple[R, int]:
 
 
 def _is_out_of_memory(error: BaseException) -> bool:
-    # The CPU's allocator raises a plain RuntimeError.
-    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(error)
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or any(sign in str(error) for sign in SIGNS)
