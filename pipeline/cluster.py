@@ -1,10 +1,12 @@
 """Where songs are extracted: this process, local worker processes, or a Dask scheduler elsewhere."""
 
+import logging
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from concurrent.futures import CancelledError
+from contextlib import contextmanager, suppress
 from multiprocessing import resource_tracker
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -16,12 +18,16 @@ from stages.songs.errors import shown
 from store.errors import HearError
 
 if TYPE_CHECKING:
-    from distributed import Client, Event, Future
+    from distributed import Client, Future
 
 # Songs submitted beyond one a worker, so that no worker waits for the scheduler.
 SONGS_AHEAD = 2
-# Seconds until a scheduler that does not answer is given up.
+# Seconds until a scheduler that does not answer, or that no worker joins, is given up.
 CONNECT_SECONDS = 10.0
+# Seconds between two looks for a stop and for the workers.
+LOOK_EVERY = 0.2
+# The scheduler's states of a task that no worker has.
+UNASSIGNED = ("waiting", "queued", "no-worker")
 
 
 class ClusterError(HearError):
@@ -35,7 +41,7 @@ def dask_client(*, workers: int, scheduler: str, device: str) -> "Iterator[Clien
     Raises
     ------
     ClusterError
-        The scheduler does not answer, or GPUs are wanted and the extra `cuda` is not installed.
+        The scheduler does not answer or has no worker, or GPUs are wanted and the extra `cuda` is not installed.
     """
     import dask
     from distributed import Client, LocalCluster
@@ -45,7 +51,8 @@ def dask_client(*, workers: int, scheduler: str, device: str) -> "Iterator[Clien
             client = Client(scheduler, timeout=CONNECT_SECONDS)
         except (OSError, TimeoutError, ValueError) as error:
             raise ClusterError(f"--scheduler {scheduler}: no Dask scheduler answers there ({error})") from error
-        with client:
+        with _quiet("distributed.client"), client:
+            _wait_for_a_worker(client, scheduler)
             yield client
         return
     with dask.config.set(_worker_settings()):
@@ -55,6 +62,28 @@ def dask_client(*, workers: int, scheduler: str, device: str) -> "Iterator[Clien
             cluster = kind(n_workers=workers, threads_per_worker=1, memory_limit=None, dashboard_address=":0")
         with cluster, Client(cluster) as client:
             yield client
+
+
+@contextmanager
+def _quiet(name: str) -> Iterator[None]:
+    """While open, a logger says nothing: a client prints tracebacks of a scheduler that is lost, which we tell."""
+    logger = logging.getLogger(name)
+    before = logger.level
+    logger.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
+
+
+def _wait_for_a_worker(client: "Client", scheduler: str) -> None:
+    try:
+        client.wait_for_workers(1, timeout=CONNECT_SECONDS)
+    except TimeoutError as error:
+        raise ClusterError(
+            f"--scheduler {scheduler}: has no Dask worker, and none joined within {CONNECT_SECONDS:g} s; start some "
+            f"with: DASK_DISTRIBUTED__WORKER__DAEMON=False dask worker {scheduler}"
+        ) from error
 
 
 def _worker_settings() -> dict[str, Any]:
@@ -97,65 +126,129 @@ def run_on_cluster(
     bench: Bench,
     *,
     report: Callable[[Outcome], None],
+    say: Callable[[str], None],
     stop: threading.Event,
 ) -> Tally:
     """Extract every song as one Dask task; workers write the records, and only counts come back.
 
-    A worker that is lost has its songs done by another. `stop` ends the run after the views in hand.
+    A worker that is lost has its songs done by another; `say` hears when there is none. `stop` ends the run after the
+    views in hand.
 
     Raises
     ------
     HearError
-        The first error of a worker that is not a single view's failure (a full disk, missing weights).
+        The first error of a worker that is not a single view's failure (a full disk, missing weights), or the
+        scheduler is lost.
     """
-    from distributed import Event, as_completed
-
-    told = Event(f"hear-stop-{uuid4().hex}", client=client)
     total, begun = Tally(), time.perf_counter()
-    waiting = iter(tasks)
-    owner: dict[object, SongTask] = {}
-    running = as_completed()
-
-    def submit() -> None:
-        task = None if stop.is_set() else next(waiting, None)
-        if task is not None:
-            future = client.submit(extract_song, task, bench, told, pure=False)
-            owner[future.key] = task
-            running.add(future)
-
-    for _ in range(max(1, len(client.scheduler_info()["workers"])) + SONGS_AHEAD):
-        submit()
-    with _passed_on(stop, told):
-        for future in running:
-            result = _result(future, owner.pop(future.key))
-            total.waiting += result.waiting
-            total.encoding += result.encoding
-            for outcome in result.outcomes:
-                total.add(outcome)
-                report(outcome)
-            submit()
+    with _scheduler_needed(client):
+        songs = _SubmittedSongs(client, tasks, bench, stop)
+        with songs.watched(say):
+            for result in songs.results():
+                total.waiting += result.waiting
+                total.encoding += result.encoding
+                for outcome in result.outcomes:
+                    total.add(outcome)
+                    report(outcome)
+                if result.error is not None:
+                    raise result.error
     total.elapsed = time.perf_counter() - begun
     return total
 
 
 @contextmanager
-def _passed_on(stop: threading.Event, told: "Event") -> Iterator[None]:
-    """While open, tell the workers when `stop` is set: this thread waits for results, and cannot."""
-    over = threading.Event()
+def _scheduler_needed(client: "Client") -> Iterator[None]:
+    """While open, what the client raises when the scheduler goes away is one error of ours."""
+    from distributed.client import ClosedClientError
+    from distributed.comm.core import CommClosedError
 
-    def watch() -> None:
-        while not over.wait(0.1):
-            if stop.is_set():
-                told.set()
-                return
-
-    watcher = threading.Thread(target=watch, name="stop")
-    watcher.start()
+    assert client.scheduler is not None
+    address = client.scheduler.address
     try:
         yield
-    finally:
-        over.set()
-        watcher.join()
+    except (CancelledError, ClosedClientError, OSError) as error:
+        # Any other OSError of a client that is connected is not the scheduler's.
+        if isinstance(error, OSError) and not isinstance(error, CommClosedError) and client.status == "running":
+            raise
+        raise ClusterError(f"{address}: the scheduler was lost; the same command goes on from here") from error
+
+
+class _SubmittedSongs:
+    """The songs that Dask has: a few more than workers, so that none waits, and few enough to take back.
+
+    A thread looks after them while this one waits for results, and cannot.
+    """
+
+    def __init__(self, client: "Client", tasks: Sequence[SongTask], bench: Bench, stop: threading.Event) -> None:
+        from distributed import Event, as_completed
+
+        self._client = client
+        self._bench = bench
+        self._stop = stop
+        self._told = Event(f"hear-stop-{uuid4().hex}", client=client)
+        self._waiting = iter(tasks)
+        self._running = as_completed(loop=client.loop)
+        self._songs: dict[object, tuple[Future[SongResult], SongTask]] = {}
+
+    def results(self) -> Iterator[SongResult]:
+        """Each song's result as it comes; after a stop, those of songs that a worker has begun."""
+        # All workers: a client of some versions tells of five unless asked.
+        workers = len(self._client.scheduler_info(n_workers=-1)["workers"])
+        for _ in range(max(1, workers) + SONGS_AHEAD):
+            self._submit()
+        for future in self._running:
+            _, task = self._songs.pop(future.key)
+            try:
+                result = _result(future, task)
+            except CancelledError:
+                if not self._stop.is_set():
+                    raise
+            else:
+                yield result
+            self._submit()
+
+    def _submit(self) -> None:
+        task = None if self._stop.is_set() else next(self._waiting, None)
+        if task is not None:
+            future = self._client.submit(extract_song, task, self._bench, self._told, pure=False)
+            self._songs[future.key] = future, task
+            self._running.add(future)
+
+    @contextmanager
+    def watched(self, say: Callable[[str], None]) -> Iterator[None]:
+        """While open, a stop reaches the workers, and `say` hears when the last of them is lost."""
+        over = threading.Event()
+        # Daemonic, and not waited for without an end: a scheduler that hangs must not keep the process.
+        watcher = threading.Thread(target=self._watch, args=(over, say), name="watch", daemon=True)
+        watcher.start()
+        try:
+            yield
+        finally:
+            over.set()
+            watcher.join(CONNECT_SECONDS)
+
+    def _watch(self, over: threading.Event, say: Callable[[str], None]) -> None:
+        from distributed.client import ClosedClientError
+
+        here = True
+        # A lost scheduler is for the thread that waits for results to tell.
+        with suppress(CancelledError, ClosedClientError, OSError):
+            while not over.wait(LOOK_EVERY) and self._client.status == "running":
+                if self._stop.is_set():
+                    self._take_back()
+                    continue
+                before, here = here, bool(self._client.nthreads())
+                if before and not here:
+                    say("no Dask worker is left; the run goes on when one joins, and Ctrl-C ends it")
+
+    def _take_back(self) -> None:
+        """Tell the workers to end after the view in hand, and cancel the songs that no worker has."""
+        self._told.set()
+        # By the scheduler's word: a song that has just been done counts, though this client has not heard of it yet.
+        assert self._client.scheduler is not None
+        states = self._client.sync(self._client.scheduler.get_task_status, keys=list(self._songs))
+        waiting = [future for key, (future, _) in list(self._songs.items()) if states.get(key) in UNASSIGNED]
+        self._client.cancel(waiting)
 
 
 def _result(future: "Future[SongResult]", task: SongTask) -> SongResult:

@@ -18,7 +18,7 @@ from stages.extract.run import Extractor, Outcome, Tally
 from stages.songs import read_manifest
 from stages.songs.errors import printable
 from store import EmbeddingStore, Spec, StoreWriter, index, write_receipt
-from store.errors import HearError
+from store.errors import HearError, StoreNotFoundError
 
 if TYPE_CHECKING:
     from stages.extract.encoders import MultiScale
@@ -61,8 +61,8 @@ class ExtractionSummary:
         )
 
 
-def plan_run(manifest: Path, store: str, spec: Spec, *, augment: int) -> tuple[Plan, StoreWriter]:
-    """Read the manifest and compare it with the store, which is made if it does not exist.
+def plan_run(manifest: Path, store: str, spec: Spec, *, augment: int) -> Plan:
+    """Read the manifest and compare it with the store, which need not exist, and is not made.
 
     Raises
     ------
@@ -70,8 +70,11 @@ def plan_run(manifest: Path, store: str, spec: Spec, *, augment: int) -> tuple[P
         The manifest has an error, or the store was made with another spec.
     """
     songs = read_manifest(manifest, check_files=False).songs
-    writer = StoreWriter.open(store, spec)
-    return plan_extraction(songs, augment=augment, records=writer), writer
+    try:
+        records = StoreWriter.open(store, spec, create=False)
+    except StoreNotFoundError:
+        records = None
+    return plan_extraction(songs, augment=augment, records=records)
 
 
 def dry_run(manifest: Path, store: str, recipe: Recipe, *, augment: int) -> dict[str, float | int | str | None]:
@@ -80,13 +83,17 @@ def dry_run(manifest: Path, store: str, recipe: Recipe, *, augment: int) -> dict
     Returns
     -------
     dict
-        songs, views, hours (of audio), bytes, free (None: unknown), unreadable, speed (× real time on this machine,
-        one process), hours_to_go.
+        songs, views (to make), stored (views that are there), hours (of audio to encode), bytes, free (None: unknown),
+        unreadable, speed (× real time on this machine, one process), hours_to_go.
+
+    Raises
+    ------
+    HearError
+        The manifest has an error, the weights cannot be had, or the store was made with another spec.
     """
     encoders = recipe.load_encoders()
     spec = recipe.spec(encoders)
-    songs = read_manifest(manifest, check_files=False).songs
-    plan = plan_extraction(songs, augment=augment, records=_records(store, spec))
+    plan = plan_run(manifest, store, spec, augment=augment)
     cost = _cost(plan, spec, store)
     speed = calibrate(encoders) if plan.tasks else 0.0
     return {
@@ -100,19 +107,6 @@ def dry_run(manifest: Path, store: str, recipe: Recipe, *, augment: int) -> dict
         "speed": round(speed, 2),
         "hours_to_go": round(cost.hours / speed, 3) if speed else 0.0,
     }
-
-
-class _NothingStored:
-    def has(self, song: str, view: int) -> bool:
-        return False
-
-
-def _records(store: str, spec: Spec) -> "StoreWriter | _NothingStored":
-    """The store's records, without making the store."""
-    try:
-        return StoreWriter.open(store, spec, create=False)
-    except FileNotFoundError:
-        return _NothingStored()
 
 
 def _cost(plan: Plan, spec: Spec, store: str) -> Estimate:
@@ -140,16 +134,20 @@ def run_extraction(
         Nothing can be done: the manifest, the weights, the spec, the space or the store.
     """
     encoders = recipe.load_encoders()
-    plan, writer = plan_run(manifest, store, recipe.spec(encoders), augment=augment)
-    _check_space(_cost(plan, writer.spec, store), force=options.force)
+    spec = recipe.spec(encoders)
+    plan = plan_run(manifest, store, spec, augment=augment)
+    _check_space(_cost(plan, spec, store), force=options.force)
+    # Not before the check: its advice is another spec, which a store that is there would refuse.
+    writer = StoreWriter.open(store, spec)
     stop = threading.Event()
     watch = _Watch(plan, stop, options.max_failures)
     with (
         _interrupts(stop),
-        _failures_file(store) as failures,
+        _failures_file(writer.root) as failures,
         ExtractionProgress(plan.records) as progress,
     ):
-        tally = _extract(plan, store, writer, encoders, recipe, options, watch.hearing(progress, failures), stop)
+        report = watch.hearing(progress, failures)
+        tally = _extract(plan, writer, encoders, recipe, options, report=report, say=progress.say, stop=stop)
     left = plan.records - tally.done - len(tally.failures)
     if tally.done:
         index(store)
@@ -160,12 +158,13 @@ def run_extraction(
 
 def _extract(
     plan: Plan,
-    store: str,
     writer: StoreWriter,
     encoders: "MultiScale",
     recipe: Recipe,
     options: ExtractionOptions,
+    *,
     report: Callable[[Outcome], None],
+    say: Callable[[str], None],
     stop: threading.Event,
 ) -> Tally:
     if not plan.tasks:
@@ -174,9 +173,10 @@ def _extract(
         from pipeline.cluster import dask_client, run_on_cluster
         from stages.extract.worker import Bench
 
-        bench = Bench(store, recipe, processes=options.readers)
+        # Workers have working directories of their own: everything that travels is absolute.
+        bench = Bench(writer.root, recipe.at_home_anywhere(), processes=options.readers)
         with dask_client(workers=options.workers, scheduler=options.scheduler, device=encoders.device.type) as client:
-            return run_on_cluster(client, plan.tasks, bench, report=report, stop=stop)
+            return run_on_cluster(client, plan.tasks, bench, report=report, say=say, stop=stop)
     with ViewFeed(processes=options.readers) as feed:
         extractor = Extractor(encoders, writer, feed, seed=recipe.seed, pool=recipe.pool)
         return extractor.run(plan.tasks, report=report, stop=stop)
@@ -194,9 +194,9 @@ def _size(count: int) -> str:
     return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
 
 
-def _failures_file(store: str) -> TextIO:
-    """Open `failures.jsonl` beside the store; for a store at a URL, in the working directory."""
-    path = Path("failures.jsonl") if "://" in store else Path(store).absolute().parent / "failures.jsonl"
+def _failures_file(root: str) -> TextIO:
+    """Open `failures.jsonl` beside the store whose root this is; for a remote one, in the working directory."""
+    path = Path("failures.jsonl") if "://" in root else Path(root).parent / "failures.jsonl"
     try:
         return path.open("w", encoding="utf-8")
     except OSError as error:

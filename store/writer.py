@@ -1,13 +1,13 @@
 """Writing records: any number of writers, anywhere, at any time, without a lock."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from store.keys import METADATA, ROOT, record_path
+from store.keys import DEPTH, METADATA, RECORDS, ROOT, record_path
 from store.metadata import root_document
 from store.objects import Objects, open_objects
 from store.records import Record, encode_record, put_record
@@ -60,6 +60,17 @@ class StoreWriter:
             The store cannot be read, or no record can be called so.
         """
         return self._objects.exists(f"{record_path(song, view)}/{METADATA}")
+
+    def existing(self, records: Iterable[tuple[str, int]]) -> set[tuple[str, int]]:
+        """Of these records (song, view), those that exist; from one listing, where `has` is a request each.
+
+        Raises
+        ------
+        StoreError
+            The store cannot be listed, or no record can be called so.
+        """
+        stored = {entry.key for entry in self._objects.named(RECORDS, depth=DEPTH, name=METADATA)}
+        return {(song, view) for song, view in records if f"{record_path(song, view)}/{METADATA}" in stored}
 
     def write(self, song: str, view: int, frames: NDArray[np.floating], *, attributes: Mapping[str, Any]) -> bool:
         """Write one record; one that exists already is kept as it is.

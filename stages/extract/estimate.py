@@ -13,6 +13,7 @@ from stages.extract.audio import SAMPLE_RATE, probe_seconds
 from stages.extract.plan import SongTask
 from stages.extract.quiet import silenced
 from store.errors import HearError
+from store.objects import open_objects
 
 if TYPE_CHECKING:
     from stages.extract.encoders import MultiScale
@@ -61,10 +62,17 @@ def estimate(
 
 
 def free_bytes(root: str) -> int | None:
-    """Free space in bytes where `root` is or would be; None for a URL, whose store does not tell."""
-    if "://" in root:
+    """Free space in bytes where the store at `root` is or would be; None for a remote one, which does not tell.
+
+    Raises
+    ------
+    StoreError
+        There is no such file system.
+    """
+    place = open_objects(root).root
+    if "://" in place:
         return None
-    folder = Path(root).absolute()
+    folder = Path(place)
     while not folder.exists():
         folder = folder.parent
     return shutil.disk_usage(folder).free

@@ -1,6 +1,6 @@
 """What is to be extracted: a task is a song, with the views of it that the store lacks."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -9,10 +9,10 @@ from stages.songs import Song
 
 
 class Records(Protocol):
-    """What a plan asks of a store: is this record there?"""
+    """What a plan asks of a store, once: which of these records are there?"""
 
-    def has(self, song: str, view: int) -> bool:
-        """Whether the record (song, view) is stored."""
+    def existing(self, records: Iterable[tuple[str, int]]) -> set[tuple[str, int]]:
+        """Those of the records (song, view) that are stored."""
 
 
 @dataclass(frozen=True)
@@ -42,14 +42,14 @@ def views_of(song: Song, *, augment: int) -> tuple[int, ...]:
     return tuple(range(augment + 1)) if song.split == "train" else (0,)
 
 
-def plan_extraction(songs: Sequence[Song], *, augment: int, records: Records) -> Plan:
-    """Compare what the songs should have with what is stored."""
+def plan_extraction(songs: Sequence[Song], *, augment: int, records: Records | None) -> Plan:
+    """Compare what the songs should have with what is stored; `records` is None where there is no store yet."""
+    wanted = [(song.song_id, view) for song in songs for view in views_of(song, augment=augment)]
+    stored = records.existing(wanted) if records is not None else set()
     tasks: list[SongTask] = []
-    stored = 0
     for song in songs:
-        wanted = views_of(song, augment=augment)
-        missing = tuple(view for view in wanted if not records.has(song.song_id, view))
-        stored += len(wanted) - len(missing)
+        views = views_of(song, augment=augment)
+        missing = tuple(view for view in views if (song.song_id, view) not in stored)
         if missing:
             tasks.append(SongTask(song.song_id, song.path, missing))
-    return Plan(tuple(tasks), stored)
+    return Plan(tuple(tasks), len(stored))

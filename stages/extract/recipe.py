@@ -1,6 +1,7 @@
 """Everything that decides the numbers of an extraction, in one value that travels to workers."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from store import Spec
@@ -26,6 +27,10 @@ class Recipe:
     seed: int = 0
     dtype: str = "float16"
     pool: int = 1
+
+    def at_home_anywhere(self) -> "Recipe":
+        """The same recipe for a process with another working directory: folders of weights are absolute."""
+        return replace(self, muq=_absolute(self.muq), musicfm=_absolute(self.musicfm))
 
     def load_encoders(self) -> "MultiScale":
         """Load the encoders; seconds for the tiny ones, minutes where weights must be fetched first.
@@ -55,3 +60,8 @@ class Recipe:
             augmentation=AUGMENTATION,
             seed=self.seed,
         )
+
+
+def _absolute(source: str) -> str:
+    """A folder's absolute path; a hub id, which looks like a relative path, as it is."""
+    return str(Path(source).absolute()) if source and Path(source).is_dir() else source

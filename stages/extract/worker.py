@@ -1,6 +1,7 @@
 """One song on a worker: the encoders are loaded once a process, and the records are written from here."""
 
 import multiprocessing
+import socket
 from dataclasses import dataclass
 from functools import lru_cache
 from multiprocessing.util import Finalize
@@ -8,9 +9,9 @@ from multiprocessing.util import Finalize
 from stages.extract.feed import ViewFeed
 from stages.extract.plan import SongTask
 from stages.extract.recipe import Recipe
-from stages.extract.run import Extractor, Outcome, Stop
-from store import StoreWriter
-from store.errors import HearError
+from stages.extract.run import Extractor, Outcome, Stop, Tally
+from store import Spec, StoreWriter
+from store.errors import HearError, StoreNotFoundError
 
 
 @dataclass(frozen=True)
@@ -24,47 +25,72 @@ class Bench:
 
 @dataclass(frozen=True)
 class SongResult:
-    """What travels back from a worker: the outcomes, and where the time went (seconds)."""
+    """What travels back from a worker: the outcomes, where the time went (seconds), and what must end the run.
+
+    The error is a value, as Dask prints the traceback of what a task raises.
+    """
 
     outcomes: tuple[Outcome, ...]
     waiting: float = 0.0
     encoding: float = 0.0
+    error: HearError | None = None
 
 
 def extract_song(task: SongTask, bench: Bench, stop: Stop) -> SongResult:
     """Make the views of one song; those that a lost worker has written already are not made again.
 
-    `stop` ends it after the view in hand, or before the first.
-
-    Raises
-    ------
-    HearError
-        The encoders cannot be loaded, the store cannot be written, or this process may not start others.
+    `stop` ends it after the view in hand, or before the first. The result's error tells that the encoders cannot be
+    loaded, the store is not there or cannot be written, or this process may not start others.
     """
+    outcomes: list[Outcome] = []
     if stop.is_set():
         return SongResult(())
-    extractor = extractor_for(bench)
+    try:
+        tally = _extract(task, extractor_for(bench), outcomes, stop)
+    except HearError as error:
+        return SongResult(tuple(outcomes), error=error)
+    return SongResult(tuple(outcomes), tally.waiting, tally.encoding)
+
+
+def _extract(task: SongTask, extractor: Extractor, outcomes: list[Outcome], stop: Stop) -> Tally:
     there = [view for view in task.views if extractor.writer.has(task.song_id, view)]
     missing = tuple(view for view in task.views if view not in there)
-    outcomes = [Outcome(task.song_id, view, "done") for view in there]
+    outcomes += [Outcome(task.song_id, view, "done") for view in there]
     tally = extractor.run([SongTask(task.song_id, task.path, missing)], report=outcomes.append, stop=stop)
     if stop.is_set():
         # What was begun ahead ends within this task: Dask gives a worker that it closes a few seconds only.
         extractor.feed.close()
-    return SongResult(tuple(outcomes), tally.waiting, tally.encoding)
+    return tally
 
 
 @lru_cache(maxsize=1)
 def extractor_for(bench: Bench) -> Extractor:
-    """Load the encoders and open the store, once a process."""
+    """Load the encoders and open the store, once a process.
+
+    Raises
+    ------
+    HearError
+        This process may not start others, the encoders cannot be loaded, or the store is not where it should be.
+    """
     if multiprocessing.current_process().daemon:
         raise HearError(
             "this Dask worker is a daemonic process, which may not start the processes that decode and augment; "
             "start workers with DASK_DISTRIBUTED__WORKER__DAEMON=False, or with --no-nanny"
         )
     encoders = bench.recipe.load_encoders()
-    writer = StoreWriter.open(bench.root, bench.recipe.spec(encoders))
+    writer = _opened(bench.root, bench.recipe.spec(encoders))
     feed = ViewFeed(processes=bench.processes)
     # A worker that ends waits for its children before their pool hears of it: end them first, while queues (10) work.
     Finalize(None, feed.close, exitpriority=20)
     return Extractor(encoders, writer, feed, seed=bench.recipe.seed, pool=bench.recipe.pool)
+
+
+def _opened(root: str, spec: Spec) -> StoreWriter:
+    """The store, which the command has made: one made here would be another, on a folder that is not mounted."""
+    try:
+        return StoreWriter.open(root, spec, create=False)
+    except StoreNotFoundError as error:
+        raise HearError(
+            f"the Dask worker on {socket.gethostname()} does not find the store: {error}; workers must see audio and "
+            "store under the same paths as the command"
+        ) from error

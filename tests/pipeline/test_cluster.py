@@ -1,25 +1,35 @@
 """Extraction on Dask: the same bytes as one process, and a lost worker loses nothing."""
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
+from distributed import Client
 
 from pipeline import cluster
-from pipeline.cluster import ClusterError, dask_client, run_on_cluster
+from pipeline.cluster import SONGS_AHEAD, ClusterError, dask_client, run_on_cluster
 from pipeline.extraction import ExtractionOptions, plan_run, run_extraction
+from stages.extract.plan import Plan
 from stages.extract.recipe import Recipe
-from stages.extract.run import Outcome
+from stages.extract.run import Outcome, Tally
 from stages.extract.worker import Bench
-from store import EmbeddingStore
+from store import EmbeddingStore, StoreWriter
+from store.errors import HearError
 
 Records = Callable[[Path], dict[str, bytes]]
+Begin = Callable[..., "subprocess.Popen[str]"]
+
+SECONDS = 300
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
 
@@ -36,12 +46,73 @@ def undisturbed(tmp_path: Path, songs: Path, recipe: Recipe, record_bytes: Recor
     return record_bytes(root)
 
 
+@pytest.fixture(scope="module")
+def client() -> Iterator[Client]:
+    """A scheduler with one worker, whose working directory tests may change."""
+    with dask_client(workers=1, scheduler="", device="cpu") as client:
+        yield client
+
+
+@pytest.fixture
+def begin() -> Iterator[Begin]:
+    """A function that starts a process; whatever becomes of the test, it is over afterwards, and its children, too."""
+    begun: list[subprocess.Popen[str]] = []
+
+    def start(*command: str, **how: Any) -> "subprocess.Popen[str]":
+        process = subprocess.Popen([sys.executable, *command], text=True, start_new_session=True, **how)
+        begun.append(process)
+        return process
+
+    yield start
+    for process in begun:
+        with process, suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def begin_worker(begin: Begin, address: str, folder: Path) -> "subprocess.Popen[str]":
+    command = ("-m", "distributed.cli.dask_worker", address, "--no-nanny", "--nthreads", "1", "--no-dashboard")
+    return begin(*command, cwd=folder, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+
+
+def begin_extract(begin: Begin, folder: Path, songs: Path, root: Path, *more: str) -> "subprocess.Popen[str]":
+    (folder / "run.py").write_text("from pipeline.cli.entry import extract\nif __name__ == '__main__': extract()")
+    options = ("--preset", "tiny", "--layers", "2", "--seed", "3", "--readers", "1", *more)
+    command = (str(folder / "run.py"), "--manifest", str(songs), "--store", str(root), *options)
+    return begin(*command, cwd=folder, stderr=subprocess.PIPE, stdout=subprocess.PIPE)
+
+
+def wait_until(holds: Callable[[], object]) -> None:
+    deadline = time.monotonic() + SECONDS
+    while not holds() and time.monotonic() < deadline:
+        time.sleep(0.01)
+
+
+def returned(call: Callable[[], Tally]) -> Tally:
+    """What the call returns; one that hangs fails its test, and no other."""
+    result: Future[Tally] = Future()
+
+    def work() -> None:
+        try:
+            result.set_result(call())
+        except BaseException as error:
+            result.set_exception(error)
+
+    threading.Thread(target=work, daemon=True).start()
+    return result.result(SECONDS)
+
+
+def planned(songs: Path, root: Path, recipe: Recipe) -> Plan:
+    """Plan two views a song, in a store that is there."""
+    spec = recipe.spec(recipe.load_encoders())
+    StoreWriter.open(root, spec)
+    return plan_run(songs, str(root), spec, augment=1)
+
+
 def test_a_worker_killed_loses_nothing_and_no_byte_differs(
     tmp_path: Path, songs: Path, recipe: Recipe, undisturbed: dict[str, bytes], record_bytes: Records
 ) -> None:
     root = tmp_path / "dask.zarr"
-    encoders = recipe.load_encoders()
-    plan, _ = plan_run(songs, str(root), recipe.spec(encoders), augment=1)
+    plan = planned(songs, root, recipe)
     outcomes: list[Outcome] = []
     with dask_client(workers=2, scheduler="", device="cpu") as client:
         pids = list(client.run(os.getpid).values())
@@ -49,15 +120,13 @@ def test_a_worker_killed_loses_nothing_and_no_byte_differs(
         assert set(client.run(os.getenv, "MALLOC_TRIM_THRESHOLD_").values()) == {os.getenv("MALLOC_TRIM_THRESHOLD_")}
 
         def kill_one_at_work() -> None:
-            while not list(root.glob("records/*/*/*/zarr.json")):
-                time.sleep(0.01)
+            wait_until(lambda: list(root.glob("records/*/*/*/zarr.json")))
             os.kill(pids[0], 9)
 
         killer = threading.Thread(target=kill_one_at_work)
         killer.start()
-        tally = run_on_cluster(
-            client, plan.tasks, Bench(str(root), recipe), report=outcomes.append, stop=threading.Event()
-        )
+        bench, stop = Bench(str(root), recipe), threading.Event()
+        tally = run_on_cluster(client, plan.tasks, bench, report=outcomes.append, say=print, stop=stop)
         killer.join()
     assert (tally.done, tally.failures) == (16, [])
     assert {(o.song_id, o.view) for o in outcomes} == {(t.song_id, v) for t in plan.tasks for v in t.views}
@@ -65,41 +134,78 @@ def test_a_worker_killed_loses_nothing_and_no_byte_differs(
     assert record_bytes(root) == undisturbed
 
 
-def test_a_scheduler_elsewhere_does_the_work_with_the_same_bytes(
-    tmp_path: Path, songs: Path, recipe: Recipe, undisturbed: dict[str, bytes], record_bytes: Records
+def test_a_scheduler_elsewhere_fills_the_store_that_is_named_here(
+    tmp_path: Path,
+    songs: Path,
+    recipe: Recipe,
+    client: Client,
+    undisturbed: dict[str, bytes],
+    record_bytes: Records,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    root = tmp_path / "dask.zarr"
-    with dask_client(workers=1, scheduler="", device="cpu") as client:
-        options = ExtractionOptions(scheduler=client.scheduler.address)
-        summary = run_extraction(songs, str(root), recipe, augment=1, receipt=None, options=options)
+    (tmp_path / "elsewhere").mkdir()
+    client.run(os.chdir, str(tmp_path / "elsewhere"))
+    monkeypatch.chdir(tmp_path)
+    options = ExtractionOptions(scheduler=client.scheduler.address)
+    summary = run_extraction(songs, "dask.zarr", recipe, augment=1, receipt=None, options=options)
     assert (summary.tally.done, summary.left) == (16, 0)
-    assert record_bytes(root) == undisturbed
+    assert record_bytes(tmp_path / "dask.zarr") == undisturbed
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+def test_a_workers_error_ends_the_run(tmp_path: Path, songs: Path, recipe: Recipe, client: Client) -> None:
+    plan, bench = planned(songs, tmp_path / "here.zarr", recipe), Bench(str(tmp_path / "not here.zarr"), recipe)
+    with pytest.raises(HearError, match=r"worker on .* does not find the store: .*not here\.zarr"):
+        run_on_cluster(client, plan.tasks, bench, report=print, say=print, stop=threading.Event())
+
+
+@pytest.mark.parametrize("workers", [1, 6])
+def test_no_more_songs_are_submitted_than_keep_all_workers_busy(
+    tmp_path: Path, songs: Path, recipe: Recipe, client: Client, monkeypatch: pytest.MonkeyPatch, workers: int
+) -> None:
+    plan, stop, submitted, reported = planned(songs, tmp_path / "s.zarr", recipe), threading.Event(), [], []
+    submit = client.submit
+
+    def counted(function: Any, task: Any, *more: Any, **how: Any) -> Any:
+        submitted.append(task)
+        return submit(function, task, *more, **how)
+
+    def info(n_workers: int = 5) -> dict[str, Any]:
+        """As the oldest version of Dask that is allowed: it tells of five unless asked."""
+        return {"workers": dict.fromkeys(range(workers if n_workers < 0 else min(workers, n_workers)))}
+
+    def report(outcome: Outcome) -> None:
+        reported.append(len(submitted))
+        stop.set()
+
+    monkeypatch.setattr(client, "submit", counted)
+    monkeypatch.setattr(client, "scheduler_info", info)
+    bench = Bench(str(tmp_path / "s.zarr"), recipe, processes=0)
+    # More songs than there are, so that what is submitted is never all.
+    run_on_cluster(client, plan.tasks * 2, bench, report=report, say=print, stop=stop)
+    assert reported[0] == workers + SONGS_AHEAD
 
 
 def test_ctrl_c_reaches_all_processes_and_only_what_is_in_hand_is_finished(
-    tmp_path: Path, songs: Path, undisturbed: dict[str, bytes], record_bytes: Records
+    tmp_path: Path, songs: Path, undisturbed: dict[str, bytes], record_bytes: Records, begin: Begin
 ) -> None:
-    root = tmp_path / "dask.zarr"
-    script = "from pipeline.cli.entry import extract\nif __name__ == '__main__': extract()"
-    (tmp_path / "run.py").write_text(script)
-    run = subprocess.Popen(
-        [
-            *(sys.executable, str(tmp_path / "run.py"), "--manifest", str(songs), "--store", str(root)),
-            *("--preset", "tiny", "--layers", "2", "--augment", "1", "--seed", "3", "--workers", "2", "--readers", "1"),
-        ],
-        stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=tmp_path, start_new_session=True,
-    )  # fmt: skip
-    while not list(root.glob("records/*/*/*/zarr.json")) and run.poll() is None:
-        time.sleep(0.01)
+    root, views = tmp_path / "dask.zarr", 101
+    run = begin_extract(begin, tmp_path, songs, root, "--augment", str(views - 1), "--workers", "2")
+    wait_until(lambda: list(root.glob("records/*/*/*/zarr.json")) or run.poll() is not None)
     # As a terminal does: the workers and the processes that read ahead hear Ctrl-C, too.
     os.killpg(run.pid, signal.SIGINT)
-    printed, said = run.communicate(timeout=60)
+    printed, said = run.communicate(timeout=SECONDS)
     assert run.returncode == 1, said
     assert "views left; the same command goes on from here" in said
     assert "Traceback" not in said
     written = record_bytes(root)
-    assert int(printed.split(" done")[0]) == len([path for path in written if path.endswith("zarr.json")]) < 16
-    assert written.items() <= undisturbed.items()
+    records = [path for path in written if path.endswith("zarr.json")]
+    assert int(printed.split(" done")[0]) == len(records) > 0
+    per_song = [len(list(song.iterdir())) for song in root.glob("records/*/*")]
+    assert max(per_song) < views, "a worker went on to the end of its song"
+    both = written.keys() & undisturbed.keys()
+    assert both
+    assert {path: written[path] for path in both} == {path: undisturbed[path] for path in both}
 
 
 def test_a_scheduler_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -109,3 +215,61 @@ def test_a_scheduler_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch)
         dask_client(workers=0, scheduler="tcp://127.0.0.1:9", device="cpu"),
     ):
         pass
+
+
+def test_a_scheduler_without_workers_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster, "CONNECT_SECONDS", 3.0)
+    with dask_client(workers=0, scheduler="", device="cpu") as client:
+        address = client.scheduler.address
+        with (
+            pytest.raises(
+                ClusterError, match=rf"--scheduler {address}: has no Dask worker, and none joined within 3 s"
+            ),
+            dask_client(workers=0, scheduler=address, device="cpu"),
+        ):
+            pass
+
+
+def test_the_loss_of_the_last_worker_is_said_and_a_stop_ends_the_wait(
+    tmp_path: Path, songs: Path, recipe: Recipe, begin: Begin
+) -> None:
+    plan, bench = planned(songs, tmp_path / "s.zarr", recipe), Bench(str(tmp_path / "s.zarr"), recipe, processes=0)
+    stop, said = threading.Event(), []
+    with dask_client(workers=0, scheduler="", device="cpu") as client:
+        worker = begin_worker(begin, client.scheduler.address, tmp_path)
+        client.wait_for_workers(1, timeout=SECONDS)
+
+        def say(line: str) -> None:
+            said.append(line)
+            stop.set()
+
+        def run() -> Tally:
+            return run_on_cluster(client, plan.tasks, bench, report=lambda _: worker.kill(), say=say, stop=stop)
+
+        tally = returned(run)
+    assert said == ["no Dask worker is left; the run goes on when one joins, and Ctrl-C ends it"]
+    assert 0 < tally.done < 16
+    assert tally.failures == []
+
+
+def test_a_scheduler_that_dies_is_one_line_and_what_is_stored_stays(
+    tmp_path: Path, songs: Path, record_bytes: Records, begin: Begin
+) -> None:
+    root, about = tmp_path / "s.zarr", tmp_path / "scheduler.json"
+    command = ("--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--scheduler-file", str(about))
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": tmp_path}
+    scheduler = begin("-m", "distributed.cli.dask_scheduler", *command, **quiet)
+    wait_until(lambda: about.exists() and about.read_text().endswith("}"))
+    address = json.loads(about.read_text())["address"]
+    begin_worker(begin, address, tmp_path)
+    with Client(address, timeout=SECONDS) as client:
+        client.wait_for_workers(1, timeout=SECONDS)
+    run = begin_extract(begin, tmp_path, songs, root, "--augment", "100", "--scheduler", address)
+    wait_until(lambda: list(root.glob("records/*/*/*/zarr.json")) or run.poll() is not None)
+    scheduler.kill()
+    _, said = run.communicate(timeout=SECONDS)
+    assert run.returncode == 1, said
+    line = f"hear-extract: {address}: the scheduler was lost; the same command goes on from here"
+    assert said.splitlines()[-1] == line
+    assert "Traceback" not in said
+    assert record_bytes(root)

@@ -6,11 +6,12 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -28,6 +29,7 @@ from store.errors import HearError
 Records = Callable[[Path], dict[str, bytes]]
 
 INLINE = ExtractionOptions(readers=0)
+SECONDS = 300
 
 
 def failures(folder: Path) -> list[dict[str, object]]:
@@ -84,6 +86,22 @@ def test_a_bad_file_is_named_and_the_others_go_on(
     again = run_extraction(manifest, str(tmp_path / "s.zarr"), recipe, augment=0, receipt=None, options=INLINE)
     assert (again.tally.done, again.skipped, again.tally.failures) == (1, 2, [])
     assert failures(tmp_path) == []
+
+
+def test_a_failure_is_written_down_before_the_next_song_is_begun(
+    tmp_path: Path, make_songs: Callable[..., Path], recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest = make_songs(tmp_path / "songs", count=2)
+    (tmp_path / "songs" / "söng 0.wav").write_bytes(b"")
+    encode, seen = MultiScale.encode, []
+
+    def looking(self: MultiScale, waveform: Any) -> Any:
+        seen.append([row["song"] for row in failures(tmp_path)])
+        return encode(self, waveform)
+
+    monkeypatch.setattr(MultiScale, "encode", looking)
+    run_extraction(manifest, str(tmp_path / "s.zarr"), recipe, augment=0, receipt=None, options=INLINE)
+    assert seen == [["söng 0"]]
 
 
 def test_a_record_made_in_smaller_batches_says_so(
@@ -184,33 +202,90 @@ def test_without_space_it_does_not_start_unless_forced(
 ) -> None:
     manifest = make_songs(tmp_path / "songs", count=1)
     monkeypatch.setattr(estimates, "free_bytes", lambda root: 10)
-    root = str(tmp_path / "s.zarr")
+    root = tmp_path / "new" / "s.zarr"
     with pytest.raises(HearError, match=r"need 0\.0 MB, and the target has 0\.0 MB free; choose"):
-        run_extraction(manifest, root, recipe, augment=0, receipt=None, options=INLINE)
-    forced = ExtractionOptions(readers=0, force=True)
-    assert run_extraction(manifest, root, recipe, augment=0, receipt=None, options=forced).tally.done == 1
+        run_extraction(manifest, str(root), recipe, augment=0, receipt=None, options=INLINE)
+    assert not root.parent.exists()
+    # As the message advises: another spec, which a store that is there would refuse.
+    forced, smaller = ExtractionOptions(readers=0, force=True), replace(recipe, dtype="int8")
+    assert run_extraction(manifest, str(root), smaller, augment=0, receipt=None, options=forced).tally.done == 1
 
 
-def command(manifest: Path, root: Path, *more: str) -> list[str]:
-    script = "import sys; from pipeline.cli.entry import extract; extract()"
-    return [sys.executable, "-c", script, "--manifest", str(manifest), "--store", str(root), "--preset", "tiny", *more]
+@pytest.mark.parametrize("name", ["~/new/s.zarr", "file://{home}/new/s.zarr"])
+def test_failures_and_free_space_are_those_of_the_stores_own_folder(
+    tmp_path: Path,
+    make_songs: Callable[..., Path],
+    recipe: Recipe,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+) -> None:
+    home, asked = tmp_path / "home", []
+    (tmp_path / "here").mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.chdir(tmp_path / "here")
+    home.mkdir()
+
+    def usage(folder: Path) -> Usage:
+        asked.append(folder)
+        return Usage(1 << 40)
+
+    monkeypatch.setattr("shutil.disk_usage", usage)
+    manifest, root = make_songs(tmp_path / "songs", count=2), name.format(home=home)
+    (tmp_path / "songs" / "söng 1.wav").write_bytes(b"")
+    assert dry_run(manifest, root, recipe, augment=0)["free"] == 1 << 40
+    assert list(home.iterdir()) == []
+    run_extraction(manifest, root, recipe, augment=0, receipt=None, options=INLINE)
+    assert asked == [home, home]
+    assert sorted(path.name for path in (home / "new").iterdir()) == ["failures.jsonl", "s.zarr"]
+    assert list((tmp_path / "here").iterdir()) == []
+
+
+class Usage(NamedTuple):
+    """What `shutil.disk_usage` tells, of which only this is asked."""
+
+    free: int
+
+
+@pytest.fixture
+def begin(tmp_path: Path) -> Iterator[Callable[..., "subprocess.Popen[str]"]]:
+    """A function that starts a run; whatever becomes of the test, it is over afterwards, and its children, too."""
+    begun: list[subprocess.Popen[str]] = []
+
+    def start(manifest: Path, root: Path, *more: str, output: int) -> "subprocess.Popen[str]":
+        script = "import sys; from pipeline.cli.entry import extract; extract()"
+        arguments = ("--manifest", str(manifest), "--store", str(root), "--preset", "tiny", *more)
+        run = subprocess.Popen(
+            [sys.executable, "-c", script, *arguments], stderr=output, stdout=output, text=True, cwd=tmp_path,
+            start_new_session=True,
+        )  # fmt: skip
+        begun.append(run)
+        return run
+
+    yield start
+    for run in begun:
+        with run, suppress(ProcessLookupError):
+            os.killpg(run.pid, signal.SIGKILL)
+
+
+def until_a_record_is_there(root: Path, run: "subprocess.Popen[str]") -> None:
+    deadline = time.monotonic() + SECONDS
+    while not list(root.glob("records/*/*/*/zarr.json")) and run.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.02)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupt_finishes_what_is_in_hand_and_says_how_to_go_on(
-    tmp_path: Path, make_songs: Callable[..., Path], number: signal.Signals
+    tmp_path: Path,
+    make_songs: Callable[..., Path],
+    begin: Callable[..., "subprocess.Popen[str]"],
+    number: signal.Signals,
 ) -> None:
     manifest, root = make_songs(tmp_path / "songs", count=30, seconds=4.0), tmp_path / "s.zarr"
-    run = subprocess.Popen(
-        command(manifest, root, "--layers", "2", "--augment", "1"), stderr=subprocess.PIPE, stdout=subprocess.PIPE,
-        text=True, cwd=tmp_path, start_new_session=True,
-    )  # fmt: skip
-    deadline = time.monotonic() + 90
-    while not list(root.glob("records/*/*/*/zarr.json")) and time.monotonic() < deadline:
-        time.sleep(0.02)
+    run = begin(manifest, root, "--layers", "2", "--augment", "1", output=subprocess.PIPE)
+    until_a_record_is_there(root, run)
     # As a terminal does: the whole process group hears Ctrl-C, also the processes that read ahead.
     os.killpg(run.pid, number) if number == signal.SIGINT else run.send_signal(number)
-    printed, said = run.communicate(timeout=60)
+    printed, said = run.communicate(timeout=SECONDS)
     assert run.returncode == 1, said
     assert "views left; the same command goes on from here" in said
     done = int(printed.split(" done")[0])
@@ -218,17 +293,15 @@ def test_an_interrupt_finishes_what_is_in_hand_and_says_how_to_go_on(
     assert 0 < done < 60
 
 
-def test_a_killed_run_leaves_no_process_behind(tmp_path: Path, make_songs: Callable[..., Path]) -> None:
+def test_a_killed_run_leaves_no_process_behind(
+    tmp_path: Path, make_songs: Callable[..., Path], begin: Callable[..., "subprocess.Popen[str]"]
+) -> None:
     manifest, root = make_songs(tmp_path / "songs", count=30, seconds=4.0), tmp_path / "s.zarr"
-    run = subprocess.Popen(
-        command(manifest, root, "--layers", "2", "--readers", "2"), cwd=tmp_path, start_new_session=True,
-        stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-    )  # fmt: skip
-    deadline = time.monotonic() + 90
-    while not list(root.glob("records/*/*/*/zarr.json")) and time.monotonic() < deadline:
-        time.sleep(0.02)
+    run = begin(manifest, root, "--layers", "2", "--readers", "2", output=subprocess.DEVNULL)
+    until_a_record_is_there(root, run)
     run.kill()
     run.wait()
+    deadline = time.monotonic() + SECONDS
     while time.monotonic() < deadline:
         try:
             os.killpg(run.pid, 0)

@@ -1,0 +1,80 @@
+"""One song on a worker, in this process: what is there is not made again, and errors come back as values."""
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+
+from stages.extract.encoders import MultiScale
+from stages.extract.plan import SongTask
+from stages.extract.recipe import Recipe
+from stages.extract.worker import Bench, extract_song, extractor_for
+from store import StoreError, StoreWriter
+
+RECIPE = Recipe(preset="tiny", muq="", musicfm="", layers=(2,))
+
+
+@pytest.fixture
+def task(tmp_path: Path) -> Iterator[SongTask]:
+    soundfile.write(tmp_path / "song.wav", np.random.default_rng(0).uniform(-0.5, 0.5, 12_000), 24_000)
+    yield SongTask("song", tmp_path / "song.wav", (0, 1, 2))
+    extractor_for.cache_clear()
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    return Bench(str(tmp_path / "s.zarr"), RECIPE, processes=0)
+
+
+def test_views_that_a_lost_worker_has_written_are_not_made_again(
+    task: SongTask, bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    StoreWriter.open(bench.root, RECIPE.spec(RECIPE.load_encoders()))
+    encode, made = MultiScale.encode, []
+
+    def counted(self: MultiScale, waveform: Any) -> Any:
+        made.append(waveform)
+        return encode(self, waveform)
+
+    monkeypatch.setattr(MultiScale, "encode", counted)
+    before = extract_song(SongTask("song", task.path, (0, 2)), bench, threading.Event())
+    assert (len(made), [outcome.view for outcome in before.outcomes]) == (2, [0, 2])
+    after = extract_song(task, bench, threading.Event())
+    assert len(made) == 3
+    assert sorted(outcome.view for outcome in after.outcomes) == [0, 1, 2]
+    assert {outcome.status for outcome in after.outcomes} == {"done"}
+
+
+def test_a_store_that_is_not_there_is_named_and_not_made(task: SongTask, bench: Bench) -> None:
+    result = extract_song(task, bench, threading.Event())
+    assert result.outcomes == ()
+    assert "does not find the store" in str(result.error)
+    assert bench.root in str(result.error)
+    assert not Path(bench.root).exists()
+
+
+def test_what_was_done_before_an_error_counts(task: SongTask, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    StoreWriter.open(bench.root, RECIPE.spec(RECIPE.load_encoders()))
+    assert extract_song(SongTask("song", task.path, (0,)), bench, threading.Event()).error is None
+    full = StoreError("no space left")
+
+    def write_record(self: StoreWriter, record: Any) -> bool:
+        raise full
+
+    monkeypatch.setattr(StoreWriter, "write_record", write_record)
+    result = extract_song(task, bench, threading.Event())
+    assert result.error is full
+    assert [outcome.view for outcome in result.outcomes] == [0]
+
+
+def test_folders_of_weights_travel_as_absolute_paths_and_hub_ids_as_they_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "weights" / "muq").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    recipe = Recipe(preset="pretrained", muq="weights/muq", musicfm="minzwon/MusicFM").at_home_anywhere()
+    assert (recipe.muq, recipe.musicfm) == (str(tmp_path / "weights" / "muq"), "minzwon/MusicFM")
