@@ -89,15 +89,15 @@ def extract(
 
     local = muq is not None or musicfm is not None
     recipe = Recipe(
-        preset=preset or ("pretrained" if local else _ENCODERS.preset),
+        preset=preset.value if preset else ("pretrained" if local else _ENCODERS.preset),
         muq=muq or _ENCODERS.muq,
         musicfm=musicfm or _ENCODERS.musicfm,
         layers=_integers(layers),
         streams=tuple(name for name in streams.split(",") if name),
-        precision=precision,
+        precision=precision.value,
         device=device,
         seed=seed,
-        dtype=dtype,
+        dtype=dtype.value,
         pool=pool,
     )
     if local and recipe.preset == "tiny":
