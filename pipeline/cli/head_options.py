@@ -52,7 +52,7 @@ def _option(field: str, default: Any, info: Any) -> inspect.Parameter:
 
 def _value(given: Any, default: Any) -> Any:
     if isinstance(default, tuple):
-        return tuple(part for part in given.split(",") if part)
+        return tuple(part.strip() for part in given.split(",") if part.strip())
     return given
 
 

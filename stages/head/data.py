@@ -67,7 +67,7 @@ def open_data(
     Raises
     ------
     HeadError
-        Songs or streams are missing.
+        Songs or streams are missing, or a stream is named twice.
     StoreError
         The store is not what the receipt says, or cannot be read.
     SongsError
@@ -89,7 +89,7 @@ def open_data(
         for split in ("train", "val")
     }
     if recipe.shuffle_labels:
-        corpora = {split: corpus.shuffled(recipe.seed) for split, corpus in corpora.items()}
+        corpora = {split: corpus.shuffled(recipe.deal_seed) for split, corpus in corpora.items()}
     streams = pick_streams(store, recipe.streams, architecture=recipe.architecture)
     return Data(store=store, **corpora, dimensions=dimensions, streams=streams)
 
@@ -103,9 +103,11 @@ def pick_streams(store: EmbeddingStore, wanted: Sequence[str], *, architecture: 
     Raises
     ------
     HeadError
-        The store lacks one.
+        The store lacks one, or one is named twice.
     """
-    for name in wanted:
+    for place, name in enumerate(wanted):
+        if name in wanted[:place]:
+            raise HeadError(f"{store.root}: stream {name!r} is named twice; name each once")
         if name not in store.streams:
             raise HeadError(f"{store.root}: no stream {name!r}; there are {', '.join(store.streams)}")
     if wanted:

@@ -47,6 +47,8 @@ class Recipe:
         Control: labels are dealt out anew among the songs of each split. A head that still scores well cheats.
     seed
         Of the weights, the order, the partners, the dropout and the shuffled labels.
+    shuffle_seed
+        Of the shuffled labels alone, for heads that learn from one deal; `seed` if None.
     precision, device
         `auto` is bf16 where the hardware multiplies it faster, and the first GPU.
     memory
@@ -78,6 +80,7 @@ class Recipe:
     patience: int | None = None
     shuffle_labels: bool = False
     seed: int = 0
+    shuffle_seed: int | None = None
     precision: Precision = "auto"
     device: str = "auto"
     memory: float = 4.0
@@ -87,6 +90,11 @@ class Recipe:
     def track_beta(self, track: int) -> float:
         """The weight of ListMLE that this recipe means for a track."""
         return TRACK_BETA[track] if self.beta is None else self.beta
+
+    @property
+    def deal_seed(self) -> int:
+        """The seed that shuffled labels are dealt out with."""
+        return self.seed if self.shuffle_seed is None else self.shuffle_seed
 
     def to_json(self) -> dict[str, Any]:
         """As plain values, for params.json."""

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from stages.head.corpus import Corpus
 from stages.head.errors import HeadError
 from stages.head.history import EVALUATIONS, STEPS, EvaluationRow, StepRow, write_rows
-from stages.head.layout import CONFIG, ENSEMBLE, write_json
+from stages.head.layout import CONFIG, ENSEMBLE, WEIGHTS, write_json
 from stages.head.novelty import NOVELTY
 from stages.head.replacing import replacing
 from stages.head.trainer import Progress, Trainer
@@ -67,9 +67,10 @@ class RunFolder:
     def clear(self) -> None:
         """Remove what a run, or the runs of several seeds, said here; folders below stay. Raises as `start`."""
         # What says that something is complete goes first: a kill in between must not leave it behind.
-        claims = (RUN, ENSEMBLE, RESUME)
+        claims = (RUN, ENSEMBLE, RESUME, CONFIG)
+        figures = (METRICS_FILE, PREDICTIONS, STEPS, EVALUATIONS)
         try:
-            for name in (*claims, CONFIG, NOVELTY, METRICS_FILE, PREDICTIONS, STEPS, EVALUATIONS, PARAMS, RECEIPT):
+            for name in (*claims, WEIGHTS, NOVELTY, *figures, PARAMS, VERSIONS, RECEIPT):
                 (self.path / name).unlink(missing_ok=True)
         except OSError as error:
             raise HeadError(f"{self.path}: cannot be written: {error.strerror}") from error
@@ -79,28 +80,33 @@ class RunFolder:
         """Whether a run was finished here."""
         return (self.path / RUN).is_file()
 
+    @property
+    def is_begun(self) -> bool:
+        """Whether a run was finished here, or cut off after its first validation."""
+        return self.is_complete or (self.path / RESUME).is_file()
+
     def difference(self, params: dict[str, Any], receipt: dict[str, Any]) -> str:
         """What tells the run that is here from one of these parameters and this store; empty if nothing, or no run."""
-        if not (self.is_complete or (self.path / RESUME).is_file()):
+        if (self.path / ENSEMBLE).is_file():
+            return f"{self.path}: these are the heads of several seeds, now it is one"
+        if not self.is_begun:
             return ""
         return _difference(self.path / PARAMS, params, free=FREE_PARAMS) or _difference(
             self.path / RECEIPT, receipt, free=()
         )
 
     def can_resume(self, params: dict[str, Any], receipt: dict[str, Any]) -> bool:
-        """Whether a run was cut off here that these parameters and this store continue.
+        """Whether a run is here, cut off or complete, that these parameters and this store made.
 
         Raises
         ------
         HeadError
             There is one, of other parameters or another store; the message names the first difference.
         """
-        if not (self.path / RESUME).is_file():
-            return False
         difference = self.difference(params, receipt)
         if difference:
             raise HeadError(f"{difference}; {ANEW}")
-        return True
+        return self.is_begun
 
     def save(self, trainer: Trainer) -> None:
         """Write the curves, and what a resume needs."""

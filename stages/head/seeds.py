@@ -17,6 +17,7 @@ from stages.head.members import head_places, list_members
 from stages.head.run_folder import METRICS_FILE, PREDICTIONS, RESUME, RunFolder, write_predictions
 from stages.head.runs import Job, refuse_failures, run_jobs
 from stages.head.score import score_records
+from stages.head.train import check_startable
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,14 +45,19 @@ class SeedsReport:
 
 
 def seed_jobs(job: Job, seeds: int) -> list[Job]:
-    """A job for each of `seeds` seeds from the recipe's on, in `seed-<k>` folders of its own."""
+    """A job for each of `seeds` seeds from the recipe's on, in `seed-<k>` folders of its own.
+
+    Labels that are to be shuffled are dealt out once, by the first seed: what the heads score together is measured
+    against the labels that each of them learnt.
+    """
     first = job.recipe.seed
+    shuffle_seed = first if job.recipe.shuffle_labels else None
     return [
         replace(
             job,
             name=f"{job.name} seed {seed}",
             out=job.out / f"seed-{seed}",
-            recipe=replace(job.recipe, seed=seed),
+            recipe=replace(job.recipe, seed=seed, shuffle_seed=shuffle_seed),
         )
         for seed in range(first, first + seeds)
     ]
@@ -110,6 +116,7 @@ def train_seeds(
     data, jobs = job.open(), seed_jobs(job, seeds)
     if resume and any((job.out / name).is_file() for name in (CONFIG, RESUME)):
         raise HeadError(f"{job.out}: this is the run of one seed, found --seeds {seeds}; train anew without --resume")
+    check_startable(data, job.recipe)
     for each in () if resume else jobs:
         RunFolder(each.out).clear()
     begin_seeds(job, jobs)

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -11,59 +10,23 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from stages.evaluate.metrics import METRICS, Metrics, score_metrics
+from stages.evaluate.metrics import Metrics, score_metrics
 from stages.head.architectures import make_model, make_sizes
 from stages.head.checkpoint import save_head
 from stages.head.data import Data, open_data
 from stages.head.device import pick_device, pick_precision, repeatable
 from stages.head.head import Head, HeadConfig, score_packed
-from stages.head.history import EvaluationRow, Listener
+from stages.head.history import Listener
 from stages.head.layout import write_json
 from stages.head.novelty import learn_novelty
 from stages.head.plan import Item, plan_epoch
 from stages.head.recipe import Recipe
 from stages.head.records import Reader, Records
+from stages.head.report import TrainReport, read_report
 from stages.head.run_folder import METRICS_FILE, PREDICTIONS, RunFolder, write_predictions
 from stages.head.step import Objective
 from stages.head.trainer import Hooks, Trainer
 from stages.songs import Manifest
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainReport:
-    """How a run went: the best validation with its metrics, and counts; `waiting` is the share of time data took."""
-
-    metrics: Metrics
-    best: EvaluationRow
-    steps: int
-    songs: int
-    records: int
-    missing: tuple[str, ...]
-    seconds: float
-    waiting: float
-
-    @property
-    def line(self) -> str:
-        """The line that the command prints."""
-        means = " ".join(f"{name} {self.metrics['mean'][name]:.3f}" for name in METRICS)
-        missing = f", {len(self.missing)} songs missing" if self.missing else ""
-        return (
-            f"{means} at epoch {self.best.epoch}, step {self.best.step} of {self.steps}; "
-            f"{self.songs} songs, {self.records} records{missing}, {self.seconds:.0f} s"
-        )
-
-    def to_json(self) -> dict[str, Any]:
-        """For run.json, without the metrics, which have a file of their own."""
-        return {
-            "best_step": self.best.step,
-            "best_epoch": self.best.epoch,
-            "steps": self.steps,
-            "songs": self.songs,
-            "records": self.records,
-            "missing": list(self.missing),
-            "seconds": round(self.seconds, 3),
-            "waiting": round(self.waiting, 4),
-        }
 
 
 def train_head(
@@ -94,12 +57,13 @@ def train_head(
     receipt
         Refuse a store that is not the one this file was written for.
     resume
-        Go on with a run that was cut off in `out`; start anew if there is none.
+        Go on with a run that was cut off in `out`, and leave a complete one as it is; start anew if there is none.
 
     Raises
     ------
     HeadError
-        Songs or streams are missing, the recipe cannot be run here, or the loss stops being finite.
+        Songs or streams are missing, the recipe cannot be run here, the loss stops being finite, or another run is to
+        be resumed.
     StoreError
         The store is not what the receipt says, or cannot be read.
     SongsError
@@ -122,17 +86,33 @@ def train_on(
     device = pick_device(recipe.device)
     folder, params, stored = RunFolder(out), run_params(data, track=track, recipe=recipe), data.store.receipt()
     going_on = resume and folder.can_resume(params, stored)
-    if not going_on:
-        folder.start(params, stored, device)
+    if going_on and folder.is_complete:
+        return read_report(out)
     with repeatable(recipe.seed, device):
         run = _Run(data, recipe, folder, track=track, device=device, listeners=listeners)
+        # Only now: what cannot be built must not cost an older run.
         if going_on:
             folder.restore(run.trainer)
+        else:
+            folder.start(params, stored, device)
         report = run.complete()
     # Before the run is marked as over: what a folder says is complete, is.
     learn_novelty(out, data.store, data.train.songs, data.streams, seed=recipe.seed)
     folder.finish(report.to_json())
     return report
+
+
+def check_startable(data: Data, recipe: Recipe) -> None:
+    """Refuse what `train_on` could not begin with, before an older run is removed for it.
+
+    Raises
+    ------
+    HeadError
+        The device is not there, or the recipe's head cannot be built for this data.
+    """
+    pick_device(recipe.device)
+    with torch.device("meta"):
+        make_model(make_sizes(recipe.architecture, recipe.size, features=data.features, classes=len(data.dimensions)))
 
 
 class _Run:

@@ -141,3 +141,33 @@ def test_the_table_tells_mean_std_and_ensemble() -> None:
     report = SeedsReport(seeds=(0, 1), mean=metrics(0.5), std=metrics(0.25), ensemble=metrics(0.75))
     assert report.table.splitlines()[2].split() == ["mean", *["0.500", "±", "0.250"] * 4]
     assert report.table.splitlines()[3].split() == ["ensemble", *["0.750"] * 4]
+
+
+def test_one_seed_does_not_resume_what_several_left(job: Job) -> None:
+    train_seeds(job, seeds=2)
+    before = (job.out / "metrics.json").read_bytes()
+    with pytest.raises(HeadError, match=r"seeds: these are the heads of several seeds, now it is one; a resumed run"):
+        train_head(
+            store_root=job.store_root, manifest=job.manifest, track=2, out=job.out, recipe=job.recipe, resume=True
+        )
+    assert (job.out / "metrics.json").read_bytes() == before
+
+
+def test_what_cannot_begin_leaves_older_seeds(job: Job) -> None:
+    train_seeds(job, seeds=2)
+    with pytest.raises(HeadError, match="device 'tpu' cannot be used here"):
+        train_seeds(replace(job, recipe=replace(job.recipe, device="tpu")), seeds=2)
+    assert len(load_heads(job.out)) == 2
+    assert (job.out / "metrics.json").is_file()
+
+
+def test_shuffled_labels_are_dealt_out_once_for_all_heads(job: Job) -> None:
+    shuffled = replace(job, recipe=replace(job.recipe, shuffle_labels=True))
+    train_seeds(shuffled, seeds=2)
+
+    def rated(folder: Path) -> list[list[str]]:
+        with (folder / "predictions.csv").open(newline="", encoding="utf-8") as file:
+            return [[value for name, value in row.items() if "rated" in name] for row in csv.DictReader(file)]
+
+    assert rated(job.out) == rated(job.out / "seed-3") == rated(job.out / "seed-4")
+    assert rated(job.out)[0] != [f"{value:.6f}" for value in job.manifest.songs[0].labels.values()]

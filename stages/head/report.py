@@ -1,0 +1,78 @@
+"""How a training run went: what the command prints, and what run.json keeps of it."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from stages.evaluate.metrics import METRICS, Metrics, total
+from stages.head.errors import HeadError
+from stages.head.history import EvaluationRow
+from stages.head.run_folder import METRICS_FILE, RUN
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainReport:
+    """How a run went: the best validation with its metrics, and counts; `waiting` is the share of time data took.
+
+    `trained` is False where the run was complete before, and was only read.
+    """
+
+    metrics: Metrics
+    best: EvaluationRow
+    steps: int
+    songs: int
+    records: int
+    missing: tuple[str, ...]
+    seconds: float
+    waiting: float
+    trained: bool = True
+
+    @property
+    def line(self) -> str:
+        """The line that the command prints."""
+        means = " ".join(f"{name} {self.metrics['mean'][name]:.3f}" for name in METRICS)
+        missing = f", {len(self.missing)} songs missing" if self.missing else ""
+        return (
+            f"{'' if self.trained else 'complete already: '}"
+            f"{means} at epoch {self.best.epoch}, step {self.best.step} of {self.steps}; "
+            f"{self.songs} songs, {self.records} records{missing}, {self.seconds:.0f} s"
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """For run.json, without the metrics, which have a file of their own."""
+        return {
+            "best_step": self.best.step,
+            "best_epoch": self.best.epoch,
+            "steps": self.steps,
+            "songs": self.songs,
+            "records": self.records,
+            "missing": list(self.missing),
+            "seconds": round(self.seconds, 3),
+            "waiting": round(self.waiting, 4),
+        }
+
+
+def read_report(folder: Path) -> TrainReport:
+    """What a complete run's folder tells of it.
+
+    Raises
+    ------
+    HeadError
+        run.json or metrics.json is not what a run writes.
+    """
+    try:
+        metrics: Metrics = json.loads((folder / METRICS_FILE).read_text(encoding="utf-8"))
+        run = json.loads((folder / RUN).read_text(encoding="utf-8"))
+        means = {name.lower(): metrics["mean"][name] for name in METRICS}
+        return TrainReport(
+            metrics=metrics,
+            best=EvaluationRow(
+                step=run["best_step"], epoch=run["best_epoch"], **means, total=total(metrics), best=True
+            ),
+            **{name: run[name] for name in ("steps", "songs", "records", "seconds", "waiting")},
+            missing=tuple(run["missing"]),
+            trained=False,
+        )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise HeadError(f"{folder}: what its run told cannot be read: {error}; train anew without --resume") from error

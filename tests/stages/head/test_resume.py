@@ -1,0 +1,107 @@
+"""What --resume does with a run that is over, and what a run that cannot begin leaves of the one before."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from stages.head.errors import HeadError
+from stages.head.history import Listener
+from stages.head.recipe import Recipe
+from stages.head.report import TrainReport, read_report
+from stages.head.train import train_head
+
+Train = Callable[..., TrainReport]
+
+
+class NeverCalled(Listener):
+    """Fails if anything is trained."""
+
+    def begin(self, *, steps: int, done: int) -> None:
+        raise AssertionError(f"{steps} steps begin")
+
+
+@pytest.fixture
+def train(tmp_path: Path, learnable, recipe: Recipe) -> Train:
+    """A function that trains for one epoch into `run`."""
+
+    def run(*, resume: bool = False, listeners: tuple[Listener, ...] = (), **changes: object) -> TrainReport:
+        return train_head(
+            store_root=learnable.store,
+            manifest=learnable.manifest,
+            track=2,
+            out=tmp_path / "run",
+            recipe=replace(recipe, epochs=1, **changes),
+            resume=resume,
+            listeners=listeners,
+        )
+
+    return run
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_a_complete_run_is_told_and_left_alone(tmp_path: Path, train: Train) -> None:
+    first = train()
+    before = contents(tmp_path / "run")
+    again = train(resume=True, listeners=(NeverCalled(),), memory=1.0)
+    assert contents(tmp_path / "run") == before
+    assert not again.trained
+    assert again.line == f"complete already: {first.line}"
+    assert again.best == first.best
+    assert again.metrics == first.metrics
+
+
+def test_a_complete_run_is_not_another_one(tmp_path: Path, train: Train) -> None:
+    train()
+    before = contents(tmp_path / "run")
+    with pytest.raises(
+        HeadError, match=r"params\.json: sigma was 1\.0, now it is 2\.0; a resumed run must be the same"
+    ):
+        train(resume=True, sigma=2.0)
+    assert contents(tmp_path / "run") == before
+    train(sigma=2.0)
+    assert contents(tmp_path / "run") != before
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"best_step": 1}'])
+def test_a_damaged_run_json_is_one_line(tmp_path: Path, train: Train, text: str) -> None:
+    train()
+    (tmp_path / "run" / "run.json").write_text(text)
+    with pytest.raises(HeadError, match=r"run: what its run told cannot be read: .*; train anew without --resume"):
+        train(resume=True)
+
+
+@pytest.mark.parametrize("change", [{"device": "tpu"}, {"crop": float("inf")}], ids=str)
+def test_what_cannot_be_built_leaves_the_older_run(tmp_path: Path, train: Train, change: dict[str, object]) -> None:
+    train()
+    before = contents(tmp_path / "run")
+    with pytest.raises((HeadError, OverflowError)):
+        train(**change)
+    assert contents(tmp_path / "run") == before
+
+
+def test_a_new_run_begins_with_nothing_of_the_older_one(tmp_path: Path, train: Train) -> None:
+    class Stops(Listener):
+        def begin(self, *, steps: int, done: int) -> None:
+            raise InterruptedError
+
+    train()
+    with pytest.raises(InterruptedError):
+        train(listeners=(Stops(),))
+    assert sorted(contents(tmp_path / "run")) == ["params.json", "receipt.json", "versions.json"]
+
+
+def test_a_stream_that_is_named_twice_is_refused(tmp_path: Path, train: Train) -> None:
+    with pytest.raises(HeadError, match=r"stream 'muq/track' is named twice; name each once"):
+        train(streams=("muq/track", "musicfm/track", "muq/track"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_report_is_read_as_it_was_written(tmp_path: Path, train: Train) -> None:
+    written = train()
+    read = read_report(tmp_path / "run")
+    assert read.to_json() == written.to_json()
