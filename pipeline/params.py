@@ -10,6 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from store.errors import HearError
 
 PARAMS_VARIABLE = "HEAR_PARAMS"
+# torch takes seeds of 64 bits; this leaves room for those that --seeds counts up to.
+LARGEST_SEED = 2**63 - 1
 
 
 class ParamsError(HearError):
@@ -17,9 +19,9 @@ class ParamsError(HearError):
 
 
 class Section(BaseModel):
-    """A part of params.yaml: unknown keys are errors, values do not change."""
+    """A part of params.yaml: unknown keys are errors, numbers are finite, values do not change."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class DemoParams(Section):
@@ -86,7 +88,9 @@ class HeadParams(Section):
     shuffle_labels: bool = Field(
         default=False, description="Control: deal the labels out anew among songs; the head must then fail."
     )
-    seed: int = Field(default=0, ge=0, description="Of weights, order, partners, dropout and shuffled labels.")
+    seed: int = Field(
+        default=0, ge=0, le=LARGEST_SEED, description="Of weights, order, partners, dropout and shuffled labels."
+    )
     precision: Literal["auto", "fp32", "bf16"] = Field(
         default="auto", description="auto: bf16 where the hardware multiplies it faster."
     )

@@ -38,7 +38,8 @@ Setting = Annotated[
     float | None,
     typer.Option(help="The model's hyperparameter (alpha, C or neighbours); without it, chosen by inner folds."),
 ]
-Seed = Annotated[int, typer.Option(help="Seed of the folds and of the bootstrap.", min=0)]
+# scikit-learn's generators take 32 bits.
+Seed = Annotated[int, typer.Option(help="Seed of the folds and of the bootstrap.", min=0, max=2**32 - 1)]
 Bootstrap = Annotated[int, typer.Option(help="Samples drawn for the 95 % intervals.", min=10)]
 MemoryLimit = Annotated[
     str,

@@ -40,11 +40,15 @@ def song_weights(
     for d in range(labels.shape[1]):
         np.subtract(mine[:, None, d], labels[None, :, d], out=difference)
         weights -= np.square(difference, out=difference)
-    weights /= 2 * sigma**2
-    weights += np.log(views)
     weights[np.arange(len(rows)), rows] = -np.inf
     # Relative to the nearest song: a tiny σ then still finds a partner instead of dividing by 0.
     weights -= weights.max(axis=1, keepdims=True)
+    # One σ after the other: the square of a tiny one is 0.
+    with np.errstate(over="ignore"):
+        weights /= sigma
+        weights /= sigma
+    weights /= 2
+    weights += np.log(views)
     np.exp(weights, out=weights)
     weights /= weights.sum(axis=1, keepdims=True)
     return weights

@@ -24,7 +24,8 @@ def pick_device(name: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
-        torch.empty(0, device=device)
+        # Its value: `meta` has tensors, but nothing in them.
+        torch.zeros(1, device=device).item()
     except (RuntimeError, AssertionError) as error:
         raise HeadError(
             f"device {name!r} cannot be used here: {str(error).splitlines()[0]}; try auto or cpu"

@@ -1,5 +1,6 @@
 """Scores of sliding windows: the encoders hear the whole song once, the head hears a part of its frames at a time."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +18,7 @@ class Windows:
     Raises
     ------
     ScoringError
-        One is not positive.
+        One is not positive, or not finite.
     """
 
     seconds: float = 10.0
@@ -25,7 +26,7 @@ class Windows:
 
     def __post_init__(self) -> None:
         """Check what the frames below take for granted."""
-        if not (self.seconds > 0 and self.hop > 0):
+        if not (0 < self.seconds < math.inf and 0 < self.hop < math.inf):
             raise ScoringError(f"windows: expected seconds above 0, found {self.seconds:g} with a hop of {self.hop:g}")
 
     def frames(self, frame_rate: float, *, fewest: int = 1) -> tuple[int, int]:

@@ -81,6 +81,7 @@ def test_streams_are_parts_of_names(asked: list[str]) -> None:
         ["--store", "s.zarr", "--model", "tree", "--target", "x", "--manifest", "m.csv"],
         ["--store", "s.zarr", "--model", "ridge", "--target", "x"],
         ["--store", "s.zarr", "--model", "ridge", "--target", "x", "--manifest", "m.csv", "--cv", "1"],
+        ["--store", "s.zarr", "--model", "ridge", "--target", "x", "--manifest", "m.csv", "--seed", "4294967296"],
         ["apply", "probe"],
         ["fit", "--nonsense"],
     ],

@@ -1,6 +1,7 @@
 """Where uploads wait for the one thread that scores, and are refused when they cost too much."""
 
 import asyncio
+import math
 import tempfile
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -9,6 +10,7 @@ from pathlib import Path, PureWindowsPath
 from typing import IO
 
 from stages.extract.audio import probe_seconds
+from stages.scoring.errors import ScoringError
 from stages.scoring.rows import Row
 from store.errors import HearError
 
@@ -27,12 +29,23 @@ class Limits:
         From the first byte of a request to its answer; waiting for others counts.
     waiting
         Requests that may wait while one is scored.
+
+    Raises
+    ------
+    ScoringError
+        One is not a finite number.
     """
 
     megabytes: float = 100.0
     minutes: float = 15.0
     seconds: float = 300.0
     waiting: int = 8
+
+    def __post_init__(self) -> None:
+        """Check what comparisons below take for granted."""
+        for name in ("megabytes", "minutes", "seconds"):
+            if not math.isfinite(getattr(self, name)):
+                raise ScoringError(f"limits: expected a finite number of {name}, found {getattr(self, name)}")
 
     @property
     def bytes(self) -> int:

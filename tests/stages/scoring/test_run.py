@@ -56,7 +56,7 @@ def test_a_store_gives_the_same_scores_without_audio(
         assert row.path == ""
         assert row.curve is not None
     assert "needs 3 frames, found 2" in rows[-2].error
-    assert "no" in rows[-1].error
+    assert rows[-1].error == "no song 'none' in the store; with --store name song ids"
 
 
 def test_songs_scored_together_score_as_alone(store_root: str, ensemble: Ensemble) -> None:
@@ -100,6 +100,9 @@ def test_window_starts() -> None:
 def test_windows_are_checked(ensemble: Ensemble, source: AudioSource) -> None:
     with pytest.raises(ScoringError, match="expected seconds above 0, found 0 "):
         Windows(0.0, 1.0)
+    for wrong in (float("inf"), float("nan")):
+        with pytest.raises(ScoringError, match="expected seconds above 0, found "):
+            Windows(10.0, wrong)
     with pytest.raises(ScoringError, match=r"a window of 0.1 s has 2 frames at 25 a second, the head needs 3"):
         Scoring(ensemble, source, windows=Windows(0.1, 1.0))
 
