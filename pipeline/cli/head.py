@@ -33,7 +33,9 @@ def train(
     seeds: Annotated[
         int, typer.Option(help="Heads to train, each with the seed after the last one's; they score as one.", min=1)
     ] = 1,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run that was cut off in --out.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the run that was cut off in --out; a complete one stays.")
+    ] = False,
     tensorboard: Annotated[
         bool, typer.Option("--tensorboard", help="Write curves for TensorBoard, too, into --out/tensorboard.")
     ] = False,
@@ -84,8 +86,10 @@ def evaluate(
     from stages.evaluate.run import evaluate_heads
     from stages.evaluate.tables import evaluation_table, write_evaluation
     from stages.head.members import load_heads
+    from stages.scoring.files import check_outputs
     from stages.songs import read_manifest
 
+    check_outputs({"--out": out, "--summary": summary}, {"--plots": plots})
     evaluation = evaluate_heads(
         load_heads(checkpoint, device=device),
         store_root=named_store(store, receipt),

@@ -1,4 +1,4 @@
-"""How sure the metrics are: percentile bootstrap over songs (Efron and Tibshirani 1993, §13)."""
+"""How sure the metrics are: percentile bootstrap over songs or systems (Efron and Tibshirani 1993, §13)."""
 
 from collections.abc import Sequence
 
@@ -16,21 +16,21 @@ def bootstrap_intervals(
 ) -> Intervals:
     """95 % intervals of what `score_metrics` gives, in the same shape, each as (low, high).
 
-    Songs are drawn with replacement, the same ones for all dimensions and metrics, so that the interval of the mean
+    Rows are drawn with replacement, the same ones for all dimensions and metrics, so that the interval of the mean
     over dimensions knows how they go together.
 
     Parameters
     ----------
     rated, predicted
-        (N, D) ratings, a row a song.
+        (N, D) ratings, a row a song, or means, a row a system.
     draws
         Bootstrap samples.
     """
     generator = np.random.default_rng(seed)
     tables: list[Metrics] = []
     for _ in range(draws):
-        songs = generator.integers(len(rated), size=len(rated))
-        tables.append(score_metrics(rated[songs], predicted[songs], dimensions=dimensions))
+        rows = generator.integers(len(rated), size=len(rated))
+        tables.append(score_metrics(rated[rows], predicted[rows], dimensions=dimensions))
     return {
         name: {metric: _interval([table[name][metric] for table in tables]) for metric in METRICS}
         for name in (*dimensions, "mean")

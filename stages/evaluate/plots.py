@@ -60,7 +60,7 @@ def draw_scatter(path: Path, evaluation: "Evaluation") -> None:
         axes.set_title(f"{name}: LCC {row['LCC']:.2f}, SRCC {row['SRCC']:.2f}", fontsize=10)
         _label(axes, x="rated", y="predicted", low=_lowest(rated, predicted))
     figure.suptitle(f"{evaluation.split}: predicted against rated, {len(evaluation.corpus.songs)} songs", fontsize=11)
-    figure.savefig(path)
+    figure.savefig(path, format="png")
 
 
 def draw_calibration(path: Path, points: Sequence[CalibrationPoint], dimensions: Sequence[str]) -> None:
@@ -73,7 +73,7 @@ def draw_calibration(path: Path, points: Sequence[CalibrationPoint], dimensions:
         axes.set_title(f"{name}: off by {_off(mine):.2f} on average", fontsize=10)
         _label(axes, x="predicted, mean of a bin", y="rated, mean of a bin", low=_lowest(guess, truth))
     figure.suptitle("calibration: equal parts of the songs by predicted score, ± standard error", fontsize=11)
-    figure.savefig(path)
+    figure.savefig(path, format="png")
 
 
 def _off(points: Sequence[CalibrationPoint]) -> float:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,9 @@ from stages.head.head import Head
 from stages.head.score import score_records
 from stages.songs import Manifest
 from store import EmbeddingStore, check_receipt
+
+# Of one system there is no correlation; two always agree or disagree completely, whichever are drawn.
+FEWEST_SYSTEMS, FEWEST_FOR_INTERVALS = 2, 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,8 +33,9 @@ class Evaluation:
         float32 (N, D).
     utterance, intervals
         Metrics over songs, with their 95 % intervals.
-    system
-        Metrics over the means of each generating system; None where the manifest names fewer than two.
+    system, system_intervals
+        Metrics over the means of each generating system, None where the manifest names fewer than two; and their
+        95 % intervals, None for fewer than three.
     """
 
     split: str
@@ -40,6 +45,7 @@ class Evaluation:
     utterance: Metrics
     intervals: Intervals
     system: Metrics | None
+    system_intervals: Intervals | None
 
 
 def evaluate_heads(
@@ -97,6 +103,8 @@ def evaluation_of(
     corpus: Corpus, predicted: NDArray[np.float32], *, split: str, dimensions: tuple[str, ...], draws: int = DRAWS
 ) -> Evaluation:
     """All figures of predictions float32 (N, D) for the songs of a corpus."""
+    means = system_means(corpus, predicted)
+    system = score_metrics(*means, dimensions=dimensions) if len(means.rated) >= FEWEST_SYSTEMS else None
     return Evaluation(
         split=split,
         dimensions=dimensions,
@@ -104,20 +112,33 @@ def evaluation_of(
         predicted=predicted,
         utterance=score_metrics(corpus.labels, predicted, dimensions=dimensions),
         intervals=bootstrap_intervals(corpus.labels, predicted, dimensions=dimensions, draws=draws),
-        system=system_metrics(corpus, predicted, dimensions=dimensions),
+        system=system,
+        system_intervals=_system_intervals(means, dimensions=dimensions, draws=draws),
     )
 
 
-def system_metrics(corpus: Corpus, predicted: NDArray[np.float32], *, dimensions: Sequence[str]) -> Metrics | None:
-    """Metrics over the mean rating and the mean score of each system's songs; None for fewer than two systems.
+class SystemMeans(NamedTuple):
+    """Mean rating and mean score of each generating system's songs, (M, D) each, by the system's name."""
 
-    Songs without a system do not count.
-    """
+    rated: NDArray[np.floating]
+    scored: NDArray[np.floating]
+
+
+def system_means(corpus: Corpus, predicted: NDArray[np.floating]) -> SystemMeans:
+    """The means of each system; songs without a system do not count."""
     names = np.array(corpus.systems)
     systems = sorted({name for name in corpus.systems if name})
-    if len(systems) < 2:
-        return None
-    rated, scored = (
-        np.stack([values[names == system].mean(axis=0) for system in systems]) for values in (corpus.labels, predicted)
+    shape = (len(systems), corpus.labels.shape[1])
+    return SystemMeans(
+        *(
+            np.array([values[names == system].mean(axis=0) for system in systems]).reshape(shape)
+            for values in (corpus.labels, predicted)
+        )
     )
-    return score_metrics(rated, scored, dimensions=dimensions)
+
+
+def _system_intervals(means: SystemMeans, *, dimensions: Sequence[str], draws: int) -> Intervals | None:
+    """Intervals over draws of systems: which systems there are is chance here, and a system's songs are one sample."""
+    if len(means.rated) < FEWEST_FOR_INTERVALS:
+        return None
+    return bootstrap_intervals(*means, dimensions=dimensions, draws=draws)

@@ -1,10 +1,10 @@
 """`hear-head train` and `evaluate` as a user meets them: usage, errors in one line, Ctrl-C, kill −9 and --resume."""
 
-import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,8 @@ import pytest
 from pipeline.cli import entry
 from stages.songs import DIMENSIONS, Song, write_manifest
 from store import EmbeddingStore, Spec, StoreWriter, write_receipt
+
+Process = Callable[..., "subprocess.Popen[str]"]
 
 HEAD = [str(Path(sys.executable).parent / "hear-head")]
 EPOCHS = "60"
@@ -39,36 +41,42 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(place: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*HEAD, *arguments], cwd=place, capture_output=True, text=True, timeout=120, check=False)
+    return subprocess.run([*HEAD, *arguments], cwd=place, capture_output=True, text=True, timeout=600, check=False)
 
 
-def at_work(place: Path, out: str) -> subprocess.Popen[str]:
-    """A training that would take long, after its first validations."""
-    process = subprocess.Popen(
-        [*HEAD, "train", *OPTIONS, "--out", out, "--epochs", EPOCHS],
-        cwd=place, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    deadline = time.monotonic() + 90
-    while not (place / out / "resume.pt").exists():
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    return process
+@pytest.fixture
+def at_work(place: Path, start_process: Process) -> Process:
+    """A function that starts a training into `out` that would take long, and returns after its first validations."""
+
+    def start(out: str) -> "subprocess.Popen[str]":
+        process = start_process(
+            [*HEAD, "train", *OPTIONS, "--out", out, "--epochs", EPOCHS],
+            cwd=place, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        deadline = time.monotonic() + 300
+        while not (place / out / "resume.pt").exists():
+            assert process.poll() is None, process.communicate()
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        return process
+
+    return start
 
 
-def test_ctrl_c_is_said_and_what_was_kept_can_be_gone_on_with(place: Path) -> None:
-    process = at_work(place, "interrupted")
+def test_ctrl_c_is_said_and_what_was_kept_can_be_gone_on_with(place: Path, at_work: Process) -> None:
+    process = at_work("interrupted")
     process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=300)
     assert process.returncode == 130
     assert said.splitlines()[-1] == "hear-head: interrupted"
     assert (place / "interrupted" / "resume.pt").exists()
 
 
-def test_a_killed_training_resumes_to_the_bytes_of_an_undisturbed_one(place: Path) -> None:
-    process = at_work(place, "killed")
-    os.kill(process.pid, signal.SIGKILL)
+def test_a_killed_training_resumes_to_the_bytes_of_an_undisturbed_one(place: Path, at_work: Process) -> None:
+    process = at_work("killed")
+    process.kill()
     process.communicate()
+    assert process.returncode == -signal.SIGKILL, "it must strike a training that is not done"
     assert run(place, "train", *OPTIONS, "--out", "killed", "--epochs", EPOCHS, "--resume").returncode == 0
     assert run(place, "train", *OPTIONS, "--out", "calm", "--epochs", EPOCHS).returncode == 0
     for name in ("model.safetensors", "metrics.json", "predictions.csv", "evaluations.csv"):
@@ -82,6 +90,11 @@ def test_a_killed_training_resumes_to_the_bytes_of_an_undisturbed_one(place: Pat
         (["train", *OPTIONS, "--out", "x", "--track", "3"], 2, "--track"),
         (["train", *OPTIONS, "--out", "x", "--beta", "-1"], 2, "--beta"),
         (["train", *OPTIONS, "--out", "x", "--mix", "all"], 2, "--mix"),
+        (["train", *OPTIONS, "--out", "x", "--crop", "inf"], 2, "--crop"),
+        (["train", *OPTIONS, "--out", "x", "--sigma", "nan"], 2, "--sigma"),
+        (["train", *OPTIONS, "--out", "x", "--seed", "18446744073709551616"], 2, "--seed"),
+        (["train", *OPTIONS, "--out", "x", "--streams", "muq/track, muq/track"], 1, "'muq/track' is named twice"),
+        (["train", *OPTIONS, "--out", "x", "--device", "meta"], 1, "device 'meta' cannot be used here"),
         (["train", *OPTIONS, "--out", "x", "--store", "none.zarr"], 1, "none.zarr"),
         (["train", *OPTIONS, "--out", "x", "--streams", "muq/segment"], 1, "no stream 'muq/segment'"),
         (["train", *OPTIONS, "--out", "x", "--device", "tpu"], 1, "device 'tpu' cannot be used here"),
@@ -107,3 +120,41 @@ def test_wrong_usage_is_2_and_our_errors_are_one_line(
     if code == 1:
         assert len(said.err.splitlines()) == 1
     assert not (place / "x").exists()
+
+
+def call(monkeypatch: pytest.MonkeyPatch, place: Path, *arguments: str) -> None:
+    monkeypatch.chdir(place)
+    monkeypatch.setattr(sys, "argv", ["hear-head", *arguments])
+    with pytest.raises(SystemExit, check=lambda end: end.code in (0, None)):
+        entry.head()
+
+
+def test_a_finished_training_is_told_again_with_resume(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train = ["train", *OPTIONS, "--out", "whole", "--epochs", "1", "--streams", " muq/track "]
+    call(monkeypatch, place, *train)
+    first = capsys.readouterr().out
+    before = (place / "whole" / "run.json").stat()
+    call(monkeypatch, place, *train, "--resume")
+    assert capsys.readouterr().out == f"complete already: {first}"
+    monkeypatch.setattr(sys, "argv", ["hear-head", *train, "--sigma", "0.5", "--resume"])
+    with pytest.raises(SystemExit, check=lambda end: end.code == 1):
+        entry.head()
+    assert "sigma was 1.0, now it is 0.5" in capsys.readouterr().err
+    assert (place / "whole" / "run.json").stat() == before
+
+
+@pytest.mark.parametrize("option", ["--out", "--summary"])
+def test_where_an_evaluation_cannot_be_written_is_told_first(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], option: str
+) -> None:
+    files = {"--out": "figures.json", "--summary": "means.json", option: "."}
+    options = [part for pair in files.items() for part in pair]
+    monkeypatch.chdir(place)
+    monkeypatch.setattr(
+        sys, "argv", ["hear-head", "evaluate", "--checkpoint", "none", "--manifest", "manifest.csv", *options]
+    )
+    with pytest.raises(SystemExit, check=lambda end: end.code == 1):
+        entry.head()
+    assert capsys.readouterr().err == f"hear-head: {option} .: is a folder; expected a file to write\n"

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from scipy.stats import bootstrap, pearsonr
 from stages.evaluate.bootstrap import bootstrap_intervals
 from stages.evaluate.metrics import METRICS, score_metrics
 from stages.evaluate.plots import calibration
-from stages.evaluate.run import Evaluation, evaluation_of, system_metrics
+from stages.evaluate.run import Evaluation, evaluation_of, system_means
 from stages.evaluate.tables import evaluation_table, write_evaluation
 from stages.head.corpus import Corpus
 from stages.head.errors import HeadError
@@ -65,14 +66,27 @@ def test_intervals_are_seeded_contain_the_value_and_narrow_with_more_songs() -> 
     assert widths[1] < widths[0] / 2
 
 
-def test_system_metrics_are_those_of_means() -> None:
+def test_system_means_are_of_songs_that_have_a_system() -> None:
     rated = np.array([[1.0, 2.0], [3.0, 2.0], [4.0, 5.0], [4.0, 3.0], [1.0, 1.0]])
     predicted = np.array([[2.0, 2.0], [2.0, 2.0], [5.0, 4.0], [3.0, 4.0], [5.0, 5.0]])
-    corpus = corpus_of(rated, ("a", "a", "b", "b", ""))
-    found = system_metrics(corpus, predicted, dimensions=DIMENSIONS)
-    means = score_metrics(np.array([[2.0, 2.0], [4.0, 4.0]]), np.array([[2.0, 2.0], [4.0, 4.0]]), dimensions=DIMENSIONS)
-    assert found == means
-    assert system_metrics(corpus_of(rated, ("a",) * 5), predicted, dimensions=DIMENSIONS) is None
+    found = system_means(corpus_of(rated, ("a", "a", "b", "b", "")), predicted)
+    np.testing.assert_array_equal(found.rated, [[2.0, 2.0], [4.0, 4.0]])
+    np.testing.assert_array_equal(found.scored, [[2.0, 2.0], [4.0, 4.0]])
+    assert system_means(corpus_of(rated, ("",) * 5), predicted).rated.shape == (0, 2)
+
+
+@pytest.mark.parametrize("systems", [1, 2, 3, 12])
+def test_intervals_of_systems_are_over_draws_of_systems(systems: int) -> None:
+    found = evaluation(systems=systems)
+    means = system_means(found.corpus, found.predicted)
+    assert (found.system is None) == (systems < 2)
+    if systems < 3:
+        assert found.system_intervals is None
+        return
+    assert found.system == score_metrics(*means, dimensions=DIMENSIONS)
+    assert found.system_intervals == bootstrap_intervals(*means, dimensions=DIMENSIONS, draws=200)
+    low, high = found.system_intervals["Clarity"]["LCC"]
+    assert low <= found.system["Clarity"]["LCC"] <= high
 
 
 def test_calibration_bins_hold_every_song_once_in_order() -> None:
@@ -91,6 +105,8 @@ def test_files_say_what_was_found(tmp_path: Path) -> None:
     everything = json.loads((tmp_path / "a" / "all.json").read_text())
     assert everything["songs"] == 60
     assert everything["utterance"]["Clarity"]["SRCC"] == pytest.approx(found.utterance["Clarity"]["SRCC"], abs=1e-6)
+    ends = found.system_intervals["mean"]["LCC"]
+    assert everything["system_intervals"]["mean"]["LCC"] == pytest.approx(ends, abs=1e-6)
     assert everything["system"].keys() == everything["utterance"].keys() == everything["intervals"].keys()
     means = json.loads((tmp_path / "means.json").read_text())
     assert means == everything["utterance"]["mean"]
@@ -107,7 +123,37 @@ def test_the_table_has_a_line_a_dimension_and_one_of_means() -> None:
     assert lines[0].split() == ["val,", "60", "songs", *METRICS]
     assert [line.split()[0] for line in lines[1:4]] == ["Musicality", "Clarity", "mean"]
     assert lines[5].startswith("4 systems")
+    assert all("[" in line and "]" in line for line in (*lines[1:4], *lines[6:9]))
     assert max(map(len, lines)) <= 120
+    few = evaluation_table(evaluation(systems=2)).splitlines()
+    assert [line.count("[") for line in few[5:]] == [0, 0, 0, 0]
+
+
+def test_what_rounds_to_0_has_no_minus() -> None:
+    found = evaluation()
+    nothing = {name: dict.fromkeys(METRICS, -1e-4) for name in found.utterance}
+    ends = {name: dict.fromkeys(METRICS, (-1e-3, -1e-4)) for name in found.utterance}
+    shown = evaluation_table(replace(found, utterance=nothing, intervals=ends))
+    assert "0.000 [ 0.00, 0.00]" in shown
+    assert "-0.0" not in shown
+
+
+def test_files_are_replaced_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_evaluation(evaluation(), tmp_path / "all.json", plots=tmp_path)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+
+    def full(*about: object, **more: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", full)
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(HeadError, match=r"all\.json: cannot be written: No space"):
+        write_evaluation(evaluation(), tmp_path / "all.json", plots=tmp_path)
+    monkeypatch.undo()
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", full)
+    with pytest.raises(HeadError, match=r"predictions\.png: cannot be written: No space"):
+        write_evaluation(evaluation(), tmp_path / "all.json", plots=tmp_path)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
 def test_a_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
