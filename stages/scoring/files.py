@@ -6,11 +6,14 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
+from stages.head.errors import HeadError
+from stages.head.replacing import replacing
 from stages.scoring.errors import ScoringError
 from stages.scoring.inputs import Candidate
 from stages.scoring.rows import Row
+from store.devices import is_device
 
 # The file (or, without one, the song), the hash of its bytes, the model.
 ResumeKey = tuple[str, str, str]
@@ -18,6 +21,8 @@ ResumeKey = tuple[str, str, str]
 
 class Journal:
     """A file of JSON lines, a song each, flushed after each; opened to add to what is there.
+
+    A song that fails again as its last line there says adds no line.
 
     Parameters
     ----------
@@ -33,22 +38,49 @@ class Journal:
     """
 
     def __init__(self, path: Path, *, fresh: bool) -> None:
-        try:
+        self._path = path
+        with _told(path):
+            # What a pipe or a device was sent before cannot be read again.
+            fresh = fresh or is_device(path)
+            self._failures = {} if fresh else _failures(path)
             path.parent.mkdir(parents=True, exist_ok=True)
             self._file: TextIO = path.open("w" if fresh else "a", encoding="utf-8")
             if not fresh and _cut_off(path):
                 self._file.write("\n")
-        except OSError as error:
-            raise ScoringError(f"{path}: cannot be written: {error.strerror}") from error
 
     def add(self, row: Row) -> None:
-        """Write a song down."""
-        self._file.write(json.dumps(row.to_json(), ensure_ascii=False) + "\n")
-        self._file.flush()
+        """Write a song down. Raises ScoringError where the disk refuses it."""
+        values = row.to_json()
+        if row.error and self._failures.get(_song(values)) == values:
+            return
+        with _told(self._path):
+            self._file.write(json.dumps(values, ensure_ascii=False) + "\n")
+            self._file.flush()
 
     def close(self) -> None:
-        """Close the file."""
-        self._file.close()
+        """Close the file. Raises as `add`."""
+        with _told(self._path):
+            self._file.close()
+
+
+@contextmanager
+def _told(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise ScoringError(f"{path}: cannot be written: {error.strerror}") from error
+
+
+def _failures(path: Path) -> dict[str, dict[str, Any]]:
+    """What the last line of each song says that failed, by file (or, without one, song)."""
+    if not path.exists():
+        return {}
+    last = {row.path or row.song_id: row for line in _lines(path) if (row := _parsed(line)) is not None}
+    return {song: row.to_json() for song, row in last.items() if row.error}
+
+
+def _song(values: Mapping[str, Any]) -> str:
+    return str(values["path"] or values["song_id"])
 
 
 def _cut_off(path: Path) -> bool:
@@ -67,12 +99,9 @@ def read_journal(path: Path) -> dict[ResumeKey, Row]:
     ScoringError
         The file is there but cannot be read, or a line before the last is not ours.
     """
-    if not path.exists():
+    if not path.exists() or is_device(path):
         return {}
-    try:
-        lines = path.read_text(encoding="utf-8").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ScoringError(f"{path}: cannot be read: {error}; choose another file or leave --resume out") from error
+    lines = _lines(path)
     rows: dict[ResumeKey, Row] = {}
     for line in lines:
         row = _parsed(line)
@@ -81,6 +110,13 @@ def read_journal(path: Path) -> dict[ResumeKey, Row]:
     if not rows and any(line.strip() for line in lines) and all(_parsed(line) is None for line in lines[:-1] or lines):
         raise ScoringError(f"{path}: these are not lines of scores; choose another file or leave --resume out")
     return rows
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ScoringError(f"{path}: cannot be read: {error}; choose another file or leave --resume out") from error
 
 
 def _parsed(line: str) -> Row | None:
@@ -147,15 +183,16 @@ def check_scp_ids(candidates: Sequence[Candidate]) -> None:
 
 @contextmanager
 def _whole(path: Path) -> Iterator[TextIO]:
-    """A text file that takes its place when it is complete."""
-    partial = path.with_name(f".{path.name}.partial")
+    """A text file that takes its place when it is complete; a link stays, and what it leads to is replaced."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with partial.open("w", encoding="utf-8", newline="") as file:
+        with replacing(_target(path)) as partial, partial.open("w", encoding="utf-8", newline="") as file:
             yield file
-        partial.replace(path)
-    except OSError as error:
-        raise ScoringError(f"{path}: cannot be written: {error.strerror}") from error
+    except (HeadError, OSError) as error:
+        raise ScoringError(str(error)) from error
+
+
+def _target(path: Path) -> Path:
+    return path if is_device(path) else Path(os.path.realpath(path))
 
 
 def check_outputs(files: Mapping[str, Path | None], folders: Mapping[str, Path | None]) -> None:
@@ -164,13 +201,18 @@ def check_outputs(files: Mapping[str, Path | None], folders: Mapping[str, Path |
     Raises
     ------
     ScoringError
-        A file is a folder, or a folder cannot be made or written to.
+        A file is a folder or a device that cannot be written to, or a folder cannot be made or written to.
     """
     for option, path in files.items():
-        if path is not None and path.is_dir():
+        if path is None:
+            continue
+        if path.is_dir():
             raise ScoringError(f"{option} {path}: is a folder; expected a file to write")
-    parents = {option: path and path.parent for option, path in files.items()}
-    for option, folder in {**parents, **folders}.items():
+        if not is_device(path):
+            _make_folder(option, _target(path).parent)
+        elif not os.access(path, os.W_OK):
+            raise ScoringError(f"{option}: {path} cannot be written to; choose another file")
+    for option, folder in folders.items():
         if folder is not None:
             _make_folder(option, folder)
 

@@ -77,7 +77,9 @@ class Row:
         """Why the scores deserve doubt, if so."""
         if self.novelty is None or self.novelty <= 1:
             return ""
-        return f"unlike the training songs: novelty {self.novelty:.2f}, where 99 % of those stay under 1"
+        shown = f"{self.novelty:.2f}"
+        shown = "more than 1.00" if shown == "1.00" else shown
+        return f"unlike the training songs: novelty {shown}, where 99 % of those stay under 1"
 
     def to_score(self) -> dict[str, Any]:
         """The three keys of `--json`; a song that failed has no scores, and its error."""
@@ -89,7 +91,7 @@ class Row:
         known: dict[str, Any] = {
             "group": self.group,
             "std": dict(self.spread),
-            "novelty": self.novelty if self.novelty is None else round(self.novelty, 4),
+            "novelty": self.novelty if self.novelty is None else _rounded(self.novelty),
             "warning": self.warning,
             "seconds": self.seconds if self.seconds is None else round(self.seconds, 3),
             "over_time": self.curve.to_json() if self.curve else None,
@@ -115,3 +117,8 @@ class Row:
             source=values.get("source", ""),
             model=values.get("model", ""),
         )
+
+
+def _rounded(novelty: float) -> float:
+    """To four digits, and never down to 1: what is above carries a warning."""
+    return max(round(novelty, 4), 1.0001) if novelty > 1 else round(novelty, 4)

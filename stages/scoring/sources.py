@@ -199,6 +199,12 @@ class StoreSource:
                 return Heard(candidate=candidate, source=source)
             frames = self.store.read(candidate.song_id, streams=self._streams)
         except HearError as error:
-            return Heard(candidate=candidate, error=str(error))
+            return Heard(candidate=candidate, error=self._problem(candidate.song_id) or str(error))
         seconds = float(attributes.get("seconds", frames.shape[1] / self.frame_rate))
         return Heard(candidate=candidate, source=source, frames=frames, seconds=seconds)
+
+    def _problem(self, song: str) -> str:
+        """Why a song cannot be had, if it is not here at all: its record's place would tell nobody."""
+        if song in self.store.songs:
+            return ""
+        return f"no song {song!r} in the store; with --store name song ids"

@@ -166,9 +166,10 @@ function drawExtremes(rows) {
   byId("worst").parentNode.hidden = worst === 0;
 }
 
+// Keys are the columns' own: a manifest's column may be called as another of these is.
 const columns = () => [
   { key: "song", value: (row) => row.song_id, kind: "text" },
-  ...(data.by ? [{ key: data.by, value: (row) => row.group || "", kind: "group" }] : []),
+  ...(data.by ? [{ key: "group", label: data.by, value: (row) => row.group || "", kind: "group" }] : []),
   ...names().map((name) => ({ key: name, value: (row) => (scored(row) ? valueOf(row, name) : null), kind: "score" })),
   { key: "length", value: (row) => row.seconds ?? null, kind: "time" },
   { key: "notes", value: (row) => (row.error ? 1e9 : row.novelty ?? 0), kind: "notes" },
@@ -218,7 +219,7 @@ function ordered(rows, column) {
 function drawTable() {
   const shown = columns(), chosen = shown.find((column) => column.key === state.key) || shown[0];
   const head = element("tr", {}, ...shown.map((column) => {
-    const button = element("button", { type: "button", "data-key": column.key }, column.key);
+    const button = element("button", { type: "button", "data-key": column.key }, column.label ?? column.key);
     button.addEventListener("click", () => sortBy(column));
     const heading = element("th", { scope: "col", class: column.kind === "notes" ? "group" : column.kind }, button);
     if (column === chosen) heading.setAttribute("aria-sort", state.descending ? "descending" : "ascending");

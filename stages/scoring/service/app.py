@@ -13,7 +13,9 @@ from stages.scoring.scorer import Scorer
 from stages.scoring.service.desk import Desk, Limits, RefusedError
 from stages.scoring.service.upload import check_request, receive
 
-LOOPBACK = ("127.0.0.1", "localhost")
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+# As they stand in a request; older Starlettes cut the last one at its first colon.
+_NAMES = ["127.0.0.1", "localhost", "[::1]", "["]
 
 
 def make_service(scorer: Scorer, *, limits: Limits | None = None, host: str = LOOPBACK[0], about: str = "") -> FastAPI:
@@ -42,7 +44,7 @@ def make_service(scorer: Scorer, *, limits: Limits | None = None, host: str = LO
     # FastAPI's interactive documentation loads its scripts from a network: left out.
     app = FastAPI(title="HEAR", lifespan=lifespan, docs_url=None, redoc_url=None)
     if host in LOOPBACK:
-        app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(LOOPBACK))
+        app.add_middleware(TrustedHostMiddleware, allowed_hosts=_NAMES)
 
     @app.get("/", response_class=HTMLResponse, include_in_schema=False)
     async def show_page() -> HTMLResponse:

@@ -1,6 +1,10 @@
 """Files of scores: what is in them, to the letter."""
 
 import json
+import os
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -86,6 +90,75 @@ def test_a_journal_grows_line_by_line_and_is_read_back(tmp_path: Path) -> None:
     Journal(path, fresh=True).close()
     assert read_journal(path) == {}
     assert read_journal(tmp_path / "none.jsonl") == {}
+
+
+def test_a_song_that_fails_as_before_adds_no_line(tmp_path: Path) -> None:
+    path = tmp_path / "scores.jsonl"
+    other = replace(BAD, error="is no audio")
+    for rows, fresh in (((BAD, GOOD), True), ((BAD,), False), ((other,), False), ((BAD,), False), ((GOOD,), False)):
+        with closing(Journal(path, fresh=fresh)) as journal:
+            for row in rows:
+                journal.add(row)
+    errors = [json.loads(line).get("error", "") for line in path.read_text(encoding="utf-8").split("\n") if line]
+    assert errors == [BAD.error, "", other.error, BAD.error, ""]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this machine")
+def test_a_full_disk_while_songs_are_scored_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "scores.jsonl").symlink_to("/dev/full")
+
+    def score() -> None:
+        with closing(Journal(tmp_path / "scores.jsonl", fresh=True)) as journal:
+            journal.add(GOOD)
+
+    with pytest.raises(ScoringError, match=r"scores\.jsonl: cannot be written: No space left on device"):
+        score()
+
+
+@contextmanager
+def pipe_read(path: Path) -> Iterator[Callable[[], bytes]]:
+    """A pipe that somebody reads; gives what was written to it."""
+    os.mkfifo(path)
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        yield lambda: os.read(reader, 10_000)
+    finally:
+        os.close(reader)
+
+
+def test_a_pipe_is_written_to_and_stays(tmp_path: Path) -> None:
+    path = tmp_path / "pipe"
+    with pipe_read(path) as written:
+        check_outputs({"--csv": path}, {})
+        write_csv(path, [GOOD], ["Coherence", "Musicality"])
+        assert written().startswith(b"song_id,path,group,")
+        write_json(path, [BAD])
+        assert json.loads(written())[0]["error"] == BAD.error
+        # There is nothing to resume in a pipe, and looking would wait for ever.
+        assert read_journal(path) == {}
+        with closing(Journal(path, fresh=False)) as journal:
+            journal.add(BAD)
+        assert json.loads(written())["error"] == BAD.error
+    assert path.is_fifo()
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_link_stays_and_its_target_is_replaced(tmp_path: Path) -> None:
+    target, link = tmp_path / "far" / "scores.json", tmp_path / "near.json"
+    target.parent.mkdir()
+    target.write_text("old")
+    link.symlink_to(target)
+    check_outputs({"--json": link}, {})
+    write_json(link, [BAD])
+    assert link.is_symlink()
+    assert json.loads(target.read_text())[0]["song_id"] == "b"
+
+
+def test_novelty_just_above_1_is_told_as_such_and_survives_the_file() -> None:
+    row = replace(GOOD, novelty=1.000001)
+    assert row.warning == "unlike the training songs: novelty more than 1.00, where 99 % of those stay under 1"
+    assert Row.from_json(row.to_json()).warning == row.warning
+    assert replace(GOOD, novelty=1.0).warning == ""
 
 
 def test_another_kind_of_file_is_not_added_to(tmp_path: Path) -> None:

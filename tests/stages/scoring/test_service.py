@@ -17,6 +17,7 @@ import soundfile
 import uvicorn
 from fastapi.responses import HTMLResponse
 
+from stages.scoring.errors import ScoringError
 from stages.scoring.over_time import Windows
 from stages.scoring.rows import Row
 from stages.scoring.scorer import Scorer
@@ -122,6 +123,19 @@ def test_other_sites_and_other_names_are_not_answered(client: Client, scorer: Sc
     assert client.post("/score", content=sound(1), headers={"origin": HOME}).status_code == 200
     assert client.get("/", headers={"host": "evil.example:8000"}).status_code == 400
     assert Client(make_service(scorer, host="0.0.0.0"), "http://studio.example").get("/").status_code == 200
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1"])
+def test_on_loopback_other_names_are_not_answered(scorer: Scorer, host: str) -> None:
+    app = make_service(scorer, host=host)
+    for home in (HOME, "http://localhost:8000", "http://[::1]:8000"):
+        assert Client(app, home).get("/health").status_code == 200
+    assert Client(app, "http://evil.example:8000").get("/health").status_code == 400
+
+
+def test_limits_are_finite() -> None:
+    with pytest.raises(ScoringError, match="expected a finite number of megabytes, found inf"):
+        Limits(megabytes=float("inf"))
 
 
 def test_the_page_scores_what_is_dropped_on_it(scorer: Scorer, dump: Callable[[str], dict]) -> None:
