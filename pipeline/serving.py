@@ -32,7 +32,7 @@ def run_service(
     Raises
     ------
     ScoringError
-        The extra `serve` is not installed.
+        The extra `serve` is not installed, or a limit is not finite.
     HeadError, EncoderError
         See `Scorer.load`.
     """
@@ -43,9 +43,10 @@ def run_service(
     from stages.scoring.service.app import make_service
     from stages.scoring.service.desk import Limits
 
+    costs = Limits(**limits)
     scorer = Scorer.load(*checkpoints, windows=windows, **encoders)
     about = f"scored by {', '.join(checkpoints)}"
-    app = make_service(scorer, limits=Limits(**limits), host=host, about=about)
+    app = make_service(scorer, limits=costs, host=host, about=about)
     uvicorn.run(app, host=host, port=port, server_header=False)
 
 

@@ -27,7 +27,9 @@ class Windows:
     def __post_init__(self) -> None:
         """Check what the frames below take for granted."""
         if not (0 < self.seconds < math.inf and 0 < self.hop < math.inf):
-            raise ScoringError(f"windows: expected seconds above 0, found {self.seconds:g} with a hop of {self.hop:g}")
+            raise ScoringError(
+                f"windows: expected finite seconds above 0, found {self.seconds:g} with a hop of {self.hop:g}"
+            )
 
     def frames(self, frame_rate: float, *, fewest: int = 1) -> tuple[int, int]:
         """Length and hop in frames, at so many frames a second.

@@ -60,6 +60,23 @@ def test_without_the_extra_it_says_how_to_install_it(
     assert error == "hear-serve: fastapi not installed: the service is an extra: pip install 'hear-music[serve]'\n"
 
 
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("--max-megabytes", "limits: expected a finite number of megabytes, found inf"),
+        ("--time-limit", "limits: expected a finite number of seconds, found inf"),
+        ("--hop", "windows: expected finite seconds above 0, found 10 with a hop of inf"),
+    ],
+)
+def test_what_is_not_finite_is_refused_before_models_are_loaded(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], option: str, message: str
+) -> None:
+    monkeypatch.setattr("sys.argv", ["hear-serve", "--checkpoint", "gone", option, "inf"])
+    with pytest.raises(SystemExit, match="1"):
+        run("serve")
+    assert capsys.readouterr().err == f"hear-serve: {message}\n"
+
+
 def test_version() -> None:
     result = CliRunner().invoke(serve.app, ["--version"])
     assert result.stdout.startswith("hear-serve ")

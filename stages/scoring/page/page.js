@@ -25,6 +25,7 @@ const scored = (row) => Object.keys(row.scores).length > 0;
 const mean = (values) => values.reduce((sum, value) => sum + value, 0) / values.length;
 const overall = (row) => mean(data.dimensions.map((name) => row.scores[name]));
 const valueOf = (row, name) => (name === OVERALL ? overall(row) : row.scores[name]);
+const novelty = (row) => { const shown = row.novelty.toFixed(2); return shown === "1.00" ? "more than 1.00" : shown; };
 const names = () => (data.dimensions.length > 1 ? [...data.dimensions, OVERALL] : data.dimensions);
 
 function percentile(sorted, share) {
@@ -151,7 +152,7 @@ function card(row) {
   const scores = data.dimensions.map((name) => `${name} ${row.scores[name].toFixed(2)}`).join(" · ");
   const node = element("div", { class: "card" }, element("div", { class: "name" }, element("span", {}, row.song_id), element("span", {}, overall(row).toFixed(2))));
   if (data.dimensions.length > 1) node.append(element("div", { class: "scores" }, scores));
-  if (row.warning) node.append(element("div", { class: "flag", title: row.warning }, `⚠ unlike the training songs (novelty ${row.novelty.toFixed(2)})`));
+  if (row.warning) node.append(element("div", { class: "flag", title: row.warning }, `⚠ unlike the training songs (novelty ${novelty(row)})`));
   if (row.over_time && row.over_time.seconds.length > 1) node.append(curves(row, 120), legend());
   if (row.audio) node.append(player(row));
   else if (row.silent) node.append(element("small", {}, `no preview: ${row.silent}`));
@@ -182,7 +183,7 @@ function cell(row, column) {
   if (column.kind === "notes") {
     const note = element("td", { class: "group" });
     if (row.error) note.append(element("span", { class: "error" }, "failed"));
-    if (row.warning) note.append(element("span", { class: "flag", title: row.warning }, `⚠ novelty ${row.novelty.toFixed(2)}`));
+    if (row.warning) note.append(element("span", { class: "flag", title: row.warning }, `⚠ novelty ${novelty(row)}`));
     return note;
   }
   if (value === null) return element("td", {}, "–");

@@ -97,13 +97,26 @@ def test_a_thousand_songs_sort_filter_and_open(browse: Callable[[str, str], dict
 @pytest.mark.parametrize("by", ["song", "length", "notes", "Clarity"])
 def test_a_group_may_be_called_as_a_column_is(browse: Callable[[str, str], dict], by: str) -> None:
     script = """const cells = (at) => [...document.querySelectorAll("tr.song")].map((row) => row.cells[at].textContent);
-      document.querySelectorAll("#songs th button")[1].click();
-      const sorted = [...document.querySelectorAll("#songs th")].map((cell) => cell.getAttribute("aria-sort"));
-      return { groups: cells(1), sorted, title: document.querySelectorAll("#songs th")[1].textContent };"""
+      const heads = () => [...document.querySelectorAll("#songs th")];
+      const sorted = heads().map((_, at) => {
+        heads()[at].querySelector("button").click();
+        return heads().findIndex((head) => head.hasAttribute("aria-sort"));
+      });
+      heads()[1].querySelector("button").click();
+      return { groups: cells(1), sorted, title: heads()[1].textContent };"""
     found = browse(report_html(make_rows(6), DIMENSIONS, by=by), script)
+    assert found["sorted"] == list(range(10))
     assert found["groups"] == [EVIL, "g0", "g1", "g1", "g2", "g2"]
-    assert [place for place, order in enumerate(found["sorted"]) if order] == [1]
     assert found["title"] == by
+
+
+def test_novelty_just_above_1_is_not_shown_as_1(browse: Callable[[str, str], dict]) -> None:
+    row = Row(song_id="a", path="a.mp3", scores={"Musicality": 3.5}, novelty=1.000001)
+    found = browse(
+        report_html([row], ["Musicality"]),
+        'return { flags: [...document.querySelectorAll(".flag")].map((flag) => flag.textContent) };',
+    )
+    assert found["flags"] == ["⚠ unlike the training songs (novelty more than 1.00)", "⚠ novelty more than 1.00"]
 
 
 def test_one_dimension_and_no_songs(browse: Callable[[str, str], dict]) -> None:

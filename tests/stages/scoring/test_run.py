@@ -98,10 +98,10 @@ def test_window_starts() -> None:
 
 
 def test_windows_are_checked(ensemble: Ensemble, source: AudioSource) -> None:
-    with pytest.raises(ScoringError, match="expected seconds above 0, found 0 "):
+    with pytest.raises(ScoringError, match="expected finite seconds above 0, found 0 "):
         Windows(0.0, 1.0)
     for wrong in (float("inf"), float("nan")):
-        with pytest.raises(ScoringError, match="expected seconds above 0, found "):
+        with pytest.raises(ScoringError, match="expected finite seconds above 0, found "):
             Windows(10.0, wrong)
     with pytest.raises(ScoringError, match=r"a window of 0.1 s has 2 frames at 25 a second, the head needs 3"):
         Scoring(ensemble, source, windows=Windows(0.1, 1.0))
