@@ -11,8 +11,11 @@ from stages.head.cmixup import draw_partners, song_weights
 from stages.head.errors import HeadError
 from stages.head.losses import hybrid_loss, listmle
 from stages.head.model import HearHead
+from stages.head.plan import PlannedBatch
 from stages.head.published import from_published, is_published, published_sizes, to_published
+from stages.head.records import Packed
 from stages.head.sizes import HeadSizes, preset_sizes
+from stages.head.step import Objective, batch_loss
 
 PARITY = Path(__file__).parents[2] / "parity"
 
@@ -86,16 +89,21 @@ def test_what_lies_in_the_padding_changes_nothing(model: tuple[HearHead, dict[st
 
 def test_mixing_pooled_vectors_as_published(model: tuple[HearHead, dict[str, np.ndarray]]) -> None:
     head, expected = model
-    share = float(expected["mix_lambda"])
-
-    def pooled(frames: np.ndarray) -> torch.Tensor:
-        return head.pool(torch.from_numpy(frames).flatten(0, 1), [frames.shape[1] // 3] * len(frames))
-
+    anchors, partners = expected["mix_a"], expected["mix_b"]
+    lengths = [songs.shape[1] // 3 for songs in (anchors, partners) for _ in songs]
+    frames = torch.from_numpy(np.concatenate([anchors.reshape(-1, 64), partners.reshape(-1, 64)]))
+    batch = PlannedBatch((), len(anchors), expected["mix_targets"], float(expected["mix_lambda"]))
+    objective = Objective(beta=0.15, smooth_l1_beta=0.5, mix="pooled")
     with torch.no_grad():
-        mixed = share * pooled(expected["mix_a"]) + (1 - share) * pooled(expected["mix_b"])
-        np.testing.assert_allclose(head.rate(mixed), expected["mix_scores"], atol=1e-5, rtol=0)
-    targets = share * expected["mix_labels_a"] + (1 - share) * expected["mix_labels_b"]
-    np.testing.assert_allclose(targets, expected["mix_targets"], atol=1e-6, rtol=0)
+        loss, regression, ranking = batch_loss(
+            head, Packed(frames, lengths), batch, objective, generator=torch.Generator().manual_seed(0)
+        )
+    far = np.abs(expected["mix_scores"] - expected["mix_targets"])
+    assert regression.item() == pytest.approx(np.where(far < 0.5, far**2, far - 0.25).mean(), abs=1e-5)
+    # ListMLE of two songs: log(1 + exp(worse − better)).
+    best_first = np.take_along_axis(expected["mix_scores"], np.argsort(-expected["mix_targets"], axis=0), 0)
+    assert ranking.item() == pytest.approx(np.log1p(np.exp(best_first[1] - best_first[0])).mean(), abs=1e-5)
+    assert loss.item() == pytest.approx(regression.item() + 0.15 * ranking.item(), rel=1e-6)
 
 
 def test_published_names_come_back_unchanged() -> None:

@@ -6,19 +6,27 @@ from collections.abc import Callable
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
 import torch
 
+from stages.evaluate.metrics import total
 from stages.evaluate.run import evaluate_heads
+from stages.head import trainer
 from stages.head.checkpoint import load_head
+from stages.head.data import open_data
 from stages.head.errors import HeadError
 from stages.head.history import EvaluationRow, Listener, StepRow
+from stages.head.packed import PackedModel
+from stages.head.plan import PlannedBatch
 from stages.head.recipe import Recipe
+from stages.head.records import Packed
+from stages.head.step import Objective, batch_loss
 from stages.head.train import TrainReport, train_head
 from stages.songs import DIMENSIONS
-from store import EmbeddingStore, StoreError, write_receipt
+from store import EmbeddingStore, StoreError, StoreWriter, write_receipt
 
 
 def trained(learnable, out: Path, recipe: Recipe, *, track: int = 2, **options) -> TrainReport:
@@ -119,6 +127,12 @@ def test_early_stopping_keeps_the_best(tmp_path: Path, learnable, recipe: Recipe
     assert np.argmax(totals) == len(seen) - 3
     assert report.best.total == max(totals)
     assert [row["best"] for row in seen[-2:]] == ["False", "False"]
+    # What lies in the folder is the best one, not the last.
+    kept = [load_head(tmp_path / "early")]
+    found = evaluate_heads(kept, store_root=learnable.store, manifest=learnable.manifest, draws=10).utterance
+    assert total(found) == pytest.approx(max(totals), abs=1e-6)
+    assert total(report.metrics) == pytest.approx(max(totals), abs=1e-6)
+    assert totals[-1] < max(totals) - 1e-3
 
 
 def test_every_number_of_a_run_is_in_its_folder(tmp_path: Path, learnable, recipe: Recipe) -> None:
@@ -174,13 +188,108 @@ def test_streams_are_chosen_by_architecture_and_layer(tmp_path: Path, make_learn
         trained(both, tmp_path / "none", replace(recipe, streams=("muq/segment",)))
 
 
-@pytest.mark.parametrize("change", [{"mix": "frames"}, {"mix": "none"}, {"views_per_epoch": 1}, {"crop": 0.5}])
-def test_options_of_the_data(tmp_path: Path, learnable, recipe: Recipe, change: dict) -> None:
-    plain = trained(learnable, tmp_path / "plain", recipe)
-    changed = trained(learnable, tmp_path / "changed", replace(recipe, **change))
-    assert np.isfinite([float(row["loss"]) for row in rows(tmp_path / "changed" / "steps.csv")]).all()
-    assert changed.steps == (9 if "views_per_epoch" in change else plain.steps)
-    assert numbers_of(tmp_path / "changed")["model.safetensors"] != numbers_of(tmp_path / "plain")["model.safetensors"]
+class Shown(NamedTuple):
+    """A batch as the loss gets it: windows of each song, the plan, and what is minimised."""
+
+    lengths: list[int]
+    batch: PlannedBatch
+    objective: Objective
+
+
+@pytest.fixture
+def shown(monkeypatch: pytest.MonkeyPatch) -> list[Shown]:
+    """Every batch of the runs of a test, in order."""
+    batches: list[Shown] = []
+
+    def watched(model: PackedModel, packed: Packed, batch: PlannedBatch, objective: Objective, **options) -> tuple:
+        batches.append(Shown(packed.lengths, batch, objective))
+        return batch_loss(model, packed, batch, objective, **options)
+
+    monkeypatch.setattr(trainer, "batch_loss", watched)
+    return batches
+
+
+def test_by_default_whole_songs_in_all_views_are_mixed_after_pooling(
+    tmp_path: Path, learnable, recipe: Recipe, shown: list[Shown]
+) -> None:
+    trained(learnable, tmp_path / "run", replace(recipe, epochs=1))
+    store = EmbeddingStore.open(learnable.store)
+    for lengths, batch, objective in shown:
+        assert lengths == [store.frames(item.song, item.view) // 3 for item in batch.items]
+        assert len(lengths) == 2 * batch.anchors == 8
+        assert objective == Objective(beta=0.05, smooth_l1_beta=0.5, mix="pooled")
+    assert len({(item.song, item.view) for each in shown for item in each.batch.items[:4]}) == 36
+
+
+def test_frames_are_mixed_on_demand(tmp_path: Path, learnable, recipe: Recipe, shown: list[Shown]) -> None:
+    trained(learnable, tmp_path / "run", replace(recipe, epochs=1, mix="frames", beta=0.5, smooth_l1_beta=1.0))
+    assert {each.objective for each in shown} == {Objective(beta=0.5, smooth_l1_beta=1.0, mix="frames")}
+    assert {len(each.lengths) for each in shown} == {8}
+
+
+def test_nothing_is_mixed_on_demand(tmp_path: Path, learnable, recipe: Recipe, shown: list[Shown]) -> None:
+    trained(learnable, tmp_path / "run", replace(recipe, epochs=1, mix="none"))
+    assert {len(each.lengths) for each in shown} == {4}
+    assert {each.batch.share for each in shown} == {1.0}
+
+
+def test_one_view_of_each_song_an_epoch_on_demand(
+    tmp_path: Path, learnable, recipe: Recipe, shown: list[Shown]
+) -> None:
+    report = trained(learnable, tmp_path / "run", replace(recipe, epochs=2, views_per_epoch=1))
+    assert report.steps == 6  # 18 songs, batches of 4, two a step, two epochs
+    anchors = [item for each in shown for item in each.batch.items[: each.batch.anchors]]
+    assert len({item.song for item in anchors[:18]}) == 18
+    assert {item.view for item in anchors} == {0, 1}
+
+
+def test_long_songs_are_cropped_while_training_and_validated_whole(
+    tmp_path: Path, learnable, recipe: Recipe, shown: list[Shown]
+) -> None:
+    report = trained(learnable, tmp_path / "run", replace(recipe, epochs=1, crop=0.2))  # 5 frames at 25 Hz: one window
+    assert {length for each in shown for length in each.lengths} == {1}
+    store, head = EmbeddingStore.open(learnable.store), load_head(tmp_path / "run")
+    predicted = rows(tmp_path / "run" / "predictions.csv")
+    for row in predicted:
+        whole = head.score(store.read(row["song_id"], 0))
+        assert [float(row[f"predicted_{name}"]) for name in DIMENSIONS] == pytest.approx(list(whole.values()), abs=1e-5)
+    assert len(predicted) == 6
+    found = evaluate_heads([head], store_root=learnable.store, manifest=learnable.manifest, draws=10)
+    assert found.utterance["mean"] == pytest.approx(report.metrics["mean"], abs=1e-6)
+
+
+def test_augmented_views_are_never_validated(tmp_path: Path, make_learnable: Callable, recipe: Recipe) -> None:
+    learnable, recipe = make_learnable(tmp_path), replace(recipe, epochs=1)
+    trained(learnable, tmp_path / "plain", recipe)
+    writer = StoreWriter.open(learnable.store, EmbeddingStore.open(learnable.store).spec)
+    validated = [song.song_id for song in learnable.manifest.split("val")]
+    for song in validated:
+        writer.write(song, 1, np.full((2, 12, 8), 9, np.float32), attributes={"seconds": 1.0})
+    data = open_data(learnable.store, learnable.manifest, track=2, recipe=recipe)
+    assert data.val.records() == [(song, 0) for song in validated]
+    assert len(data.train.records()) == 36
+    trained(learnable, tmp_path / "more", recipe)
+    assert numbers_of(tmp_path / "more") == numbers_of(tmp_path / "plain")
+
+
+def test_bf16_multiplies_in_bf16_while_training_and_validates_in_fp32(
+    tmp_path: Path, learnable, recipe: Recipe
+) -> None:
+    seen: set[tuple[bool, torch.dtype]] = set()
+
+    def watch(module: torch.nn.Module, inputs: object, output: torch.Tensor) -> None:
+        if isinstance(module, torch.nn.Linear):
+            seen.add((module.training, output.dtype))
+
+    handle = torch.nn.modules.module.register_module_forward_hook(watch)
+    try:
+        trained(learnable, tmp_path / "run", replace(recipe, epochs=1, precision="bf16"))
+    finally:
+        handle.remove()
+    assert seen == {(True, torch.bfloat16), (False, torch.float32)}
+    trained(learnable, tmp_path / "fp32", replace(recipe, epochs=1))
+    for rounded, exact in zip(*(rows(tmp_path / name / "steps.csv") for name in ("run", "fp32")), strict=True):
+        assert float(rounded["loss"]) == pytest.approx(float(exact["loss"]), rel=0.05)
 
 
 def test_scores_are_of_all_five_dimensions_between_1_and_5(tmp_path: Path, learnable, recipe: Recipe) -> None:
