@@ -1,19 +1,60 @@
-"""What tests of all three folders share."""
+"""What tests of all three folders share; and what the machine's environment must not change about any of them."""
 
 import base64
 import hashlib
 import json
+import os
 import re
+import signal
+import subprocess
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 from urllib.parse import unquote, urlsplit
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
+
+# Typer and Rich read these, Typer when it is imported: help and usage errors would have colours.
+for name in ("GITHUB_ACTIONS", "FORCE_COLOR", "PY_COLORS", "TTY_COMPATIBLE"):
+    os.environ.pop(name, None)
+# The servers of tests are on loopback: a proxy knows nothing of them.
+os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1,localhost"
+
+# The same examples in every run, however slow the machine is.
+settings.register_profile(
+    "hear", deadline=None, derandomize=True, database=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("hear")
+
+
+Start = Callable[..., "subprocess.Popen[Any]"]
+
+
+@pytest.fixture
+def start_process() -> Iterator[Start]:
+    """A function with the parameters of `Popen`; what it starts, and what that starts, does not outlive its test."""
+    processes: list[subprocess.Popen[Any]] = []
+
+    def start(command: list[str], **options: Any) -> "subprocess.Popen[Any]":
+        # A shell's background jobs ignore Ctrl-C, and so would all that they start; a handler is not passed on.
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
+        try:
+            process = subprocess.Popen(command, start_new_session=True, **options)
+        finally:
+            signal.signal(signal.SIGINT, before)
+        processes.append(process)
+        return process
+
+    yield start
+    for process in processes:
+        with process, suppress(ProcessLookupError):  # leaving it closes the pipes and waits
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 @pytest.fixture(scope="session")
@@ -219,6 +260,7 @@ def on_hub(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Hub:
     monkeypatch.setattr(constants, "ENDPOINT", hub.url)
     monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", hub.url + "/{repo_id}/resolve/{revision}/{filename}")
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_PROGRESS_BARS", True)
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
     monkeypatch.setattr("time.sleep", lambda seconds: None)  # between the client's attempts

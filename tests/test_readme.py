@@ -29,7 +29,7 @@ def run(folder: Path, command: str) -> subprocess.CompletedProcess[str]:
     place = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     environment = {**os.environ, "PATH": place, "HF_HUB_OFFLINE": "1", "HF_HOME": str(folder / "hub")}
     return subprocess.run(
-        ["bash", "-c", command], cwd=folder, env=environment, capture_output=True, text=True, timeout=240, check=False
+        ["bash", "-c", command], cwd=folder, env=environment, capture_output=True, text=True, timeout=600, check=False
     )
 
 

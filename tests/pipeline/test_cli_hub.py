@@ -39,7 +39,8 @@ def place(tmp_path: Path) -> Path:
 
 def hear_head(place: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
     code = "import sys; from pipeline.cli.entry import head; sys.argv[0] = 'hear-head'; head()"
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "HUGGINGFACE_"))}
+    others = ("HF_", "HUGGINGFACE_", "TRANSFORMERS_")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(others)}
     return subprocess.run(
         [sys.executable, "-c", code, *arguments],
         cwd=place,
@@ -47,7 +48,7 @@ def hear_head(place: Path, *arguments: str, **variables: str) -> subprocess.Comp
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=600,
     )
 
 

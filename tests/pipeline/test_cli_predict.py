@@ -188,12 +188,12 @@ def test_over_time_with_plots_and_a_report(
     assert plain["over_time"]["seconds"] == [1.5]
 
 
-def test_a_terminal_gets_a_table(place: Path) -> None:
+def test_a_terminal_gets_a_table(place: Path, start_process: "Callable[..., subprocess.Popen[bytes]]") -> None:
     """Run in a real terminal: nothing tells one by looking at anything but the terminal."""
     leader, follower = pty.openpty()
     command = "from pipeline.cli.head_predict import predict; import typer; typer.run(predict)"
     options = ["--checkpoint", "several", "--preset", "tiny", "--precision", "fp32", "--top", "2"]
-    process = subprocess.Popen(
+    process = start_process(
         [sys.executable, "-c", command, "songs", "bad.wav", *options],
         cwd=place,
         stdout=follower,
@@ -211,7 +211,7 @@ def test_a_terminal_gets_a_table(place: Path) -> None:
             break
         printed += block
     os.close(leader)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=300)
     assert process.returncode == 1, errors
     text = re.sub(r"\x1b\[[0-9;]*m", "", printed.decode())
     lines = [line.split() for line in text.splitlines()]

@@ -18,6 +18,8 @@ extract: {augment: 1, seed: 0}
 head: {size: small, beta: null, learning_rate: 1.0e-3, accumulate: 1, epochs: 1, seed: 0}
 """
 WHO = {"GIT_AUTHOR_NAME": "t", "GIT_AUTHOR_EMAIL": "t@t", "GIT_COMMITTER_NAME": "t", "GIT_COMMITTER_EMAIL": "t@t"}
+# Nothing of the user's: hooks, signing, templates.
+NOBODY = {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"}
 
 
 class Clone:
@@ -36,9 +38,11 @@ class Clone:
 
     def run(self, *command: str) -> str:
         place = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-        environment = {**os.environ, **WHO, "PATH": place, "COLUMNS": "200"}
+        # In a git hook, GIT_DIR and others name the project's own repository.
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+        environment |= {**WHO, **NOBODY, "PATH": place, "COLUMNS": "200"}
         done = subprocess.run(
-            command, cwd=self.folder, env=environment, capture_output=True, text=True, timeout=240, check=False
+            command, cwd=self.folder, env=environment, capture_output=True, text=True, timeout=600, check=False
         )
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout + done.stderr

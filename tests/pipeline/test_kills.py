@@ -1,6 +1,7 @@
 """Kill −9 at random moments, then go on: the store is byte-identical to that of an undisturbed run."""
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -63,7 +64,7 @@ print(json.dumps({"seen": seen, "status": status}))
 def harness(manifest: Path, root: Path, kills: int) -> dict[str, list[int] | int]:
     done = subprocess.run(
         [sys.executable, "-c", HARNESS, str(manifest), str(root), str(kills)],
-        capture_output=True, text=True, check=True, timeout=240,
+        capture_output=True, text=True, check=True, timeout=600, env={**os.environ, "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
     result: dict[str, list[int] | int] = json.loads(done.stdout.splitlines()[-1])
     return result

@@ -38,6 +38,7 @@ def test_what_is_not_there(store: EmbeddingStore) -> None:
         as_torch(store, streams=["z"])
 
 
+@pytest.mark.filterwarnings("ignore:This DataLoader will create 2 worker processes:UserWarning")  # on one core
 def test_spawned_workers_read_it(store: EmbeddingStore) -> None:
     loader = DataLoader(as_torch(store), batch_size=None, num_workers=2, multiprocessing_context="spawn")
     found = {(song, view): frames for frames, song, view in loader}
