@@ -9,7 +9,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from contextlib import suppress
+from contextlib import nullcontext, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -151,6 +152,25 @@ def test_a_scheduler_elsewhere_fills_the_store_that_is_named_here(
     assert (summary.tally.done, summary.left) == (16, 0)
     assert record_bytes(tmp_path / "dask.zarr") == undisturbed
     assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+def test_what_travels_to_workers_is_absolute(
+    tmp_path: Path, songs: Path, recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    benches = []
+
+    def run(client: None, tasks: object, bench: Bench, **_: object) -> Tally:
+        benches.append(bench)
+        return Tally()
+
+    monkeypatch.setattr(cluster, "dask_client", lambda **_: nullcontext())
+    monkeypatch.setattr(cluster, "run_on_cluster", run)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "muq").mkdir()
+    options, local = ExtractionOptions(workers=1), replace(recipe, muq="muq")
+    run_extraction(songs, "s.zarr", local, augment=0, receipt=None, options=options)
+    (bench,) = benches
+    assert (bench.root, bench.recipe.muq) == (str(tmp_path / "s.zarr"), str(tmp_path / "muq"))
 
 
 def test_a_workers_error_ends_the_run(tmp_path: Path, songs: Path, recipe: Recipe, client: Client) -> None:

@@ -8,6 +8,7 @@ from stages.extract.encoders import STREAMS, EncoderError, load_multiscale
 from stages.extract.encoders import device as device_module
 from stages.extract.encoders.conformer import Conformer
 from stages.extract.encoders.device import choose_device, choose_precision
+from stages.extract.encoders.memory import halving
 
 SECOND = 24_000
 
@@ -80,8 +81,6 @@ def test_bf16_is_close_to_fp32(tiny):
 @pytest.mark.parametrize(
     "error",
     [
-        torch.OutOfMemoryError("of a test"),
-        MemoryError(),
         RuntimeError("CUDA error: out of memory\nCUDA kernel errors might be asynchronously reported"),
         RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
         RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
@@ -90,6 +89,20 @@ def test_bf16_is_close_to_fp32(tiny):
     ],
     ids=str,
 )
+def test_memory_running_out_in_any_words_halves_the_batch(error):
+    batches = []
+
+    def run(batch):
+        batches.append(batch)
+        if batch > 2:
+            raise error
+        return "done"
+
+    assert halving(run, 8) == ("done", 2)
+    assert batches == [8, 4, 2]
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError, MemoryError])
 def test_memory_running_out_halves_the_batch(tiny, monkeypatch, error):
     monkeypatch.setattr(tiny, "batch", 8)
     expected = tiny.encode(song(125))
@@ -98,7 +111,7 @@ def test_memory_running_out_halves_the_batch(tiny, monkeypatch, error):
 
     def small_machine(self, tokens, layers):
         if len(tokens) > 2:
-            raise error
+            raise error("of a test")
         return forward(self, tokens, layers)
 
     with monkeypatch.context() as patched:
