@@ -18,7 +18,7 @@ _EPOCH_STREAM = 1
 
 @dataclass(frozen=True)
 class Item:
-    """One record to read; `place` (0 to 1) says where a crop begins, if it must be cropped."""
+    """One record to read; `place` (0 to below 1) says where a crop begins, if it must be cropped."""
 
     song: str
     view: int

@@ -68,7 +68,7 @@ def test_different_ids_have_different_places_and_names(first: str, second: str) 
     assert "/" not in escape(first)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(
     songs=st.lists(ids, min_size=1, max_size=4, unique=True),
     shape=st.tuples(st.integers(1, 5), st.integers(1, 40), st.integers(1, 9)),
