@@ -132,7 +132,7 @@ def run_on_cluster(
     """Extract every song as one Dask task; workers write the records, and only counts come back.
 
     A worker that is lost has its songs done by another; `say` hears when there is none. `stop` ends the run after the
-    views in hand.
+    views in hand; a worker's error sets it.
 
     Raises
     ------
@@ -141,6 +141,7 @@ def run_on_cluster(
         scheduler is lost.
     """
     total, begun = Tally(), time.perf_counter()
+    problem: HearError | None = None
     with _scheduler_needed(client):
         songs = _SubmittedSongs(client, tasks, bench, stop)
         with songs.watched(say):
@@ -151,7 +152,11 @@ def run_on_cluster(
                     total.add(outcome)
                     report(outcome)
                 if result.error is not None:
-                    raise result.error
+                    problem = problem or result.error
+                    # The others finish what they have in hand: Dask complains of tasks that are cut short.
+                    stop.set()
+    if problem is not None:
+        raise problem
     total.elapsed = time.perf_counter() - begun
     return total
 

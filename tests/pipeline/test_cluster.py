@@ -175,8 +175,10 @@ def test_what_travels_to_workers_is_absolute(
 
 def test_a_workers_error_ends_the_run(tmp_path: Path, songs: Path, recipe: Recipe, client: Client) -> None:
     plan, bench = planned(songs, tmp_path / "here.zarr", recipe), Bench(str(tmp_path / "not here.zarr"), recipe)
+    stop = threading.Event()
     with pytest.raises(HearError, match=r"worker on .* does not find the store: .*not here\.zarr"):
-        run_on_cluster(client, plan.tasks, bench, report=print, say=print, stop=threading.Event())
+        run_on_cluster(client, plan.tasks, bench, report=print, say=print, stop=stop)
+    assert stop.is_set(), "other workers were left at work"
 
 
 @pytest.mark.parametrize("workers", [1, 6])
