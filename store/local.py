@@ -15,7 +15,7 @@ import google_crc32c
 import numpy as np
 from numpy.typing import NDArray
 
-from store.errors import StoreAccessError
+from store.errors import StoreAccessError, StoreError
 from store.objects import STAGING, Bytes, Entry, as_memory
 
 # A staged file of another machine whose writer may still live is left alone for a day.
@@ -38,7 +38,10 @@ class LocalObjects:
     readers = 1
 
     def __init__(self, root: str) -> None:
-        self._folder = Path(root).expanduser().absolute()
+        try:
+            self._folder = Path(root).expanduser().absolute()
+        except RuntimeError as error:
+            raise StoreError(f"{root}: {error}") from error
         self.root = str(self._folder)
 
     def _path(self, key: str) -> str:

@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from contextlib import nullcontext, suppress
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -55,19 +55,9 @@ def client() -> Iterator[Client]:
 
 
 @pytest.fixture
-def begin() -> Iterator[Begin]:
-    """A function that starts a process; whatever becomes of the test, it is over afterwards, and its children, too."""
-    begun: list[subprocess.Popen[str]] = []
-
-    def start(*command: str, **how: Any) -> "subprocess.Popen[str]":
-        process = subprocess.Popen([sys.executable, *command], text=True, start_new_session=True, **how)
-        begun.append(process)
-        return process
-
-    yield start
-    for process in begun:
-        with process, suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
+def begin(start_process: Begin) -> Begin:
+    """A function that starts Python with some arguments."""
+    return lambda *command, **how: start_process([sys.executable, *command], text=True, **how)
 
 
 def begin_worker(begin: Begin, address: str, folder: Path) -> "subprocess.Popen[str]":

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from itertools import count
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import psutil
 import pytest
 import torch
 from torch import Tensor
@@ -246,25 +247,20 @@ class Usage(NamedTuple):
     free: int
 
 
+Begin = Callable[..., "subprocess.Popen[str]"]
+
+
 @pytest.fixture
-def begin(tmp_path: Path) -> Iterator[Callable[..., "subprocess.Popen[str]"]]:
-    """A function that starts a run; whatever becomes of the test, it is over afterwards, and its children, too."""
-    begun: list[subprocess.Popen[str]] = []
+def begin(tmp_path: Path, start_process: Begin) -> Begin:
+    """A function that starts a run."""
 
     def start(manifest: Path, root: Path, *more: str, output: int) -> "subprocess.Popen[str]":
         script = "import sys; from pipeline.cli.entry import extract; extract()"
         arguments = ("--manifest", str(manifest), "--store", str(root), "--preset", "tiny", *more)
-        run = subprocess.Popen(
-            [sys.executable, "-c", script, *arguments], stderr=output, stdout=output, text=True, cwd=tmp_path,
-            start_new_session=True,
-        )  # fmt: skip
-        begun.append(run)
-        return run
+        command = [sys.executable, "-c", script, *arguments]
+        return start_process(command, stderr=output, stdout=output, text=True, cwd=tmp_path)
 
-    yield start
-    for run in begun:
-        with run, suppress(ProcessLookupError):
-            os.killpg(run.pid, signal.SIGKILL)
+    return start
 
 
 def until_a_record_is_there(root: Path, run: "subprocess.Popen[str]") -> None:
@@ -277,7 +273,7 @@ def until_a_record_is_there(root: Path, run: "subprocess.Popen[str]") -> None:
 def test_an_interrupt_finishes_what_is_in_hand_and_says_how_to_go_on(
     tmp_path: Path,
     make_songs: Callable[..., Path],
-    begin: Callable[..., "subprocess.Popen[str]"],
+    begin: Begin,
     number: signal.Signals,
 ) -> None:
     manifest, root = make_songs(tmp_path / "songs", count=30, seconds=4.0), tmp_path / "s.zarr"
@@ -293,19 +289,23 @@ def test_an_interrupt_finishes_what_is_in_hand_and_says_how_to_go_on(
     assert 0 < done < 60
 
 
-def test_a_killed_run_leaves_no_process_behind(
-    tmp_path: Path, make_songs: Callable[..., Path], begin: Callable[..., "subprocess.Popen[str]"]
-) -> None:
+def living(group: int) -> list[psutil.Process]:
+    """Processes of a group; in a container without an init, those that have ended may stay as zombies."""
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.NoSuchProcess, ProcessLookupError):
+            if os.getpgid(process.pid) == group and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+    return found
+
+
+def test_a_killed_run_leaves_no_process_behind(tmp_path: Path, make_songs: Callable[..., Path], begin: Begin) -> None:
     manifest, root = make_songs(tmp_path / "songs", count=30, seconds=4.0), tmp_path / "s.zarr"
     run = begin(manifest, root, "--layers", "2", "--readers", "2", output=subprocess.DEVNULL)
     until_a_record_is_there(root, run)
     run.kill()
     run.wait()
     deadline = time.monotonic() + SECONDS
-    while time.monotonic() < deadline:
-        try:
-            os.killpg(run.pid, 0)
-        except ProcessLookupError:
-            return
+    while living(run.pid) and time.monotonic() < deadline:
         time.sleep(0.1)
-    pytest.fail("processes that read ahead outlived the run")
+    assert not living(run.pid), "processes that read ahead outlived the run"

@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -45,7 +45,7 @@ READ = (
     + """
 import time
 begun, seen = time.monotonic(), set()
-while len(seen) < 3 * songs and time.monotonic() - begun < 120:
+while len(seen) < 3 * songs and time.monotonic() - begun < 300:
     try:
         store = EmbeddingStore.open(root)
     except FileNotFoundError:
@@ -83,25 +83,19 @@ Start = Callable[..., "subprocess.Popen[str]"]
 
 
 @pytest.fixture
-def start() -> Iterator[Start]:
-    """A function that starts one of the scripts above; none of them outlives its test."""
-    processes: list[subprocess.Popen[str]] = []
+def start(start_process: Start) -> Start:
+    """A function that starts one of the scripts above."""
 
     def begin(script: str, root: str, spec: Spec, number: int, *, songs: int = 12) -> "subprocess.Popen[str]":
         command = [sys.executable, "-c", script, root, json.dumps(spec.to_json()), str(number), str(songs)]
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
-        processes.append(process)
-        return process
+        return start_process(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
 
-    yield begin
-    for process in processes:
-        process.kill()
-        process.communicate()
+    return begin
 
 
 def finish(process: "subprocess.Popen[str]") -> str:
-    output, errors = process.communicate(timeout=180)
+    output, errors = process.communicate(timeout=400)
     assert process.returncode == 0, errors
     return output.strip()
 

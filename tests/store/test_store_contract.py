@@ -96,7 +96,9 @@ class TestStoreContract:
 
     def test_a_record_is_kept_as_it_was_first_written(self, filled: str, spec: Spec, make_frames: Make) -> None:
         before = EmbeddingStore.open(filled).read("a")
-        assert not StoreWriter.open(filled, spec).write("a", 0, make_frames(99), attributes={})
+        writer = StoreWriter.open(filled, spec)
+        assert writer.existing([("a", 0), ("a", 9), ("z", 0), (SONG, 1)]) == {("a", 0), (SONG, 1)}
+        assert not writer.write("a", 0, make_frames(99), attributes={})
         np.testing.assert_array_equal(EmbeddingStore.open(filled).read("a"), before)
 
     def test_data_without_metadata_is_no_record_and_is_swept(self, filled: str, spec: Spec, make_frames: Make) -> None:

@@ -155,3 +155,8 @@ def test_a_shard_that_ends_early_is_no_data(tmp_path: Path) -> None:
     assert buffer.tobytes() == b"345"
     assert objects.read_into("a", [(3, buffer)]) is None
     assert objects.read_into("b", [(0, buffer)]) is None
+
+
+def test_a_home_that_is_nobodys() -> None:
+    with pytest.raises(StoreError, match=r"^~nobody-of-this-name/store: Could not determine home directory"):
+        EmbeddingStore.open("~nobody-of-this-name/store")
