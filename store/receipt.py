@@ -3,13 +3,12 @@
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from store.devices import is_device
 from store.errors import StoreError
 from store.metadata import FORMAT, VERSION
+from store.replacing import replacing
 from store.spec import Spec
 
 if TYPE_CHECKING:
@@ -41,19 +40,11 @@ def write_receipt(store: "EmbeddingStore", path: str | Path) -> None:
     """
     location = str(store.root) if "://" in str(store.root) else str(Path(store.root).absolute())
     text = json.dumps({**make_receipt(store), "location": location}, indent=2, sort_keys=True) + "\n"
-    target, partial = Path(path), Path(f"{path}.partial")
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if is_device(target):
-            target.write_text(text, encoding="utf-8")
-            return
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(target)
+        with replacing(Path(path)) as place:
+            place.write_text(text, encoding="utf-8")
     except OSError as error:
         raise StoreError(f"{path}: the receipt cannot be written: {error.strerror or error}") from error
-    finally:
-        with suppress(OSError):
-            partial.unlink(missing_ok=True)
 
 
 def read_receipt(path: str | Path) -> dict[str, Any]:

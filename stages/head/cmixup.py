@@ -43,7 +43,7 @@ def song_weights(
     weights[np.arange(len(rows)), rows] = -np.inf
     # Relative to the nearest song: a tiny σ then still finds a partner instead of dividing by 0.
     weights -= weights.max(axis=1, keepdims=True)
-    # One σ after the other: the square of a tiny one is 0.
+    # One σ after the other: the square of a tiny one is 0, and twice a huge one infinite.
     with np.errstate(over="ignore"):
         weights /= sigma
         weights /= sigma

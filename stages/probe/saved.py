@@ -5,7 +5,6 @@ arrays, so that the two cannot be of different probes.
 """
 
 import hashlib
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +22,7 @@ from stages.probe.models import MODELS, Task
 from stages.probe.predictors import KINDS, Array, Predictor, arrays_of
 from stages.probe.question import POOLINGS, Pooling
 from store import Spec, StoreError
+from store.replacing import replacing
 
 ABOUT, ARRAYS = "probe.json", "probe.safetensors"
 _SHARED = ("target", "task", "model", "setting", "streams", "pooling", "classes", "report")
@@ -176,12 +176,8 @@ def _check_sizes(where: Path, probe: Probe) -> None:
 
 def put(path: Path, content: bytes) -> None:
     """Write a file that appears whole or not at all."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}.draft")
-    try:
-        draft.write_bytes(content)
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
+    with replacing(path) as place:
+        place.write_bytes(content)
 
 
 def _digest(content: bytes) -> str:

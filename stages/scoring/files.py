@@ -13,7 +13,7 @@ from stages.head.replacing import replacing
 from stages.scoring.errors import ScoringError
 from stages.scoring.inputs import Candidate
 from stages.scoring.rows import Row
-from store.devices import is_device
+from store.replacing import is_device
 
 # The file (or, without one, the song), the hash of its bytes, the model.
 ResumeKey = tuple[str, str, str]

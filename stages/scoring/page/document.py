@@ -10,6 +10,7 @@ from typing import Any
 from stages.scoring.errors import ScoringError
 from stages.scoring.page.previews import Preview
 from stages.scoring.rows import Row
+from store.replacing import replacing
 
 REPORT = "index.html"
 # Inside a script element nothing may look like markup; JSON has these escapes for every string.
@@ -82,11 +83,10 @@ def write_report(folder: Path, page: str) -> Path:
     ScoringError
         It cannot be written.
     """
-    path, partial = folder / REPORT, folder / f".{REPORT}.partial"
+    path = folder / REPORT
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        partial.write_text(page, encoding="utf-8")
-        partial.replace(path)
+        with replacing(path) as place:
+            place.write_text(page, encoding="utf-8")
     except OSError as error:
         raise ScoringError(f"{folder}: the report cannot be written: {error.strerror}") from error
     return path

@@ -15,6 +15,7 @@ from stages.songs.demo.qualities import Qualities, draw_qualities, rate
 from stages.songs.demo.voices import RATE
 from stages.songs.errors import SongsError
 from stages.songs.manifest import DIMENSIONS
+from store.replacing import replacing
 
 FOLDER = "flac"
 # Songs that validate: one in four.
@@ -73,9 +74,8 @@ def _held_out(songs: int) -> int:
 
 
 def _write_flac(path: Path, samples: np.ndarray) -> None:
-    draft = path.with_suffix(".draft")
-    soundfile.write(draft, samples, RATE, format="FLAC", subtype="PCM_16", compression_level=0.0)
-    draft.replace(path)
+    with replacing(path) as place:
+        soundfile.write(place, samples, RATE, format="FLAC", subtype="PCM_16", compression_level=0.0)
 
 
 def _row(name: str, qualities: Qualities, system: str, seed: tuple[int, int]) -> dict[str, Any]:
