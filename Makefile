@@ -53,7 +53,7 @@ bench: setup  ## Measure speed, memory and sizes against the plain ways
 
 lock: setup  ## Pin the dependencies anew after a change of pyproject.toml
 	python -m uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header \
-		--python-version 3.11 --extra dev --extra ffmpeg pyproject.toml -o requirements.txt
+		--python-version 3.11 --extra dev pyproject.toml -o requirements.txt
 
 clean:  ## Remove what was built (not data/, models/ and results/)
 	rm -rf $(VENV) build .mypy_cache .pytest_cache .ruff_cache .hypothesis
