@@ -1,77 +1,94 @@
-"""Audio files → mono float32 at 24 kHz: soundfile decodes, the `ffmpeg` extra decodes what it cannot, soxr resamples.
+"""Audio files → mono float32: PyAV decodes, soxr resamples, block by block.
 
 What a file must be: a regular file with at least one sample, every sample finite, at a rate that audio has. Samples are
 not scaled or clipped. A peak far above full scale means that somebody wrote integers as floats, and is an error: scaled
 by a guess it would be another song to the encoders.
+
+All that is in a file is heard. Where its header promises more, or packets cannot be decoded, the waveform says so; a file
+that lacks a tenth or more is refused, since it is no longer the song that people rated.
 """
 
 import hashlib
 import os
 import stat
-from collections.abc import Iterator
-from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import soundfile
 import soxr
 from numpy.typing import NDArray
 
-from stages.extract.audio_ffmpeg import decode_with_ffmpeg, seconds_with_ffmpeg
-from stages.extract.waveform import AudioError, Waveform
+from stages.extract.decoder import Losses, open_audio
+from stages.extract.waveform import AudioError, TooLongError, Waveform
 from stages.songs.errors import shown
 
-__all__ = ["SAMPLE_RATE", "AudioError", "Waveform", "probe_seconds", "read_audio", "resample", "source_hash"]
+__all__ = [
+    "SAMPLE_RATE",
+    "AudioError",
+    "TooLongError",
+    "Waveform",
+    "probe_seconds",
+    "read_audio",
+    "resample",
+    "source_hash",
+]
 
 SAMPLE_RATE = 24_000
 LOWEST_RATE, HIGHEST_RATE = 1_000, 768_000
+# A file's own rate is kept up to here, for augmentation: an hour of mono is 1.4 GB.
+HIGHEST_OWN_RATE = 96_000
 # +18 dB over full scale: more than any decoder overshoots, far less than integers written as floats.
 HIGHEST_PEAK = 8.0
-# What may be missing from the end before a file counts as truncated: headers of lossy files are off by a few frames.
-TRUNCATION_SECONDS = 1.0
-# Several encoders write the most that fits where they do not know the length yet.
-UNKNOWN_FRAMES = 1 << 40
-BLOCK_SAMPLES = 1 << 21
+# Share of a song that may be missing or undecodable before the file is refused.
+LARGEST_LOSS = 0.1
 
 
-def read_audio(path: Path) -> Waveform:
-    """Decode a file and average its channels.
+def read_audio(path: Path, *, rate: int | None = None, longest: float | None = None) -> Waveform:
+    """Decode a file, average its channels and resample it, as it goes: memory is that of the result.
 
-    Read in blocks: memory is that of the mono result, whatever the number of channels.
+    Parameters
+    ----------
+    path
+        The file; its content decides what it is, not its name.
+    rate
+        In Hz. None keeps the file's own (the first one, if it changes midway), up to 96,000 Hz; faster files are brought
+        to that.
+    longest
+        Stop with `TooLongError` when there are more seconds than this.
 
     Raises
     ------
     AudioError
-        There is no such file, it is no regular file, is empty, may not be read, is no audio that is known here, is
-        truncated, or has samples that are not finite or far above full scale.
+        There is no such file, it is no regular file, is empty, may not be read, is no audio that is known here, lacks a
+        tenth or more of what its header promises, or has samples that are not finite or far above full scale.
     """
     _check_file(path)
-    try:
-        with _opened(path) as file:
-            waveform = Waveform(_read_mono(file, path), file.samplerate)
-    except _NotForSoundfile as error:
-        waveform = decode_with_ffmpeg(path, str(error))
-    _check_samples(waveform, path)
-    return waveform
+    with open_audio(path) as file:
+        heard = _Heard(path, rate, longest)
+        for block, own_rate in file.blocks():
+            heard.add(block, own_rate)
+        samples = heard.finish()
+        losses = file.losses(heard.seconds)
+    _check_losses(path, heard.seconds, losses)
+    return Waveform(samples, heard.rate, damage=_damage(losses))
 
 
 def probe_seconds(path: Path) -> float:
-    """Duration in seconds as the header tells it, without decoding.
+    """Duration in seconds of what is in the file, from the lengths of its packets, decoded where they do not tell.
 
     Raises
     ------
     AudioError
-        The file cannot be opened as audio, or its header does not tell.
+        The file cannot be opened as audio.
     """
     _check_file(path)
-    try:
-        with _opened(path) as file:
-            frames, rate = file.frames, file.samplerate
-    except _NotForSoundfile as error:
-        return seconds_with_ffmpeg(path, str(error))
-    if frames >= UNKNOWN_FRAMES:
-        raise AudioError(f"{shown(path)}: its header does not tell how long it is")
-    return float(frames / rate)
+    with open_audio(path) as file:
+        seconds = file.packet_seconds()
+    if seconds is not None:
+        return seconds
+    with open_audio(path) as file:
+        return sum(len(block) / rate for block, rate in file.blocks())
 
 
 def resample(waveform: Waveform, rate: int = SAMPLE_RATE) -> Waveform:
@@ -79,7 +96,7 @@ def resample(waveform: Waveform, rate: int = SAMPLE_RATE) -> Waveform:
     if waveform.rate == rate:
         return waveform
     samples = soxr.resample(waveform.samples, waveform.rate, rate, quality="HQ")
-    return Waveform(np.asarray(samples, dtype=np.float32), rate)
+    return replace(waveform, samples=np.asarray(samples, dtype=np.float32), rate=rate)
 
 
 def source_hash(path: Path) -> str:
@@ -97,15 +114,11 @@ def source_hash(path: Path) -> str:
         raise AudioError(f"{shown(path)}: cannot be read: {error.strerror}") from error
 
 
-class _NotForSoundfile(Exception):  # noqa: N818 - a message between two decoders, not an error yet
-    """soundfile cannot open the file; another decoder may."""
-
-
 def _check_file(path: Path) -> None:
     try:
         about = path.stat()
         if not stat.S_ISREG(about.st_mode):
-            kind = "a folder" if stat.S_ISDIR(about.st_mode) else "no regular file"
+            kind = "a folder" if stat.S_ISDIR(about.st_mode) else "not a regular file"
             raise AudioError(f"{shown(path)}: is {kind}; expected an audio file")
         with path.open("rb"):
             pass
@@ -118,68 +131,99 @@ def _check_file(path: Path) -> None:
         raise AudioError(f"{shown(path)}: is empty (0 bytes)")
 
 
-def _reason(error: soundfile.SoundFileError) -> str:
-    reason = str(getattr(error, "error_string", error)).rstrip(".")
-    # What libsndfile says of text named .mp3; that the file is there has been checked.
-    return "Format not recognised" if reason.startswith("File does not exist") else reason
+class _Heard:
+    """Collects blocks at one rate, and checks every sample.
 
+    `seconds` is the duration so far at the rates that the blocks had, `rate` the one they are brought to.
+    """
 
-@contextmanager
-def _opened(path: Path) -> Iterator[soundfile.SoundFile]:
-    try:
-        file = soundfile.SoundFile(os.fsencode(path))
-    # TypeError: soundfile takes a file named *.raw for headerless samples, and asks for their layout.
-    except (soundfile.SoundFileError, TypeError) as error:
-        raise _NotForSoundfile("headerless samples" if isinstance(error, TypeError) else _reason(error)) from error
-    with file:
-        if not LOWEST_RATE <= file.samplerate <= HIGHEST_RATE:
+    def __init__(self, path: Path, rate: int | None, longest: float | None) -> None:
+        self.rate, self.seconds = rate or 0, 0.0
+        self._path, self._longest = path, longest
+        self._own_rate = 0
+        self._resampler: soxr.ResampleStream | None = None
+        self._samples, self._filled = np.empty(0, np.float32), 0
+        self._bad, self._first_bad, self._peak = 0, 0.0, 0.0
+
+    def add(self, block: NDArray[np.float32], own_rate: int) -> None:
+        """Take samples (n,) at `own_rate`. Raises AudioError where they are too many or their rate is not audio's."""
+        if own_rate != self._own_rate:
+            self._change_rate(own_rate)
+        self._check(block)
+        self.seconds += len(block) / own_rate
+        if self._longest is not None and self.seconds > self._longest:
+            raise TooLongError(f"{shown(self._path)}: is longer than {self._longest / 60:g} min, the longest allowed")
+        self._append(block if self._resampler is None else self._resampler.resample_chunk(block))
+
+    def finish(self) -> NDArray[np.float32]:
+        """All samples, float32 (n,). Raises AudioError where there are none, or one is not what audio has."""
+        self._flush()
+        if self._bad:
             raise AudioError(
-                f"{shown(path)}: expected a sample rate of {LOWEST_RATE} to {HIGHEST_RATE} Hz, found {file.samplerate}"
+                f"{shown(self._path)}: {self._bad} samples are NaN or infinite, the first {self._first_bad:.3f} s in; "
+                "export the song again"
             )
-        yield file
+        if self._peak > HIGHEST_PEAK:
+            raise AudioError(
+                f"{shown(self._path)}: peaks at {self._peak:.4g}, expected about 1 at most (full scale); "
+                "it is damaged, or integers were written as floats: export the song again"
+            )
+        self._samples.resize(self._filled, refcheck=False)
+        return self._samples
+
+    def _change_rate(self, own_rate: int) -> None:
+        if not LOWEST_RATE <= own_rate <= HIGHEST_RATE:
+            raise AudioError(
+                f"{shown(self._path)}: expected a sample rate of {LOWEST_RATE} to {HIGHEST_RATE} Hz, found {own_rate}"
+            )
+        self._flush()
+        self._own_rate = own_rate
+        self.rate = self.rate or min(own_rate, HIGHEST_OWN_RATE)
+        if own_rate != self.rate:
+            self._resampler = soxr.ResampleStream(own_rate, self.rate, 1, dtype="float32", quality="HQ")
+
+    def _flush(self) -> None:
+        if self._resampler is not None:
+            self._append(self._resampler.resample_chunk(np.empty(0, np.float32), last=True))
+            self._resampler = None
+
+    def _check(self, block: NDArray[np.float32]) -> None:
+        # One pass each and no copy; a NaN wins in both, an infinity in one.
+        lowest, highest = float(block.min()), float(block.max())
+        if np.isfinite(lowest) and np.isfinite(highest):
+            self._peak = max(self._peak, -lowest, highest)
+            return
+        bad = ~np.isfinite(block)
+        if not self._bad:
+            self._first_bad = self.seconds + int(bad.argmax()) / self._own_rate
+        self._bad += int(bad.sum())
+
+    def _append(self, samples: NDArray[np.float32]) -> None:
+        wanted = self._filled + len(samples)
+        if wanted > len(self._samples):
+            # Memory that is not touched yet costs nothing, and growing moves pages rather than samples.
+            self._samples.resize(max(wanted, len(self._samples) * 3 // 2), refcheck=False)
+        self._samples[self._filled : wanted] = samples
+        self._filled = wanted
 
 
-def _read_mono(file: soundfile.SoundFile, path: Path) -> NDArray[np.float32]:
-    """All frames, averaged over channels: float32 (n,)."""
-    expected = file.frames
-    # As long as the header says, but it is not believed blindly: a wrong one must not take all memory at once.
-    samples = np.empty(min(expected, 1 << 27), dtype=np.float32)
-    filled, frames = 0, max(1, BLOCK_SAMPLES // file.channels)
-    try:
-        while len(block := file.read(frames, dtype="float32", always_2d=True)):
-            if filled + len(block) > len(samples):
-                samples.resize(max(filled + len(block), len(samples) * 3 // 2), refcheck=False)
-            np.mean(block, axis=1, out=samples[filled : filled + len(block)])
-            filled += len(block)
-    except soundfile.SoundFileError as error:
+def _damage(losses: Losses) -> dict[str, Any]:
+    found = {"truncated": losses.truncated, "missing": round(losses.missing, 3), "skipped": losses.skipped}
+    return {name: value for name, value in found.items() if value}
+
+
+def _check_losses(path: Path, seconds: float, losses: Losses) -> None:
+    where, again = shown(path), "get the file again"
+    if not seconds and losses.skipped:
+        raise AudioError(f"{where}: is damaged: none of its {losses.packets} packets can be decoded; {again}")
+    if not seconds:
+        raise AudioError(f"{where}: has no samples")
+    if losses.skipped > LARGEST_LOSS * losses.packets:
         raise AudioError(
-            f"{shown(path)}: is damaged {filled / file.samplerate:.1f} s in: {_reason(error)}; get the file again"
-        ) from error
-    missing = (expected - filled) / file.samplerate
-    if expected < UNKNOWN_FRAMES and missing > TRUNCATION_SECONDS:
-        raise AudioError(
-            f"{shown(path)}: is truncated: its header says {expected / file.samplerate:.1f} s, "
-            f"{filled / file.samplerate:.1f} s are there; get the file again"
+            f"{where}: is damaged: {losses.skipped} of {losses.packets} packets cannot be decoded; {again}"
         )
-    samples.resize(filled, refcheck=False)
-    return samples
-
-
-def _check_samples(waveform: Waveform, path: Path) -> None:
-    samples = waveform.samples
-    if not len(samples):
-        raise AudioError(f"{shown(path)}: has no samples")
-    # One pass each and no copy; a NaN wins in both, an infinity in one.
-    lowest, highest = float(samples.min()), float(samples.max())
-    if not (np.isfinite(lowest) and np.isfinite(highest)):
-        bad = ~np.isfinite(samples)
+    if losses.missing > LARGEST_LOSS * (seconds + losses.missing):
         raise AudioError(
-            f"{shown(path)}: {int(bad.sum())} samples are NaN or infinite, the first "
-            f"{int(bad.argmax()) / waveform.rate:.3f} s in; export the song again"
-        )
-    peak = max(-lowest, highest)
-    if peak > HIGHEST_PEAK:
-        raise AudioError(
-            f"{shown(path)}: peaks at {peak:.4g}, expected about 1 at most (full scale); "
-            "integers were written as floats: scale them and save again"
+            f"{where}: is truncated: its header says {seconds + losses.missing:.1f} s, {seconds:.1f} s are there; {again}, "
+            "or encode it again if it is meant to be so short"
         )

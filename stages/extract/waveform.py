@@ -1,6 +1,8 @@
 """What decoded audio is, and the error for a file that has none to give."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,16 +14,30 @@ class AudioError(HearError):
     """A file cannot become embeddings; the message names the file and the reason in one line."""
 
 
+class TooLongError(AudioError):
+    """A file has more audio than the caller wants to hear."""
+
+
 @dataclass(frozen=True)
 class Waveform:
     """Mono audio.
 
-    `samples` is float32 (n,), full scale at ±1; lossy files may overshoot it a little and are fed as they are, as the
-    published models were. `rate` is in hertz.
+    Attributes
+    ----------
+    samples
+        float32 (n,), full scale at ±1; lossy files may overshoot it a little and are fed as they are, as the published
+        models were.
+    rate
+        In Hz.
+    damage
+        What of the file could not be heard, for a record's attributes: `truncated` (true where the end is missing),
+        `missing` (s, where the header says how much), `skipped` (packets that could not be decoded). Empty for a
+        sound file.
     """
 
     samples: NDArray[np.float32]
     rate: int
+    damage: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def seconds(self) -> float:

@@ -11,10 +11,10 @@ from stages.songs.errors import SongsError, shown
 from stages.songs.manifest import Song
 from stages.songs.rows import Row, check_row, extra_of, read_rows
 
-# What soundfile or FFmpeg reads; a song of another kind can be listed in a manifest written by hand.
+# What FFmpeg reads here; a song of another kind can be listed in a manifest written by hand.
 SUFFIXES = (
     *(".wav", ".flac", ".mp3", ".ogg", ".oga", ".opus", ".aif", ".aiff", ".aifc", ".au", ".caf", ".w64", ".rf64"),
-    *(".m4a", ".m4b", ".mp4", ".aac", ".wma", ".webm", ".mka", ".ape", ".wv", ".ac3"),
+    *(".m4a", ".m4b", ".mp4", ".aac", ".wma", ".webm", ".mka", ".ape", ".wv"),
 )
 
 

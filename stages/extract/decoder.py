@@ -1,0 +1,232 @@
+"""Files → blocks of mono samples, by PyAV: FFmpeg inside a wheel, so nothing must be installed on the machine.
+
+FFmpeg decodes packet by packet to the end of the file and does not trust the header's length: MP3s without one, chained
+Ogg and joined MP3s are heard whole. It only ever sees audio: other demuxers are refused before they read anything (a
+playlist named `.wav` could name other files of the machine), and so are all protocols but `file`.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+from av.error import FFmpegError
+from numpy.typing import NDArray
+
+from stages.extract.headers import data_share, is_cut_mp3, is_cut_ogg, mp3_frames, second_start
+from stages.extract.waveform import AudioError
+from stages.songs.errors import shown
+
+# Demuxers by FFmpeg's names; each reads nothing but the file it is given.
+DEMUXERS = ("aac", "aiff", "ape", "asf", "au", "caf", "flac", "matroska", "mov", "mp3", "ogg", "w64", "wav", "wv")
+# Of these FFmpeg gives a length that it guessed (aac, from the bit rate) or that counts padding as sound (caf).
+NO_LENGTH = ("aac", "caf")
+# A frame whose checksum is wrong would be noise; by default FFmpeg lets it pass.
+STRICT = {"flac": "crccheck+explode", "wavpack": "crccheck+explode"}
+MOST_CHANNELS = 64
+# Frames are small: samples are passed on in blocks of at least so many.
+BLOCK_SAMPLES = 1 << 16
+# What may be missing from the end before it is told: headers of lossy files count a few frames of padding.
+PADDING_SECONDS, EXACT_SECONDS = 0.15, 0.002
+
+av.logging.set_level(None)  # its remarks name no file; what matters of them comes back as an error
+
+
+class AudioFile:
+    """The first audio stream of an open file; made by `open_audio`.
+
+    `skipped` counts the packets that could not be decoded, `packets` all that were read so far.
+    """
+
+    def __init__(self, path: Path, container: Any, stream: Any) -> None:
+        self.path, self._container, self._stream = path, container, stream
+        self.packets = self.skipped = 0
+        self._last = b""
+
+    def blocks(self) -> Iterator[tuple[NDArray[np.float32], int]]:
+        """Go through the file: mono samples float32 (n,), the mean over channels, and their rate in Hz.
+
+        A file may change its rate midway. Packets that cannot be decoded are counted and passed over.
+        """
+        waiting: list[NDArray[Any]] = []
+        count, kind = 0, (0, 0, np.dtype(np.float32))
+        for frame in self._frames():
+            values = _values(frame, self.path)
+            new = (frame.sample_rate, len(values), values.dtype)
+            if waiting and (count >= BLOCK_SAMPLES or new != kind):
+                yield _mono(waiting), kind[0]
+                waiting, count = [], 0
+            kind = new
+            waiting.append(values)
+            count += values.shape[1]
+        if waiting:
+            yield _mono(waiting), kind[0]
+
+    def _frames(self) -> Iterator[Any]:
+        for packet in self._packets():
+            try:
+                frames = packet.decode()
+            except (FFmpegError, EOFError) as error:
+                if isinstance(error, MemoryError):
+                    raise
+                self.skipped += 1
+                continue
+            yield from frames
+
+    def _packets(self) -> Iterator[Any]:
+        """All packets, then the empty one that empties the decoder."""
+        try:
+            for packet in self._container.demux(self._stream):
+                if packet.size:
+                    self.packets += 1
+                    self._last = bytes(packet) if self.container_name == "mp3" else b""
+                yield packet
+        except FFmpegError as error:
+            if isinstance(error, MemoryError):
+                raise
+            # The container is damaged here, and nothing after this place can be found.
+            self.skipped += 1
+            with suppress(FFmpegError, EOFError):
+                yield from self._flushed()
+
+    def _flushed(self) -> Iterator[Any]:
+        packet = av.Packet()
+        packet.stream = self._stream
+        yield packet
+
+    def packet_seconds(self) -> float | None:
+        """Duration from the lengths of all packets, in seconds; None where one does not tell. Nothing is decoded.
+
+        The first and last packets of lossy formats may hold some milliseconds that decoding drops.
+        """
+        total = Fraction(0)
+        for packet in self._packets():
+            if packet.size:
+                if (packet.duration or 0) <= 0:
+                    return None
+                total += packet.duration * packet.time_base
+        return float(total)
+
+    def losses(self, seconds: float) -> "Losses":
+        """What is missing after `seconds` were decoded, to the end."""
+        name = self.container_name
+        share = data_share(self.path, name)
+        declared = seconds / share if share < 1 else self._declared() or 0.0
+        exact = share < 1 or self._stream.codec_context.codec.lossless
+        missing = declared - seconds if declared - seconds > (EXACT_SECONDS if exact else PADDING_SECONDS) else 0.0
+        cut = (name == "ogg" and is_cut_ogg(self.path)) or (name == "mp3" and is_cut_mp3(self._last))
+        return Losses(truncated=missing > 0 or cut, missing=missing, skipped=self.skipped, packets=self.packets)
+
+    @property
+    def container_name(self) -> str:
+        """FFmpeg's name of the demuxer, the first if it has several."""
+        return str(self._container.format.name).split(",")[0]
+
+    def _declared(self) -> float | None:
+        """Duration in seconds as the file's header says it; None where it says nothing."""
+        if self.container_name == "mp3":
+            frames, rate = mp3_frames(self.path), self._stream.codec_context.sample_rate
+            return frames * (1152 if rate >= 32_000 else 576) / rate if frames else None
+        if self.container_name in NO_LENGTH:
+            return None
+        if self._stream.duration is not None:
+            return float(self._stream.duration * self._stream.time_base)
+        return None if self._container.duration is None else self._container.duration / av.time_base
+
+
+@dataclass(frozen=True)
+class Losses:
+    """What of a file could not be heard.
+
+    Attributes
+    ----------
+    truncated, missing
+        Whether the end is missing, and how many seconds of it; 0 where the file does not say how long it should be.
+    skipped, packets
+        Packets that could not be decoded, of so many.
+    """
+
+    truncated: bool
+    missing: float
+    skipped: int
+    packets: int
+
+
+@contextmanager
+def open_audio(path: Path) -> Iterator[AudioFile]:
+    """Open a file for decoding.
+
+    Raises
+    ------
+    AudioError
+        FFmpeg does not know it as audio, or it has no audio stream, none with a decoder, or one with too many channels.
+    """
+    try:
+        # Absolute: `http:song.wav` is a file name here, never an address.
+        container: Any = av.open(
+            os.path.abspath(path),  # noqa: PTH100 - resolve() would follow links
+            metadata_errors="replace",
+            options={"format_whitelist": ",".join(DEMUXERS), "protocol_whitelist": "file"},
+        )
+    except (FFmpegError, ValueError) as error:
+        if isinstance(error, MemoryError):
+            raise
+        raise AudioError(f"{shown(path)}: FFmpeg cannot decode it as audio ({reason(error)})") from error
+    with container:
+        file = AudioFile(path, container, _audio_stream(path, container))
+        joined = second_start(path, file.container_name)
+        if joined is not None:
+            raise AudioError(
+                f"{shown(path)}: another file begins {joined} bytes in, which players ignore; split the two, or join them "
+                "with an audio program"
+            )
+        yield file
+
+
+def _audio_stream(path: Path, container: Any) -> Any:
+    stream = container.streams.best("audio")
+    if stream is None:
+        raise AudioError(f"{shown(path)}: has no audio stream")
+    context = stream.codec_context
+    if context is None:
+        raise AudioError(f"{shown(path)}: FFmpeg has no decoder for its codec; convert it, for instance to FLAC")
+    if context.channels > MOST_CHANNELS:
+        raise AudioError(f"{shown(path)}: expected at most {MOST_CHANNELS} channels, found {context.channels}")
+    # Songs are decoded several at a time, a process each.
+    context.thread_count = 1
+    if context.name in STRICT:
+        context.options = {"err_detect": STRICT[context.name]}
+    return stream
+
+
+def reason(error: Exception) -> str:
+    """FFmpeg's own words, without number and path."""
+    return str(getattr(error, "strerror", None) or error).split("\n")[0]
+
+
+def _values(frame: Any, path: Path) -> NDArray[Any]:
+    """One frame's samples as they were decoded, (channels, n)."""
+    channels = frame.layout.nb_channels
+    if channels > MOST_CHANNELS:
+        raise AudioError(f"{shown(path)}: expected at most {MOST_CHANNELS} channels, found {channels}")
+    values: NDArray[Any] = frame.to_ndarray()
+    return values if frame.format.is_planar else values.reshape(-1, channels).T
+
+
+def _mono(frames: list[NDArray[Any]]) -> NDArray[np.float32]:
+    """The mean over channels of consecutive frames of one kind, full scale at ±1."""
+    values = np.concatenate(frames, axis=1)
+    # float64 is averaged as such: what is beyond float32 becomes infinite below, and is refused.
+    wide = np.float32 if values.dtype == np.float32 else np.float64
+    mono = values.mean(axis=0, dtype=wide)
+    if values.dtype.kind == "u":
+        mono -= 128
+    if values.dtype.kind in "iu":
+        mono /= 1 << (8 * values.dtype.itemsize - 1)
+    with np.errstate(over="ignore"):
+        return mono.astype(np.float32, copy=False)
