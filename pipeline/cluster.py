@@ -82,7 +82,7 @@ def _wait_for_a_worker(client: "Client", scheduler: str) -> None:
     except TimeoutError as error:
         raise ClusterError(
             f"--scheduler {scheduler}: has no Dask worker, and none joined within {CONNECT_SECONDS:g} s; start some "
-            f"with: DASK_DISTRIBUTED__WORKER__DAEMON=False dask worker {scheduler}"
+            f"with: dask worker {scheduler}"
         ) from error
 
 
@@ -93,8 +93,7 @@ def _worker_settings() -> dict[str, Any]:
     # Dask lowers glibc's trim threshold: every large array is then mapped anew and faulted in page by page, which made
     # a training step on a CPU 2.7 times as long.
     environment.pop("MALLOC_TRIM_THRESHOLD_", None)
-    # Not daemonic: a worker starts processes of its own that decode and augment ahead.
-    return {"distributed.worker.daemon": False, "distributed.nanny.pre-spawn-environ": environment}
+    return {"distributed.nanny.pre-spawn-environ": environment}
 
 
 @contextmanager

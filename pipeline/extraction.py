@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from pipeline.progress import ExtractionProgress
+from pipeline.progress import ExtractionProgress, bar
 from stages.extract.estimate import Estimate, calibrate, estimate
 from stages.extract.feed import ViewFeed
 from stages.extract.plan import Plan, plan_extraction
@@ -53,6 +53,8 @@ class ExtractionSummary:
         """The line of counts that the command prints."""
         tally = self.tally
         counts = f"{tally.done} done, {self.skipped} skipped, {len(tally.failures)} failed"
+        if tally.damaged:
+            counts += f", {len(tally.damaged)} songs damaged"
         if not tally.encoding:
             return counts
         return (
@@ -77,14 +79,16 @@ def plan_run(manifest: Path, store: str, spec: Spec, *, augment: int) -> Plan:
     return plan_extraction(songs, augment=augment, records=records)
 
 
-def dry_run(manifest: Path, store: str, recipe: Recipe, *, augment: int) -> dict[str, float | int | str | None]:
+def dry_run(
+    manifest: Path, store: str, recipe: Recipe, *, augment: int, readers: int = 1
+) -> dict[str, float | int | str | None]:
     """Tell what a run would cost, and change nothing.
 
     Returns
     -------
     dict
-        songs, views (to make), stored (views that are there), hours (of audio to encode), bytes, free (None: unknown),
-        unreadable, speed (× real time on this machine, one process), hours_to_go.
+        songs, views (to make), stored (views that are there), hours (of audio to encode, counted in the files), bytes,
+        free (None: unknown), unreadable, speed (× real time on this machine, one process), hours_to_go.
 
     Raises
     ------
@@ -94,7 +98,7 @@ def dry_run(manifest: Path, store: str, recipe: Recipe, *, augment: int) -> dict
     encoders = recipe.load_encoders()
     spec = recipe.spec(encoders)
     plan = plan_run(manifest, store, spec, augment=augment)
-    cost = _cost(plan, spec, store)
+    cost = _cost(plan, spec, store, readers)
     speed = calibrate(encoders) if plan.tasks else 0.0
     return {
         "songs": cost.songs,
@@ -109,7 +113,7 @@ def dry_run(manifest: Path, store: str, recipe: Recipe, *, augment: int) -> dict
     }
 
 
-def _cost(plan: Plan, spec: Spec, store: str) -> Estimate:
+def _cost(plan: Plan, spec: Spec, store: str, readers: int) -> Estimate:
     return estimate(
         plan.tasks,
         streams=len(spec.streams),
@@ -118,6 +122,8 @@ def _cost(plan: Plan, spec: Spec, store: str) -> Estimate:
         pool=spec.pool,
         frame_rate=spec.frame_rate,
         root=store,
+        processes=readers,
+        track=bar("lengths"),
     )
 
 
@@ -136,7 +142,7 @@ def run_extraction(
     encoders = recipe.load_encoders()
     spec = recipe.spec(encoders)
     plan = plan_run(manifest, store, spec, augment=augment)
-    _check_space(_cost(plan, spec, store), force=options.force)
+    _check_space(_cost(plan, spec, store, options.readers), force=options.force)
     # Not before the check: its advice is another spec, which a store that is there would refuse.
     writer = StoreWriter.open(store, spec)
     stop = threading.Event()
@@ -228,9 +234,10 @@ class _Watch:
             self._left[outcome.song_id] -= 1
             self._songs += not self._left[outcome.song_id]
             progress.step(outcome.seconds, note=f"{self._songs}/{len(self._left)} songs, ")
+            if outcome.error or outcome.damage:
+                self._say(outcome, progress)
             if outcome.status == "failed":
                 self._failed += 1
-                self._say(outcome, progress)
                 row = {"song": outcome.song_id, "view": outcome.view, "error": outcome.error}
                 failures.write(json.dumps(row, ensure_ascii=False) + "\n")
                 failures.flush()
@@ -240,11 +247,15 @@ class _Watch:
         return hear
 
     def _say(self, outcome: Outcome, progress: ExtractionProgress) -> None:
-        """Print what failed, once a song: a bad file fails for the same reason in each view."""
-        said = (outcome.song_id, outcome.error)
-        if said not in self._said:
-            self._said.add(said)
+        """Print what is wrong, once per song: a bad file fails for the same reason in each view."""
+        said = (outcome.song_id, outcome.error or outcome.damage)
+        if said in self._said:
+            return
+        self._said.add(said)
+        if outcome.error:
             progress.say(f"failed: {printable(outcome.song_id)} view {outcome.view}: {outcome.error}")
+        else:
+            progress.say(f"damaged: {printable(outcome.song_id)}: {outcome.damage}; what is there was embedded")
 
 
 @contextmanager

@@ -1,12 +1,12 @@
 """A progress bar on stderr: songs' views, hours of audio, speed against real time, and time left."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Self
+from typing import Any, Self
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn, track
 
 # Seconds between two lines where stderr is no terminal, such as a cluster's log.
 LINE_EVERY = 60.0
@@ -71,3 +71,13 @@ def counting(what: str, total: int) -> Iterator[Callable[[], None]]:
     with bar:
         task = bar.add_task(what, total=total)
         yield lambda: bar.advance(task)
+
+
+def bar(what: str) -> Callable[[Sequence[Any]], Iterable[Any]]:
+    """A function that goes through a list with a progress bar on stderr."""
+
+    def go_through(items: Sequence[Any]) -> Iterable[Any]:
+        console = Console(stderr=True)
+        return track(items, description=what, console=console, transient=True, disable=not console.is_terminal)
+
+    return go_through

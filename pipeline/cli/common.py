@@ -1,6 +1,5 @@
 """What every command shares: how an app is made, and where options get their defaults."""
 
-from collections.abc import Iterable, Sequence
 from importlib.metadata import version as installed_version
 from typing import Annotated, Any
 
@@ -36,16 +35,3 @@ def new_app(name: str, summary: str) -> typer.Typer:
         pass
 
     return app
-
-
-def bar(what: str) -> Any:
-    """A function that goes through a list with a progress bar on stderr."""
-
-    def track(items: Sequence[Any]) -> Iterable[Any]:
-        from rich.console import Console
-        from rich.progress import track as show
-
-        console = Console(stderr=True)
-        return show(items, description=what, console=console, transient=True, disable=not console.is_terminal)
-
-    return track

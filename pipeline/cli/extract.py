@@ -103,7 +103,7 @@ def extract(
     if local and recipe.preset == "tiny":
         raise typer.BadParameter("--preset tiny takes no weights: leave --muq and --musicfm out")
     if dry_run:
-        typer.echo(json.dumps(extraction.dry_run(manifest, store, recipe, augment=augment), indent=2))
+        typer.echo(json.dumps(extraction.dry_run(manifest, store, recipe, augment=augment, readers=readers), indent=2))
         return
     options = extraction.ExtractionOptions(
         readers=readers, workers=workers, scheduler=scheduler, max_failures=max_failures, force=force

@@ -7,7 +7,8 @@ from typing import Annotated, Any, Literal
 import typer
 from typer.core import TyperGroup
 
-from pipeline.cli.common import bar, new_app
+from pipeline.cli.common import new_app
+from pipeline.progress import bar
 
 Store = Annotated[str, typer.Option(help="The store: a folder or a URL.")]
 ManifestFile = Annotated[Path | None, typer.Option(help="A manifest; any of its columns is a label.")]

@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli.common import bar, new_app
+from pipeline.cli.common import new_app
+from pipeline.progress import bar
 
 app = new_app("store", "Look at a store of embeddings, check it, copy it to and from HDF5, merge and prune it.")
 Store = Annotated[str, typer.Argument(metavar="STORE", help="A folder, or a URL such as s3://bucket/name.zarr.")]

@@ -4,8 +4,8 @@ What a file must be: a regular file with at least one sample, every sample finit
 not scaled or clipped. A peak far above full scale means that somebody wrote integers as floats, and is an error: scaled
 by a guess it would be another song to the encoders.
 
-All that is in a file is heard. Where its header promises more, or packets cannot be decoded, the waveform says so; a file
-that lacks a tenth or more is refused, since it is no longer the song that people rated.
+All that is in a file is heard. Where its header promises more, or packets cannot be decoded, the waveform says so. A
+file that lacks more than a tenth is refused, since it is no longer the song that people rated.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ import soxr
 from numpy.typing import NDArray
 
 from stages.extract.decoder import Losses, open_audio
-from stages.extract.waveform import AudioError, TooLongError, Waveform
+from stages.extract.waveform import DAMAGE, AudioError, TooLongError, Waveform
 from stages.songs.errors import shown
 
 __all__ = [
@@ -52,8 +52,8 @@ def read_audio(path: Path, *, rate: int | None = None, longest: float | None = N
     path
         The file; its content decides what it is, not its name.
     rate
-        In Hz. None keeps the file's own (the first one, if it changes midway), up to 96,000 Hz; faster files are brought
-        to that.
+        In Hz. None keeps the file's own (the first one, if it changes midway), up to 96,000 Hz; files above that are
+        brought down to it.
     longest
         Stop with `TooLongError` when there are more seconds than this.
 
@@ -208,8 +208,8 @@ class _Heard:
 
 
 def _damage(losses: Losses) -> dict[str, Any]:
-    found = {"truncated": losses.truncated, "missing": round(losses.missing, 3), "skipped": losses.skipped}
-    return {name: value for name, value in found.items() if value}
+    found = zip(DAMAGE, (losses.truncated, round(losses.missing, 3), losses.skipped), strict=True)
+    return {name: value for name, value in found if value}
 
 
 def _check_losses(path: Path, seconds: float, losses: Losses) -> None:
@@ -224,6 +224,6 @@ def _check_losses(path: Path, seconds: float, losses: Losses) -> None:
         )
     if losses.missing > LARGEST_LOSS * (seconds + losses.missing):
         raise AudioError(
-            f"{where}: is truncated: its header says {seconds + losses.missing:.1f} s, {seconds:.1f} s are there; {again}, "
-            "or encode it again if it is meant to be so short"
+            f"{where}: is truncated: its header says {seconds + losses.missing:.1f} s, {seconds:.1f} s are there; "
+            f"{again}, or encode it again if it is meant to be so short"
         )

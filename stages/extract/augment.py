@@ -12,6 +12,7 @@ import random
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import lru_cache
 from importlib.metadata import version
 from typing import Any
@@ -77,7 +78,7 @@ def draw_view(waveform: Waveform, *, song_id: str, view: int, seed: int) -> tupl
             transform.randomize_parameters(samples, waveform.rate)
             if transform.parameters["should_apply"]:
                 samples, drawn[name] = _apply(name, transform, samples, waveform.rate)
-    return Waveform(np.ascontiguousarray(samples, dtype=np.float32), waveform.rate), drawn
+    return replace(waveform, samples=np.ascontiguousarray(samples, dtype=np.float32)), drawn
 
 
 @lru_cache(maxsize=1)

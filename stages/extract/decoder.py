@@ -182,8 +182,8 @@ def open_audio(path: Path) -> Iterator[AudioFile]:
         joined = second_start(path, file.container_name)
         if joined is not None:
             raise AudioError(
-                f"{shown(path)}: another file begins {joined} bytes in, which players ignore; split the two, or join them "
-                "with an audio program"
+                f"{shown(path)}: another file begins {joined} bytes in, which players ignore; split the two, or join "
+                "them with an audio program"
             )
         yield file
 
@@ -229,4 +229,4 @@ def _mono(frames: list[NDArray[Any]]) -> NDArray[np.float32]:
     if values.dtype.kind in "iu":
         mono /= 1 << (8 * values.dtype.itemsize - 1)
     with np.errstate(over="ignore"):
-        return mono.astype(np.float32, copy=False)
+        return np.asarray(mono, dtype=np.float32)

@@ -3,6 +3,7 @@
 import shutil
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,10 +11,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from stages.extract.audio import SAMPLE_RATE, probe_seconds
+from stages.extract.feed import view_seconds
 from stages.extract.plan import SongTask
-from stages.extract.quiet import silenced
+from stages.extract.processes import Processes
 from store.errors import HearError
 from store.objects import open_objects
+from store.progress import Track
 
 if TYPE_CHECKING:
     from stages.extract.encoders import MultiScale
@@ -40,16 +43,30 @@ class Estimate:
 
 
 def estimate(
-    tasks: Sequence[SongTask], *, streams: int, channels: int, dtype: str, pool: int, frame_rate: float, root: str
+    tasks: Sequence[SongTask],
+    *,
+    streams: int,
+    channels: int,
+    dtype: str,
+    pool: int,
+    frame_rate: float,
+    root: str,
+    processes: int = 1,
+    track: Track = iter,
 ) -> Estimate:
-    """Add up durations from the files' headers; files that cannot be read are counted, and cost nothing."""
+    """Add up the durations of what is in the files; those that cannot be read are counted, and cost nothing.
+
+    Parameters
+    ----------
+    processes
+        Files that are looked at together, each in a process.
+    track
+        Goes through a list, for instance with a progress bar.
+    """
     seconds, unreadable = 0.0, 0
-    with silenced():
-        for task in tasks:
-            try:
-                seconds += probe_seconds(task.path) * len(task.views)
-            except HearError:
-                unreadable += 1
+    for task, found in zip(tasks, durations([task.path for task in tasks], processes, track), strict=True):
+        seconds += (found or 0.0) * len(task.views)
+        unreadable += found is None
     frame_bytes = streams * channels * BYTES[dtype]
     return Estimate(
         songs=len(tasks),
@@ -59,6 +76,28 @@ def estimate(
         free=free_bytes(root),
         unreadable=unreadable,
     )
+
+
+def durations(paths: Sequence[Path], processes: int, track: Track) -> list[float | None]:
+    """Seconds of each file; None for one that cannot be read."""
+    if not paths:
+        return []
+    count = max(1, min(processes, len(paths)))
+    with Processes(count) as pool, ThreadPoolExecutor(count) as threads:
+
+        def duration(path: Path) -> float | None:
+            try:
+                return pool.call(view_seconds(path), probe_seconds, path)
+            except (HearError, MemoryError):
+                return None
+
+        # A thread waits for each process.
+        pending = [threads.submit(duration, path) for path in paths]
+        try:
+            return [future.result() for future in track(pending)]
+        finally:
+            threads.shutdown(wait=False, cancel_futures=True)
+            pool.close()
 
 
 def free_bytes(root: str) -> int | None:

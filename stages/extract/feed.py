@@ -1,74 +1,98 @@
-"""Views, decoded and augmented ahead of the encoders in spawned processes, in order and in bounded memory."""
+"""Views, decoded and augmented ahead of the encoders in other processes, in order and in bounded memory."""
 
-import multiprocessing
-import os
-import signal
-import threading
 from collections import deque
-from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.extract.audio import AudioError, read_audio, resample, source_hash
+from stages.extract.audio import SAMPLE_RATE, AudioError, TooLongError, read_audio, resample, source_hash
 from stages.extract.augment import draw_view
-from stages.extract.quiet import silence_stderr
+from stages.extract.processes import LostProcessError, Processes
 from stages.songs.errors import shown
 from store.errors import HearError
+
+# A megabyte holds two minutes of audio at most (64 kbit/s); decoding and augmenting them takes a quiet core 1 s.
+LEAST_SECONDS, SECONDS_PER_MEGABYTE = 120.0, 10.0
 
 
 @dataclass(frozen=True)
 class ViewRequest:
-    """One view to prepare: which song, which file, which view, and the seed of the augmentation."""
+    """One view to prepare: which song, which file, which view, and the seed of the augmentation.
+
+    A song that is longer than `longest` seconds fails.
+    """
 
     song_id: str
     path: Path
     view: int
     seed: int
+    longest: float | None = None
 
 
 @dataclass(frozen=True)
 class PreparedView:
     """A view ready for the encoders.
 
-    `samples` is float32 (n,) at 24 kHz in [-1, 1]; `source` the hash of the file; `drawn` what augmentation drew.
+    `samples` is float32 (n,) at 24 kHz in [-1, 1]; `source` the hash of the file; `drawn` what augmentation drew;
+    `damage` what of the file could not be heard (see `Waveform`).
     """
 
     samples: NDArray[np.float32]
     source: str
     drawn: dict[str, Any]
+    damage: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class FailedView:
-    """A view that could not be prepared, and why, in one line."""
+    """A view that could not be prepared, and why, in one line; `too_long` where that is the reason."""
 
     error: str
+    too_long: bool = False
 
 
 def prepare_view(request: ViewRequest) -> PreparedView | FailedView:
-    """Decode, augment at the file's own rate, resample to 24 kHz.
+    """Decode, augment at the file's own rate (up to 96,000 Hz), resample to 24 kHz.
 
-    A decoder may raise anything on a bad file, and one bad file must not stop the others: whatever is raised becomes
-    this view's failure.
+    The clean view is resampled while it is decoded. A decoder may raise anything on a bad file, and one bad file must
+    not stop the others: whatever is raised becomes this view's failure.
     """
     try:
-        waveform, drawn = draw_view(
-            read_audio(request.path), song_id=request.song_id, view=request.view, seed=request.seed
-        )
-        samples = resample(waveform).samples
+        rate = None if request.view else SAMPLE_RATE
+        waveform = read_audio(request.path, rate=rate, longest=request.longest)
+        augmented, drawn = draw_view(waveform, song_id=request.song_id, view=request.view, seed=request.seed)
+        samples = resample(augmented).samples
         if not np.isfinite(samples).all():
             raise AudioError(f"{shown(request.path)}: view {request.view} has samples that are not finite")
-        return PreparedView(samples, source_hash(request.path), drawn)
+        return PreparedView(samples, source_hash(request.path), drawn, waveform.damage)
     except HearError as error:
-        return FailedView(str(error))
+        return FailedView(str(error), too_long=isinstance(error, TooLongError))
     except Exception as error:
         return FailedView(f"{shown(request.path)}: {type(error).__name__}: {' '.join(str(error).split())}")
+
+
+def view_seconds(path: Path) -> float:
+    """How long preparing one view of a file may take, in seconds."""
+    try:
+        size = path.stat().st_size
+    except (OSError, ValueError, AttributeError):
+        size = 0  # preparing tells what is wrong with it
+    return LEAST_SECONDS + SECONDS_PER_MEGABYTE * size / 1e6
+
+
+def prepare_in(
+    processes: Processes, request: ViewRequest, *, seconds: float | None = None
+) -> PreparedView | FailedView:
+    """`prepare_view` in a process that is ended when it takes longer than `seconds`, or than `view_seconds`."""
+    try:
+        return processes.call(seconds or view_seconds(request.path), prepare_view, request)
+    except LostProcessError as error:
+        return FailedView(f"{shown(request.path)}: the process that decoded it {error}")
 
 
 class ViewFeed:
@@ -77,8 +101,8 @@ class ViewFeed:
     Parameters
     ----------
     processes
-        Spawned processes that prepare; 0 prepares in this process, when asked. A process prepares one view at a time,
-        so that augmentation may seed the global generators (see `stages.extract.augment`).
+        Processes that prepare; 0 prepares in this process, when asked. A process prepares one view at a time, so that
+        augmentation may seed the global generators (see `stages.extract.augment`).
     ahead
         Views in preparation or waiting at any time; bounds the memory, whatever the number of songs.
     """
@@ -86,7 +110,7 @@ class ViewFeed:
     def __init__(self, *, processes: int, ahead: int | None = None) -> None:
         self.processes = processes
         self.ahead = ahead if ahead is not None else processes + 1
-        self._pool: ProcessPoolExecutor | None = None
+        self._begun: tuple[Processes, ThreadPoolExecutor] | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -95,10 +119,20 @@ class ViewFeed:
         self.close()
 
     def close(self) -> None:
-        """End the processes; what they had begun is dropped."""
-        if self._pool is not None:
-            self._pool.shutdown(wait=True, cancel_futures=True)
-            self._pool = None
+        """End the processes; what they had begun is dropped. A later use begins new ones."""
+        if self._begun is not None:
+            processes, threads = self._begun
+            self._begun = None
+            threads.shutdown(wait=False, cancel_futures=True)
+            processes.close()
+            threads.shutdown(wait=True)
+
+    def _submit(self, request: ViewRequest) -> "Future[PreparedView | FailedView]":
+        if self._begun is None:
+            # A thread waits for each process.
+            self._begun = Processes(self.processes), ThreadPoolExecutor(self.processes, thread_name_prefix="prepare")
+        processes, threads = self._begun
+        return threads.submit(prepare_in, processes, request)
 
     def views(self, requests: Iterable[ViewRequest]) -> Iterator[tuple[ViewRequest, PreparedView | FailedView]]:
         """Yield every request with its outcome, in the order given."""
@@ -113,51 +147,4 @@ class ViewFeed:
             if not pending:
                 return
             request, future = pending.popleft()
-            try:
-                outcome = future.result()
-            except BrokenProcessPool:
-                outcome = self._after_a_lost_process(request)
-                pending = deque((waiting, self._submit(waiting)) for waiting, _ in pending)
-            yield request, outcome
-
-    def _submit(self, request: ViewRequest) -> Future[PreparedView | FailedView]:
-        if self._pool is None:
-            self._pool = self._new_pool(self.processes)
-        try:
-            return self._pool.submit(prepare_view, request)
-        except BrokenProcessPool:
-            broken: Future[PreparedView | FailedView] = Future()
-            broken.set_exception(BrokenProcessPool("lost before it began"))
-            return broken
-
-    def _after_a_lost_process(self, request: ViewRequest) -> PreparedView | FailedView:
-        """Prepare `request` alone, to tell the view that kills its process from those that were beside it."""
-        self.close()
-        with self._new_pool(1) as alone:
-            try:
-                return alone.submit(prepare_view, request).result()
-            except BrokenProcessPool:
-                return FailedView(
-                    f"{shown(request.path)}: the process that decoded it died (memory, or a broken decoder)"
-                )
-
-    @staticmethod
-    def _new_pool(processes: int) -> ProcessPoolExecutor:
-        # Spawned: a forked child would inherit locks of torch's and zarr's threads, and hang on them.
-        context = multiprocessing.get_context("spawn")
-        return ProcessPoolExecutor(processes, mp_context=context, initializer=_begin_process)
-
-
-def _begin_process() -> None:
-    """Ignore Ctrl-C, which reaches the whole process group: the main process decides what to finish. End with it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    silence_stderr()
-    threading.Thread(target=_end_with_the_parent, daemon=True).start()
-
-
-def _end_with_the_parent() -> None:
-    """A killed parent closes no queue, and its readers would wait for ever."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
+            yield request, future.result()

@@ -11,8 +11,8 @@ from typing import BinaryIO
 _UNKNOWN_BYTES = 0x7FFF_F000
 _W64_RIFF = bytes.fromhex("726966662e91cf11a5d628db04c10000")
 _W64_DATA = bytes.fromhex("64617461f3acd3118cd100c04f8edb8a")
-# How a file of each container begins, as bytes and what stands some places after them: the same again inside the file is
-# another file that was joined to it.
+# How a file of each container begins: some bytes, and what stands so many places after them. The same again inside the
+# file is another file that was joined to it.
 _STARTS: dict[str, list[tuple[bytes, int, bytes]]] = {
     "aiff": [(b"FORM", 8, b"AIF")],
     "au": [(b".snd\x00\x00\x00", 7, b"")],
@@ -29,7 +29,7 @@ _RATES_1 = (44_100, 48_000, 32_000)
 
 @dataclass(frozen=True)
 class _Chunks:
-    """How a container's chunks follow each other: the first one's place, their headers, and what lengths round up to."""
+    """How chunks follow each other: where the first one is, their header, and what their lengths are rounded up to."""
 
     first: int
     header: struct.Struct

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from stages.extract.audio import SAMPLE_RATE
 from stages.extract.feed import FailedView, PreparedView, ViewFeed, ViewRequest
 from stages.extract.plan import SongTask
+from stages.extract.waveform import damage_text
 from stages.songs.errors import shown
 from store import StoreWriter
 from store.errors import HearError
@@ -35,21 +36,29 @@ class Stop(Protocol):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one view. `seconds` is its duration; `error` says in one line why it failed."""
+    """What became of one view.
+
+    `seconds` is its duration; `error` says in one line why it failed; `damage` what of its file could not be heard.
+    """
 
     song_id: str
     view: int
     status: Literal["done", "failed"]
     seconds: float = 0.0
     error: str = ""
+    damage: str = ""
 
 
 @dataclass
 class Tally:
-    """How a run went: records done, failures by name, seconds of audio, and where the time went (seconds)."""
+    """How a run went: records done, failures by name, seconds of audio, and where the time went (seconds).
+
+    `damaged` are the songs of which a part was not heard; their records say what is missing.
+    """
 
     done: int = 0
     failures: list[Outcome] = field(default_factory=list)
+    damaged: set[str] = field(default_factory=set)
     audio: float = 0.0
     waiting: float = 0.0
     encoding: float = 0.0
@@ -67,6 +76,8 @@ class Tally:
         else:
             self.done += 1
             self.audio += outcome.seconds
+            if outcome.damage:
+                self.damaged.add(outcome.song_id)
 
 
 @dataclass
@@ -149,7 +160,8 @@ class Extractor:
 
         def put() -> Outcome:
             self.writer.write_record(record)
-            return Outcome(request.song_id, request.view, "done", len(prepared.samples) / SAMPLE_RATE)
+            seconds = len(prepared.samples) / SAMPLE_RATE
+            return Outcome(request.song_id, request.view, "done", seconds, damage=damage_text(prepared.damage))
 
         write(put)
 
@@ -162,6 +174,7 @@ class Extractor:
             "seconds": len(prepared.samples) / SAMPLE_RATE,
             "source": prepared.source,
             "drawn": prepared.drawn,
+            **prepared.damage,
             **self.encoders.notes,
         }
         return encode_record(self.writer.spec, request.song_id, request.view, frames, attributes)

@@ -9,6 +9,9 @@ from numpy.typing import NDArray
 
 from store.errors import HearError
 
+# What `Waveform.damage` may say, and the attributes of a record that repeat it.
+DAMAGE = ("truncated", "missing", "skipped")
+
 
 class AudioError(HearError):
     """A file cannot become embeddings; the message names the file and the reason in one line."""
@@ -43,3 +46,15 @@ class Waveform:
     def seconds(self) -> float:
         """Duration in seconds."""
         return len(self.samples) / self.rate
+
+
+def damage_text(damage: Mapping[str, Any]) -> str:
+    """What could not be heard, for people; empty for a sound file."""
+    told = []
+    if damage.get("truncated"):
+        told.append(
+            f"the last {damage['missing']:.1f} s are missing" if damage.get("missing") else "its end is missing"
+        )
+    if damage.get("skipped"):
+        told.append(f"{damage['skipped']} of its packets could not be decoded")
+    return " and ".join(told)

@@ -1,10 +1,9 @@
 """One song on a worker: the encoders are loaded once a process, and the records are written from here."""
 
-import multiprocessing
+import atexit
 import socket
 from dataclasses import dataclass
 from functools import lru_cache
-from multiprocessing.util import Finalize
 
 from stages.extract.feed import ViewFeed
 from stages.extract.plan import SongTask
@@ -40,7 +39,7 @@ def extract_song(task: SongTask, bench: Bench, stop: Stop) -> SongResult:
     """Make the views of one song; those that a lost worker has written already are not made again.
 
     `stop` ends it after the view in hand, or before the first. The result's error tells that the encoders cannot be
-    loaded, the store is not there or cannot be written, or this process may not start others.
+    loaded, or that the store is not there or cannot be written.
     """
     outcomes: list[Outcome] = []
     if stop.is_set():
@@ -70,18 +69,13 @@ def extractor_for(bench: Bench) -> Extractor:
     Raises
     ------
     HearError
-        This process may not start others, the encoders cannot be loaded, or the store is not where it should be.
+        The encoders cannot be loaded, or the store is not where it should be.
     """
-    if multiprocessing.current_process().daemon:
-        raise HearError(
-            "this Dask worker is a daemonic process, which may not start the processes that decode and augment; "
-            "start workers with DASK_DISTRIBUTED__WORKER__DAEMON=False, or with --no-nanny"
-        )
     encoders = bench.recipe.load_encoders()
     writer = _opened(bench.root, bench.recipe.spec(encoders))
     feed = ViewFeed(processes=bench.processes)
-    # A worker that ends waits for its children before their pool hears of it: end them first, while queues (10) work.
-    Finalize(None, feed.close, exitpriority=20)
+    # A worker that ends would wait for threads that wait for their processes.
+    atexit.register(feed.close)
     return Extractor(encoders, writer, feed, seed=bench.recipe.seed, pool=bench.recipe.pool)
 
 

@@ -18,10 +18,11 @@ from stages.scoring.sources import Heard, Source
 
 @dataclass(frozen=True)
 class Scored:
-    """A row, whether it was there already, and the song's outline (2, P) where there is one to plot."""
+    """A row, whether it was there already, whether its song is too long, and its outline (2, P) where one was heard."""
 
     row: Row
     skipped: bool = False
+    too_long: bool = False
     outline: NDArray[np.float32] | None = None
 
 
@@ -74,7 +75,7 @@ class Scoring:
                     about = song.candidate
                     yield Scored(replace(row, song_id=about.song_id, group=about.group), skipped=True)
                 else:
-                    yield Scored(self._row(song, scored.get(id(song))), outline=song.outline)
+                    yield Scored(self._row(song, scored.get(id(song))), too_long=song.too_long, outline=song.outline)
 
     def _key(self, candidate: Candidate, source: str) -> ResumeKey:
         return resume_key(candidate.song_id, candidate.shown_path, source, self.model)

@@ -5,11 +5,11 @@ from pathlib import Path
 
 from stages.extract.encoders.load import MUQ, MUSICFM
 from stages.scoring.ensemble import Ensemble, load_encoders, load_ensemble
-from stages.scoring.errors import ScoringError
+from stages.scoring.errors import ScoringError, SongTooLongError
 from stages.scoring.inputs import audio_candidates
 from stages.scoring.over_time import Windows
 from stages.scoring.rows import Row
-from stages.scoring.run import Scoring
+from stages.scoring.run import Scored, Scoring
 from stages.scoring.sources import AudioSource
 
 
@@ -46,6 +46,8 @@ class Scorer:
         musicfm: str | Path = MUSICFM,
         device: str = "auto",
         precision: str = "auto",
+        longest: float | None = None,
+        deadline: float | None = None,
     ) -> "Scorer":
         """Load heads and the encoders that they were trained on.
 
@@ -55,6 +57,8 @@ class Scorer:
             Heads, or folders of several; several score together.
         windows, preset, muq, musicfm, device, precision
             See `Windows` and `load_multiscale`.
+        longest, deadline
+            Limits for files from strangers, in seconds: of a song's length, and of the time that decoding it may take.
 
         Raises
         ------
@@ -65,7 +69,7 @@ class Scorer:
         """
         ensemble = load_ensemble(checkpoints, device=device)
         encoders = load_encoders(ensemble, preset=preset, muq=muq, musicfm=musicfm, device=device, precision=precision)
-        return cls(ensemble, AudioSource(encoders, ensemble), windows=windows)
+        return cls(ensemble, AudioSource(encoders, ensemble, longest=longest, deadline=deadline), windows=windows)
 
     @property
     def dimensions(self) -> tuple[str, ...]:
@@ -77,15 +81,19 @@ class Scorer:
 
         Raises
         ------
+        SongTooLongError
+            The song is longer than `longest`.
         ScoringError
             The file cannot be scored; the message says why.
         """
-        row = next(self.score_many([path]))
-        if row.error:
-            raise ScoringError(row.error)
-        return row
+        (scored,) = self._scored([path])
+        if scored.row.error:
+            raise (SongTooLongError if scored.too_long else ScoringError)(scored.row.error)
+        return scored.row
 
     def score_many(self, paths: Iterable[str | Path]) -> Iterator[Row]:
         """Score files one after the other, the next ones decoded meanwhile; one that fails is a row with an error."""
-        candidates = audio_candidates([Path(path) for path in paths])
-        return (scored.row for scored in self.scoring.score(candidates))
+        return (scored.row for scored in self._scored(paths))
+
+    def _scored(self, paths: Iterable[str | Path]) -> Iterator[Scored]:
+        return self.scoring.score(audio_candidates([Path(path) for path in paths]))

@@ -1,17 +1,19 @@
 """Where a song's frames come from: audio through the encoders, or a store."""
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stages.extract.audio import SAMPLE_RATE, source_hash
-from stages.extract.feed import FailedView, ViewRequest, prepare_view
+from stages.extract.feed import FailedView, ViewRequest, prepare_in
+from stages.extract.processes import Processes
 from stages.extract.run import pool_frames
+from stages.extract.waveform import DAMAGE
 from stages.head.head import FRAMES_AT_ONCE
 from stages.head.score import check_encoders, check_spec, qualified
 from stages.scoring.ensemble import Ensemble
@@ -38,6 +40,10 @@ class Heard:
         (S, T, C) of the ensemble's streams; None where `error` says why, or where the song is known already.
     seconds
         Its duration.
+    damage
+        What of its file could not be heard; see `Waveform`.
+    too_long
+        Whether the error is that the song is longer than allowed.
     outline
         (2, P) float32: the lowest and highest sample in each of P equal parts; None from a store.
     """
@@ -47,6 +53,8 @@ class Heard:
     frames: NDArray[np.floating] | None = None
     error: str = ""
     seconds: float | None = None
+    damage: Mapping[str, Any] = field(default_factory=dict)
+    too_long: bool = False
     outline: NDArray[np.float32] | None = None
 
 
@@ -68,7 +76,7 @@ class Source(Protocol):
 
 
 class AudioSource:
-    """Decodes ahead in threads and encodes, a song at a time.
+    """Decodes ahead in processes that can be ended, and encodes, one song at a time.
 
     Parameters
     ----------
@@ -77,7 +85,11 @@ class AudioSource:
     ensemble
         Whose streams to give.
     threads
-        Songs that are decoded ahead.
+        Songs that are decoded ahead, each in a process.
+    longest
+        Refuse songs of more seconds than this.
+    deadline
+        Seconds that decoding a song may take; by default it depends on the file's size.
 
     Raises
     ------
@@ -87,9 +99,19 @@ class AudioSource:
 
     together = 1
 
-    def __init__(self, encoders: "MultiScale", ensemble: Ensemble, *, threads: int = 2) -> None:
+    def __init__(
+        self,
+        encoders: "MultiScale",
+        ensemble: Ensemble,
+        *,
+        threads: int = 2,
+        longest: float | None = None,
+        deadline: float | None = None,
+    ) -> None:
         for head in ensemble.heads:
             check_encoders(head, encoders)
+        self._longest, self._deadline = longest, deadline
+        self._processes = Processes(threads)
         self.encoders, self.threads = encoders, threads
         self.pool = ensemble.pool
         self.frame_rate = encoders.frame_rate / self.pool
@@ -103,18 +125,36 @@ class AudioSource:
         with ThreadPoolExecutor(self.threads, thread_name_prefix="decode") as threads:
             try:
                 for candidate in candidates:
-                    pending.append(threads.submit(_decode, candidate, known))
+                    pending.append(threads.submit(self._decode, candidate, known))
                     if len(pending) > self.threads:
                         yield self._encode(pending.popleft().result())
                 while pending:
                     yield self._encode(pending.popleft().result())
             finally:
                 # Whoever stops listening, or Ctrl-C, need not wait for songs that nobody wants.
-                threads.shutdown(wait=False, cancel_futures=True)
+                if pending:
+                    threads.shutdown(wait=False, cancel_futures=True)
+                    self._processes.close()
+                    self._processes = Processes(self.threads)
 
     def frames(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
         """Frames (S, T, C) of mono samples (n,) at 24 kHz. Raises EncoderError for a song that cannot be encoded."""
         return pool_frames(self.encoders.encode(samples)[self._rows], self.pool)
+
+    def _decode(self, candidate: Candidate, known: Known) -> "Heard | _Samples":
+        if candidate.path is None:
+            return Heard(candidate=candidate, error="has no file; name one in the manifest")
+        try:
+            source = source_hash(candidate.path)
+        except HearError as error:
+            return Heard(candidate=candidate, error=str(error))
+        if known(candidate, source):
+            return Heard(candidate=candidate, source=source)
+        request = ViewRequest(candidate.song_id, candidate.path, view=0, seed=0, longest=self._longest)
+        prepared = prepare_in(self._processes, request, seconds=self._deadline)
+        if isinstance(prepared, FailedView):
+            return Heard(candidate=candidate, source=source, error=prepared.error, too_long=prepared.too_long)
+        return _Samples(candidate, source, prepared.samples, prepared.damage)
 
     def _encode(self, song: "Heard | _Samples") -> Heard:
         if isinstance(song, Heard):
@@ -131,6 +171,7 @@ class AudioSource:
             source=song.source,
             frames=frames,
             seconds=seconds,
+            damage=song.damage,
             outline=outline(song.samples),
         )
 
@@ -142,21 +183,7 @@ class _Samples:
     candidate: Candidate
     source: str
     samples: NDArray[np.float32]
-
-
-def _decode(candidate: Candidate, known: Known) -> Heard | _Samples:
-    if candidate.path is None:
-        return Heard(candidate=candidate, error="has no file; name one in the manifest")
-    try:
-        source = source_hash(candidate.path)
-    except HearError as error:
-        return Heard(candidate=candidate, error=str(error))
-    if known(candidate, source):
-        return Heard(candidate=candidate, source=source)
-    prepared = prepare_view(ViewRequest(candidate.song_id, candidate.path, view=0, seed=0))
-    if isinstance(prepared, FailedView):
-        return Heard(candidate=candidate, source=source, error=prepared.error)
-    return _Samples(candidate, source, prepared.samples)
+    damage: Mapping[str, Any]
 
 
 def outline(samples: NDArray[np.float32], points: int = OUTLINE_POINTS) -> NDArray[np.float32]:
@@ -201,7 +228,8 @@ class StoreSource:
         except HearError as error:
             return Heard(candidate=candidate, error=self._problem(candidate.song_id) or str(error))
         seconds = float(attributes.get("seconds", frames.shape[1] / self.frame_rate))
-        return Heard(candidate=candidate, source=source, frames=frames, seconds=seconds)
+        damage = {name: attributes[name] for name in DAMAGE if name in attributes}
+        return Heard(candidate=candidate, source=source, frames=frames, seconds=seconds, damage=damage)
 
     def _problem(self, song: str) -> str:
         """Why a song cannot be had, if it is not here at all: its record's place would tell nobody."""

@@ -10,11 +10,11 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from stages.extract.audio import read_audio, resample
+from stages.extract.audio import SAMPLE_RATE as RATE
+from stages.extract.feed import FailedView, ViewRequest, prepare_in
+from stages.extract.processes import Processes
 from stages.scoring.rows import Row
-from store.errors import HearError
 
-RATE = 24_000
 SECONDS = 20.0
 FADE_SECONDS = 0.5
 # As many as the page shows on either side (EXTREMES in page.js).
@@ -34,7 +34,8 @@ def preview_extremes(rows: Sequence[Row], paths: Sequence[Path | None]) -> dict[
     scored = sorted((number for number, row in enumerate(rows) if row.scores), key=lambda number: -rows[number].overall)
     chosen = dict.fromkeys([*scored[:EXTREMES], *scored[-EXTREMES:]])
     files = {number: path for number in chosen if (path := paths[number]) is not None}
-    return {number: preview(path, start=_start(rows[number])) for number, path in files.items()}
+    with Processes(1) as processes:
+        return {number: preview(path, processes, start=_start(rows[number])) for number, path in files.items()}
 
 
 def _start(row: Row) -> float | None:
@@ -45,15 +46,16 @@ def _start(row: Row) -> float | None:
     return float(row.curve.seconds[int(np.argmax(means))] - SECONDS / 2)
 
 
-def preview(path: Path, *, start: float | None = None) -> Preview:
+def preview(path: Path, processes: Processes, *, start: float | None = None) -> Preview:
     """A piece of a file: 20 s from `start`, or from the middle; mono, 24 kHz, faded in and out."""
+    prepared = prepare_in(processes, ViewRequest(path.stem, path, view=0, seed=0))
+    if isinstance(prepared, FailedView):
+        return Preview(problem=prepared.error)
     try:
-        samples = resample(read_audio(path), RATE).samples
-        return Preview(uri=f"data:audio/mpeg;base64,{base64.b64encode(_mp3(_piece(samples, start))).decode()}")
-    except HearError as error:
-        return Preview(problem=str(error))
+        sound = base64.b64encode(_mp3(_piece(prepared.samples, start))).decode()
     except soundfile.SoundFileError as error:
         return Preview(problem=f"{path}: no MP3 can be written here: {error}")
+    return Preview(uri=f"data:audio/mpeg;base64,{sound}")
 
 
 def _piece(samples: NDArray[np.float32], start: float | None) -> NDArray[np.float32]:

@@ -9,8 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PureWindowsPath
 from typing import IO
 
-from stages.extract.audio import probe_seconds
-from stages.scoring.errors import ScoringError
+from stages.scoring.errors import ScoringError, SongTooLongError
 from stages.scoring.rows import Row
 from store.errors import HearError
 
@@ -118,22 +117,15 @@ class Desk:
 
     def _scored(self, path: Path, name: str) -> Row:
         try:
-            self._check_length(path)
+            if path.stat().st_size == 0:
+                raise RefusedError(422, "the upload is empty; send an audio file")
             row = self._score(path)
         except RefusedError:
             raise
         except HearError as error:
-            raise RefusedError(422, f"{name}: {str(error).removeprefix(f'{path}: ')}") from error
+            status = 413 if isinstance(error, SongTooLongError) else 422
+            raise RefusedError(status, f"{name}: {str(error).removeprefix(f'{path}: ')}") from error
         return replace(row, song_id=Path(name).stem, path=name)
-
-    def _check_length(self, path: Path) -> None:
-        if path.stat().st_size == 0:
-            raise RefusedError(422, "the upload is empty; send an audio file")
-        minutes = probe_seconds(path) / 60
-        if minutes > self.limits.minutes:
-            raise RefusedError(
-                413, f"the song is {minutes:.1f} min long; at most {self.limits.minutes:g} are scored here"
-            )
 
 
 def plain_name(name: str) -> str:

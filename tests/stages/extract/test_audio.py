@@ -51,7 +51,7 @@ def test_channels_are_averaged(tmp_path: Path, channels: int) -> None:
 
 
 def test_blocks_join_without_a_seam(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("stages.extract.audio.BLOCK_SAMPLES", 1_000)
+    monkeypatch.setattr("stages.extract.decoder.BLOCK_SAMPLES", 1_000)
     soundfile.write(tmp_path / "a.wav", tone(44_100), 44_100, subtype="FLOAT")
     assert np.array_equal(read_audio(tmp_path / "a.wav").samples, tone(44_100))
 

@@ -39,7 +39,7 @@ def test_a_process_that_dies_costs_the_view_that_killed_it_and_no_other(song: Pa
     assert [type(outcome) for _, outcome in outcomes] == [PreparedView, FailedView, PreparedView, PreparedView]
     failed = outcomes[1][1]
     assert isinstance(failed, FailedView)
-    assert failed.error == "deadly.mp3: the process that decoded it died (memory, or a broken decoder)"
+    assert failed.error == "deadly.mp3: the process that decoded it died (exit code 9)"
 
 
 def test_no_more_is_begun_than_is_to_be_ahead(song: Path) -> None:
@@ -59,7 +59,7 @@ def test_no_more_is_begun_than_is_to_be_ahead(song: Path) -> None:
 def test_whatever_a_decoder_raises_is_the_views_failure(
     song: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    def broken(path: Path) -> None:
+    def broken(path: Path, **_: Any) -> None:
         raise error
 
     monkeypatch.setattr(feed, "read_audio", broken)
