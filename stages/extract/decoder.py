@@ -29,6 +29,8 @@ NO_LENGTH = ("aac", "caf")
 # A frame whose checksum is wrong would be noise; by default FFmpeg lets it pass.
 STRICT = {"flac": "crccheck+explode", "wavpack": "crccheck+explode"}
 MOST_CHANNELS = 64
+# PyAV reads beyond a frame's list of planes where there are so many or more, one per channel.
+MOST_PLANES = 8
 # Frames are small: samples are passed on in blocks of at least so many.
 BLOCK_SAMPLES = 1 << 16
 # What may be missing from the end before it is told: headers of lossy files count a few frames of padding.
@@ -47,6 +49,7 @@ class AudioFile:
         self.path, self._container, self._stream = path, container, stream
         self.packets = self.skipped = 0
         self._last = b""
+        self._interleave: Any = None
 
     def blocks(self) -> Iterator[tuple[NDArray[np.float32], int]]:
         """Go through the file: mono samples float32 (n,), the mean over channels, and their rate in Hz.
@@ -56,7 +59,7 @@ class AudioFile:
         waiting: list[NDArray[Any]] = []
         count, kind = 0, (0, 0, np.dtype(np.float32))
         for frame in self._frames():
-            values = _values(frame, self.path)
+            values = self._values(frame)
             new = (frame.sample_rate, len(values), values.dtype)
             if waiting and (count >= BLOCK_SAMPLES or new != kind):
                 yield _mono(waiting), kind[0]
@@ -66,6 +69,20 @@ class AudioFile:
             count += values.shape[1]
         if waiting:
             yield _mono(waiting), kind[0]
+
+    def _values(self, frame: Any) -> NDArray[Any]:
+        """One frame's samples as they were decoded, (channels, n)."""
+        channels = frame.layout.nb_channels
+        if channels > MOST_CHANNELS:
+            raise AudioError(f"{shown(self.path)}: expected at most {MOST_CHANNELS} channels, found {channels}")
+        if not frame.format.is_planar:
+            return np.asarray(frame.to_ndarray()).reshape(-1, channels).T
+        if channels < MOST_PLANES:
+            return np.asarray(frame.to_ndarray())
+        if self._interleave is None or self._interleave.layout.name != frame.layout.name:
+            self._interleave = av.AudioResampler(format=frame.format.packed, layout=frame.layout)
+        parts = [np.asarray(part.to_ndarray()).reshape(-1, channels) for part in self._interleave.resample(frame)]
+        return np.concatenate(parts).T
 
     def _frames(self) -> Iterator[Any]:
         for packet in self._packets():
@@ -207,15 +224,6 @@ def _audio_stream(path: Path, container: Any) -> Any:
 def reason(error: Exception) -> str:
     """FFmpeg's own words, without number and path."""
     return str(getattr(error, "strerror", None) or error).split("\n")[0]
-
-
-def _values(frame: Any, path: Path) -> NDArray[Any]:
-    """One frame's samples as they were decoded, (channels, n)."""
-    channels = frame.layout.nb_channels
-    if channels > MOST_CHANNELS:
-        raise AudioError(f"{shown(path)}: expected at most {MOST_CHANNELS} channels, found {channels}")
-    values: NDArray[Any] = frame.to_ndarray()
-    return values if frame.format.is_planar else values.reshape(-1, channels).T
 
 
 def _mono(frames: list[NDArray[Any]]) -> NDArray[np.float32]:

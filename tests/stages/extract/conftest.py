@@ -1,0 +1,63 @@
+"""A song to encode, and how to encode it."""
+
+from collections.abc import Callable, Mapping
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+LAYOUTS = {1: "mono", 2: "stereo", 3: "3.0", 4: "quad", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
+
+Encode = Callable[..., Path]
+
+
+@pytest.fixture(scope="session")
+def melody() -> Callable[..., NDArray[np.float32]]:
+    """A function (rate, channels, seconds) → samples float32 (n, channels) that are alike at no two places."""
+
+    def make(rate: int, *, channels: int = 2, seconds: float = 3.0) -> NDArray[np.float32]:
+        times = np.arange(round(rate * seconds)) / rate
+        tones = [
+            [np.sin(2 * np.pi * hertz * (times + 0.05 * times**2 + channel)) for hertz in (201, 433, 877)]
+            for channel in range(channels)
+        ]
+        swell = 0.6 + 0.4 * np.sin(2 * np.pi * 0.7 * times)
+        return (swell[:, None] * np.mean(tones, axis=1).T * 0.8).astype(np.float32)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def encode() -> Encode:
+    """A function that encodes samples (n, channels) with PyAV."""
+
+    def write(
+        path: Path,
+        samples: NDArray[np.float32],
+        rate: int,
+        container: str,
+        codec: str,
+        options: Mapping[str, str] | None = None,
+    ) -> Path:
+        layout = LAYOUTS[samples.shape[1]]
+        with av.open(str(path), "w", format=container, options=dict(options or {})) as file:
+            stream = file.add_stream(codec, rate=rate, layout=layout)
+            stream.bit_rate = 96_000 * samples.shape[1]
+            formats = [form.name for form in stream.codec_context.codec.audio_formats]
+            resampler = av.AudioResampler(
+                format=formats[0], layout=layout, rate=rate, frame_size=stream.codec_context.frame_size or 1024
+            )
+            whole = av.AudioFrame.from_ndarray(samples.reshape(1, -1), format="flt", layout=layout)
+            whole.sample_rate = rate
+            place = 0
+            for frame in (*resampler.resample(whole), *resampler.resample(None)):
+                frame.pts, frame.time_base = place, Fraction(1, rate)
+                place += frame.samples
+                file.mux(stream.encode(frame))
+            file.mux(stream.encode(None))
+        return path
+
+    return write
