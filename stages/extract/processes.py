@@ -145,7 +145,7 @@ class _Worker:
         try:
             self.pipe.send(task)
             if not self.pipe.poll(seconds):
-                raise LostProcessError(f"took longer than {seconds:.0f} s and was ended")
+                raise LostProcessError(f"took longer than {seconds:.4g} s and was ended")
             return pickle.loads(self.pipe.recv_bytes())  # type: ignore[no-any-return]
         except (EOFError, OSError) as error:
             raise LostProcessError(f"died ({self._how()})") from error
