@@ -47,7 +47,10 @@ class HeadConfig:
 
     @property
     def layers(self) -> tuple[int, ...]:
-        """Encoder layers that the streams were taken from; the paper's where neither spec nor names say otherwise."""
+        """Encoder layers that the streams were taken from; the paper's where neither spec nor names say otherwise.
+
+        Empty for a head that learnt from embeddings from elsewhere, whose layers are not known.
+        """
         named = {int(name.rpartition("@")[2]) for name in self.streams if "@" in name}
         return tuple(self.spec["layers"]) if self.spec else tuple(sorted(named)) or (10,)
 
