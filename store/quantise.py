@@ -2,12 +2,14 @@
 
 import base64
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from store.errors import StoreError
+
+_Number = TypeVar("_Number", bound=np.generic)
 
 LEVELS = 127
 # By size of a value: its bits as an unsigned and a signed integer, and the least of each that is negative or positive
@@ -20,7 +22,7 @@ _BITS: dict[int, tuple[type, int, type, int]] = {
 BLOCK = 1 << 18
 
 
-def to_native(values: NDArray[np.generic]) -> NDArray[np.generic]:
+def to_native(values: NDArray[_Number]) -> NDArray[_Number]:
     """The same values as a plain C-contiguous array in the machine's byte order; copied only where they are not.
 
     The tests of finiteness look at bits: of another order or layout they would see other numbers.

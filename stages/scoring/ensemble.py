@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -181,7 +182,7 @@ def load_encoders(
     """
     names = [name.rpartition("@") for name in ensemble.streams]
     for stream, _, layer in names:
-        if not (stream and layer.isdecimal()):
+        if not (stream and re.fullmatch("[0-9]+", layer)):
             raise ScoringError(
                 f"the head learnt from stream {stream or layer!r} of embeddings that were imported, which no encoder "
                 "here makes from audio; score the songs of a store that has it, with --store"

@@ -17,7 +17,7 @@ def common_folder(paths: Sequence[Path]) -> Path:
 
 
 def told_apart(ids: Sequence[str], paths: Sequence[Path]) -> list[str]:
-    """The ids of these files; where some repeat, all are relative to the files' common folder, if that tells more apart.
+    """The ids of these files; where some repeat, those below the files' common folder, if they tell more files apart.
 
     `001` of `modelA/001.wav` and `modelB/001.wav` becomes `modelA/001` and `modelB/001`.
     """
