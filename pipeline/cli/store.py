@@ -79,7 +79,7 @@ def import_(file: Annotated[Path, typer.Argument(metavar="FILE.h5")], store: Sto
         streams = f"{len(spec.streams)} stream{'s' if len(spec.streams) > 1 else ''} ({', '.join(spec.streams)})"
         typer.echo(
             f"taken as {streams} of {spec.channels} channels in {spec.dtype}, {spec.frame_rate:g} frames a second; "
-            "encoders and layers are not known"
+            "encoders and layers unknown"
         )
 
 

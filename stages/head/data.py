@@ -120,5 +120,7 @@ def pick_streams(store: EmbeddingStore, wanted: Sequence[str], *, architecture: 
         of_layer = [name for name in of_layer if name.split("@")[0] == "muq/track"]
     if not of_layer:
         found = ", ".join(store.streams)
-        raise HeadError(f"{store.root}: SongEval's head needs stream muq/track; there are {found}; name one of them")
+        raise HeadError(
+            f"{store.root}: SongEval's head needs stream muq/track; there are {found}; name one with --streams"
+        )
     return tuple(of_layer)

@@ -81,10 +81,10 @@ def _manifest_columns(manifest: Manifest) -> dict[str, Mapping[str, str]]:
 def _csv_columns(path: Path) -> dict[str, dict[str, str]]:
     columns: dict[str, dict[str, str]] = {}
     seen: set[str] = set()
-    header, rows, _ = read_cells(path)
-    if "song_id" not in header:
-        raise SongsError(f"{path} line 1: no column song_id; found {', '.join(header)}")
-    for line, cells in rows:
+    table = read_cells(path)
+    if "song_id" not in table.header:
+        raise SongsError(f"{path} line 1: no column song_id; found {', '.join(table.header)}")
+    for line, cells in table.rows:
         song = cells.pop("song_id")
         if not song or song in seen:
             said = f"song_id {song!r} is there already; one line a song" if song else "song_id is empty"

@@ -214,10 +214,10 @@ def _column(manifest: Manifest | None, by: str) -> Mapping[str, str]:
 def _folders(candidates: Sequence[Candidate]) -> list[str]:
     folders = [first_folder(song.song_id) for song in candidates]
     paths = [song.path for song in candidates if song.path is not None]
-    if not any(folders) and len(paths) == len(candidates):
+    if paths and not any(folders) and len(paths) == len(candidates):
         root = common_folder(paths)
         folders = [_text(first_folder(relative_id(path, root))) for path in paths]
-    if not any(folders):
+    if candidates and not any(folders):
         raise ScoringError(f"grouping by {FOLDER!r}: all songs are in one folder; name the folder above it")
     return folders
 

@@ -1,22 +1,21 @@
 """Tables about songs as people have them: one line per song, and a column that names it.
 
 CSV with commas, semicolons or tabs, as the header line decides; or JSON lines (`.jsonl`). Dimensions may be written in
-any case, and ratings with a decimal comma. `manifest.csv` has one form only: `rows` reads it.
+any case, and numbers with a decimal comma. `manifest.csv` has one form only: `rows` reads it.
 """
 
 import csv
-import difflib
 import io
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from stages.songs.errors import SongsError, shown
 from stages.songs.json_lines import read_json_lines
-from stages.songs.manifest import DIMENSIONS
+from stages.songs.manifest import DIMENSIONS, near_dimension
 from stages.songs.rows import KNOWN, check_names
 from stages.songs.text_file import read_text
 
@@ -26,8 +25,6 @@ PATH_COLUMNS = ("path", "audio_path", "audio_filepath", "file_name")
 ID_COLUMNS = ("song_id", *PATH_COLUMNS)
 LOOSE_ID_COLUMNS = ("id", "file", "filename")
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs"}
-# As similar as `Coherance` is to `Coherence`.
-_ALIKE = 0.8
 _DECIMAL_COMMA = re.compile(r"\s*\d+,\d+\s*")
 
 
@@ -65,19 +62,33 @@ def read_table(path: Path) -> Table:
         The file cannot be read as CSV or JSON lines; no column names songs, two are called alike, or one is nearly
         called as a dimension; a row has another length than the header.
     """
-    header, rows, separator = read_cells(path)
-    names = {name: _plain_name(name) for name in header}
+    cells = read_cells(path)
+    names = {name: _plain_name(name) for name in cells.header}
     columns = list(names.values())
     check_names(path, columns)
     _check_spelling(path, columns)
     key = _key_column(path, columns)
-    cells = ((line, {names[name]: value for name, value in row.items()}) for line, row in rows)
-    pointed = tuple((line, _with_points(row)) for line, row in cells)
-    return Table(path, key, tuple(columns), pointed, tuple(_notes(names, key, separator)))
+    named = ((line, {names[name]: value for name, value in row.items()}) for line, row in cells.rows)
+    rows = tuple((line, _with_points(row)) for line, row in named)
+    return Table(path, key, tuple(columns), rows, tuple(_notes(names, key, cells.separator)))
 
 
-def read_cells(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]], str]:
-    """The header of a table, its rows with the line that each begins on, and the separator (of JSON lines: empty).
+class Cells(NamedTuple):
+    """A table's columns as they are written, its rows with the line that each begins on, and its separator.
+
+    JSON lines have no separator: it is empty.
+    """
+
+    header: list[str]
+    rows: list[tuple[int, dict[str, str]]]
+    separator: str
+
+
+def read_cells(path: Path) -> Cells:
+    """Read a table without asking what its columns mean.
+
+    Where the separator is not a comma, a column of numbers with decimal commas gets points; one that may as well have
+    commas between thousands (`1,234` and the like alone) is left as it is.
 
     Raises
     ------
@@ -94,7 +105,16 @@ def read_cells(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]],
     header = _without_empty_end([name.strip() for name in rows[0][1]])
     check_names(path, header)
     named = [(line, _named(path, line, header, cells, separator)) for line, cells in rows[1:]]
-    return header, named, separator
+    if separator != ",":
+        decimal = [name for name in header if _has_decimal_commas([row[name] for _, row in named])]
+        named = [(line, {**row, **{name: row[name].replace(",", ".") for name in decimal}}) for line, row in named]
+    return Cells(header, named, separator)
+
+
+def _has_decimal_commas(values: Sequence[str]) -> bool:
+    numbers = [re.fullmatch(r"\s*[+-]?\d+(?:,(\d+))?\s*", value) for value in values if value.strip()]
+    fractions = [number[1] for number in numbers if number and number[1]]
+    return all(numbers) and any(len(fraction) != len("000") for fraction in fractions)
 
 
 def _separator(text: str) -> str:
@@ -144,12 +164,12 @@ def _named(path: Path, line: int, header: list[str], cells: list[str], separator
     return dict(zip(header, kept, strict=True))
 
 
-def _json_cells(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]], str]:
+def _json_cells(path: Path) -> Cells:
     rows = [(line, {name.strip(): _text(value) for name, value in row.items()}) for line, row in read_json_lines(path)]
     if not rows:
         raise SongsError(f"{shown(path)}: is empty; expected lines with {' or '.join(ID_COLUMNS)}")
     header = list(dict.fromkeys(name for _, row in rows for name in row))
-    return header, [(line, {name: row.get(name, "") for name in header}) for line, row in rows], ""
+    return Cells(header, [(line, {name: row.get(name, "") for name in header}) for line, row in rows], "")
 
 
 def _text(value: Any) -> str:
@@ -169,13 +189,6 @@ def _check_spelling(path: Path, names: Sequence[str]) -> None:
     for name in names:
         if name not in DIMENSIONS and (near := near_dimension(name, there=names)):
             raise SongsError(f"{shown(path)} line 1: column {name!r} is no dimension; did you mean {near}? Rename it")
-
-
-def near_dimension(name: str, *, there: Sequence[str]) -> str:
-    """The dimension, among those that are not `there`, that a column is nearly called as; empty if none."""
-    absent = {dimension.casefold(): dimension for dimension in DIMENSIONS if dimension not in there}
-    close = difflib.get_close_matches(name.strip().casefold(), absent, n=1, cutoff=_ALIKE)
-    return absent[close[0]] if close else ""
 
 
 def _key_column(path: Path, names: Sequence[str]) -> str:

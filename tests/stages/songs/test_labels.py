@@ -63,6 +63,27 @@ def test_decimal_commas(put: Put, separator: str) -> None:
         read(put("song_id,Clarity\na,3,75\n"))
 
 
+@pytest.mark.parametrize(
+    ("values", "read_as"),
+    [
+        (["90,5", "120"], ["90.5", "120"]),
+        (["-0,25", ""], ["-0.25", ""]),
+        # These may be thousands, or text.
+        (["1,234", "2,000"], ["1,234", "2,000"]),
+        (["1,5", "x"], ["1,5", "x"]),
+        (["a, b", "1,5"], ["a, b", "1,5"]),
+        (["1", "2"], ["1", "2"]),
+    ],
+)
+@pytest.mark.parametrize("separator", [";", "\t"])
+def test_decimal_commas_in_other_columns(put: Put, separator: str, values: list[str], read_as: list[str]) -> None:
+    rows = [("song_id", "bpm"), ("a", values[0]), ("b", values[1])]
+    songs = read(put("\n".join(map(separator.join, rows)), "a.wav", "b.wav"))
+    assert [song.extra["bpm"] for song in songs.values()] == read_as
+    quoted = "\n".join(",".join(f'"{cell}"' for cell in row) for row in rows)
+    assert [song.extra["bpm"] for song in read(put(quoted)).values()] == values
+
+
 def test_a_spreadsheets_empty_rows_and_columns_are_no_matter(put: Put) -> None:
     songs = read(put("song_id;Clarity;;\na;3;;\n;;;\nb;4;;\n", "a.wav", "b.wav"))
     assert [song.labels["Clarity"] for song in songs.values()] == [3.0, 4.0]
