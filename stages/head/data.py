@@ -119,8 +119,5 @@ def pick_streams(store: EmbeddingStore, wanted: Sequence[str], *, architecture: 
     if architecture == "songeval":
         of_layer = [name for name in of_layer if name.split("@")[0] == "muq/track"]
     if not of_layer:
-        found = ", ".join(store.streams)
-        raise HeadError(
-            f"{store.root}: SongEval's head needs stream muq/track; there are {found}; name one with --streams"
-        )
+        raise HeadError(f"{store.root}: SongEval's head needs stream muq/track; there are {', '.join(store.streams)}")
     return tuple(of_layer)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from stages.songs.errors import SongsError, shown
+from stages.songs.errors import SongsError, printable, shown
 from stages.songs.json_lines import read_json_lines
 from stages.songs.manifest import DIMENSIONS, near_dimension
 from stages.songs.rows import KNOWN, check_names
@@ -201,7 +201,7 @@ def _key_column(path: Path, names: Sequence[str]) -> str:
     why = f"; {' and '.join(loose)} may both name songs: call one of them song_id" if loose else ""
     raise SongsError(
         f"{shown(path)} line 1: expected a column {', '.join(ID_COLUMNS[:-1])} or {ID_COLUMNS[-1]}; "
-        f"found {', '.join(names)}{why}"
+        f"found {printable(', '.join(names))}{why}"
     )
 
 
