@@ -191,7 +191,7 @@ def _frame_rate(file: Any, path: str | Path) -> float:
     """Frames a second: the file's attribute, or the encoders' 25."""
     found = file.attrs.get("frame_rate", 25.0)
     try:
-        rate = float(found)
+        rate = float(np.asarray(found).item())
     except (TypeError, ValueError):
         rate = math.nan
     if not 0 < rate < math.inf:

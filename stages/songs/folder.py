@@ -20,8 +20,6 @@ SUFFIXES = (
     *(".wav", ".flac", ".mp3", ".ogg", ".oga", ".opus", ".aif", ".aiff", ".aifc", ".au", ".caf", ".w64", ".rf64"),
     *(".m4a", ".m4b", ".mp4", ".aac", ".wma", ".webm", ".mka", ".ape", ".wv", ".ac3"),
 )
-
-
 # Tables beside the songs of a data set in the layout of AudioFolder, of the Hugging Face library `datasets`.
 AUDIO_FOLDER_TABLES = ("metadata.csv", "metadata.jsonl")
 
@@ -105,10 +103,11 @@ def _listed(path: Path) -> dict[str, Song]:
     for one in files:
         if not os.path.isfile(one.path):  # noqa: PTH113 - Path.is_file raises where a folder is closed
             raise SongsError(f"{shown(path)} line {one.line}: {shown(one.path)} is no file; mend the path")
-    stems = told_apart([one.path.stem for one in files], [one.path for one in files])
+    free = [one.path for one in files if not one.song_id]
+    names = iter(told_apart([place.stem for place in free], free))
     songs: dict[str, Song] = {}
-    for one, stem in zip(files, stems, strict=True):
-        song_id = one.song_id or stem
+    for one in files:
+        song_id = one.song_id or next(names)
         if song_id in songs:
             raise SongsError(f"{shown(path)} line {one.line}: the song id {song_id!r} is on a line before; rename one")
         songs[song_id] = Song(song_id, one.path, "")

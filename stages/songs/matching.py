@@ -33,13 +33,14 @@ class SongIndex:
         for song in songs:
             self._exact[str(song.path)] = self._exact[song.song_id] = song
             parts = self._parts(song.song_id, stem=True)
-            self._by_end[_without_zeros(parts[-1])].append((parts, song))
+            self._by_end[_without_zeros(parts[-1])].append(((unicodedata.normalize("NFC", root.name), *parts), song))
 
     def find(self, name: str, *, beside: Path) -> list[Song]:
         """Songs that a name may mean: one where it is clear, none, or several.
 
-        It is clear if it is an id or a path (relative to the songs' folder or to `beside`); or else if one song's id,
-        or its end, is the name without suffix, or the name's end; or else the same but for zeros before a number.
+        It is clear if it is an id or a path (relative to the songs' folder or to `beside`); or else if, without suffix,
+        it is the end of one song's id; or else the same but for zeros before a number. A name with more folders than
+        the id must have the name of the songs' folder before it: `modelB/001` is not `001` in the folder `modelA`.
         """
         for known in (name, str(self.root / name), str(beside / name)):
             song = self._exact.get(known) or self._exact.get(os.path.abspath(known))  # noqa: PTH100 - keeps links
@@ -50,7 +51,7 @@ class SongIndex:
             return []
         alike = self._by_end.get(_without_zeros(parts[-1]), [])
         readings = (
-            [song for own, song in alike if own == parts],
+            [song for own, song in alike if own[1:] == parts],
             [song for own, song in alike if _agree(own, parts)],
             [song for own, song in alike if _agree(_plain(own), _plain(parts))],
         )
@@ -58,7 +59,7 @@ class SongIndex:
 
     def suggest(self, name: str) -> str:
         """The id that is most like a name; empty if none is."""
-        ids = {song.song_id: song.song_id for song in self._exact.values()}
+        ids = sorted({song.song_id for song in self._exact.values()})
         wanted = "/".join(self._parts(name)) or name
         folded = {song_id.casefold(): song_id for song_id in ids}
         stems = {song_id.rpartition("/")[2].casefold(): song_id for song_id in ids}

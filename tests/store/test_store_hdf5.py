@@ -114,7 +114,7 @@ def test_datasets_of_either_byte_order(own: bool, kind: str, fill: Make, tmp_pat
 
 def test_groups_in_groups_are_ids_with_slashes(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "theirs.h5", "w") as file:
-        file.attrs.update({"streams": ["x"], "frame_rate": 12.5})
+        file.attrs.update({"streams": ["x"], "frame_rate": [[12.5]]})  # a matrix, as MATLAB has them
         for name in ("modelA/001/0", "modelA/001/1", "modelB/001/0", "7/0"):
             file.create_dataset(name, data=np.ones((1, 3, 2), np.float32))
     import_hdf5(tmp_path / "theirs.h5", str(tmp_path / "store"))
