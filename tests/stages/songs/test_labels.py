@@ -1,12 +1,15 @@
 """Tables of labels as people have them: read as they are meant, or refused with the likely fix."""
 
 import json
+import tempfile
 import unicodedata
 from collections.abc import Callable
 from itertools import product
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from stages.songs import Song, SongsError
 from stages.songs.folder import read_folder
@@ -290,3 +293,45 @@ def test_errors_name_the_line(put: Put, text: str, problem: str) -> None:
         read(put(text, "a.wav"))
     with pytest.raises(SongsError, match=r"labels\.csv: is not UTF-8 text .*save it as UTF-8"):
         read(put("song_id,Clarity\nü,3\n", encoding="latin-1"))
+
+
+WORDS = [
+    "song_id",
+    "path",
+    "id",
+    "clarity",
+    "a",
+    "m/a",
+    "007.wav",
+    "3,5",
+    "",
+    '"',
+    "..",
+    "\\",
+    "\0",
+    "|",
+    "{",
+    "[1]",
+    "x" * 9,
+]
+MARKS = [",", ";", "\t", "\n", "\r\n", "\r"]
+
+
+@settings(max_examples=100)
+@given(
+    st.lists(st.sampled_from([*WORDS, *MARKS, '{"path": "a", "Clarity": "3,5"}']) | st.text(max_size=4), max_size=25),
+    st.sampled_from([".csv", ".jsonl", ".scp"]),
+    st.sampled_from(["utf-8", "utf-16", "utf-16-le", "latin-1"]),
+)
+def test_any_file_is_read_or_refused_in_one_line(words: list[str], suffix: str, encoding: str) -> None:
+    with tempfile.TemporaryDirectory() as place:
+        for name in ("songs/a.wav", "songs/m/a.wav", "songs/m/7.wav"):
+            Path(place, name).parent.mkdir(parents=True, exist_ok=True)
+            Path(place, name).touch()
+        table = Path(place, f"table{suffix}")
+        table.write_bytes("".join(words).encode(encoding, "replace"))
+        for audio, labels in ((Path(place, "songs"), table), (table, None)):
+            try:
+                read_folder(audio, labels=labels, validation=0)
+            except SongsError as error:
+                assert "\n" not in str(error)
