@@ -8,7 +8,14 @@ from pathlib import Path
 from pipeline.progress import ExtractionProgress
 from stages.scoring.ensemble import Ensemble, load_encoders, load_ensemble
 from stages.scoring.files import Journal, check_outputs, check_scp_ids, read_journal, write_csv, write_json, write_scp
-from stages.scoring.inputs import Candidate, audio_candidates, chosen_split, expand_inputs, store_candidates
+from stages.scoring.inputs import (
+    Candidate,
+    chosen_split,
+    expand_inputs,
+    join_manifest,
+    shown_names,
+    store_candidates,
+)
 from stages.scoring.over_time import Windows
 from stages.scoring.page.document import report_html, write_report
 from stages.scoring.page.previews import preview_extremes
@@ -31,7 +38,8 @@ class Request:
     checkpoints, encoders
         The heads, and arguments of `load_encoders`.
     store, manifest, split, by
-        Score a store's songs; take ids, files and groups from a manifest, or from one split of it.
+        Score a store's songs; take ids, files and groups from a manifest, or from one split of it; group by a column,
+        or by `folder`.
     windows
         Score these over time, too.
     """
@@ -120,7 +128,7 @@ def _manifest(request: Request) -> Manifest | None:
 def _candidates(request: Request, manifest: Manifest | None, store: EmbeddingStore | None) -> list[Candidate]:
     if store is not None:
         return store_candidates(store, manifest, by=request.by, only=request.inputs)
-    return audio_candidates(expand_inputs(request.inputs, lines=request.lines), manifest, by=request.by)
+    return join_manifest(expand_inputs(request.inputs, lines=request.lines), manifest, by=request.by)
 
 
 def _source(request: Request, store: EmbeddingStore | None, ensemble: Ensemble) -> Source:
@@ -133,18 +141,19 @@ def _score(
     scoring: Scoring, candidates: Sequence[Candidate], outputs: Outputs, hear: Callable[[Row], None]
 ) -> tuple[list[Row], int]:
     done = read_journal(outputs.jsonl) if outputs.jsonl and outputs.resume else {}
-    names = plot_names([candidate.song_id for candidate in candidates])
+    titles = shown_names(candidates)
     journal = Journal(outputs.jsonl, fresh=not outputs.resume) if outputs.jsonl else None
     rows: list[Row] = []
     skipped = 0
     with closing(journal) if journal else nullcontext(), ExtractionProgress(len(candidates), what="songs") as progress:
-        for name, scored in zip(names, scoring.score(candidates, done=done), strict=True):
+        plots = zip(plot_names(titles), titles, strict=True)
+        for (name, title), scored in zip(plots, scoring.score(candidates, done=done), strict=True):
             rows.append(scored.row)
             skipped += scored.skipped
             if journal and not scored.skipped:
                 journal.add(scored.row)
             if outputs.plots:
-                _plot(outputs.plots / f"{name}.png", scored)
+                _plot(outputs.plots / f"{name}.png", scored, title)
             if scored.row.error:
                 progress.say(f"failed: {scored.row.path or scored.row.song_id}: {scored.row.error}")
             hear(scored.row)
@@ -152,9 +161,9 @@ def _score(
     return rows, skipped
 
 
-def _plot(path: Path, scored: Scored) -> None:
+def _plot(path: Path, scored: Scored, title: str) -> None:
     if scored.row.scores and not (scored.skipped and path.exists()):
-        plot_song(path, scored.row, scored.outline)
+        plot_song(path, scored.row, scored.outline, title=title)
 
 
 def _write(rows: Sequence[Row], dimensions: Sequence[str], outputs: Outputs) -> None:

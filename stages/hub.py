@@ -5,7 +5,7 @@ HF_TOKEN, HF_HUB_OFFLINE. A file is fetched again only if it has changed; withou
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,6 +13,8 @@ from store.errors import HearError
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 LONGEST_MESSAGE = 300
+# Bytes of what `fetch_small` takes.
+SMALL = 1_000_000
 
 
 class HubError(HearError):
@@ -55,6 +57,55 @@ def download(repo: str, name: str, *, revision: str | None = None) -> Path:
             ) from error
         except errors.EntryNotFoundError as error:
             raise HubFileMissingError(_missing(repo, name)) from error
+
+
+def download_dataset(repo: str, folder: Path, *, patterns: Sequence[str]) -> None:
+    """Fetch those files of a data set that fit a pattern into a folder; what is there already is kept.
+
+    Raises
+    ------
+    HubError
+        There is no such data set, it needs a login, or it cannot be fetched.
+    """
+    from huggingface_hub import snapshot_download
+
+    with _one_line(repo, "the data set could not be fetched"):
+        snapshot_download(repo, repo_type="dataset", local_dir=folder, allow_patterns=list(patterns))
+
+
+def fetch_small(url: str, *, advice: str) -> bytes:
+    """Fetch a small file over HTTP.
+
+    Parameters
+    ----------
+    url
+        Its address.
+    advice
+        What to do if that fails.
+
+    Raises
+    ------
+    HubError
+        It cannot be fetched, is larger than 1 MB, or HF_HUB_OFFLINE is set.
+    """
+    import httpx
+    from huggingface_hub import constants
+
+    if constants.HF_HUB_OFFLINE:
+        raise HubError(f"{url}: is not fetched, HF_HUB_OFFLINE is set; {advice}")
+    content = b""
+    try:
+        with httpx.stream("GET", url, follow_redirects=True, timeout=30) as response:
+            response.raise_for_status()
+            for block in response.iter_bytes():
+                content += block
+                if len(content) > SMALL:
+                    raise HubError(f"{url}: is larger than {SMALL // 1_000_000} MB, expected a small file; {advice}")
+    except httpx.HTTPStatusError as error:
+        raise HubError(f"{url}: could not be fetched: HTTP {error.response.status_code}; {advice}") from error
+    except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
+        raise HubError(f"{url}: could not be fetched: {_shortened(error)}; {advice}") from error
+    return content
 
 
 def list_files(repo: str, *, revision: str | None = None) -> list[str]:

@@ -5,11 +5,13 @@
     file attributes      `streams` (names in order), `spec` (JSON), `format`
 
 In song ids `%`, `/`, control characters and lone surrogates are written as `%XX` of their UTF-8, and so are the dots of
-an id that is nothing but dots. A file from elsewhere needs `streams` and the datasets alone; its ids are taken as they
-are.
+an id that is nothing but dots. A file from elsewhere needs `streams` and the datasets alone. Its ids are taken as they
+are, and groups in groups are ids with `/` (`/modelA/001/0` is view 0 of `modelA/001`); the file attribute `frame_rate`
+(frames a second) is read where it is there.
 """
 
 import json
+import math
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -25,13 +27,15 @@ from store.errors import StoreError
 from store.metadata import FORMAT
 from store.objects import open_objects
 from store.progress import Track
-from store.quantise import Levels
+from store.quantise import Levels, to_native
 from store.reader import EmbeddingStore
 from store.records import Record, encode_record, get_record
 from store.spec import DTYPES, Spec
 from store.writer import StoreWriter
 
 _VIEW = re.compile("0|[1-9][0-9]*")
+# Groups in groups that an id may have: a loop of links has no end.
+_DEEPEST = 32
 _UNSAFE = re.compile(r"[%/\x00-\x1f\x7f\ud800-\udfff]|^\.+$")
 
 
@@ -146,18 +150,17 @@ def _reason(error: Exception) -> str:
     return found[1] if found else str(error)
 
 
-def _dataset_names(file: Any, path: str | Path) -> Iterator[tuple[str, int]]:
-    for song, views in file.items():
-        for view, data in _members(views):
-            if not _VIEW.fullmatch(view) or getattr(data, "ndim", 0) != 3:
-                raise StoreError(
-                    f"{path}: /{song}/{view}: expected a dataset /<song id>/<view> of (stream, frame, channel)"
-                )
-            yield song, int(view)
-
-
-def _members(views: Any) -> list[tuple[str, Any]]:
-    return list(views.items()) if hasattr(views, "items") else [("", views)]
+def _dataset_names(group: Any, path: str | Path, *parents: str) -> Iterator[tuple[str, int]]:
+    """Song id and view of each dataset in a group and all below it."""
+    song = "/".join(parents)
+    for name, data in group.items():
+        if hasattr(data, "items") and len(parents) < _DEEPEST:
+            yield from _dataset_names(data, path, *parents, name)
+        elif song and _VIEW.fullmatch(name) and getattr(data, "ndim", 0) == 3:
+            yield song, int(name)
+        else:
+            where = "/".join(("", *parents, name))
+            raise StoreError(f"{path}: {where}: expected a dataset /<song id>/<view> of (stream, frame, channel)")
 
 
 def _spec_of(file: Any, names: list[tuple[str, int]], path: str | Path) -> Spec:
@@ -178,9 +181,22 @@ def _spec_of(file: Any, names: list[tuple[str, int]], path: str | Path) -> Spec:
         encoders={},
         layers=(),
         precision="unknown",
+        frame_rate=_frame_rate(file, path),
         dtype=data.dtype.name,
         origin="import",
     )
+
+
+def _frame_rate(file: Any, path: str | Path) -> float:
+    """Frames a second: the file's attribute, or the encoders' 25."""
+    found = file.attrs.get("frame_rate", 25.0)
+    try:
+        rate = float(np.asarray(found).item())
+    except (TypeError, ValueError):
+        rate = math.nan
+    if not 0 < rate < math.inf:
+        raise StoreError(f"{path}: attribute `frame_rate`: expected frames a second, a number above 0, found {found!r}")
+    return rate
 
 
 def _import_record(file: Any, name: tuple[str, int], writer: StoreWriter, own: bool) -> bool:
@@ -191,7 +207,8 @@ def _import_record(file: Any, name: tuple[str, int], writer: StoreWriter, own: b
         attributes = _attributes(data, where)
         if own:
             levels = _levels(data) if data.dtype == np.int8 else None
-            record, digest = Record(unescape(song), view, data[()], levels, attributes), str(data.attrs["digest"])
+            stored = to_native(data[()])
+            record, digest = Record(unescape(song), view, stored, levels, attributes), str(data.attrs["digest"])
         else:
             record, digest = encode_record(writer.spec, song, view, data[()], attributes), None
     return writer.write_record(record, digest=digest)

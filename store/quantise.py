@@ -2,12 +2,14 @@
 
 import base64
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from store.errors import StoreError
+
+_Number = TypeVar("_Number", bound=np.generic)
 
 LEVELS = 127
 # By size of a value: its bits as an unsigned and a signed integer, and the least of each that is negative or positive
@@ -20,9 +22,17 @@ _BITS: dict[int, tuple[type, int, type, int]] = {
 BLOCK = 1 << 18
 
 
+def to_native(values: NDArray[_Number]) -> NDArray[_Number]:
+    """The same values as a plain C-contiguous array in the machine's byte order; copied only where they are not.
+
+    The tests of finiteness look at bits: of another order or layout they would see other numbers.
+    """
+    return np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("="))
+
+
 def all_finite(values: NDArray[np.generic]) -> bool:
-    """Tell whether no value is NaN or infinite: float16 or float32, C-contiguous, any shape."""
-    flat = values.reshape(-1)
+    """Tell whether no value is NaN or infinite: float16 or float32, in any shape, layout and byte order."""
+    flat = to_native(values).reshape(-1)
     length = BLOCK // values.itemsize
     return all(block_finite(flat[start : start + length]) for start in range(0, flat.size, length))
 
@@ -41,21 +51,24 @@ class Levels(NamedTuple):
 
 
 def to_stored(frames: NDArray[np.floating], dtype: str) -> tuple[NDArray[np.generic], Levels | None]:
-    """Bring (stream, frame, channel) floats into the storage type.
+    """Bring (stream, frame, channel) floats, in any layout and byte order, into the storage type.
 
     Returns
     -------
     stored
-        float16, float32 or int8, C-contiguous. Floats that were of this type already are not looked at: writing does.
+        float16, float32 or int8, C-contiguous, in the machine's byte order. Floats that were of this type already are
+        not looked at: writing does.
     levels
         For int8, else None.
 
     Raises
     ------
     StoreError
-        A value is NaN or infinite, or too large for float16.
+        A value is NaN, infinite or masked, or too large for float16.
     """
-    frames = np.ascontiguousarray(frames)
+    if np.ma.is_masked(frames):
+        raise StoreError("frames hold masked values; fill them first, nothing is stored")
+    frames = to_native(frames)
     if frames.dtype == dtype:
         return frames, None
     if not all_finite(frames):

@@ -42,9 +42,9 @@ def encode_record(
     Raises
     ------
     StoreError
-        Wrong shape or type, NaN or infinite values, too large for float16, or a reserved attribute.
+        Wrong shape or type; NaN, infinite or masked values; too large for float16; or a reserved attribute.
     """
-    frames = np.asarray(frames)
+    frames = np.asanyarray(frames)
     streams = len(spec.streams)
     if frames.ndim != 3 or frames.shape[0] != streams or frames.shape[2] != spec.channels or not frames.shape[1]:
         expected = f"({streams} streams, 1 or more frames, {spec.channels} channels)"

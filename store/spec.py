@@ -28,7 +28,7 @@ class Spec:
     encoders
         Encoder name → hash of its weights.
     layers
-        Conformer layers that were kept.
+        Conformer layers that were kept; empty where they are not known, as for embeddings from elsewhere.
     window_seconds, sample_rate, frame_rate
         The segment scale's window (s), the audio's rate (Hz), and frames a second before pooling.
     precision

@@ -1,6 +1,7 @@
 """`hear-data`: songs, from wherever they come → manifest.csv."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -41,7 +42,12 @@ def demo(
 @app.command()
 def songeval(
     root: Annotated[Path, typer.Option(help="Folder with metadata.jsonl, mp3/ and val_ids.txt.")],
-    download: Annotated[bool, typer.Option("--download", help="First fetch what is missing: 11 GB.")] = False,
+    download: Annotated[
+        bool,
+        typer.Option(
+            "--download", help="First fetch what is missing: 11 GB. HEAR_VAL_IDS_URL names a mirror of val_ids.txt."
+        ),
+    ] = False,
     manifest: ManifestOption = None,
 ) -> None:
     """Read SongEval as it is downloaded, with the challenge's official split."""
@@ -54,18 +60,37 @@ def songeval(
 
 @app.command()
 def folder(
-    audio: Annotated[Path, typer.Option(help="Folder with audio files, in it or below.")],
-    labels: Annotated[Path | None, typer.Option(help="CSV: song_id or path, and any columns of a manifest.")] = None,
+    audio: Annotated[
+        Path, typer.Option(help="Folder with audio files, in it or below; or a list: Kaldi's wav.scp, or JSON lines.")
+    ],
+    labels: Annotated[
+        Path | None,
+        typer.Option(help="CSV or JSON lines (.jsonl): song_id or a path, and any columns of a manifest."),
+    ] = None,
     val: Annotated[float, typer.Option(help="Share of the songs that validates.", min=0.0, max=1.0)] = 0.1,
     test: Annotated[float, typer.Option(help="Share of the songs that is kept for a test.", min=0.0, max=1.0)] = 0.0,
     seed: Annotated[int, typer.Option(help="Seed of the split.", min=0)] = 0,
+    system_from_folder: Annotated[
+        bool, typer.Option("--system-from-folder", help="A song's first folder is its system, if labels name none.")
+    ] = False,
     manifest: ManifestOption = None,
 ) -> None:
-    """List any folder of audio, with labels where there are any and a seeded split."""
+    """List any folder of audio, with labels where there are any and a seeded split.
+
+    A song's id is its path below the folder without suffix, such as modelA/001.
+    """
     from stages.songs.folder import read_folder
 
-    songs = read_folder(audio, labels=labels, validation=val, test=test, seed=seed)
-    _write(manifest or audio / "manifest.csv", songs)
+    songs = read_folder(
+        audio,
+        labels=labels,
+        validation=val,
+        test=test,
+        seed=seed,
+        system_from_folder=system_from_folder,
+        say=partial(typer.echo, err=True),
+    )
+    _write(manifest or (audio.parent if audio.is_file() else audio) / "manifest.csv", songs)
 
 
 @app.command()

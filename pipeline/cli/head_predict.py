@@ -34,7 +34,8 @@ def predict(
         list[str] | None,
         typer.Argument(
             metavar="INPUT",
-            help="Files, folders, patterns, .txt lists of paths, - for paths on standard input; with --store song ids.",
+            help="Files, folders, patterns, lists (.txt of paths, wav.scp, .jsonl), - for paths on standard input; "
+            "with --store song ids.",
         ),
     ] = None,
     store: Annotated[str | None, typer.Option(help="Score this store's songs, without touching audio.")] = None,
@@ -49,7 +50,9 @@ def predict(
     resume: Annotated[
         bool, typer.Option("--resume", help="Keep what --jsonl has of the same files and heads.")
     ] = False,
-    by: Annotated[str, typer.Option(help="Compare groups: a column of the manifest, such as system.")] = "",
+    by: Annotated[
+        str, typer.Option(help="Compare groups: folder (a song's first), or a column of the manifest, such as system.")
+    ] = "",
     top: Annotated[int | None, typer.Option(help="Print only so many songs, the best first.", min=1)] = None,
     over_time: Annotated[bool, typer.Option("--over-time", help="Score sliding windows, too.")] = False,
     window: WindowOption = 10.0,
@@ -103,8 +106,10 @@ def _check_usage(
 ) -> None:
     if not inputs and store is None and manifest is None:
         raise typer.BadParameter("give songs: INPUT, --store or --manifest")
-    if manifest is None and (by or split):
-        raise typer.BadParameter(f"{'--by' if by else '--split'} names something in a manifest: give --manifest")
+    # Other groups than folders are a manifest's columns.
+    column = by not in ("", "folder")
+    if manifest is None and (column or split):
+        raise typer.BadParameter(f"{'--by' if column else '--split'} names something in a manifest: give --manifest")
     if inputs and split:
         raise typer.BadParameter("--split chooses among the manifest's songs: leave INPUT out")
     if resume and jsonl is None:

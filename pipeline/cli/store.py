@@ -68,10 +68,20 @@ def export(store: Store, file: Annotated[Path, typer.Argument(metavar="FILE.h5",
 
 @app.command("import")
 def import_(file: Annotated[Path, typer.Argument(metavar="FILE.h5")], store: Store) -> None:
-    """Write an HDF5 file's records to a store, new or with the same spec."""
-    from store import import_hdf5
+    """Write an HDF5 file's records to a store, new or with the same spec.
+
+    Of a file that is no export of ours, it also prints what the embeddings were taken for.
+    """
+    from store import EmbeddingStore, import_hdf5
 
     typer.echo(f"{import_hdf5(file, store, track=bar('import'))} records imported to {store}")
+    spec = EmbeddingStore.open(store).spec
+    if spec.origin == "import":
+        streams = f"{len(spec.streams)} stream{'s' if len(spec.streams) > 1 else ''} ({', '.join(spec.streams)})"
+        typer.echo(
+            f"taken as {streams} of {spec.channels} channels in {spec.dtype}, {spec.frame_rate:g} frames a second; "
+            "encoders and layers unknown"
+        )
 
 
 @app.command()

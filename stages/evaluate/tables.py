@@ -1,6 +1,5 @@
 """An evaluation as text, as JSON, and as the CSV files that `dvc plots` draws."""
 
-import csv
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from stages.evaluate.plots import calibration, draw_calibration, draw_scatter
 from stages.evaluate.run import Evaluation
 from stages.head.layout import write_json
 from stages.head.replacing import replacing
+from stages.songs.rows import write_rows
 
 SCATTER, CALIBRATION = "predictions.csv", "calibration.csv"
 
@@ -104,6 +104,5 @@ def _pairs(evaluation: Evaluation) -> Iterable[Sequence[object]]:
 
 def _write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     with replacing(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(columns)
-        writer.writerows(rows)
+        write_rows(file, [columns])
+        write_rows(file, rows)

@@ -84,7 +84,8 @@ def describe_rows(job: Job, data: Mapping[Setting, Data]) -> list[str]:
     views = f"{count} augmented view{'' if count == 1 else 's'} a song"
     augmented = f"{views} and C-Mixup" if count else "C-Mixup alone, for want of augmented views"
     layers = without.store.spec.layers
-    instead = "" if SONGEVAL_LAYER in layers else f", for want of layer {SONGEVAL_LAYER}, the published baseline's"
+    known = SONGEVAL_LAYER in layers or not layers
+    instead = "" if known else f", for want of layer {SONGEVAL_LAYER}, the published baseline's"
     return [
         f"Track {job.track}: {len(full.train.songs)} songs to learn from, {len(full.val.songs)} that validate; "
         "the best validation of each run.",

@@ -98,7 +98,7 @@ def pick_streams(store: EmbeddingStore, wanted: Sequence[str], *, architecture: 
     """The streams to learn from.
 
     If none are named: all, and of several layers those of the paper's, 10, or else of the deepest; for SongEval's
-    head `muq/track`, of layer 6 if it is there.
+    head `muq/track`, of layer 6 if it is there. A store from elsewhere tells no layers: all count then.
 
     Raises
     ------
@@ -113,8 +113,9 @@ def pick_streams(store: EmbeddingStore, wanted: Sequence[str], *, architecture: 
     if wanted:
         return tuple(wanted)
     favourite = SONGEVAL_LAYER if architecture == "songeval" else PAPER_LAYER
-    layer = favourite if favourite in store.spec.layers else max(store.spec.layers)
-    of_layer = [name for name in store.streams if "@" not in name or name.endswith(f"@{layer}")]
+    layers = store.spec.layers
+    layer = favourite if favourite in layers else max(layers, default=None)
+    of_layer = [name for name in store.streams if layer is None or "@" not in name or name.endswith(f"@{layer}")]
     if architecture == "songeval":
         of_layer = [name for name in of_layer if name.split("@")[0] == "muq/track"]
     if not of_layer:

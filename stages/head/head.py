@@ -1,5 +1,6 @@
 """A head ready to score: the model with what it was made for."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -47,9 +48,14 @@ class HeadConfig:
 
     @property
     def layers(self) -> tuple[int, ...]:
-        """Encoder layers that the streams were taken from; the paper's where neither spec nor names say otherwise."""
-        named = {int(name.rpartition("@")[2]) for name in self.streams if "@" in name}
-        return tuple(self.spec["layers"]) if self.spec else tuple(sorted(named)) or (10,)
+        """Encoder layers that the streams were taken from; the paper's where neither spec nor names say otherwise.
+
+        Empty for a head that learnt from embeddings from elsewhere, whose layers are not known.
+        """
+        if self.spec:
+            return tuple(self.spec["layers"])
+        named = {int(name.rpartition("@")[2]) for name in self.streams if re.search("@[0-9]+$", name)}
+        return tuple(sorted(named)) or (10,)
 
 
 class Head:

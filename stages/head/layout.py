@@ -80,7 +80,7 @@ def read_config(path: Path, name: str = "") -> HeadConfig:
 def _check_spec(spec: dict[str, Any], called: str) -> None:
     """Check those values of a store's spec that a head is used by."""
     layers, encoders = _value(spec, "layers", list, called), spec.get("encoders") or {}
-    if not layers or not all(type(layer) is int for layer in layers):
+    if not all(type(layer) is int for layer in layers):
         raise HeadError(f"{called}: spec.layers must be a list of numbers, found {layers!r}")
     if type(spec.get("pool", 1)) is not int or spec.get("pool", 1) < 1:
         raise HeadError(f"{called}: spec.pool must be a number of frames, found {spec['pool']!r}")

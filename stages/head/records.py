@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from stages.head.errors import HeadError
 from stages.head.plan import Item
 from store import EmbeddingStore
+from store.quantise import to_native
 
 
 class Packed(NamedTuple):
@@ -23,8 +24,8 @@ class Packed(NamedTuple):
 
 
 def flatten_streams(record: NDArray[np.floating]) -> NDArray[np.floating]:
-    """A record (S, T, C) as frames (T, S · C): the streams side by side, in order."""
-    return np.ascontiguousarray(record.transpose(1, 0, 2)).reshape(record.shape[1], -1)
+    """A record (S, T, C) as frames (T, S · C): the streams side by side, in order, in the machine's byte order."""
+    return to_native(record.transpose(1, 0, 2)).reshape(record.shape[1], -1)
 
 
 class Records(Dataset[Packed]):

@@ -20,8 +20,8 @@ _SPEC_FIELDS = ("frame_rate", "window_seconds", "sample_rate", "pool")
 
 
 def qualified(streams: Sequence[str], layers: Sequence[int]) -> list[str]:
-    """Stream names with their layer: `muq/track` of one layer, 10, is `muq/track@10`."""
-    return [name if "@" in name else f"{name}@{layers[0]}" for name in streams]
+    """Stream names with their layer: `muq/track` of one layer, 10, is `muq/track@10`; as they are without layers."""
+    return [name if "@" in name or not layers else f"{name}@{layers[0]}" for name in streams]
 
 
 def score_records(head: Head, store: EmbeddingStore, songs: Sequence[str]) -> NDArray[np.float32]:

@@ -1,6 +1,5 @@
 """A saved probe on another store of the same spec."""
 
-import csv
 import io
 import json
 from collections.abc import Sequence
@@ -15,6 +14,7 @@ from stages.probe.features import choose_statistics
 from stages.probe.models import MODELS
 from stages.probe.report import name_songs
 from stages.probe.saved import Probe, load_probe
+from stages.songs.rows import write_rows
 from store import EmbeddingStore, Spec
 from store.progress import Track
 from store.summary import summaries
@@ -46,9 +46,7 @@ class Applied:
             for row in self.rows
         ]
         text = io.StringIO()
-        writer = csv.DictWriter(text, list(flat[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(flat)
+        write_rows(text, [list(flat[0]), *(list(row.values()) for row in flat)])
         return text.getvalue()
 
     def to_json(self) -> str:

@@ -1,6 +1,5 @@
 """From a store and a column to a cross-validated probe, saved with its plots."""
 
-import csv
 import io
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -23,6 +22,7 @@ from stages.probe.saved import ABOUT, ARRAYS, Probe, put
 from stages.probe.scores import Scores, score
 from stages.probe.streams import select_streams, stream_columns, stream_sets
 from stages.probe.tasks import choose_task
+from stages.songs.rows import write_rows
 from store import EmbeddingStore
 from store.progress import Track
 
@@ -169,7 +169,6 @@ def _make_folder(out: Path) -> None:
 
 def _csv(report: Report) -> str:
     text = io.StringIO()
-    writer = csv.DictWriter(text, ["song_id", "truth", "predicted", "fold"], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(report.predictions())
+    columns = ("song_id", "truth", "predicted", "fold")
+    write_rows(text, [columns, *([row[name] for name in columns] for row in report.predictions())])
     return text.getvalue()

@@ -1,12 +1,12 @@
-"""Where labels come from: any column of a manifest or of a CSV with a `song_id` column."""
+"""Where labels come from: any column of a manifest, or of a table (CSV, JSON lines) with a column `song_id`."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from stages.probe.errors import ProbeError
-from stages.songs import Manifest, read_manifest
-from stages.songs.rows import read_rows
+from stages.songs import Manifest, SongsError, read_manifest
+from stages.songs.tables import read_cells
 
 # How spreadsheets and pandas write "no value".
 _MISSING = ("", "nan")
@@ -81,7 +81,10 @@ def _manifest_columns(manifest: Manifest) -> dict[str, Mapping[str, str]]:
 def _csv_columns(path: Path) -> dict[str, dict[str, str]]:
     columns: dict[str, dict[str, str]] = {}
     seen: set[str] = set()
-    for line, cells in read_rows(path, required=("song_id",)):
+    table = read_cells(path)
+    if "song_id" not in table.header:
+        raise SongsError(f"{path} line 1: no column song_id; found {', '.join(table.header)}")
+    for line, cells in table.rows:
         song = cells.pop("song_id")
         if not song or song in seen:
             said = f"song_id {song!r} is there already; one line a song" if song else "song_id is empty"

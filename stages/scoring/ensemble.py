@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -172,8 +173,20 @@ def load_encoders(
     device: str = "auto",
     precision: str = "auto",
 ) -> MultiScale:
-    """Load the encoders that an ensemble needs, at its layers; arguments and errors as in `load_multiscale`."""
+    """Load the encoders that an ensemble needs, at its layers; arguments and errors as in `load_multiscale`.
+
+    Raises
+    ------
+    ScoringError
+        A head learnt from embeddings from elsewhere, which no encoder here makes.
+    """
     names = [name.rpartition("@") for name in ensemble.streams]
+    for stream, _, layer in names:
+        if not (stream and re.fullmatch("[0-9]+", layer)):
+            raise ScoringError(
+                f"the head learnt from stream {stream or layer!r} of embeddings that were imported, which no encoder "
+                "here makes from audio; score the songs of a store that has it, with --store"
+            )
     return load_multiscale(
         preset=preset,
         muq=muq,

@@ -1,7 +1,9 @@
 """What a user names → the songs to score: files, folders, patterns, lists and standard input."""
 
 import glob
+import itertools
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,14 +12,18 @@ from stages.scoring.errors import ScoringError
 from stages.songs import Manifest
 from stages.songs.errors import shown
 from stages.songs.folder import audio_files
+from stages.songs.lists import beside, is_list, read_list
+from stages.songs.naming import common_folder, first_folder, relative_id, told_apart
 from store import EmbeddingStore
 
 STANDARD_INPUT = "-"
+# What `by` takes besides a manifest's columns: the first folder of each song.
+FOLDER = "folder"
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A song to score: its id (a file's whole stem), its file (None for a store's song without one) and its group."""
+    """A song to score: its id, its file (None for a store's song without one) and its group."""
 
     song_id: str
     path: Path | None
@@ -34,74 +40,92 @@ def _text(name: str) -> str:
     return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
-def expand_inputs(inputs: Sequence[str], *, lines: Iterable[str] = ()) -> list[Path]:
-    """List the files that some inputs name, each once, in order.
+@dataclass(frozen=True)
+class _Found:
+    """A file that an input names, and its id; `given`: by a list, which must not be changed."""
+
+    path: Path
+    song_id: str
+    given: bool = False
+
+
+def expand_inputs(inputs: Sequence[str], *, lines: Iterable[str] = ()) -> list[Candidate]:
+    """List the songs that some inputs name, each file once, in order.
 
     Parameters
     ----------
     inputs
         A file; a folder, for all audio in and below it; a pattern such as `songs/**/*.mp3`, where no file has that
-        name; a `.txt` list, one path a line, relative to the list's folder or else to the working directory; `-`.
+        name; a `.txt` list, one path per line, relative to the list's folder or else to the working directory; Kaldi's
+        `wav.scp` or JSON lines (see `read_list`); `-`.
     lines
-        Standard input, one path a line.
+        Standard input, one path per line.
 
     Returns
     -------
-    list of Path
-        Files that are missing are listed, too: they become rows with an error.
+    list of Candidate
+        The id of a file is its stem; of one in a folder that is named, or in that of a pattern, its path below it
+        without suffix; in a list that gives ids, that. Where some ids repeat, see `told_apart`. Files that are missing
+        are listed, too: they become rows with an error.
 
     Raises
     ------
     ScoringError
         A pattern matches nothing, a list cannot be read, or nothing names a file.
     SongsError
-        A folder cannot be listed, or holds no audio.
+        A folder cannot be listed, or holds no audio; or a list has an error.
     """
-    found = (path for name in inputs for path in _expand(name, lines))
-    files = list({os.path.abspath(path): path for path in found}.values())  # noqa: PTH100 - resolve() follows links
+    files: dict[str, _Found] = {}
+    for found in (found for name in inputs for found in _expand(name, lines)):
+        files.setdefault(os.path.abspath(found.path), found)  # noqa: PTH100 - resolve() follows links
     if inputs and not files:
         raise ScoringError(f"{', '.join(inputs)}: names no file")
-    return files
+    free = [found for found in files.values() if not found.given]
+    ids = told_apart([found.song_id for found in free], [found.path for found in free])
+    names = iter(ids)
+    return [Candidate(_text(found.song_id if found.given else next(names)), found.path) for found in files.values()]
 
 
-def _expand(name: str, lines: Iterable[str]) -> Iterator[Path]:
+def _expand(name: str, lines: Iterable[str]) -> Iterator[_Found]:
     path = Path(name)
     if name == STANDARD_INPUT:
         yield from _listed(lines, Path())
     elif path.suffix.lower() == ".txt" and path.is_file():
         yield from _listed(_read_list(path), path.parent)
+    elif is_list(path):
+        yield from (_Found(one.path, one.song_id or one.path.stem, bool(one.song_id)) for one in read_list(path))
     elif not os.path.lexists(path) and glob.has_magic(name):
         yield from _matches(name)
     else:
         yield from _file_or_folder(path)
 
 
-def _matches(pattern: str) -> Iterator[Path]:
+def _matches(pattern: str) -> Iterator[_Found]:
     matches = sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207 - Path.glob takes no absolute pattern
     if not matches:
         raise ScoringError(f"{pattern}: no file has this name or matches this pattern")
     # `**` matches folders and what is in them: the files are enough then.
     files = [Path(match) for match in matches if not Path(match).is_dir()]
+    root = Path(*itertools.takewhile(lambda part: not glob.has_magic(part), Path(pattern).parts))
     for path in files or map(Path, matches):
-        yield from _file_or_folder(path)
+        yield from (_Found(found.path, relative_id(found.path, root)) for found in _file_or_folder(path))
 
 
-def _file_or_folder(path: Path) -> Iterator[Path]:
+def _file_or_folder(path: Path) -> Iterator[_Found]:
     if not path.is_dir():
-        yield path
+        yield _Found(path, path.stem)
         return
     files = audio_files(path)
     if not files:
         raise ScoringError(f"{shown(path)}: has no audio in it or below")
-    yield from files
+    yield from (_Found(file, relative_id(file, path)) for file in files)
 
 
-def _listed(lines: Iterable[str], folder: Path) -> Iterator[Path]:
+def _listed(lines: Iterable[str], folder: Path) -> Iterator[_Found]:
     for line in lines:
         name = line.rstrip("\r\n")
         if name.strip():
-            beside = folder / name
-            yield from _file_or_folder(beside if beside.exists() or not Path(name).exists() else Path(name))
+            yield from _file_or_folder(beside(folder, name))
 
 
 def _read_list(path: Path) -> list[str]:
@@ -112,24 +136,36 @@ def _read_list(path: Path) -> list[str]:
         raise ScoringError(f"{shown(path)}: cannot be read as a list of paths: {error.strerror}") from error
 
 
-def audio_candidates(paths: Sequence[Path], manifest: Manifest | None = None, *, by: str = "") -> list[Candidate]:
-    """Songs of files; with a manifest, their ids and groups from it, and all of its songs where no file is named.
+def audio_candidates(paths: Sequence[Path]) -> list[Candidate]:
+    """Songs of files: their ids are stems; where some repeat, see `told_apart`."""
+    ids = told_apart([path.stem for path in paths], paths)
+    return [Candidate(_text(song_id), path) for song_id, path in zip(ids, paths, strict=True)]
+
+
+def join_manifest(candidates: Sequence[Candidate], manifest: Manifest | None, *, by: str = "") -> list[Candidate]:
+    """Give songs their groups and, with a manifest, their ids in it; all of its songs where there are no candidates.
+
+    Parameters
+    ----------
+    by
+        A column of the manifest; or `folder`, which is the first folder of each song's id, unless there is such a
+        column. Where no id has a folder, the first one below the files' common folder counts. Empty: no groups.
 
     Raises
     ------
     ScoringError
-        `by` is given without a manifest.
+        `by` is a column and there is no manifest, or no song is in a folder.
     SongsError
         The manifest has no column `by`.
     """
-    groups = _column(manifest, by)
     if manifest is None:
-        return [Candidate(_text(path.stem), path) for path in paths]
-    if not paths:
-        return [Candidate(song.song_id, song.path, groups.get(song.song_id, "")) for song in manifest.songs]
+        return _grouped(candidates, None, by)
     known = {os.path.realpath(song.path): song.song_id for song in manifest.songs}
-    ids = [known.get(os.path.realpath(path), _text(path.stem)) for path in paths]
-    return [Candidate(song_id, path, groups.get(song_id, "")) for song_id, path in zip(ids, paths, strict=True)]
+    joined = [
+        song if song.path is None else replace(song, song_id=known.get(os.path.realpath(song.path), song.song_id))
+        for song in candidates
+    ]
+    return _grouped(joined or [Candidate(song.song_id, song.path) for song in manifest.songs], manifest, by)
 
 
 def store_candidates(
@@ -142,21 +178,29 @@ def store_candidates(
     Raises
     ------
     ScoringError
-        `by` is given without a manifest, or there is no song.
+        There is no song; or as `join_manifest`, which says what `by` may be.
     SongsError
         The manifest has no column `by`.
     """
-    groups = _column(manifest, by)
     paths = {song.song_id: song.path for song in manifest.songs} if manifest else {}
     wanted = only or list(paths) or [song for song in store.songs if 0 in store.views(song)]
     if not wanted:
         raise ScoringError(f"{store.root}: has no song to score")
-    return [Candidate(song, paths.get(song), groups.get(song, "")) for song in wanted]
+    return _grouped([Candidate(song, paths.get(song)) for song in wanted], manifest, by)
 
 
 def chosen_split(manifest: Manifest, split: str) -> Manifest:
     """The manifest with the songs of one split; all where `split` is empty. Raises SongsError for an empty split."""
     return replace(manifest, songs=manifest.split(split)) if split else manifest
+
+
+def _grouped(candidates: Sequence[Candidate], manifest: Manifest | None, by: str) -> list[Candidate]:
+    if by == FOLDER and (manifest is None or by not in manifest.columns()):
+        groups = _folders(candidates)
+    else:
+        column = _column(manifest, by)
+        groups = [column.get(song.song_id, "") for song in candidates]
+    return [replace(song, group=group) for song, group in zip(candidates, groups, strict=True)]
 
 
 def _column(manifest: Manifest | None, by: str) -> Mapping[str, str]:
@@ -165,3 +209,20 @@ def _column(manifest: Manifest | None, by: str) -> Mapping[str, str]:
     if manifest is None:
         raise ScoringError(f"grouping by {by!r} needs a manifest that has this column")
     return manifest.column(by)
+
+
+def _folders(candidates: Sequence[Candidate]) -> list[str]:
+    folders = [first_folder(song.song_id) for song in candidates]
+    paths = [song.path for song in candidates if song.path is not None]
+    if paths and not any(folders) and len(paths) == len(candidates):
+        root = common_folder(paths)
+        folders = [_text(first_folder(relative_id(path, root))) for path in paths]
+    if candidates and not any(folders):
+        raise ScoringError(f"grouping by {FOLDER!r}: all songs are in one folder; name the folder above it")
+    return folders
+
+
+def shown_names(candidates: Sequence[Candidate]) -> list[str]:
+    """What to call songs where they stand together: by id, or by path where several have one id."""
+    count = Counter(song.song_id for song in candidates)
+    return [song.shown_path or song.song_id if count[song.song_id] > 1 else song.song_id for song in candidates]

@@ -24,7 +24,7 @@ LOWEST, HIGHEST = 1.0, 5.0
 LEAST_SPAN = 0.5
 
 
-def plot_song(path: Path, row: Row, outline: NDArray[np.float32] | None = None) -> None:
+def plot_song(path: Path, row: Row, outline: NDArray[np.float32] | None = None, *, title: str = "") -> None:
     """Draw a scored song to a PNG.
 
     Parameters
@@ -35,6 +35,8 @@ def plot_song(path: Path, row: Row, outline: NDArray[np.float32] | None = None) 
         With scores and a curve.
     outline
         (2, P) lowest and highest samples; without it there is no waveform.
+    title
+        What to call the song; its id by default.
 
     Raises
     ------
@@ -56,7 +58,7 @@ def plot_song(path: Path, row: Row, outline: NDArray[np.float32] | None = None) 
         _draw_radar(figure.add_subplot(grid[:, 1], projection="polar"), row)
     else:
         _draw_bars(figure.add_subplot(grid[:, 1]), row)
-    _title(figure, row)
+    _title(figure, row, title or row.song_id)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with warnings.catch_warnings():
@@ -68,11 +70,14 @@ def plot_song(path: Path, row: Row, outline: NDArray[np.float32] | None = None) 
 
 
 def plot_names(song_ids: Sequence[str]) -> list[str]:
-    """A file name, without its ending, for each song: letters, digits, `-`, `_`, `.` and spaces; no two alike."""
+    """A file name, without its ending, for each song: letters, digits, `-`, `_`, `.` and spaces; no two alike.
+
+    Of a long id the end is kept: ids with folders often begin alike.
+    """
     names: list[str] = []
     used: set[str] = set()
     for song_id in song_ids:
-        plain = re.sub(r"[^\w\-. ]", "_", song_id)[:60].strip(" .") or "song"
+        plain = re.sub(r"[^\w\-. ]", "_", song_id)[-60:].strip(" .") or "song"
         # Some file systems do not tell upper from lower case.
         name, number = plain, 2
         while name.casefold() in used:
@@ -86,8 +91,8 @@ def _heights(outline: NDArray[np.float32] | None) -> list[float]:
     return [1.0] if outline is None else [1.0, 2.6]
 
 
-def _title(figure: "Figure", row: Row) -> None:
-    name = _plain(row.song_id)
+def _title(figure: "Figure", row: Row, title: str) -> None:
+    name = _plain(title)
     figure.suptitle(name if len(name) <= 90 else f"{name[:89]}…", fontsize=12, parse_math=False)
     if row.warning:
         figure.text(0.995, 0.01, _plain(row.warning), ha="right", va="bottom", fontsize=8, color="#B00020")

@@ -1,21 +1,27 @@
-"""Any folder of audio: each file is a song, with labels from a CSV file where there is one, and a seeded split."""
+"""Any folder or list of audio: each file is a song, with labels from a table where there is one, and a seeded split."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from stages.songs.errors import SongsError, shown
-from stages.songs.manifest import Song
-from stages.songs.rows import Row, check_row, extra_of, read_rows
+from stages.songs.errors import SongsError, printable, shown
+from stages.songs.lists import is_list, read_list
+from stages.songs.manifest import DIMENSIONS, Song
+from stages.songs.matching import SongIndex
+from stages.songs.naming import first_folder, relative_id, told_apart
+from stages.songs.rows import Row, check_row, extra_of
+from stages.songs.tables import Table, read_table
 
 # What FFmpeg reads here; a song of another kind can be listed in a manifest written by hand.
 SUFFIXES = (
     *(".wav", ".flac", ".mp3", ".ogg", ".oga", ".opus", ".aif", ".aiff", ".aifc", ".au", ".caf", ".w64", ".rf64"),
     *(".m4a", ".m4b", ".mp4", ".aac", ".wma", ".webm", ".mka", ".ape", ".wv"),
 )
+# Tables beside the songs of a data set in the layout of AudioFolder, of the Hugging Face library `datasets`.
+AUDIO_FOLDER_TABLES = ("metadata.csv", "metadata.jsonl")
 
 
 def read_folder(
@@ -25,46 +31,86 @@ def read_folder(
     validation: float = 0.1,
     test: float = 0.0,
     seed: int = 0,
+    system_from_folder: bool = False,
+    say: Callable[[str], None] = lambda line: None,
 ) -> list[Song]:
-    """List a folder and all below it.
+    """List a folder and all below it, or the files of a list.
 
     Parameters
     ----------
     audio
         The folder. Files with the suffixes of audio are songs, but hidden ones are not; the song id is the file's
-        whole stem.
+        path below the folder, without the suffix (`modelA/001`). Or a list, see `read_list`.
     labels
-        A CSV file with `song_id` or `path` (relative to `audio`), and columns as in a manifest: `split` and `system`
-        where they are given, the dimensions, and any other.
+        A table, see `read_table`: a column that names songs, and columns as in a manifest: `split` and `system` where
+        they are given, the dimensions, and any other. A song may be named by its id or its path, with or without its
+        folder and suffix, and with or without zeros before its number, where that means one song. Without it, a list
+        of JSON lines is its own table.
     validation, test
         Shares of the songs without a split of their own, drawn with `seed`; the rest trains.
+    system_from_folder
+        Take the first folder of the id as the system where the labels name none.
+    say
+        Told, in lines, how the table was read, and what was left aside.
 
     Raises
     ------
     SongsError
-        There is no audio; two files have one stem; a line of the labels names no song, or has an error; a share that
-        is asked for gets no song, or none is left to train.
+        There is no audio; two files have one id; a line of the labels names no song, or several, or has an error; a
+        share that is asked for gets no song, or none is left to train.
     """
-    root = Path(audio).absolute()
-    songs = _list_songs(root)
-    if labels is not None:
-        songs = _labelled(songs, Path(labels), root)
+    place = Path(audio).absolute()
+    songs, root = (_listed(place), place.parent) if is_list(place) else (_below(place), place)
+    table = Path(labels) if labels is not None else place if is_list(place) and _is_table(place) else None
+    if table is not None:
+        songs = _labelled(songs, table, root, say)
+    else:
+        _tell_of_tables(root, say)
+    if system_from_folder:
+        songs = {name: replace(song, system=song.system or first_folder(name)) for name, song in songs.items()}
     return _split(songs, validation=validation, test=test, seed=seed)
 
 
-def _list_songs(root: Path) -> dict[str, Song]:
+def _is_table(path: Path) -> bool:
+    return path.suffix.lower() == ".jsonl"
+
+
+def _tell_of_tables(root: Path, say: Callable[[str], None]) -> None:
+    for name in AUDIO_FOLDER_TABLES:
+        if (root / name).is_file():
+            say(f"{shown(root / name)} is left aside; name it with --labels to read what it says of the songs")
+
+
+def _below(root: Path) -> dict[str, Song]:
     if not root.is_dir():
-        raise SongsError(f"{shown(root)}: is no folder; expected one with audio files")
+        raise SongsError(f"{shown(root)}: is no folder; expected one with audio files, or a list (.scp, .jsonl)")
     songs: dict[str, Song] = {}
     for path in audio_files(root):
-        other = songs.get(path.stem)
+        song_id = relative_id(path, root)
+        other = songs.get(song_id)
         if other is not None:
             raise SongsError(
-                f"{shown(other.path)} and {shown(path)} give the same song id {path.stem!r}; rename one of the files"
+                f"{shown(other.path)} and {shown(path)} give the same song id {song_id!r}; remove or rename one of them"
             )
-        songs[path.stem] = Song(path.stem, path, "")
+        songs[song_id] = Song(song_id, path, "")
     if not songs:
         raise SongsError(f"{shown(root)}: has no audio; looked for {' '.join(SUFFIXES)} in it and below")
+    return songs
+
+
+def _listed(path: Path) -> dict[str, Song]:
+    files = [one._replace(path=_encodable(one.path.absolute())) for one in read_list(path)]
+    for one in files:
+        if not os.path.isfile(one.path):  # noqa: PTH113 - Path.is_file raises where a folder is closed
+            raise SongsError(f"{shown(path)} line {one.line}: {shown(one.path)} is no file; mend the path")
+    free = [one.path for one in files if not one.song_id]
+    names = iter(told_apart([place.stem for place in free], free))
+    songs: dict[str, Song] = {}
+    for one in files:
+        song_id = one.song_id or next(names)
+        if song_id in songs:
+            raise SongsError(f"{shown(path)} line {one.line}: the song id {song_id!r} is on a line before; rename one")
+        songs[song_id] = Song(song_id, one.path, "")
     return songs
 
 
@@ -96,32 +142,56 @@ def _encodable(path: Path) -> Path:
     return path
 
 
-def _labelled(songs: dict[str, Song], labels: Path, root: Path) -> dict[str, Song]:
+def _labelled(songs: dict[str, Song], path: Path, root: Path, say: Callable[[str], None]) -> dict[str, Song]:
+    table = read_table(path)
+    matched = _matched(songs, table, root)
     labelled = dict(songs)
     lines: dict[str, int] = {}
-    for line, cells in read_rows(labels):
-        song = _song_of(songs, labels, line, cells, root)
+    for song, (line, cells) in zip(matched, table.rows, strict=True):
         if song.song_id in lines:
-            raise SongsError(f"{labels} line {line}: {song.song_id!r} is on line {lines[song.song_id]} already")
+            raise SongsError(
+                f"{shown(path)} line {line}: {song.song_id!r} is on line {lines[song.song_id]} already; write one line "
+                "per song, with the mean over raters"
+            )
         lines[song.song_id] = line
-        row = check_row(labels, line, _completed(cells, song))
-        labelled[song.song_id] = _with(song, row, cells)
+        row = check_row(path, line, _completed(cells, song))
+        labelled[song.song_id] = _with(song, row, cells, table.key)
+    for note in table.notes:
+        say(f"{shown(path)}: {note}")
+    named = [name for name in DIMENSIONS if name in table.columns]
+    say(f"{shown(path)}: {len(lines)} of {len(songs)} songs; ratings of {', '.join(named) or 'no dimension'}")
     return labelled
 
 
-def _song_of(songs: dict[str, Song], labels: Path, line: int, cells: dict[str, str], root: Path) -> Song:
-    if "song_id" in cells:
-        song = songs.get(cells["song_id"])
-        named = f"song_id {cells['song_id']!r}"
-    elif "path" in cells:
-        path = Path(os.path.abspath(root / cells["path"]))  # noqa: PTH100 - resolve() would follow links
-        song = next((song for song in [songs.get(path.stem)] if song and song.path == path), None)
-        named = f"path {cells['path']!r}"
-    else:
-        raise SongsError(f"{labels} line 1: expected a column song_id or path; found {', '.join(cells)}")
-    if song is None:
-        raise SongsError(f"{labels} line {line}: {named} is no audio file below {shown(root)}; remove the line")
-    return song
+def _matched(songs: dict[str, Song], table: Table, root: Path) -> list[Song]:
+    """The song of each row."""
+    index = SongIndex(songs.values(), root, SUFFIXES)
+    found: list[Song] = []
+    unknown: list[tuple[int, str]] = []
+    for line, cells in table.rows:
+        name = cells[table.key]
+        meant = index.find(name, beside=table.path.absolute().parent)
+        if len(meant) > 1:
+            some = " or ".join(repr(song.song_id) for song in meant[:3])
+            raise SongsError(
+                f"{shown(table.path)} line {line}: {table.key} {name!r} may be {some}; write the whole id or path"
+            )
+        found += meant
+        unknown += [] if meant else [(line, name)]
+    if unknown:
+        raise _unknown(table, unknown, index, root)
+    return found
+
+
+def _unknown(table: Table, unknown: list[tuple[int, str]], index: SongIndex, root: Path) -> SongsError:
+    line, name = unknown[0]
+    near = index.suggest(name)
+    advice = f"did you mean {printable(near)}?" if near else "correct it or remove the line"
+    count = len(unknown) - 1
+    more = f" ({count} more line{'s name' if count > 1 else ' names'} no file either)" if count else ""
+    return SongsError(
+        f"{shown(table.path)} line {line}: {table.key} {name!r} is no audio file below {shown(root)}; {advice}{more}"
+    )
 
 
 def _completed(cells: dict[str, str], song: Song) -> dict[str, str]:
@@ -129,8 +199,9 @@ def _completed(cells: dict[str, str], song: Song) -> dict[str, str]:
     return {**cells, "song_id": song.song_id, "path": str(song.path), "split": cells.get("split") or "train"}
 
 
-def _with(song: Song, row: Row, cells: dict[str, str]) -> Song:
-    return replace(song, split=cells.get("split", ""), system=row.system, labels=row.labels, extra=extra_of(cells))
+def _with(song: Song, row: Row, cells: dict[str, str], key: str) -> Song:
+    extra = {name: value for name, value in extra_of(cells).items() if name != key}
+    return replace(song, split=cells.get("split", ""), system=row.system, labels=row.labels, extra=extra)
 
 
 def _split(songs: dict[str, Song], *, validation: float, test: float, seed: int) -> list[Song]:

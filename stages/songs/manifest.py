@@ -5,6 +5,7 @@ val or test; `system` names what generated the song and may be empty. The five d
 where a song was not rated; any other column is kept as text, for probes.
 """
 
+import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +18,8 @@ from stages.songs.errors import SongsError
 # The order of the paper, of the heads' outputs and of every table.
 DIMENSIONS = ("Coherence", "Musicality", "Memorability", "Clarity", "Naturalness")
 SPLITS = ("train", "val", "test")
+# As similar as `Coherance` is to `Coherence`.
+_ALIKE = 0.8
 
 
 @dataclass(frozen=True)
@@ -93,9 +96,23 @@ class Manifest:
         for song in songs:
             missing = [name for name in dimensions if name not in song.labels]
             if missing:
-                raise SongsError(f"{self.path}: song {song.song_id!r} has no label for {', '.join(missing)}")
+                what = f"song {song.song_id!r} has no label for {', '.join(missing)}"
+                raise SongsError(f"{self.path}: {what}{self._misspelt()}")
         rows = [[song.labels[name] for name in dimensions] for song in songs]
         return np.array(rows, dtype=np.float32).reshape(len(songs), len(dimensions))
+
+    def _misspelt(self) -> str:
+        """What to do about a column that may be meant as a dimension; empty if there is none."""
+        columns = self.columns()
+        near = {name: near_dimension(name, there=columns) for name in columns if name not in DIMENSIONS}
+        return next((f"; did you mean column {name!r}? Rename it {meant}" for name, meant in near.items() if meant), "")
+
+
+def near_dimension(name: str, *, there: Sequence[str]) -> str:
+    """The dimension, among those that are not `there`, that a column is nearly called as; empty if none."""
+    absent = {dimension.casefold(): dimension for dimension in DIMENSIONS if dimension not in there}
+    close = difflib.get_close_matches(name.strip().casefold(), absent, n=1, cutoff=_ALIKE)
+    return absent[close[0]] if close else ""
 
 
 def _cell(song: Song, name: str) -> str | None:

@@ -1,6 +1,5 @@
 """`manifest.csv` on disk: reading it with every check, and writing what reads back."""
 
-import csv
 import os
 from collections.abc import Sequence
 from contextlib import suppress
@@ -8,7 +7,7 @@ from pathlib import Path
 
 from stages.songs.errors import SongsError, shown
 from stages.songs.manifest import DIMENSIONS, Manifest, Song
-from stages.songs.rows import KNOWN, REQUIRED, check_row, extra_of, read_rows
+from stages.songs.rows import KNOWN, REQUIRED, check_row, extra_of, read_rows, write_rows
 
 
 def read_manifest(path: str | Path, *, check_files: bool = True) -> Manifest:
@@ -78,11 +77,10 @@ def write_manifest(path: str | Path, songs: Sequence[Song]) -> None:
 def _write_rows(path: Path, folder: Path, songs: Sequence[Song]) -> None:
     labels = [name for name in DIMENSIONS if any(name in song.labels for song in songs)]
     extra = list(dict.fromkeys(name for song in songs for name in song.extra))
+    rows = [[*KNOWN, *labels, *extra]]
+    for song in songs:
+        ratings = [repr(float(song.labels[name])) if name in song.labels else "" for name in labels]
+        texts = [song.extra.get(name, "") for name in extra]
+        rows.append([song.song_id, os.path.relpath(song.path, folder), song.split, song.system, *ratings, *texts])
     with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow([*KNOWN, *labels, *extra])
-        for song in songs:
-            ratings = [repr(float(song.labels[name])) if name in song.labels else "" for name in labels]
-            texts = [song.extra.get(name, "") for name in extra]
-            place = os.path.relpath(song.path, folder)
-            writer.writerow([song.song_id, place, song.split, song.system, *ratings, *texts])
+        write_rows(file, rows)

@@ -1,9 +1,10 @@
-"""Rows of CSV files about songs: read with the line that each begins on, and checked."""
+"""Rows of `manifest.csv`: read with the line that each begins on, checked, and written so that they read back."""
 
 import csv
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TextIO
 
 from pydantic import BaseModel, Field, ValidationError
 
@@ -55,8 +56,31 @@ def _check_header(path: Path, header: list[str], required: Sequence[str]) -> Non
         raise SongsError(f"{path}: is empty; expected a header with {', '.join(required or KNOWN)}")
     missing = [name for name in required if name not in header]
     if missing:
-        raise SongsError(f"{path} line 1: no column {', '.join(missing)}; found {', '.join(header)}")
-    twice = [name for name in header if header.count(name) > 1]
+        found = ", ".join(header)
+        raise SongsError(
+            f"{path} line 1: no column {', '.join(missing)}; found {found}{_header_advice(header, missing)}"
+        )
+    check_names(path, header)
+
+
+def _header_advice(header: list[str], missing: Sequence[str]) -> str:
+    """What may be wrong with a header that lacks columns."""
+    if len(header) == 1 and re.search("[;\t]", header[0]):
+        return "; separate columns by commas, or make a manifest of this file with hear-data folder --labels"
+    written = {name.strip().casefold(): name for name in header}
+    near = [f"{written[name]!r} as {name}" for name in missing if name in written]
+    return f"; write {', '.join(near)}" if near else ""
+
+
+def check_names(path: Path, columns: Sequence[str]) -> None:
+    """Refuse columns of one name.
+
+    Raises
+    ------
+    SongsError
+        Names the first.
+    """
+    twice = [name for name in columns if columns.count(name) > 1]
     if twice:
         raise SongsError(f"{path} line 1: two columns are named {twice[0]!r}; rename one")
 
@@ -95,4 +119,16 @@ def _first_problem(error: ValidationError) -> str:
         return f"{column} is empty"
     if column == "split":
         return f"expected train, val or test as split, found {found!r}"
-    return f"expected a number from 1 to 5 for {column}, found {found!r}"
+    point = f"; write {found.replace(',', '.')}" if re.fullmatch(r"\s*\d+,\d+\s*", found) else ""
+    return f"expected a number from 1 to 5 for {column}, found {found!r}{point}"
+
+
+def write_rows(file: TextIO, rows: Iterable[Sequence[object]]) -> None:
+    """Write CSV with LF at the ends of lines.
+
+    Rows with a carriage return in a cell are quoted: Python's csv leaves them as they are, and no reader takes that.
+    """
+    plain = csv.writer(file, lineterminator="\n")
+    quoted = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_ALL)
+    for row in rows:
+        (quoted if any("\r" in str(cell) for cell in row) else plain).writerow(row)

@@ -1,21 +1,30 @@
 """SongEval as it is downloaded: `metadata.jsonl`, `mp3/`, and the challenge's `val_ids.txt` beside them.
 
-Each line of `metadata.jsonl` has `file_name` and `annotation`, a list with one object a rater that maps dimensions to
-numbers, among other keys. A label is the mean over raters. Other texts and numbers of a line are kept as columns.
+Each line of `metadata.jsonl` has `file_name` and `annotation`, a list with one object per rater that maps dimensions to
+numbers, among other keys; a number may be written as text. A label is the mean over raters. Other texts and numbers of
+a line are kept as columns.
 """
 
 import hashlib
-import json
+import math
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 from stages.songs.errors import SongsError, shown
+from stages.songs.json_lines import read_json_lines
 from stages.songs.manifest import DIMENSIONS, Song
+from stages.songs.rows import KNOWN
+from store.replacing import replacing
 
 REPOSITORY = "ASLP-lab/SongEval"
 CHALLENGE = "ASLP-lab/Automatic-Song-Aesthetics-Evaluation-Challenge"
+# Where the challenge has its list; the variable names a mirror.
+VALIDATION_URL = f"https://raw.githubusercontent.com/{CHALLENGE}/main/static/val_ids.txt"
+VALIDATION_URL_VARIABLE = "HEAR_VAL_IDS_URL"
+VALIDATION_LIST = "val_ids.txt"
 SONGS = 2_399
 VALIDATION_SHA256 = "a6563457c0189c585689bd47a97137a15a2d278587fdbf5d03935c52d7dec899"
 
@@ -35,7 +44,7 @@ def read_songeval(root: str | Path, *, official: bool = True) -> list[Song]:
     """
     folder = Path(root)
     rows = list(_read_lines(folder / "metadata.jsonl"))
-    validation = _read_validation(folder / "val_ids.txt", official=official)
+    validation = _read_validation(folder / VALIDATION_LIST, official=official)
     songs = [_song(folder, line, row, validation) for line, row in rows]
     _check_ids(folder, songs)
     _check_split(folder, songs, validation)
@@ -46,48 +55,51 @@ def read_songeval(root: str | Path, *, official: bool = True) -> list[Song]:
 
 
 def download_songeval(root: str | Path) -> None:
-    """Fetch the songs and their ratings from the hub (11 GB, CC-BY-NC-SA 4.0); a second call goes on where one ended.
+    """Fetch the challenge's list and, from the hub, the songs and ratings (11 GB, CC-BY-NC-SA 4.0).
+
+    A second call goes on where one ended. `HEAR_VAL_IDS_URL` is another address of the list, `HF_ENDPOINT` another hub.
 
     Raises
     ------
     SongsError
-        The challenge's list is not there yet, or the hub cannot be reached or does not give the data set.
+        The list cannot be fetched, or what is there, or comes, is not the challenge's.
+    HubError
+        The hub cannot be reached, or does not give the data set.
     """
-    _read_validation(Path(root) / "val_ids.txt", official=True)
-    from huggingface_hub import snapshot_download
+    from stages.hub import download_dataset
 
+    folder = Path(root)
+    # First: without it the 11 GB are of no use.
+    _fetch_validation(folder / VALIDATION_LIST)
+    download_dataset(REPOSITORY, folder, patterns=["metadata.jsonl", "mp3/*"])
+
+
+def _fetch_validation(path: Path) -> None:
+    if path.exists():
+        _read_validation(path, official=True)
+        return
+    from stages.hub import fetch_small
+
+    url = os.environ.get(VALIDATION_URL_VARIABLE) or VALIDATION_URL
+    content = fetch_small(url, advice=f"get {VALIDATION_LIST} of {CHALLENGE} otherwise and put it at {shown(path)}")
+    _check_validation(content, url)
     try:
-        snapshot_download(REPOSITORY, repo_type="dataset", local_dir=root, allow_patterns=["metadata.jsonl", "mp3/*"])
+        with replacing(path) as place:
+            place.write_bytes(content)
     except OSError as error:
-        reason = str(error).strip().split("\n")[0]
-        raise SongsError(f"{root}: the data set {REPOSITORY} could not be fetched from the hub: {reason}") from error
+        raise SongsError(f"{shown(path)}: cannot be written: {error.strerror}; name another folder") from error
 
 
 def _read_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    try:
-        lines = path.read_text(encoding="utf-8").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error.reason
-        raise SongsError(
-            f"{shown(path)}: cannot be read ({reason}); fetch SongEval with: "
-            f"hear-data songeval --root {shown(path.parent)} --download"
-        ) from error
-    for number, text in enumerate(lines, start=1):
-        if text.strip():
-            yield number, _parse(path, number, text)
-
-
-def _parse(path: Path, line: int, text: str) -> dict[str, Any]:
-    try:
-        row = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise SongsError(f"{shown(path)} line {line}: is not JSON: {error.msg}") from error
-    if not isinstance(row, dict) or not isinstance(row.get("file_name"), str):
-        raise SongsError(f"{shown(path)} line {line}: expected an object with a text file_name, found {text[:80]!r}")
-    raters = row.get("annotation")
-    if not isinstance(raters, list) or not raters or not all(isinstance(rater, dict) for rater in raters):
-        raise SongsError(f"{shown(path)} line {line}: expected annotation, a list with an object a rater")
-    return row
+    advice = f"fetch SongEval with: hear-data songeval --root {shown(path.parent)} --download"
+    for line, row in read_json_lines(path, advice=advice):
+        if not isinstance(row.get("file_name"), str):
+            found = str(row)[:80]
+            raise SongsError(f"{shown(path)} line {line}: expected an object with a text file_name, found {found!r}")
+        raters = row.get("annotation")
+        if not isinstance(raters, list) or not raters or not all(isinstance(rater, dict) for rater in raters):
+            raise SongsError(f"{shown(path)} line {line}: expected annotation, a list with one object per rater")
+        yield line, row
 
 
 def _read_validation(path: Path, *, official: bool) -> set[str]:
@@ -97,15 +109,17 @@ def _read_validation(path: Path, *, official: bool) -> set[str]:
     except OSError as error:
         raise SongsError(
             f"{shown(path)}: cannot be read ({error.strerror}); it is the challenge's list of songs that validate: "
-            f"get val_ids.txt from its public repository, {CHALLENGE}, and put it there"
+            f"fetch it with --download, or from the public repository {CHALLENGE}"
         ) from error
-    found = hashlib.sha256(content).hexdigest()
-    if official and found != VALIDATION_SHA256:
-        raise SongsError(
-            f"{shown(path)}: expected the challenge's list, sha256 {VALIDATION_SHA256}, found {found}; "
-            f"get val_ids.txt anew from {CHALLENGE}"
-        )
+    if official:
+        _check_validation(content, shown(path), "; remove it, and fetch it with --download")
     return {Path(line).stem for line in content.decode("utf-8", "replace").split()}
+
+
+def _check_validation(content: bytes, where: str, advice: str = "") -> None:
+    found = hashlib.sha256(content).hexdigest()
+    if found != VALIDATION_SHA256:
+        raise SongsError(f"{where}: expected the challenge's list, sha256 {VALIDATION_SHA256}, found {found}{advice}")
 
 
 def _song(folder: Path, line: int, row: dict[str, Any], validation: set[str]) -> Song:
@@ -113,19 +127,27 @@ def _song(folder: Path, line: int, row: dict[str, Any], validation: set[str]) ->
     labels = {name: _mean(folder, line, row["annotation"], name) for name in DIMENSIONS}
     plain = {key: str(value) for key, value in row.items() if isinstance(value, str | int | float)}
     system = plain.pop("system", "")
-    del plain["file_name"]
+    plain = {key: text for key, text in plain.items() if key not in (*KNOWN, *DIMENSIONS, "file_name")}
     return Song(path.stem, path, "val" if path.stem in validation else "train", system, labels, plain)
 
 
 def _mean(folder: Path, line: int, raters: list[dict[str, Any]], name: str) -> float:
-    ratings = [rater[name] for rater in raters if type(rater.get(name)) in (float, int)]
     where = f"{shown(folder / 'metadata.jsonl')} line {line}"
+    ratings = [_rating(rater[name], name, where) for rater in raters if rater.get(name) not in (None, "")]
     if not ratings:
         raise SongsError(f"{where}: no rater gives a number for {name}")
-    for rating in ratings:
-        if not 1 <= rating <= 5:
-            raise SongsError(f"{where}: expected a rating from 1 to 5 for {name}, found {rating}")
     return fmean(ratings)
+
+
+def _rating(value: object, name: str, where: str) -> float:
+    """A rating; one that is written as text counts as its number."""
+    try:
+        rating = math.nan if isinstance(value, bool) else float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError, OverflowError):
+        rating = math.nan
+    if not 1 <= rating <= 5:
+        raise SongsError(f"{where}: expected a rating from 1 to 5 for {name}, found {value!r}; correct the line")
+    return rating
 
 
 def _check_ids(folder: Path, songs: list[Song]) -> None:
@@ -141,7 +163,7 @@ def _check_ids(folder: Path, songs: list[Song]) -> None:
 
 def _check_split(folder: Path, songs: list[Song], validation: set[str]) -> None:
     unknown = sorted(validation - {song.song_id for song in songs})
-    where = shown(folder / "val_ids.txt")
+    where = shown(folder / VALIDATION_LIST)
     if unknown:
         raise SongsError(f"{where}: {len(unknown)} songs are not in metadata.jsonl, the first is {unknown[0]!r}")
     if not 0 < len(validation) < len(songs):

@@ -34,6 +34,37 @@ def test_folder(tmp_path: Path) -> None:
     assert {song.path.parent for song in read_manifest(place).songs} == {tmp_path}
 
 
+def test_a_folder_of_models_with_a_spreadsheets_labels(tmp_path: Path) -> None:
+    for model in ("modelA", "modelB"):
+        (tmp_path / model).mkdir()
+        for number in range(1, 4):
+            (tmp_path / model / f"{number:03}.wav").touch()
+    labels = tmp_path / "labels.csv"
+    labels.write_text("song_id;clarity\nmodelA/1;3,5\nmodelB/001.wav;4\n", encoding="utf-16")
+    arguments = ["folder", "--audio", str(tmp_path), "--labels", str(labels), "--val", "0.3", "--system-from-folder"]
+    result = CliRunner().invoke(data.app, arguments, catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    assert result.stdout == f"{tmp_path / 'manifest.csv'}: 6 songs (4 train, 2 val)\n"
+    assert result.stderr.splitlines() == [
+        f"{labels}: columns are separated by semicolons",
+        f"{labels}: column 'clarity' is Clarity",
+        f"{labels}: 2 of 6 songs; ratings of Clarity",
+    ]
+    songs = {song.song_id: song for song in read_manifest(tmp_path / "manifest.csv").songs}
+    assert songs["modelA/001"].labels == {"Clarity": 3.5}
+    assert songs["modelB/001"].labels == {"Clarity": 4.0}
+    assert songs["modelB/003"].system == "modelB"
+
+
+def test_a_list_s_manifest_stands_beside_it(tmp_path: Path) -> None:
+    (tmp_path / "songs").mkdir()
+    (tmp_path / "songs" / "a.wav").touch()
+    (tmp_path / "wav.scp").write_text("utt songs/a.wav\n")
+    line = call("folder", "--audio", str(tmp_path / "wav.scp"), "--val", "0")
+    assert line == f"{tmp_path / 'manifest.csv'}: 1 songs (1 train)\n"
+    assert read_manifest(tmp_path / "manifest.csv").songs[0].song_id == "utt"
+
+
 def test_songeval_says_what_is_missing_in_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

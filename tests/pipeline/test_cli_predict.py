@@ -5,6 +5,7 @@ import json
 import os
 import pty
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -161,14 +162,44 @@ def test_best_of_n_and_groups(call: Callable[..., Result]) -> None:
     assert sorted(groups) == [("a", "2"), ("b", "1")]
 
 
+def test_songs_of_two_models_that_are_called_alike(call: Callable[..., Result], place: Path) -> None:
+    for model, song in (("modelA", "a1"), ("modelB", "b1")):
+        (place / "out" / model).mkdir(parents=True, exist_ok=True)
+        shutil.copy(place / "songs" / f"{song}.wav", place / "out" / model / "001.wav")
+    files = ("--scp", "two.scp", "--plots", "two-plots", "--report", "two-report", "--window", "1")
+    result = call("out", "--by", "folder", *files)
+    assert [(row["song_id"], row["group"]) for row in rows(result)] == [
+        ("modelA/001", "modelA"),
+        ("modelB/001", "modelB"),
+    ]
+    assert [line.split(" ")[0] for line in (place / "two.scp").read_text().splitlines()] == ["modelA/001", "modelB/001"]
+    assert sorted(path.name for path in (place / "two-plots").iterdir()) == ["modelA_001.png", "modelB_001.png"]
+    page = (place / "two-report" / "index.html").read_text(encoding="utf-8")
+    assert '"by": "folder"' in page
+    assert sorted(re.findall(r"^ *(model[AB]) +1 +\d\.\d\d", result.stderr, re.MULTILINE)) == ["modelA", "modelB"]
+
+
+def test_pictures_of_songs_with_one_id_are_called_by_path(
+    call: Callable[..., Result], place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    titles = []
+    monkeypatch.setattr("pipeline.prediction.plot_song", lambda path, *_, title: titles.append((path.name, title)))
+    for folder in ("x", "y"):
+        (place / "lists" / folder).mkdir(parents=True)
+        (place / "lists" / folder / "wav.scp").write_text(f"utt {place}/songs/{'a1' if folder == 'x' else 'b1'}.wav\n")
+    call("lists/x/wav.scp", "lists/y/wav.scp", "songs/a2.wav", "--plots", "one-id", "--window", "1")
+    assert [title for _, title in titles] == [f"{place}/songs/a1.wav", f"{place}/songs/b1.wav", "a2"]
+    assert [name[-13:] for name, _ in titles] == ["_songs_a1.wav.png"[-13:], "_songs_b1.wav.png"[-13:], "a2.png"]
+
+
 def test_over_time_with_plots_and_a_report(
     call: Callable[..., Result], place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     outlines = []
 
-    def plot(path: Path, row: object, outline: object) -> None:
+    def plot(path: Path, row: object, outline: object, **about: str) -> None:
         outlines.append(outline)
-        plot_song(path, row, outline)  # type: ignore[arg-type]
+        plot_song(path, row, outline, **about)  # type: ignore[arg-type]
 
     monkeypatch.setattr("pipeline.prediction.plot_song", plot)
     windows = ("--window", "1", "--hop", "0.4")

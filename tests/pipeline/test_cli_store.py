@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 from typer.testing import CliRunner, Result
@@ -78,6 +79,18 @@ def test_export_and_import(filled: str, tmp_path: Path) -> None:
     assert call("export", filled, file).stdout == f"4 records exported to {file}\n"
     assert call("import", file, again).stdout == f"4 records imported to {again}\n"
     assert EmbeddingStore.open(again).receipt() == EmbeddingStore.open(filled).receipt()
+
+
+def test_an_import_from_elsewhere_says_what_it_was_taken_for(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "theirs.h5", "w") as file:
+        file.attrs.update({"streams": ["a", "b/c"], "frame_rate": 12.5})
+        file.create_dataset("x/1/0", data=np.zeros((2, 4, 3), ">f2"))
+    assert call("import", tmp_path / "theirs.h5", tmp_path / "their.zarr").stdout == (
+        f"1 records imported to {tmp_path / 'their.zarr'}\n"
+        "taken as 2 streams (a, b/c) of 3 channels in float16, 12.5 frames a second; encoders and layers unknown\n"
+    )
+    call("prune", tmp_path / "their.zarr", "--song", "x/1")
+    assert len(EmbeddingStore.open(tmp_path / "their.zarr")) == 0
 
 
 def test_index(filled: str) -> None:

@@ -71,7 +71,9 @@ def write(file: h5py.File, name: str, data: object, streams: object = ("x",)) ->
 @pytest.mark.parametrize(
     ("name", "data", "streams", "message"),
     [
-        ("a", np.zeros((1, 2, 3), np.float32), ("x",), "/a/: expected a dataset"),
+        ("0", np.zeros((1, 2, 3), np.float32), ("x",), "/0: expected a dataset /<song id>/<view>"),
+        ("a/b/x", np.zeros((1, 2, 3), np.float32), ("x",), "/a/b/x: expected a dataset"),
+        ("a/" * 40 + "0", np.zeros((1, 2, 3), np.float32), ("x",), "/a/a/.*: expected a dataset"),
         ("a/b", np.zeros((1, 2, 3), np.float32), ("x",), "/a/b: expected a dataset"),
         ("a/0", np.zeros((2, 3), np.float32), ("x",), "/a/0: expected a dataset"),
         ("a/0", np.zeros((1, 2, 3), np.float32), None, "expected a file attribute `streams`"),
@@ -84,6 +86,52 @@ def test_what_is_no_such_file(name: str, data: object, streams: object, message:
     with h5py.File(tmp_path / "theirs.h5", "w") as file:
         write(file, name, data, streams)
     with pytest.raises(StoreError, match=message):
+        import_hdf5(tmp_path / "theirs.h5", str(tmp_path / "store"))
+
+
+@pytest.mark.parametrize("own", [True, False])
+@pytest.mark.parametrize("kind", ["f2", "f4"])
+def test_datasets_of_either_byte_order(own: bool, kind: str, fill: Make, tmp_path: Path) -> None:
+    if own:
+        root = fill(songs=("a",), views=1, dtype={"f2": "float16", "f4": "float32"}[kind])
+        export_hdf5(root, tmp_path / "all.h5")
+        frames = EmbeddingStore.open(root).read("a")
+    else:
+        frames = np.random.default_rng(0).standard_normal((1, 7, 4)).astype(kind)
+    with h5py.File(tmp_path / "all.h5", "a") as file:
+        kept = dict(file["a/0"].attrs) if own else {}
+        if own:
+            del file["a/0"]
+        else:
+            file.attrs["streams"] = ["x"]
+        # As a program on a big-endian machine writes it.
+        file.create_dataset("a/0", data=frames.astype(f">{kind}")).attrs.update(kept)
+    import_hdf5(tmp_path / "all.h5", str(tmp_path / "again"))
+    found = EmbeddingStore.open(tmp_path / "again").read("a")
+    assert found.dtype == frames.dtype
+    np.testing.assert_array_equal(found, frames)
+
+
+def test_groups_in_groups_are_ids_with_slashes(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "theirs.h5", "w") as file:
+        file.attrs.update({"streams": ["x"], "frame_rate": [[12.5]]})  # a matrix, as MATLAB has them
+        for name in ("modelA/001/0", "modelA/001/1", "modelB/001/0", "7/0"):
+            file.create_dataset(name, data=np.ones((1, 3, 2), np.float32))
+    import_hdf5(tmp_path / "theirs.h5", str(tmp_path / "store"))
+    store = EmbeddingStore.open(tmp_path / "store")
+    assert store.songs == ("7", "modelA/001", "modelB/001")
+    assert store.views("modelA/001") == (0, 1)
+    assert (store.frame_rate, store.spec.layers) == (12.5, ())
+
+
+@pytest.mark.parametrize("rate", [0, -1.0, np.nan, np.inf, "fast", [1, 2]])
+def test_a_frame_rate_that_is_none(rate: object, tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "theirs.h5", "w") as file:
+        write(file, "a/0", np.zeros((1, 2, 3), np.float32))
+        file.attrs["frame_rate"] = rate
+    with pytest.raises(
+        StoreError, match=r"theirs\.h5: attribute `frame_rate`: expected frames a second, a number above"
+    ):
         import_hdf5(tmp_path / "theirs.h5", str(tmp_path / "store"))
 
 

@@ -1,4 +1,6 @@
-"""int8: what it costs, and the finiteness test."""
+"""int8: what it costs, and the finiteness test; frames of any byte order, layout and type of array."""
+
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -6,8 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from store import EmbeddingStore, Spec, StoreWriter
 from store.errors import StoreError
 from store.quantise import Levels, all_finite, levels_from_text, levels_to_text, quantise, to_floats, to_stored
+from store.records import encode_record
 
 FLOATS = st.floats(-6e4, 6e4, width=32)
 
@@ -70,3 +74,107 @@ def test_overflow_says_what_would_hold_it() -> None:
     ):
         to_stored(frames, "float16")
     np.testing.assert_allclose(to_floats(*to_stored(frames, "int8")), frames)
+
+
+class Labelled(np.ndarray):
+    """An array of a type of its own, as libraries have them."""
+
+
+def frozen(frames: np.ndarray) -> np.ndarray:
+    frames.flags.writeable = False
+    return frames
+
+
+def every_other(frames: np.ndarray) -> np.ndarray:
+    wide = np.zeros((*frames.shape[:2], 2 * frames.shape[2]), frames.dtype)
+    wide[..., ::2] = frames
+    return wide[..., ::2]
+
+
+# Ways in which the same values lie in memory.
+LAYOUTS = {
+    "C": np.ascontiguousarray,
+    "Fortran": np.asfortranarray,
+    "transposed": lambda frames: np.ascontiguousarray(frames.transpose(2, 0, 1)).transpose(1, 2, 0),
+    "backwards": lambda frames: frames[:, ::-1].copy()[:, ::-1],
+    "every other": every_other,
+    "read-only": lambda frames: frozen(frames.copy()),
+    "unaligned": lambda frames: np.frombuffer(b"x" + frames.tobytes(), frames.dtype, offset=1).reshape(frames.shape),
+    "subclass": lambda frames: frames.view(Labelled),
+    "masked, no value": np.ma.asarray,
+}
+ANY_FRAMES = {
+    "kind": st.sampled_from(["f2", "f4"]),
+    "order": st.sampled_from("<>"),
+    "layout": st.sampled_from(sorted(LAYOUTS)),
+    "dtype": st.sampled_from(["float16", "float32", "int8"]),
+    "shape": st.tuples(st.integers(1, 3), st.integers(1, 9), st.integers(1, 5)),
+    "seed": st.integers(0, 99),
+}
+
+
+def drawn(shape: tuple[int, int, int], kind: str, seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).normal(0, 100, shape).astype(kind)
+
+
+def spec_of(frames: np.ndarray, dtype: str) -> Spec:
+    streams = tuple(map(str, range(frames.shape[0])))
+    return Spec(streams=streams, channels=frames.shape[2], encoders={}, layers=(10,), dtype=dtype)
+
+
+@given(**ANY_FRAMES)
+def test_a_record_holds_what_was_given_in_any_order_and_layout(
+    kind: str, order: str, layout: str, dtype: str, shape: tuple[int, int, int], seed: int
+) -> None:
+    frames = drawn(shape, kind, seed)
+    given = LAYOUTS[layout](frames.astype(order + kind))
+    plain = encode_record(spec_of(frames, dtype), "a", 0, frames, {})
+    record = encode_record(spec_of(frames, dtype), "a", 0, given, {})
+    assert type(record.stored) is np.ndarray
+    assert record.stored.dtype == dtype
+    assert record.stored.flags.c_contiguous
+    np.testing.assert_array_equal(record.stored, plain.stored)
+    np.testing.assert_array_equal(record.floats(), plain.floats())
+    if dtype == "float32" or (dtype == "float16" and kind == "f2"):
+        np.testing.assert_array_equal(record.floats(), frames)
+
+
+@given(**ANY_FRAMES, value=st.sampled_from([np.nan, np.inf, -np.inf]), place=st.integers(0, 134))
+def test_nan_and_infinity_are_refused_in_any_order_and_layout(
+    kind: str, order: str, layout: str, dtype: str, shape: tuple[int, int, int], seed: int, value: float, place: int
+) -> None:
+    frames = drawn(shape, kind, seed)
+    frames.reshape(-1)[place % frames.size] = value
+    given = LAYOUTS[layout](frames.astype(order + kind))
+    # What is in the storage type already is tested while it is written.
+    if dtype == frames.dtype:
+        assert not all_finite(given)
+        return
+    with pytest.raises(StoreError, match="song 'a' view 0: frames hold NaN or infinite values; nothing is stored"):
+        encode_record(spec_of(frames, dtype), "a", 0, given, {})
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "int8"])
+@pytest.mark.parametrize("order", "<>")
+def test_a_store_takes_frames_of_either_byte_order_and_no_nan(tmp_path: Path, dtype: str, order: str) -> None:
+    frames = drawn((2, 7, 3), "f4", 0).astype(f"{order}f4")
+    writer = StoreWriter.open(tmp_path / "store", spec_of(frames, dtype))
+    writer.write("a", 0, frames, attributes={})
+    found = EmbeddingStore.open(writer.root).read("a")
+    np.testing.assert_allclose(found, frames, atol=2.0 if dtype == "int8" else 0.2)
+    frames[1, 3, 2] = np.nan
+    with pytest.raises(StoreError, match="NaN or infinite"):
+        writer.write("b", 0, frames, attributes={})
+    assert EmbeddingStore.open(writer.root).songs == ("a",)
+
+
+def test_masked_values_are_no_values() -> None:
+    frames = np.ma.masked_greater(drawn((1, 3, 2), "f4", 0), 0)
+    with pytest.raises(StoreError, match="song 'a' view 0: frames hold masked values; fill them first"):
+        encode_record(spec_of(frames, "float16"), "a", 0, frames, {})
+
+
+def test_a_single_number_is_no_song() -> None:
+    spec = spec_of(np.zeros((1, 1, 1)), "int8")
+    with pytest.raises(StoreError, match=r"expected frames of .*, found \(\)"):
+        encode_record(spec, "a", 0, np.float32(1.0), {})  # type: ignore[arg-type]

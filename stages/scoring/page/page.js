@@ -21,6 +21,14 @@ function shape(tag, attributes = {}, ...children) {
   return node;
 }
 
+// What each song is called: its id, or its path where several have one id.
+let labels = new Map();
+function label(rows) {
+  const count = new Map();
+  for (const row of rows) count.set(row.song_id, (count.get(row.song_id) || 0) + 1);
+  labels = new Map(rows.map((row) => [row, (count.get(row.song_id) > 1 && row.path) || row.song_id]));
+}
+
 const scored = (row) => Object.keys(row.scores).length > 0;
 const mean = (values) => values.reduce((sum, value) => sum + value, 0) / values.length;
 const overall = (row) => mean(data.dimensions.map((name) => row.scores[name]));
@@ -119,7 +127,7 @@ function legend() {
 }
 
 function player(row) {
-  return element("audio", { controls: "", preload: "none", src: row.audio, "aria-label": `Listen to ${row.song_id}` });
+  return element("audio", { controls: "", preload: "none", src: row.audio, "aria-label": `Listen to ${labels.get(row)}` });
 }
 
 function drawOverview(rows) {
@@ -150,7 +158,7 @@ function drawGroups(rows) {
 
 function card(row) {
   const scores = data.dimensions.map((name) => `${name} ${row.scores[name].toFixed(2)}`).join(" · ");
-  const node = element("div", { class: "card" }, element("div", { class: "name" }, element("span", {}, row.song_id), element("span", {}, overall(row).toFixed(2))));
+  const node = element("div", { class: "card" }, element("div", { class: "name" }, element("span", {}, labels.get(row)), element("span", {}, overall(row).toFixed(2))));
   if (data.dimensions.length > 1) node.append(element("div", { class: "scores" }, scores));
   if (row.warning) node.append(element("div", { class: "flag", title: row.warning }, `⚠ unlike the training songs (novelty ${novelty(row)})`));
   if (row.over_time && row.over_time.seconds.length > 1) node.append(curves(row, 120), legend());
@@ -169,7 +177,7 @@ function drawExtremes(rows) {
 
 // Keys are the columns' own: a manifest's column may be called as another of these is.
 const columns = () => [
-  { key: "song", value: (row) => row.song_id, kind: "text" },
+  { key: "song", value: (row) => labels.get(row), kind: "text" },
   ...(data.by ? [{ key: "group", label: data.by, value: (row) => row.group || "", kind: "group" }] : []),
   ...names().map((name) => ({ key: name, value: (row) => (scored(row) ? valueOf(row, name) : null), kind: "score" })),
   { key: "length", value: (row) => row.seconds ?? null, kind: "time" },
@@ -250,6 +258,7 @@ function sortBy(column) {
 }
 
 function draw() {
+  label(data.rows);
   const rows = data.rows.filter(scored), failed = data.rows.length - rows.length;
   const flagged = rows.filter((row) => row.warning).length;
   const counts = [`${rows.length} ${rows.length === 1 ? "song" : "songs"} scored`, ...(failed ? [`${failed} failed`] : []),

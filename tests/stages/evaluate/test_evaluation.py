@@ -118,6 +118,15 @@ def test_files_say_what_was_found(tmp_path: Path) -> None:
         assert (tmp_path / "plots" / name).read_bytes().startswith(b"\x89PNG")
 
 
+def test_any_song_id_reads_back(tmp_path: Path) -> None:
+    found = evaluation()
+    songs = ("a/b", "a\rb", "\r\n", *found.corpus.songs[3:])
+    odd = replace(found, corpus=replace(found.corpus, songs=songs))
+    write_evaluation(odd, tmp_path / "all.json", plots=tmp_path / "plots")
+    with (tmp_path / "plots" / "predictions.csv").open(newline="", encoding="utf-8") as file:
+        assert list(dict.fromkeys(row["song_id"] for row in csv.DictReader(file, strict=True))) == list(songs)
+
+
 def test_the_table_has_a_line_a_dimension_and_one_of_means() -> None:
     lines = evaluation_table(evaluation()).splitlines()
     assert lines[0].split() == ["val,", "60", "songs", *METRICS]

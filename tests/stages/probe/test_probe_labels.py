@@ -38,6 +38,19 @@ def test_where_both_have_a_column_the_csv_counts(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("labels.csv", "song_id;mood\r\na;x, y\r\nb;\r\n"),
+        ("labels.csv", "song_id\tmood\na\tx, y\nb\t\n"),
+        ("labels.jsonl", '{"song_id": "a", "mood": "x, y"}\n{"song_id": "b"}\n'),
+    ],
+)
+def test_labels_of_other_forms(tmp_path: Path, name: str, text: str) -> None:
+    table = read_labels(labels=write(tmp_path, name, text))
+    assert (table.songs, dict(table.column("mood"))) == (("a", "b"), {"a": "x, y"})
+
+
+@pytest.mark.parametrize(
     ("text", "error", "message"),
     [
         ("song_id,mood\na,x\na,y\n", ProbeError, "labels.csv line 3: song_id 'a' is there already"),

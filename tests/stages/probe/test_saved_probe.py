@@ -1,6 +1,8 @@
 """A saved probe scores other stores of its spec, refuses others, and loads without running anything."""
 
+import csv
 import hashlib
+import io
 import json
 import pickle
 from dataclasses import replace
@@ -42,6 +44,9 @@ def test_other_songs_of_the_same_spec_are_scored(make_store, make_labels, tmp_pa
         if model != "linear-svm":
             assert sum(row["scores"].values()) == pytest.approx(1.0)
     assert applied.to_csv().splitlines()[0] == "song_id,predicted,score:jazz,score:pop,score:rock"
+    odd = replace(applied, rows=({**applied.rows[0], "song_id": "a\rb"}, applied.rows[1]))
+    told = list(csv.DictReader(io.StringIO(odd.to_csv(), newline=""), strict=True))
+    assert [row["song_id"] for row in told] == ["a\rb", "song 001"]
 
 
 @pytest.mark.parametrize(("model", "setting"), [("ridge", 1.0), ("svr", 10.0), ("knn", 3)])

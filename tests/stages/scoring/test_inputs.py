@@ -6,7 +6,15 @@ from pathlib import Path
 import pytest
 
 from stages.scoring.errors import ScoringError
-from stages.scoring.inputs import audio_candidates, chosen_split, expand_inputs, store_candidates
+from stages.scoring.inputs import (
+    Candidate,
+    audio_candidates,
+    chosen_split,
+    expand_inputs,
+    join_manifest,
+    shown_names,
+    store_candidates,
+)
 from stages.songs import Song, SongsError, read_manifest, write_manifest
 from store import EmbeddingStore
 
@@ -20,8 +28,12 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def named(paths: list[Path], folder: Path) -> list[str]:
-    return [os.path.relpath(path, folder) for path in paths]
+def named(songs: list[Candidate], folder: Path) -> list[str]:
+    return [os.path.relpath(str(song.path), folder) for song in songs]
+
+
+def ids(*inputs: str, lines: list[str] | None = None) -> list[str]:
+    return [song.song_id for song in expand_inputs(inputs, lines=lines or [])]
 
 
 def test_a_folder_is_all_audio_in_and_below_it(folder: Path) -> None:
@@ -48,8 +60,11 @@ def test_lists_and_standard_input(folder: Path, monkeypatch: pytest.MonkeyPatch)
     assert named(expand_inputs([str(folder / "list.txt")]), folder) == ["a.mp3", "deep/er/c.wav", "gone.wav"]
     monkeypatch.chdir(folder)
     (folder / "deep" / "list.txt").write_text("a.mp3\n")
-    assert expand_inputs(["deep/list.txt"]) == [Path("a.mp3")]
-    assert expand_inputs(["-"], lines=["b.FLAC\n", "deep\n"]) == [Path("b.FLAC"), Path("deep/er/c.wav")]
+    assert expand_inputs(["deep/list.txt"]) == [Candidate("a", Path("a.mp3"))]
+    assert expand_inputs(["-"], lines=["b.FLAC\n", "deep\n"]) == [
+        Candidate("b", Path("b.FLAC")),
+        Candidate("er/c", Path("deep/er/c.wav")),
+    ]
 
 
 def test_an_empty_list_is_refused() -> None:
@@ -72,6 +87,121 @@ def test_a_name_that_is_not_utf8_becomes_text(tmp_path: Path) -> None:
 
 
 @pytest.fixture
+def generated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Songs of two models that are called alike, as generators leave them; the working directory."""
+    for name in ("out/modelA/001.wav", "out/modelA/002.wav", "out/modelB/001.wav", "out/modelB/x/003.wav"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+ALL = ["modelA/001", "modelA/002", "modelB/001", "modelB/x/003"]
+
+
+@pytest.mark.parametrize(
+    ("inputs", "expected"),
+    [
+        (["out"], ALL),
+        (["out/"], ALL),
+        (["out/*"], ALL),
+        (["out/**/*.wav"], ALL),
+        (["out/modelA"], ["001", "002"]),
+        # Alike in two folders: all are called by their common folder.
+        (["out/modelA", "out/modelB"], ALL),
+        (["out/modelA/001.wav", "out/modelB/001.wav"], ["modelA/001", "modelB/001"]),
+        (["out/modelA/001.wav", "out/modelB/x/003.wav"], ["001", "003"]),
+        (["out/modelA/*.wav"], ["001", "002"]),
+        (["out/mode[lm]A/*.wav"], ["modelA/001", "modelA/002"]),
+        (["./out/../out/modelB"], ["001", "x/003"]),
+        # A file that is named twice has its first name.
+        (["out/modelA/002.wav", "out"], ["002", "modelA/001", "modelB/001", "modelB/x/003"]),
+    ],
+)
+def test_the_id_is_the_path_below_what_was_named(generated: Path, inputs: list[str], expected: list[str]) -> None:
+    assert ids(*inputs) == expected
+    # Where a user stands does not matter.
+    assert ids(*(str(generated / name) for name in inputs)) == expected
+
+
+def test_ids_of_lists_and_of_files_from_python(generated: Path) -> None:
+    lines = [f"out/{name}.wav" for name in ALL]
+    assert ids("-", lines=lines) == ALL
+    Path("out/list.txt").write_text("\n".join(f"{name}.wav" for name in ALL))
+    assert ids("out/list.txt") == ALL
+    assert [song.song_id for song in audio_candidates([Path(line) for line in lines])] == ALL
+
+
+def test_two_files_that_differ_in_suffix_only_are_both_scored(generated: Path) -> None:
+    Path("out/modelA/001.mp3").touch()
+    songs = expand_inputs(["out/modelA"])
+    assert [song.song_id for song in songs] == ["001", "001", "002"]
+    assert shown_names(songs) == ["out/modelA/001.mp3", "out/modelA/001.wav", "002"]
+
+
+def test_kaldi_and_json_lines_are_lists_in_their_order_with_their_ids(generated: Path) -> None:
+    Path("out/wav.scp").write_bytes(b"\xef\xbb\xbfutt-2 modelB/001.wav\r\n\nutt-1\tmodelA/001.wav \nu \xff a.wav\n")
+    songs = expand_inputs(["out/wav.scp"])
+    assert [song.song_id for song in songs] == ["utt-2", "utt-1", "u"]
+    assert [song.shown_path for song in songs] == ["out/modelB/001.wav", "out/modelA/001.wav", "out/\\xff a.wav"]
+    rows = [
+        '{"audio_filepath": "modelB/001.wav", "duration": 3.5}',
+        '{"audio_path": "modelA/001.wav", "id": 7}',
+        '{"path": "out/modelA/002.wav", "song_id": "mine"}',
+        '{"file_name": "gone.wav", "song_id": null}',
+    ]
+    Path("out/list.jsonl").write_text("\n".join(rows))
+    songs = expand_inputs(["out/list.jsonl"])
+    assert [song.song_id for song in songs] == ["001", "7", "mine", "gone"]
+    assert named(songs, generated) == ["out/modelB/001.wav", "out/modelA/001.wav", "out/modelA/002.wav", "out/gone.wav"]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "problem"),
+    [
+        ("wav.scp", "a x.wav\nb sox y.mp3 -t wav - |\n", r"wav\.scp line 2: sox y\.mp3 -t wav - \| is a command; only"),
+        ("wav.scp", "a x.wav\nb\n", r"wav\.scp line 2: expected an id, a space and a path, found b"),
+        ("wav.scp", "\n", r"wav\.scp: lists no files"),
+        ("a.jsonl", '{"path": "x.wav"}\n{\n', r"a\.jsonl line 2: is not JSON"),
+        ("a.jsonl", '{"text": "x.wav"}\n', r"a\.jsonl line 1: expected a text path, audio_path, audio_filepath"),
+        ("a.jsonl", '{"path": 3}\n', r"a\.jsonl line 1: expected a text path"),
+        ("a.jsonl", "[1]\n", r"a\.jsonl line 1: expected an object, found '\[1\]'"),
+    ],
+)
+def test_an_error_in_a_list_is_one_line(tmp_path: Path, name: str, text: str, problem: str) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(SongsError, match=problem) as caught:
+        expand_inputs([str(tmp_path / name)])
+    assert "\n" not in str(caught.value)
+
+
+def groups(*inputs: str) -> list[str]:
+    return [song.group for song in join_manifest(expand_inputs(inputs), None, by="folder")]
+
+
+def test_songs_are_grouped_by_their_first_folder(generated: Path) -> None:
+    both = ["modelA", "modelA", "modelB", "modelB"]
+    assert groups("out") == groups("out/modelA", "out/modelB") == both
+    # No id has a folder here, but the files are in two.
+    assert groups("out/modelA/002.wav", "out/modelB/x/003.wav") == ["modelA", "modelB"]
+    Path("out/top.wav").touch()
+    assert groups("out") == ["", *both]
+    with pytest.raises(ScoringError, match="grouping by 'folder': all songs are in one folder; name the folder above"):
+        groups("out/modelA")
+
+
+def test_folders_of_a_manifests_ids_unless_it_has_such_a_column(generated: Path) -> None:
+    songs = [Song("mg/1", generated / "out/modelA/001.wav", "val"), Song("mlm/1", generated / "gone.wav", "val")]
+    write_manifest(generated / "manifest.csv", songs)
+    read = read_manifest(generated / "manifest.csv", check_files=False)
+    assert [song.group for song in join_manifest([], read, by="folder")] == ["mg", "mlm"]
+    (generated / "own.csv").write_text("song_id,path,split,folder\nmg/1,a.wav,val,x\n")
+    own = read_manifest(generated / "own.csv", check_files=False)
+    assert [song.group for song in join_manifest([], own, by="folder")] == ["x"]
+
+
+@pytest.fixture
 def manifest(folder: Path) -> Path:
     songs = [
         Song("first", folder / "a.mp3", "train", "mg"),
@@ -83,14 +213,15 @@ def manifest(folder: Path) -> Path:
 
 def test_a_manifest_gives_ids_and_groups(folder: Path, manifest: Path) -> None:
     read = read_manifest(manifest)
-    found = audio_candidates([folder / "b.FLAC", folder / "deep" / "er" / "c.wav"], read, by="system")
+    files = audio_candidates([folder / "b.FLAC", folder / "deep" / "er" / "c.wav"])
+    found = join_manifest(files, read, by="system")
     assert [(song.song_id, song.group) for song in found] == [("b", ""), ("second", "mlm")]
-    assert [song.song_id for song in audio_candidates([], read)] == ["first", "second"]
-    assert [song.song_id for song in audio_candidates([], chosen_split(read, "val"))] == ["second"]
+    assert [song.song_id for song in join_manifest([], read)] == ["first", "second"]
+    assert [song.song_id for song in join_manifest([], chosen_split(read, "val"))] == ["second"]
     with pytest.raises(SongsError, match="no column 'mood'"):
-        audio_candidates([], read, by="mood")
+        join_manifest([], read, by="mood")
     with pytest.raises(ScoringError, match="'system' needs a manifest"):
-        audio_candidates([folder / "a.mp3"], by="system")
+        join_manifest(files, None, by="system")
 
 
 def test_songs_of_a_store(store_root: str, folder: Path, manifest: Path) -> None:

@@ -110,6 +110,23 @@ def test_a_group_may_be_called_as_a_column_is(browse: Callable[[str, str], dict]
     assert found["title"] == by
 
 
+def test_songs_with_one_id_are_called_by_their_paths(browse: Callable[[str, str], dict]) -> None:
+    rows = [
+        Row(song_id=song_id, path=path, scores={"Musicality": 3.0 + number})
+        for number, (song_id, path) in enumerate([("001", "b/001.wav"), ("001", "a/001.wav"), ("x/002", "c/x/002.wav")])
+    ]
+    script = """const texts = (selector) => [...document.querySelectorAll(selector)].map((node) => node.textContent);
+      document.querySelector('button[data-key="song"]').click();
+      return { table: [...document.querySelectorAll("tr.song")].map((row) => row.cells[0].textContent),
+        cards: texts("#best .name span:first-child"), worst: texts("#worst .name span:first-child") };"""
+    found = browse(report_html(rows, ["Musicality"]), script)
+    assert found == {
+        "table": ["a/001.wav", "b/001.wav", "x/002"],
+        "cards": ["x/002", "a/001.wav"],
+        "worst": ["b/001.wav"],
+    }
+
+
 def test_novelty_just_above_1_is_not_shown_as_1(browse: Callable[[str, str], dict]) -> None:
     row = Row(song_id="a", path="a.mp3", scores={"Musicality": 3.5}, novelty=1.000001)
     found = browse(

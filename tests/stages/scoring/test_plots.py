@@ -59,6 +59,8 @@ def test_a_picture_that_cannot_be_written(tmp_path: Path) -> None:
 
 
 def test_names_of_pictures_are_safe_and_differ() -> None:
+    # Of long ids the ends differ.
+    assert plot_names([f"{'x' * 70}/modelA/1", f"{'x' * 70}/modelB/1"]) == [f"{'x' * 51}_model{m}_1" for m in "AB"]
     names = plot_names(["a/b", "a_b", "A_B", "söng 1", "..", "x" * 300, "x" * 301, "<script>"])
     assert names == ["a_b", "a_b-2", "A_B-3", "söng 1", "song", "x" * 60, "x" * 60 + "-2", "_script_"]
 

@@ -26,9 +26,10 @@ from store import EmbeddingStore
 def test_every_song_is_a_row_and_a_bad_file_is_one_with_an_error(
     song_folder: Path, ensemble: Ensemble, source: AudioSource
 ) -> None:
-    paths = [*expand_inputs([str(song_folder)]), song_folder / "gone.wav"]
-    rows = [scored.row for scored in Scoring(ensemble, source).score(audio_candidates(paths))]
-    assert [row.path for row in rows] == [str(path) for path in paths]
+    songs = expand_inputs([str(song_folder), str(song_folder / "gone.wav")])
+    rows = [scored.row for scored in Scoring(ensemble, source).score(songs)]
+    assert [(row.song_id, row.path) for row in rows] == [(song.song_id, str(song.path)) for song in songs]
+    assert "below/söng 3" in [row.song_id for row in rows]
     failed = {row.song_id: row.error for row in rows if row.error}
     assert set(failed) == {"bad", "gone"}
     assert failed["gone"].startswith("cannot be read: No such file")

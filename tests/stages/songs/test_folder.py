@@ -1,12 +1,22 @@
-"""Any folder of audio: what counts as a song, labels, and the seeded split."""
+"""Any folder or list of audio: what counts as a song, labels, and the seeded split."""
 
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from stages.songs import SongsError, read_manifest, write_manifest
 from stages.songs.folder import draw_splits, read_folder
+
+# What a file system takes as a name, with room for a suffix; a leading dot hides a file.
+NAMES = (
+    st.text(st.characters(exclude_characters="/\0", exclude_categories=["Cs"]), min_size=1, max_size=12)
+    .filter(lambda name: not name.startswith("."))
+    .map(lambda name: f"{name}-")
+)
 
 
 def fill(folder: Path, *names: str) -> Path:
@@ -21,25 +31,47 @@ def put(folder: Path, text: str) -> Path:
     return folder / "labels.csv"
 
 
-def test_audio_is_found_below_by_suffix_and_ids_are_whole_stems(tmp_path: Path) -> None:
-    fill(tmp_path, "b.FLAC", "a_1.x.mp3", "c/d/e.m4a", "cover.jpg", "notes.txt", ".hidden.wav", "🎵\n.opus")
+def test_audio_is_found_below_by_suffix_and_ids_are_paths_without_suffix(tmp_path: Path) -> None:
+    fill(tmp_path, "b.FLAC", "a_1.x.mp3", "c/d.2/e.m4a", "cover.jpg", "notes.txt", ".hidden.wav", "🎵\n.opus")
     (tmp_path / "folder.wav").mkdir()
     songs = read_folder(tmp_path, validation=0)
-    assert {song.song_id for song in songs} == {"b", "a_1.x", "e", "🎵\n"}
+    assert {song.song_id for song in songs} == {"b", "a_1.x", "c/d.2/e", "🎵\n"}
     assert {song.split for song in songs} == {"train"}
     write_manifest(tmp_path / "manifest.csv", songs)
     assert list(read_manifest(tmp_path / "manifest.csv").songs) == songs
 
 
-def test_the_same_stem_in_two_folders_names_both(tmp_path: Path) -> None:
+@settings(max_examples=50)
+@example(["a\rb", "\r", "a\nb", "\r\n", '"', "a,b", " a ", "\ufeff"], "\r")
+@given(st.lists(NAMES, min_size=1, max_size=4, unique_by=lambda name: name.casefold()), NAMES)
+def test_any_file_name_gives_a_manifest_that_reads_back(names: list[str], model: str) -> None:
+    with tempfile.TemporaryDirectory() as place:
+        folder = fill(Path(place), *(f"{model}/{name}.wav" for name in names))
+        songs = read_folder(folder, validation=0)
+        assert {song.song_id for song in songs} == {f"{model}/{name}" for name in names}
+        write_manifest(folder / "manifest.csv", songs)
+        assert list(read_manifest(folder / "manifest.csv").songs) == songs
+
+
+def test_the_same_stem_in_two_folders_is_two_songs_and_in_one_is_refused(tmp_path: Path) -> None:
     fill(tmp_path, "a/song.mp3", "b/song.wav")
-    with pytest.raises(SongsError, match=r"a/song\.mp3 and .*b/song\.wav give the same song id 'song'"):
+    assert [song.song_id for song in read_folder(tmp_path, validation=0)] == ["a/song", "b/song"]
+    fill(tmp_path, "b/song.mp3")
+    with pytest.raises(SongsError, match=r"b/song\.mp3 and .*b/song\.wav give the same song id 'b/song'; remove or"):
         read_folder(tmp_path)
 
 
 def test_stems_that_differ_in_case_only_are_two_songs(tmp_path: Path) -> None:
-    fill(tmp_path, "a/Song.mp3", "b/song.mp3")
-    assert {song.song_id for song in read_folder(tmp_path, validation=0)} == {"Song", "song"}
+    fill(tmp_path, "a/Song.mp3", "a/song.wav")
+    assert {song.song_id for song in read_folder(tmp_path, validation=0)} == {"a/Song", "a/song"}
+
+
+def test_the_first_folder_is_the_system_if_asked_for_and_labels_name_none(tmp_path: Path) -> None:
+    fill(tmp_path, "mA/x/1.wav", "mB/1.wav", "2.wav")
+    labels = put(tmp_path, "song_id,system\nmB/1,suno\n")
+    songs = read_folder(tmp_path, labels=labels, validation=0, system_from_folder=True)
+    assert {song.song_id: song.system for song in songs} == {"mA/x/1": "mA", "mB/1": "suno", "2": ""}
+    assert {song.system for song in read_folder(tmp_path, validation=0)} == {""}
 
 
 def test_a_folder_without_audio_or_no_folder_is_an_error(tmp_path: Path) -> None:
@@ -78,20 +110,26 @@ def test_labels_by_id_or_by_path(tmp_path: Path) -> None:
     songs = {song.song_id: song for song in read_folder(tmp_path, labels=by_id, validation=0)}
     assert songs["a"].labels == {"Clarity": 4.5}
     assert (songs["a"].split, songs["a"].system, songs["a"].extra) == ("test", "suno", {"genre": "folk"})
-    assert (songs["c"].split, songs["c"].labels) == ("val", {})
+    assert (songs["b/c"].split, songs["b/c"].labels) == ("val", {})
     assert (songs["d"].split, songs["d"].extra) == ("train", {})
     by_path = put(tmp_path, "path,Clarity\nb/c.wav,2\n")
     songs = {song.song_id: song for song in read_folder(tmp_path, labels=by_path, validation=0)}
-    assert songs["c"].labels == {"Clarity": 2.0}
+    assert songs["b/c"].labels == {"Clarity": 2.0}
 
 
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("name,Clarity\na,3\n", r"labels\.csv line 1: expected a column song_id or path; found name, Clarity"),
+        (
+            "name,Clarity\na,3\n",
+            r"labels\.csv line 1: expected a column song_id, path, .* or file_name; found name, Clarity",
+        ),
         ("song_id,Clarity\na,3\nx,3\n", r"labels\.csv line 3: song_id 'x' is no audio file below"),
         ("path,Clarity\n../a.wav,3\n", r"labels\.csv line 2: path '\.\./a\.wav' is no audio file below"),
-        ("song_id,Clarity\na,3\na,4\n", r"labels\.csv line 3: 'a' is on line 2 already"),
+        (
+            "song_id,Clarity\na,3\na,4\n",
+            r"labels\.csv line 3: 'a' is on line 2 already; write one line per song, with the mean",
+        ),
         ("song_id,Clarity\na,7\n", r"labels\.csv line 2: expected a number from 1 to 5 for Clarity, found '7'"),
         ("song_id,split\na,dev\n", r"labels\.csv line 2: expected train, val or test as split, found 'dev'"),
         ("", r"labels\.csv: is empty"),

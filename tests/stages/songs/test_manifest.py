@@ -31,7 +31,21 @@ def test_a_row_becomes_a_song_with_an_absolute_path(folder: Path) -> None:
 
 
 def test_what_is_written_reads_back(folder: Path) -> None:
-    names = ["a b", 'quo"te', "new\nline", "emoji 🎵", "x" * 240, "Case", "case", "a_1.2", "a_1"]
+    names = [
+        "a/b",
+        "car\rriage",
+        "\r\n",
+        "\r",
+        "a b",
+        'quo"te',
+        "new\nline",
+        "emoji 🎵",
+        "x" * 240,
+        "Case",
+        "case",
+        "a_1.2",
+        "a_1",
+    ]
     songs = [
         Song(name, folder / "a.flac", "train", "s,1", dict.fromkeys(DIMENSIONS, 10 / 3), {"genre": "ü"})
         for name in names
@@ -53,6 +67,12 @@ def test_a_byte_order_mark_and_blank_lines_are_no_matter(folder: Path) -> None:
         ("", "is empty; expected a header with song_id, path, split"),
         (HEADER, "lists no songs"),
         ("song_id,path\na,a.flac\n", "line 1: no column split; found song_id, path"),
+        (
+            "song_id;path;split\na;a.flac;train\n",
+            "line 1: no column song_id, .*; separate columns by commas, or make a manifest of this file with hear-data",
+        ),
+        ("Song_ID,path, Split\na,a.flac,train\n", "line 1: .*; write 'Song_ID' as song_id, ' Split' as split"),
+        (HEADER + 'a,a.flac,train,,"4,25",\n', "line 2: expected a number .* for Clarity, found '4,25'; write 4.25"),
         ("song_id,path,split,x,x\n", "line 1: two columns are named 'x'"),
         (HEADER + "a,a.flac,train,,,\na,b.flac,val,,,\n", "line 3: song_id 'a' is on line 2 already"),
         (HEADER + 'a,a.flac,train,,,"two\nlines"\nc,c.flac,val,,,\n', "line 4: .*c.flac is no file"),
@@ -114,6 +134,13 @@ def test_labels_are_a_table_and_a_missing_one_is_an_error(folder: Path) -> None:
     assert labels.dtype == np.float32
     assert labels.tolist() == [[4.5]]
     with pytest.raises(SongsError, match="song 'b' has no label for Clarity"):
+        manifest.labels(manifest.songs, ("Clarity",))
+
+
+@pytest.mark.parametrize("column", ["clarity", "CLARITY", "Clarty"])
+def test_a_dimension_that_is_misspelt_is_told_where_it_is_missed(folder: Path, column: str) -> None:
+    manifest = read_manifest(put(folder, f"song_id,path,split,system,{column}\na,a.flac,train,,4\n"))
+    with pytest.raises(SongsError, match=f"no label for Clarity; did you mean column '{column}'\\? Rename it Clarity"):
         manifest.labels(manifest.songs, ("Clarity",))
 
 

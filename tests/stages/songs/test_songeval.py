@@ -2,12 +2,16 @@
 
 import hashlib
 import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
-from stages.songs import DIMENSIONS, SongsError
+from stages.hub import HubError
+from stages.songs import DIMENSIONS, SongsError, read_manifest, write_manifest
 from stages.songs.songeval import download_songeval, read_songeval
 
 
@@ -48,6 +52,28 @@ def test_a_rater_who_skips_a_dimension_does_not_count(tmp_path: Path) -> None:
     assert first.labels["Clarity"] == 3.0
 
 
+@pytest.mark.parametrize("text", ["5", " 5.0 ", "5e0"])
+def test_a_rating_that_is_written_as_text_counts_as_a_number(tmp_path: Path, text: str) -> None:
+    row = {"file_name": "mp3/a.mp3", "annotation": [rater(3), rater(5, Coherence=text)]}
+    first, _ = read_songeval(lay_out(tmp_path, [row, GOOD[1]]), official=False)
+    assert first.labels == dict.fromkeys(DIMENSIONS, 4.0)
+
+
+@pytest.mark.parametrize("value", ["good", "4,5", "nan", "inf", True, [4], {"value": 4}, "0.9", "6", 10**400])
+def test_a_rating_that_is_no_number_is_an_error_with_its_line(tmp_path: Path, value: Any) -> None:
+    row = {"file_name": "mp3/a.mp3", "annotation": [rater(3), rater(5, Clarity=value)]}
+    with pytest.raises(SongsError, match=r"jsonl line 2: expected a rating from 1 to 5 for Clarity, found .*; correct"):
+        read_songeval(lay_out(tmp_path, [GOOD[1], row]), official=False)
+
+
+def test_other_keys_may_be_called_as_a_manifests_columns(tmp_path: Path) -> None:
+    row = line("mp3/a_1.mp3", split="test", path="x", song_id=7, Clarity=2, key="C")
+    songs = read_songeval(lay_out(tmp_path, [row, GOOD[1]]), official=False)
+    write_manifest(tmp_path / "manifest.csv", songs)
+    first = read_manifest(tmp_path / "manifest.csv").songs[0]
+    assert (first.song_id, first.split, first.extra) == ("a_1", "train", {"key": "C"})
+
+
 @pytest.mark.parametrize(
     ("row", "problem"),
     [
@@ -79,7 +105,7 @@ def test_a_list_that_does_not_fit_is_an_error(tmp_path: Path, validation: str, p
 
 
 def test_what_is_missing_is_said_and_how_to_get_it(tmp_path: Path) -> None:
-    with pytest.raises(SongsError, match=r"metadata\.jsonl: cannot be read .*hear-data songeval --root .* --download"):
+    with pytest.raises(SongsError, match=r"metadata\.jsonl: cannot be read: .*hear-data songeval --root .* --download"):
         read_songeval(tmp_path)
     folder = lay_out(tmp_path, GOOD)
     (folder / "mp3" / "a_1.mp3").unlink()
@@ -102,23 +128,158 @@ def test_songeval_itself_needs_the_challenges_list_and_all_songs(
         read_songeval(folder)
 
 
-def test_a_download_asks_for_the_list_first_and_then_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+class ListHandler(BaseHTTPRequestHandler):
+    """Where the challenge's list lies; `/moved` leads there, `/endless` has no end, `/503` is broken."""
+
+    content: ClassVar[bytes] = b"mp3/a_2.mp3\n"
+    asked: ClassVar[list[str]] = []
+
+    def do_GET(self) -> None:
+        self.asked.append(self.path)
+        if self.path == "/moved":
+            self.send_response(302)
+            self.send_header("Location", "/val_ids.txt")
+            self.end_headers()
+            return
+        self.send_response(503 if self.path == "/503" else 200)
+        self.end_headers()
+        for _ in range(2_000 if self.path == "/endless" else 1):
+            try:
+                self.wfile.write(self.content if self.path != "/endless" else bytes(1_000))
+            except OSError:  # the client has had enough
+                return
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def lists(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A server of the list, whose SHA-256 is the one that is expected; the hub's data set is asked of nobody."""
+    from huggingface_hub import constants
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), ListHandler)
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+    digest = hashlib.sha256(ListHandler.content).hexdigest()
+    monkeypatch.setattr("stages.songs.songeval.VALIDATION_SHA256", digest)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(ListHandler, "asked", [])
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture
+def hub_asked(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """What is asked of the hub, which gives SongEval's files, two songs of them."""
     import huggingface_hub
 
     asked: list[dict[str, Any]] = []
 
     def snapshot(repository: str, **how: Any) -> None:
         asked.append({"repository": repository, **how})
-        raise ConnectionError("no network\nmore")
+        validation = (how["local_dir"] / "val_ids.txt").read_text()
+        lay_out(how["local_dir"], GOOD, validation)
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot)
-    with pytest.raises(SongsError, match=r"val_ids\.txt: cannot be read"):
+    return asked
+
+
+@pytest.mark.parametrize("place", ["val_ids.txt", "moved"])
+def test_a_download_fetches_the_list_and_the_data_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lists: str, hub_asked: list[dict[str, Any]], place: str
+) -> None:
+    monkeypatch.setenv("HEAR_VAL_IDS_URL", f"{lists}/{place}")
+    monkeypatch.setattr("stages.songs.songeval.SONGS", 2)
+    root = tmp_path / "data" / "songeval"
+    download_songeval(root)
+    assert hub_asked == [
+        {
+            "repository": "ASLP-lab/SongEval",
+            "repo_type": "dataset",
+            "local_dir": root,
+            "allow_patterns": ["metadata.jsonl", "mp3/*"],
+        }
+    ]
+    assert [(song.song_id, song.split) for song in read_songeval(root)] == [("a_1", "train"), ("a_2", "val")]
+    # A second call keeps the list and asks only the hub what is missing.
+    monkeypatch.setenv("HEAR_VAL_IDS_URL", f"{lists}/503")
+    download_songeval(root)
+    assert "/503" not in ListHandler.asked
+    assert len(hub_asked) == 2
+
+
+def test_the_list_is_fetched_from_the_challenges_repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def fetch(url: str, advice: str) -> bytes:
+        asked.append(url)
+        raise HubError(f"{url}: no network; {advice}")
+
+    monkeypatch.delenv("HEAR_VAL_IDS_URL", raising=False)
+    monkeypatch.setattr("stages.hub.fetch_small", fetch)
+    with pytest.raises(
+        HubError, match=r"no network; get val_ids\.txt of ASLP-lab/.*Challenge otherwise and put it at .*"
+    ):
         download_songeval(tmp_path)
-    assert not asked
-    lay_out(tmp_path, GOOD)
-    monkeypatch.setattr("stages.songs.songeval._read_validation", lambda path, official: {"a_2"})
-    with pytest.raises(SongsError, match=r"ASLP-lab/SongEval could not be fetched from the hub: no network$"):
+    assert asked == [
+        "https://raw.githubusercontent.com/ASLP-lab/Automatic-Song-Aesthetics-Evaluation-Challenge/main/static/val_ids.txt"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("place", "problem"),
+    [
+        ("503", r"/503: could not be fetched: HTTP 503; get val_ids\.txt"),
+        ("endless", r"/endless: is larger than 1 MB, expected a small file; get"),
+        ("other", r"/other: expected the challenge's list, sha256 0000, found [0-9a-f]{64}"),
+        ("ftp://127.0.0.1/x", r"ftp://127\.0\.0\.1/x: could not be fetched"),
+        ("http://127.0.0.1:1/x", r"http://127\.0\.0\.1:1/x: could not be fetched"),
+        ("http://[", r"http://\[: could not be fetched"),
+    ],
+)
+def test_a_list_that_cannot_be_had_is_one_line_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lists: str, hub_asked: list[Any], place: str, problem: str
+) -> None:
+    monkeypatch.setenv("HEAR_VAL_IDS_URL", place if "://" in place else f"{lists}/{place}")
+    monkeypatch.setattr("stages.songs.songeval.VALIDATION_SHA256", "0000")
+    with pytest.raises((HubError, SongsError), match=problem) as caught:
+        download_songeval(tmp_path / "new")
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "new").exists()
+    assert hub_asked == []
+
+
+def test_offline_nothing_is_fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lists: str) -> None:
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setenv("HEAR_VAL_IDS_URL", f"{lists}/val_ids.txt")
+    with pytest.raises(HubError, match="is not fetched, HF_HUB_OFFLINE is set"):
         download_songeval(tmp_path)
-    assert asked[0]["repository"] == "ASLP-lab/SongEval"
-    assert asked[0]["repo_type"] == "dataset"
-    assert asked[0]["local_dir"] == tmp_path
+    assert ListHandler.asked == []
+
+
+def test_another_list_that_is_there_is_not_replaced(
+    tmp_path: Path, lists: str, hub_asked: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HEAR_VAL_IDS_URL", f"{lists}/val_ids.txt")
+    (tmp_path / "val_ids.txt").write_text("mine\n")
+    with pytest.raises(
+        SongsError, match=r"val_ids\.txt: expected the challenge's list.*; remove it, and fetch it with"
+    ):
+        download_songeval(tmp_path)
+    assert (tmp_path / "val_ids.txt").read_text() == "mine\n"
+    assert hub_asked == []
+
+
+def test_a_hub_that_does_not_answer_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lists: str) -> None:
+    import huggingface_hub
+
+    def snapshot(*_: Any, **how: Any) -> None:
+        raise ConnectionError("no network\nmore")
+
+    monkeypatch.setenv("HEAR_VAL_IDS_URL", f"{lists}/val_ids.txt")
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot)
+    with pytest.raises(HubError, match=r"ASLP-lab/SongEval: the data set could not be fetched: no network more$"):
+        download_songeval(tmp_path)

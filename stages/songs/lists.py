@@ -1,0 +1,79 @@
+"""Lists of audio files as other programs write them: Kaldi's `wav.scp`, and JSON lines as NeMo and others have them."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+from stages.songs.errors import SongsError, printable, shown
+from stages.songs.json_lines import read_json_lines
+from stages.songs.tables import PATH_COLUMNS
+
+SCP, JSONL = ".scp", ".jsonl"
+
+
+class Listed(NamedTuple):
+    """One file of a list: the line that names it, its id (empty: the list gives none), and the path."""
+
+    line: int
+    song_id: str
+    path: Path
+
+
+def is_list(path: Path) -> bool:
+    """Whether this is a file that `read_list` reads, by its name."""
+    return path.suffix.lower() in (SCP, JSONL) and path.is_file()
+
+
+def read_list(path: Path) -> list[Listed]:
+    """Read a `.scp` file (`utt path`, one line per file) or a `.jsonl` file (`path`, `audio_path`, `audio_filepath`).
+
+    Paths are relative to the list's folder, or else to the working directory. In JSON lines `song_id`, or else `id`,
+    is the id where it is there.
+
+    Raises
+    ------
+    SongsError
+        It cannot be read, names no file, or a line is a command (`… |`) or has no path.
+    """
+    listed = _scp(path) if path.suffix.lower() == SCP else _json_lines(path)
+    if not listed:
+        raise SongsError(f"{shown(path)}: lists no files")
+    return listed
+
+
+def beside(folder: Path, name: str) -> Path:
+    """A path in a list: relative to the list's folder, or to the working directory where only that is there."""
+    place = folder / name
+    return place if place.exists() or not Path(name).exists() else Path(name)
+
+
+def _scp(path: Path) -> list[Listed]:
+    try:
+        # File names are bytes: those that are not UTF-8 survive the way back to the file system.
+        lines = path.read_text(encoding="utf-8-sig", errors="surrogateescape").split("\n")
+    except OSError as error:
+        raise SongsError(f"{shown(path)}: cannot be read: {error.strerror}") from error
+    return [_utterance(path, number, text.strip()) for number, text in enumerate(lines, start=1) if text.strip()]
+
+
+def _utterance(path: Path, line: int, text: str) -> Listed:
+    song_id, _, place = text.replace("\t", " ", 1).partition(" ")
+    place = place.strip()
+    if place.endswith("|"):
+        raise SongsError(
+            f"{shown(path)} line {line}: {printable(place)} is a command; only files are read: "
+            "write what it makes to a file, and name that"
+        )
+    if not place:
+        raise SongsError(f"{shown(path)} line {line}: expected an id, a space and a path, found {printable(text)}")
+    return Listed(line, song_id, beside(path.parent, place))
+
+
+def _json_lines(path: Path) -> list[Listed]:
+    listed = []
+    for line, row in read_json_lines(path):
+        place = next((row[name] for name in PATH_COLUMNS if row.get(name)), None)
+        if not isinstance(place, str):
+            raise SongsError(f"{shown(path)} line {line}: expected a text {', '.join(PATH_COLUMNS[:-1])}")
+        song_id = row.get("song_id", row.get("id", ""))
+        listed.append(Listed(line, str(song_id if song_id is not None else ""), beside(path.parent, place)))
+    return listed

@@ -1,0 +1,93 @@
+"""Which audio file a line of a table means: by its id or path, with or without folder and suffix."""
+
+import difflib
+import os
+import re
+import unicodedata
+from collections import defaultdict
+from collections.abc import Iterable
+from pathlib import Path
+
+from stages.songs.manifest import Song
+
+Parts = tuple[str, ...]
+
+
+class SongIndex:
+    """Finds songs by what people write for them.
+
+    Parameters
+    ----------
+    songs
+        Songs with different ids.
+    root
+        The folder that ids are relative to.
+    suffixes
+        Of audio files, in lower case: what an id may be written with.
+    """
+
+    def __init__(self, songs: Iterable[Song], root: Path, suffixes: tuple[str, ...]) -> None:
+        self.root, self.suffixes = root, suffixes
+        self._exact: dict[str, Song] = {}
+        self._by_end: dict[str, list[tuple[Parts, Song]]] = defaultdict(list)
+        for song in songs:
+            self._exact[str(song.path)] = self._exact[song.song_id] = song
+            parts = self._parts(song.song_id, stem=True)
+            self._by_end[_without_zeros(parts[-1])].append(((unicodedata.normalize("NFC", root.name), *parts), song))
+
+    def find(self, name: str, *, beside: Path) -> list[Song]:
+        """Songs that a name may mean: one where it is clear, none, or several.
+
+        It is clear if it is an id or a path (relative to the songs' folder or to `beside`); or else if, without suffix,
+        it is the end of one song's id; or else the same but for zeros before a number. A name with more folders than
+        the id must have the name of the songs' folder before it: `modelB/001` is not `001` in the folder `modelA`.
+        """
+        for known in (name, str(self.root / name), str(beside / name)):
+            song = self._exact.get(known) or self._exact.get(os.path.abspath(known))  # noqa: PTH100 - keeps links
+            if song is not None:
+                return [song]
+        parts = self._parts(name)
+        if not parts or ".." in parts:
+            return []
+        alike = self._by_end.get(_without_zeros(parts[-1]), [])
+        readings = (
+            [song for own, song in alike if own[1:] == parts],
+            [song for own, song in alike if _agree(own, parts)],
+            [song for own, song in alike if _agree(_plain(own), _plain(parts))],
+        )
+        return next((songs for songs in readings if songs), [])
+
+    def suggest(self, name: str) -> str:
+        """The id that is most like a name; empty if none is."""
+        ids = sorted({song.song_id for song in self._exact.values()})
+        wanted = "/".join(self._parts(name)) or name
+        folded = {song_id.casefold(): song_id for song_id in ids}
+        stems = {song_id.rpartition("/")[2].casefold(): song_id for song_id in ids}
+        for known, text in ((folded, wanted), (stems, wanted.rpartition("/")[2])):
+            close = difflib.get_close_matches(text.casefold(), known, n=1, cutoff=0.6)
+            if close:
+                return known[close[0]]
+        return ""
+
+    def _parts(self, name: str, *, stem: bool = False) -> Parts:
+        """A name's folders and stem, in one form of Unicode: file systems and spreadsheets differ in it."""
+        plain = unicodedata.normalize("NFC", name if stem else name.strip().replace("\\", "/"))
+        parts = [part for part in plain.split("/") if part not in ("", ".")]
+        if parts and not stem and parts[-1].lower().endswith(self.suffixes):
+            parts[-1] = parts[-1].rpartition(".")[0] or parts[-1]
+        return tuple(parts) if parts or not stem else (plain,)
+
+
+def _agree(first: Parts, second: Parts) -> bool:
+    """Whether one is the end of the other."""
+    length = min(len(first), len(second))
+    return first[-length:] == second[-length:]
+
+
+def _plain(parts: Parts) -> Parts:
+    return tuple(map(_without_zeros, parts))
+
+
+def _without_zeros(part: str) -> str:
+    """`7` for `007`; what is no number as it is."""
+    return re.sub(r"^0+(?=[0-9])", "", part) if part.isdecimal() else part

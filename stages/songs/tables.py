@@ -1,0 +1,223 @@
+"""Tables about songs as people have them: one line per song, and a column that names it.
+
+CSV with commas, semicolons or tabs, as the header line decides; or JSON lines (`.jsonl`). Dimensions may be written in
+any case, and numbers with a decimal comma. `manifest.csv` has one form only: `rows` reads it.
+"""
+
+import csv
+import io
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from stages.songs.errors import SongsError, printable, shown
+from stages.songs.json_lines import read_json_lines
+from stages.songs.manifest import DIMENSIONS, near_dimension
+from stages.songs.rows import KNOWN, check_names
+from stages.songs.text_file import read_text
+
+# Columns that hold a path, as NeMo, AudioFolder and others call it.
+PATH_COLUMNS = ("path", "audio_path", "audio_filepath", "file_name")
+# Columns that may name a song, the first that is there does; of the last group only one may be there.
+ID_COLUMNS = ("song_id", *PATH_COLUMNS)
+LOOSE_ID_COLUMNS = ("id", "file", "filename")
+SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs"}
+_DECIMAL_COMMA = re.compile(r"\s*\d+,\d+\s*")
+
+
+@dataclass(frozen=True)
+class Table:
+    """Lines about songs.
+
+    Attributes
+    ----------
+    path
+        The file.
+    key
+        The column that names songs.
+    columns
+        All columns, in order; dimensions and a manifest's columns under their own names.
+    rows
+        The line that each row begins on, and its cells by column.
+    notes
+        What was not read to the letter, for people.
+    """
+
+    path: Path
+    key: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[int, dict[str, str]], ...]
+    notes: tuple[str, ...]
+
+
+def read_table(path: Path) -> Table:
+    """Read a table about songs.
+
+    Raises
+    ------
+    SongsError
+        The file cannot be read as CSV or JSON lines; no column names songs, two are called alike, or one is nearly
+        called as a dimension; a row has another length than the header.
+    """
+    cells = read_cells(path)
+    names = {name: _plain_name(name) for name in cells.header}
+    columns = list(names.values())
+    check_names(path, columns)
+    _check_spelling(path, columns)
+    key = _key_column(path, columns)
+    named = ((line, {names[name]: value for name, value in row.items()}) for line, row in cells.rows)
+    rows = tuple((line, _with_points(row)) for line, row in named)
+    return Table(path, key, tuple(columns), rows, tuple(_notes(names, key, cells.separator)))
+
+
+class Cells(NamedTuple):
+    """A table's columns as they are written, its rows with the line that each begins on, and its separator.
+
+    JSON lines have no separator: it is empty.
+    """
+
+    header: list[str]
+    rows: list[tuple[int, dict[str, str]]]
+    separator: str
+
+
+def read_cells(path: Path) -> Cells:
+    """Read a table without asking what its columns mean.
+
+    Where the separator is not a comma, a column of numbers with decimal commas gets points; one that may as well have
+    commas between thousands (`1,234` and the like alone) is left as it is.
+
+    Raises
+    ------
+    SongsError
+        The file cannot be read as CSV or JSON lines, or a row has another length than the header.
+    """
+    if path.suffix.lower() == ".jsonl":
+        return _json_cells(path)
+    text = read_text(path)
+    separator = _separator(text)
+    rows = list(_csv_rows(path, text, separator))
+    if not rows:
+        raise SongsError(f"{shown(path)}: is empty; expected a header with {' or '.join(ID_COLUMNS)}")
+    header = _without_empty_end([name.strip() for name in rows[0][1]])
+    check_names(path, header)
+    named = [(line, _named(path, line, header, cells, separator)) for line, cells in rows[1:]]
+    if separator != ",":
+        decimal = [name for name in header if _has_decimal_commas([row[name] for _, row in named])]
+        named = [(line, {**row, **{name: row[name].replace(",", ".") for name in decimal}}) for line, row in named]
+    return Cells(header, named, separator)
+
+
+def _has_decimal_commas(values: Sequence[str]) -> bool:
+    numbers = [re.fullmatch(r"\s*[+-]?\d+(?:,(\d+))?\s*", value) for value in values if value.strip()]
+    fractions = [number[1] for number in numbers if number and number[1]]
+    return all(numbers) and any(len(fraction) != len("000") for fraction in fractions)
+
+
+def _separator(text: str) -> str:
+    """What makes the header a row with a column that names songs; else what makes most columns."""
+    headers = {mark: _first_row(text, mark) for mark in SEPARATORS}
+
+    def worth(mark: str) -> tuple[bool, int]:
+        names = {_plain_name(name) for name in headers[mark]}
+        return bool(names & {*ID_COLUMNS, *LOOSE_ID_COLUMNS}), len(headers[mark])
+
+    return max(headers, key=worth)
+
+
+def _first_row(text: str, separator: str) -> list[str]:
+    try:
+        return next(csv.reader(io.StringIO(text, newline=""), delimiter=separator), [])
+    except csv.Error:  # told where the rows are read
+        return []
+
+
+def _csv_rows(path: Path, text: str, separator: str) -> Iterator[tuple[int, list[str]]]:
+    """Rows that are not blank: a spreadsheet writes separators alone for an empty line."""
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
+    begins = 1
+    try:
+        for cells in reader:
+            if any(cell.strip() for cell in cells):
+                yield begins, cells
+            begins = reader.line_num + 1
+    except csv.Error as error:
+        raise SongsError(f"{shown(path)} line {reader.line_num}: is not CSV: {error}") from error
+
+
+def _without_empty_end(cells: Sequence[str]) -> list[str]:
+    last = max((number for number, cell in enumerate(cells) if cell.strip()), default=-1)
+    return list(cells[: last + 1])
+
+
+def _named(path: Path, line: int, header: list[str], cells: list[str], separator: str) -> dict[str, str]:
+    kept = cells if len(cells) <= len(header) else [*cells[: len(header)], *_without_empty_end(cells[len(header) :])]
+    if len(kept) != len(header):
+        comma = len(kept) > len(header) and separator == ","
+        advice = "; write numbers with a point (3.5), or separate columns by semicolons" if comma else ""
+        raise SongsError(
+            f"{shown(path)} line {line}: expected {len(header)} cells, as in the header, found {len(kept)}{advice}"
+        )
+    return dict(zip(header, kept, strict=True))
+
+
+def _json_cells(path: Path) -> Cells:
+    rows = [(line, {name.strip(): _text(value) for name, value in row.items()}) for line, row in read_json_lines(path)]
+    if not rows:
+        raise SongsError(f"{shown(path)}: is empty; expected lines with {' or '.join(ID_COLUMNS)}")
+    header = list(dict.fromkeys(name for _, row in rows for name in row))
+    return Cells(header, [(line, {name: row.get(name, "") for name in header}) for line, row in rows], "")
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return ""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _plain_name(name: str) -> str:
+    """A dimension or a known column, in whatever case it is written, under its own name; any other as it is."""
+    folded = re.sub(r"[\s-]+", "_", name.strip()).casefold()
+    own = {known.casefold(): known for known in (*DIMENSIONS, *KNOWN, *ID_COLUMNS, *LOOSE_ID_COLUMNS)}
+    return own.get(folded, name.strip())
+
+
+def _check_spelling(path: Path, names: Sequence[str]) -> None:
+    for name in names:
+        if name not in DIMENSIONS and (near := near_dimension(name, there=names)):
+            raise SongsError(f"{shown(path)} line 1: column {name!r} is no dimension; did you mean {near}? Rename it")
+
+
+def _key_column(path: Path, names: Sequence[str]) -> str:
+    named = [name for name in ID_COLUMNS if name in names]
+    loose = [name for name in LOOSE_ID_COLUMNS if name in names]
+    if named:
+        return named[0]
+    if len(loose) == 1:
+        return loose[0]
+    why = f"; {' and '.join(loose)} may both name songs: call one of them song_id" if loose else ""
+    raise SongsError(
+        f"{shown(path)} line 1: expected a column {', '.join(ID_COLUMNS[:-1])} or {ID_COLUMNS[-1]}; "
+        f"found {printable(', '.join(names))}{why}"
+    )
+
+
+def _with_points(cells: Mapping[str, str]) -> dict[str, str]:
+    """Ratings with a decimal point. They are from 1 to 5: a comma in one never separates thousands."""
+    return {
+        name: value.replace(",", ".") if name in DIMENSIONS and _DECIMAL_COMMA.fullmatch(value) else value
+        for name, value in cells.items()
+    }
+
+
+def _notes(names: Mapping[str, str], key: str, separator: str) -> Iterator[str]:
+    if separator not in ("", ","):
+        yield f"columns are separated by {SEPARATORS[separator]}"
+    if key != ID_COLUMNS[0]:
+        yield f"songs are named by column {key!r}"
+    for written, name in names.items():
+        if written != name and name in DIMENSIONS:
+            yield f"column {written!r} is {name}"
