@@ -12,7 +12,7 @@ EXTRA = ("fastapi", "uvicorn", "python_multipart")
 def run_service(
     checkpoints: Sequence[str],
     *,
-    encoders: Mapping[str, Any],
+    encoders: Mapping[str, str],
     windows: Windows,
     host: str,
     port: int,
@@ -44,9 +44,7 @@ def run_service(
     from stages.scoring.service.desk import Limits
 
     costs = Limits(**limits)
-    scorer = Scorer.load(
-        *checkpoints, windows=windows, longest=60 * costs.minutes, deadline=costs.seconds, **dict(encoders)
-    )
+    scorer = Scorer.load(*checkpoints, windows=windows, **encoders)
     about = f"scored by {', '.join(checkpoints)}"
     app = make_service(scorer, limits=costs, host=host, about=about)
     uvicorn.run(app, host=host, port=port, server_header=False)

@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import threading
+import weakref
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -51,6 +52,8 @@ class Processes:
         self._lock = threading.Lock()
         self._alive: set[_Worker] = set()
         self._closed = False
+        # Whoever forgets to close it, as a notebook does, leaves no process behind.
+        weakref.finalize(self, _end_all, self._alive)
 
     def __enter__(self) -> Self:
         return self
@@ -115,6 +118,11 @@ class Processes:
         worker.end()
         with self._lock:
             self._alive.discard(worker)
+
+
+def _end_all(workers: "set[_Worker]") -> None:
+    while workers:
+        workers.pop().end()
 
 
 @dataclass(eq=False)

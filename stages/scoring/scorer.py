@@ -33,7 +33,7 @@ class Scorer:
     """
 
     def __init__(self, ensemble: Ensemble, source: AudioSource, *, windows: Windows | None = None) -> None:
-        self.ensemble = ensemble
+        self.ensemble, self._source = ensemble, source
         self.scoring = Scoring(ensemble, source, windows=windows)
 
     @classmethod
@@ -46,8 +46,6 @@ class Scorer:
         musicfm: str | Path = MUSICFM,
         device: str = "auto",
         precision: str = "auto",
-        longest: float | None = None,
-        deadline: float | None = None,
     ) -> "Scorer":
         """Load heads and the encoders that they were trained on.
 
@@ -57,8 +55,6 @@ class Scorer:
             Heads, or folders of several; several score together.
         windows, preset, muq, musicfm, device, precision
             See `Windows` and `load_multiscale`.
-        longest, deadline
-            Limits for files from strangers, in seconds: of a song's length, and of the time that decoding it may take.
 
         Raises
         ------
@@ -69,7 +65,20 @@ class Scorer:
         """
         ensemble = load_ensemble(checkpoints, device=device)
         encoders = load_encoders(ensemble, preset=preset, muq=muq, musicfm=musicfm, device=device, precision=precision)
-        return cls(ensemble, AudioSource(encoders, ensemble, longest=longest, deadline=deadline), windows=windows)
+        return cls(ensemble, AudioSource(encoders, ensemble), windows=windows)
+
+    def limited(self, *, longest: float, deadline: float) -> "Scorer":
+        """The same scorer for files from strangers; it shares the models.
+
+        Parameters
+        ----------
+        longest
+            Refuse songs of more seconds than this.
+        deadline
+            Seconds that decoding a song may take.
+        """
+        source = AudioSource(self._source.encoders, self.ensemble, longest=longest, deadline=deadline)
+        return Scorer(self.ensemble, source, windows=self.scoring.windows)
 
     @property
     def dimensions(self) -> tuple[str, ...]:
@@ -82,7 +91,7 @@ class Scorer:
         Raises
         ------
         SongTooLongError
-            The song is longer than `longest`.
+            The song is longer than this scorer is limited to.
         ScoringError
             The file cannot be scored; the message says why.
         """

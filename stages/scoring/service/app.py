@@ -33,7 +33,8 @@ def make_service(scorer: Scorer, *, limits: Limits | None = None, host: str = LO
     about
         A note for the page: which heads score.
     """
-    desk = Desk(scorer.score, limits or Limits())
+    costs = limits or Limits()
+    desk = Desk(scorer.limited(longest=60 * costs.minutes, deadline=costs.seconds).score, costs)
     page = upload_html(scorer.dimensions, title="HEAR: score songs", about=about)
 
     @asynccontextmanager

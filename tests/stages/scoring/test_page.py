@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from stages.extract.processes import Processes
 from stages.scoring.errors import ScoringError
 from stages.scoring.page.document import report_html, upload_html, write_report
 from stages.scoring.page.previews import preview, preview_extremes
@@ -236,8 +237,11 @@ def test_a_preview_is_short_and_starts_where_it_should(tmp_path: Path) -> None:
     loud = np.zeros(60 * 8_000, np.float32)
     loud[30 * 8_000 : 55 * 8_000] = np.sin(np.arange(25 * 8_000) * 0.3) * 0.5
     soundfile.write(tmp_path / "long.wav", loud, 8_000)
-    for start, silent in ((None, 10.0), (0.0, 20.0), (33.0, 0.2), (1e6, 0.2)):
-        sound = base64.b64decode(preview(tmp_path / "long.wav", start=start).uri.partition(",")[2])
+    with Processes(1) as processes:
+        starts = (None, 0.0, 33.0, 1e6)
+        found = {start: preview(tmp_path / "long.wav", processes, start=start).uri for start in starts}
+    for start, silent in zip(starts, (10.0, 20.0, 0.2, 0.2), strict=True):
+        sound = base64.b64decode(found[start].partition(",")[2])
         samples, rate = soundfile.read(io.BytesIO(sound))
         assert len(samples) / rate == pytest.approx(20.0, abs=0.1)
         assert len(sound) < 200_000

@@ -95,7 +95,7 @@ def test_the_page_and_health(client: Client) -> None:
     [
         (b"", 422, "the upload is empty"),
         (b"no audio at all", 422, "x.mp3: "),
-        (sound(20, rate=8_000), 413, r"the song is 0.3 min long; at most 0.1"),
+        (sound(20, rate=8_000), 413, r"x.mp3: is longer than 0.1 min, the longest allowed"),
         (bytes(600_000), 413, "larger than 0.5 MB"),
     ],
 )
@@ -107,6 +107,15 @@ def test_what_is_refused(client: Client, content: bytes, status: int, detail: st
         assert answer.status_code == status
         assert detail in answer.json()["detail"]
         assert "/tmp" not in answer.json()["detail"]
+
+
+def test_a_playlist_that_leads_elsewhere_is_refused_and_the_next_song_is_scored(client: Client, tmp_path: Path) -> None:
+    (tmp_path / "secret.flac").write_bytes(sound(1))
+    playlist = f"#EXTM3U\n#EXT-X-TARGETDURATION:10\n#EXTINF:3,\n{tmp_path / 'secret.flac'}\n#EXT-X-ENDLIST\n"
+    answer = client.post("/score", params={"name": "list.wav"}, content=playlist.encode())
+    assert answer.status_code == 422
+    assert answer.json()["detail"].startswith("list.wav: FFmpeg cannot decode it as audio")
+    assert client.post("/score", content=sound(1)).status_code == 200
 
 
 def test_broken_forms(client: Client) -> None:
