@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from pipeline.progress import ExtractionProgress
 from stages.scoring.ensemble import Ensemble, load_encoders, load_ensemble
@@ -38,7 +39,7 @@ class Request:
 
     inputs: Sequence[str]
     checkpoints: Sequence[str]
-    encoders: Mapping[str, str]
+    encoders: Mapping[str, Any]
     lines: Iterable[str] = ()
     store: str | None = None
     manifest: Path | None = None

@@ -2,13 +2,14 @@
 
 from collections.abc import Iterable, Sequence
 from importlib.metadata import version as installed_version
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from pipeline.params import load_params
+from pipeline.params import Params, load_params, option_values
 
-DEFAULTS = load_params()
+DEFAULTS = Params()
 
 
 def version_option(name: str) -> Any:
@@ -20,6 +21,28 @@ def version_option(name: str) -> Any:
             raise typer.Exit
 
     return typer.Option("--version", help="Print the version and exit.", callback=show, is_eager=True)
+
+
+def params_option(*sections: str) -> Any:
+    """The option `--params FILE`: what these sections of the file say becomes the default of the command's options.
+
+    It is eager: the file is read before the other options get their values. An option on the command line wins.
+    """
+
+    def read(context: typer.Context, file: Path | None) -> Path | None:
+        if file is not None:
+            context.default_map = {**(context.default_map or {}), **option_values(load_params(file), sections)}
+        return file
+
+    named = " and ".join(f"`{section}`" for section in sections)
+    return typer.Option(
+        "--params",
+        metavar="FILE",
+        help=f"A YAML file such as params.yaml: its {named} gives the options' defaults.",
+        show_default="the paper's values",
+        callback=read,
+        is_eager=True,
+    )
 
 
 def command_app() -> typer.Typer:
