@@ -27,7 +27,8 @@ def describe(store: EmbeddingStore, *, splits: Mapping[str, str] | None = None) 
     -------
     dict
         root, format, version, spec, encoders_from; songs, records, hours (of audio), bytes (of embeddings);
-        `views`: view → records, hours, bytes; and with `splits` the same for each split, `missing` being its songs that are not in the store.
+        `views`: view → records, hours, bytes; and with `splits` the same for each split, `missing` being its songs that
+        are not in the store.
 
     Raises
     ------

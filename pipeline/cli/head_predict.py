@@ -90,6 +90,8 @@ def predict(
     found = run(request, outputs, hear=_silent if table or top else _echo)
     _show(found.rows, found.dimensions, by=by, top=top, table=table)
     typer.echo(found.line, err=True)
+    if scp and found.caution:
+        typer.echo(f"{scp}: its format has no room for this: {found.caution}", err=True)
     if found.report:
         typer.echo(f"report: {found.report}", err=True)
     if found.failed:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from stages.extract.audio import SAMPLE_RATE, source_hash
 from stages.extract.feed import FailedView, ViewRequest, prepare_view
+from stages.extract.loudness import loudest_second
 from stages.extract.run import pool_frames
 from stages.head.head import FRAMES_AT_ONCE
 from stages.head.score import check_encoders, check_spec, qualified
@@ -38,6 +39,8 @@ class Heard:
         (S, T, C) of the ensemble's streams; None where `error` says why, or where the song is known already.
     seconds
         Its duration.
+    loudest
+        Level of its loudest second in dBFS; None where unknown, as in stores made before this was written down.
     outline
         (2, P) float32: the lowest and highest sample in each of P equal parts; None from a store.
     """
@@ -47,6 +50,7 @@ class Heard:
     frames: NDArray[np.floating] | None = None
     error: str = ""
     seconds: float | None = None
+    loudest: float | None = None
     outline: NDArray[np.float32] | None = None
 
 
@@ -131,6 +135,7 @@ class AudioSource:
             source=song.source,
             frames=frames,
             seconds=seconds,
+            loudest=loudest_second(song.samples),
             outline=outline(song.samples),
         )
 
@@ -201,7 +206,10 @@ class StoreSource:
         except HearError as error:
             return Heard(candidate=candidate, error=self._problem(candidate.song_id) or str(error))
         seconds = float(attributes.get("seconds", frames.shape[1] / self.frame_rate))
-        return Heard(candidate=candidate, source=source, frames=frames, seconds=seconds)
+        # A record's attributes are its writer's: anything may stand there.
+        level = attributes.get("loudest_dbfs")
+        loudest = float(level) if isinstance(level, int | float) and not isinstance(level, bool) else None
+        return Heard(candidate=candidate, source=source, frames=frames, seconds=seconds, loudest=loudest)
 
     def _problem(self, song: str) -> str:
         """Why a song cannot be had, if it is not here at all: its record's place would tell nobody."""

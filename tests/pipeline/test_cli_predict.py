@@ -64,7 +64,7 @@ def call(place: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
     monkeypatch.chdir(place)
 
     def run_command(*arguments: str, code: int = 0, head: str = "one", **about: object) -> Result:
-        options = ["--checkpoint", head, "--preset", "tiny", "--precision", "fp32"]
+        options = ["--checkpoint", head, "--precision", "fp32"]
         result = CliRunner().invoke(app, [*arguments, *options], catch_exceptions=False, **about)
         assert result.exit_code == code, result.output
         return result
@@ -192,7 +192,7 @@ def test_a_terminal_gets_a_table(place: Path, start_process: "Callable[..., subp
     """Run in a real terminal: nothing tells one by looking at anything but the terminal."""
     leader, follower = pty.openpty()
     command = "from pipeline.cli.head_predict import predict; import typer; typer.run(predict)"
-    options = ["--checkpoint", "several", "--preset", "tiny", "--precision", "fp32", "--top", "2"]
+    options = ["--checkpoint", "several", "--precision", "fp32", "--top", "2"]
     process = start_process(
         [sys.executable, "-c", command, "songs", "bad.wav", *options],
         cwd=place,
@@ -239,7 +239,6 @@ def test_a_terminal_gets_a_table(place: Path, start_process: "Callable[..., subp
         (["songs", "--by", "system"], "--by names something in a manifest"),
         (["songs", "--split", "val"], "--split names something in a manifest"),
         (["songs", "--manifest", "manifest.csv", "--split", "val"], "leave INPUT out"),
-        (["songs", "--muq", "somewhere"], "--preset tiny takes no weights"),
         (["songs", "--top", "0"], "or equal to 1"),
     ],
 )

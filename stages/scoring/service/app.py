@@ -34,7 +34,7 @@ def make_service(scorer: Scorer, *, limits: Limits | None = None, host: str = LO
         A note for the page: which heads score.
     """
     desk = Desk(scorer.score, limits or Limits())
-    page = upload_html(scorer.dimensions, title="HEAR: score songs", about=about)
+    page = upload_html(scorer.dimensions, title="HEAR: score songs", about=about, caution=scorer.caution)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -52,7 +52,8 @@ def make_service(scorer: Scorer, *, limits: Limits | None = None, host: str = LO
 
     @app.get("/health")
     async def health() -> dict[str, Any]:
-        return {"status": "ok", "dimensions": list(scorer.dimensions), "model": scorer.scoring.model}
+        caution = {"caution": scorer.caution} if scorer.caution else {}
+        return {"status": "ok", "dimensions": list(scorer.dimensions), "model": scorer.scoring.model, **caution}
 
     @app.post("/score")
     async def score(request: Request) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from stages.extract.encoders.load import assemble
 from stages.extract.encoders.untrained import Sizes, untrained
 
 PARITY = Path(__file__).parents[2] / "parity"
+COMMIT = "0" * 40
 
 
 def load(**options):
@@ -194,7 +195,7 @@ class Hub(BaseHTTPRequestHandler):
         self.answer(send=True)
 
     def answer(self, *, send):
-        owner, _, name = self.path.partition("/resolve/main/")
+        owner, _, name = self.path.replace(f"/{COMMIT}/", "/main/").partition("/resolve/main/")
         path = PARITY / "musicfm" / name
         if owner != "/someone/music" or not path.is_file():
             self.send_response(404)
@@ -204,7 +205,7 @@ class Hub(BaseHTTPRequestHandler):
             return
         content = path.read_bytes()
         self.send_response(200)
-        self.send_header("X-Repo-Commit", "0" * 40)
+        self.send_header("X-Repo-Commit", COMMIT)
         self.send_header("ETag", f'"{hashlib.sha256(content).hexdigest()}"')
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()

@@ -30,7 +30,7 @@ HOME = "http://127.0.0.1:8000"
 
 @pytest.fixture(scope="module")
 def scorer(head_folders: Path) -> Scorer:
-    return Scorer.load(head_folders, windows=Windows(1.0, 0.5), preset="tiny", device="cpu", precision="fp32")
+    return Scorer.load(head_folders, windows=Windows(1.0, 0.5), device="cpu", precision="fp32")
 
 
 class Client:
