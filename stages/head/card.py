@@ -129,8 +129,8 @@ def _usage(repo: str, head: Head, encoders: Mapping[str, Provenance]) -> str:
         other = f"Its encoders' weights came from local folders: without `{folders}`, the published ones are tried.\n\n"
     elif not encoders and channels != PUBLISHED_CHANNELS:
         other = (
-            f"It takes {channels} channels a stream, the published encoders give {PUBLISHED_CHANNELS}: it was made with "
-            "others, which `--muq` and `--musicfm` name.\n\n"
+            f"It takes {channels} channels a stream, the published encoders give {PUBLISHED_CHANNELS}: it was made "
+            "with others, which `--muq` and `--musicfm` name.\n\n"
         )
     else:
         other = ""

@@ -102,7 +102,7 @@ def test_files_and_a_store_that_needs_no_audio(call: Callable[..., Result], plac
     files = ("--json", "out/s.json", "--csv", "out/s.csv", "--scp", "out/s.scp", "--jsonl", "out/s.jsonl")
     printed = rows(call("songs", *files))
     scores = json.loads((place / "out/s.json").read_text())
-    assert [set(row) for row in scores] == [{"song_id", "path", "scores"}] * 3
+    assert [set(row) for row in scores] == [{"song_id", "path", "scores", "caution"}] * 3
     assert [row["scores"] for row in scores] == [row["scores"] for row in printed]
     assert [json.loads(line) for line in (place / "out/s.jsonl").read_text().splitlines()] == printed
     with (place / "out/s.csv").open(encoding="utf-8", newline="") as file:
