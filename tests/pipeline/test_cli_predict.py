@@ -110,6 +110,10 @@ def test_files_and_a_store_that_needs_no_audio(call: Callable[..., Result], plac
     first = (place / "out/s.scp").read_text().splitlines()[0].split(" ")
     assert first == ["a1", *(f"{value:.6f}" for value in scores[0]["scores"].values())]
 
+    heard = call("songs/a1.wav", "--scp", "out/s.scp")
+    assert heard.stderr.count("⚠ trained on the demo: meaningless for music") == 1
+    assert "out/s.scp: its format has no room for this: trained on the demo: meaningless for music" in heard.stderr
+
     stored = rows(call("--store", "store.zarr"))
     assert [row["path"] for row in stored] == ["", "", ""]
     for one, other in zip(stored, printed, strict=True):
@@ -149,6 +153,13 @@ def test_what_was_scored_before_ctrl_c_is_kept(
     assert not (place / "cut.json").exists()
     assert "1 scored, 2 skipped, 0 failed" in call("songs", *files).stderr
     assert [row["song_id"] for row in json.loads((place / "cut.json").read_text())] == ["a1", "a2", "b1"]
+
+
+def test_silent_songs_are_counted_as_such(call: Callable[..., Result], tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "nothing.wav", np.zeros(RATE), RATE)
+    result = call(str(tmp_path / "nothing.wav"), "songs/a1.wav")
+    assert "2 scored, 0 skipped, 0 failed; 1 silent\n" in result.stderr
+    assert [row.get("warning", "")[:9] for row in rows(result)] == ["silence: ", ""]
 
 
 def test_best_of_n_and_groups(call: Callable[..., Result]) -> None:
