@@ -38,7 +38,7 @@ def params_option(*sections: str) -> Any:
     return typer.Option(
         "--params",
         metavar="FILE",
-        help=f"A YAML file such as params.yaml: its {named} gives the options' defaults.",
+        help=f"Take the options' defaults from {named} of a YAML file such as params.yaml.",
         show_default="the paper's values",
         callback=read,
         is_eager=True,

@@ -78,7 +78,7 @@ def prepare(
         typer.Option(
             "--params",
             metavar="FILE",
-            help="A YAML file such as params.yaml: its `dataset` and `demo` are used.",
+            help="Take `dataset` and `demo` from a YAML file such as params.yaml.",
             show_default="the demo",
         ),
     ] = None,

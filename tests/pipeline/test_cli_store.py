@@ -37,7 +37,7 @@ def test_info_tells_where_the_weights_came_from(tmp_path: Path) -> None:
     spec = Spec(streams=("muq/track",), channels=4, encoders={"muq": "sha256:aa"}, layers=(10,))
     encoders = {"muq": {"kind": "hub", "id": "OpenMuQ/MuQ-large-msd-iter", "revision": "c" * 40}}
     root = StoreWriter.open(tmp_path / "store.zarr", spec, encoders_from=encoders).root
-    expected = f"weights of muq: kind=hub, id=OpenMuQ/MuQ-large-msd-iter, revision={'c' * 40}"
+    expected = f"weights of muq: id=OpenMuQ/MuQ-large-msd-iter, kind=hub, revision={'c' * 40}"
     assert expected in call("info", root).stdout.splitlines()
     assert json.loads(call("info", root, "--json").stdout)["encoders_from"] == encoders
 

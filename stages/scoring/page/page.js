@@ -154,7 +154,7 @@ function card(row) {
   const scores = data.dimensions.map((name) => `${name} ${row.scores[name].toFixed(2)}`).join(" · ");
   const node = element("div", { class: "card" }, element("div", { class: "name" }, element("span", {}, row.song_id), element("span", {}, overall(row).toFixed(2))));
   if (data.dimensions.length > 1) node.append(element("div", { class: "scores" }, scores));
-  if (quiet(row)) node.append(element("div", { class: "flag", title: row.warning }, `⚠ silence (loudest second at ${row.loudest_dbfs.toFixed(0)} dBFS)`));
+  if (quiet(row)) node.append(element("div", { class: "flag", title: row.warning }, "⚠ silence: its scores mean nothing"));
   if (unlike(row)) node.append(element("div", { class: "flag", title: row.warning }, `⚠ unlike the training songs (novelty ${novelty(row)})`));
   if (row.over_time && row.over_time.seconds.length > 1) node.append(curves(row, 120), legend());
   if (row.audio) node.append(player(row));

@@ -12,6 +12,7 @@ import soundfile
 import torch
 
 from pipeline.extraction import ExtractionOptions, run_extraction
+from stages.evaluate.run import evaluate_heads
 from stages.extract.encoders import EncoderError
 from stages.extract.encoders.load import MUQ, MUSICFM
 from stages.extract.recipe import Recipe as ExtractRecipe
@@ -126,13 +127,17 @@ def test_a_folder_s_weights_are_looked_for_under_the_published_ids(on_hub, train
     Scorer.load(head)
 
 
-def test_the_demo_s_head_needs_nothing_and_says_what_it_is(trained: Callable[..., Path], songs: Path) -> None:
+def test_the_demo_s_head_needs_nothing_and_says_what_it_is(
+    trained: Callable[..., Path], songs: Path, tmp_path: Path
+) -> None:
     head = trained(preset="tiny", muq="", musicfm="")
     assert config(head)["encoders_from"]["muq"] == {"kind": "untrained", "preset": "tiny", "seed": 1}
     assert config(head)["encoders_from"]["musicfm"] == {"kind": "untrained", "preset": "tiny", "seed": 2}
     scorer = Scorer.load(head, precision="fp32")
     row = scorer.score(songs.parent / "0.wav")
     assert row.caution == scorer.caution == "trained on the demo: meaningless for music"
+    about = {"store_root": tmp_path / "head.zarr", "manifest": read_manifest(songs), "draws": 10}
+    assert evaluate_heads([load_head(head)], **about).caution == CAUTION
     # As it was before this was recorded: its hashes tell.
     values = config(head)
     del values["encoders_from"]

@@ -134,8 +134,8 @@ def test_the_report_tells_silence_from_unlike_songs(browse: Callable[[str, str],
     assert found["counts"] == "5 songs scored · 2 silent · 2 unlike the training songs · scored by a"
     assert found["table"] == ["⚠ novelty 1.50", "⚠ novelty 2.50", "⚠ silence", "⚠ silence"]
     assert found["cards"] == [
-        "⚠ silence (loudest second at -140 dBFS)",
-        "⚠ silence (loudest second at -90 dBFS)",
+        "⚠ silence: its scores mean nothing",
+        "⚠ silence: its scores mean nothing",
         "⚠ unlike the training songs (novelty 1.50)",
         "⚠ unlike the training songs (novelty 2.50)",
     ]
