@@ -112,7 +112,9 @@ def extract(
 
 
 def _implied(context: typer.Context, preset: Preset) -> Preset:
-    """Weights named on the command line imply `pretrained`, whatever a file of parameters says; `--preset tiny` not."""
+    """Weights on the command line imply `pretrained`, whatever a file of parameters says; beside `--preset tiny` they
+    are wrong usage.
+    """
     given = {
         name
         for name in ("preset", "muq", "musicfm")

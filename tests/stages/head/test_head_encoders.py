@@ -27,6 +27,7 @@ from stages.head.share import pull, push
 from stages.head.sizes import preset_sizes
 from stages.head.train import train_head
 from stages.provenance import FOLDER, Provenance, ProvenanceError
+from stages.scoring.ensemble import Ensemble, load_encoders, load_ensemble
 from stages.scoring.scorer import Scorer
 from stages.songs import DIMENSIONS, Song, read_manifest, write_manifest
 from store import EmbeddingStore, StoreWriter, export_hdf5, import_hdf5, merge
@@ -196,6 +197,35 @@ def test_heads_that_score_together_agree_on_their_encoders() -> None:
     # Equal hashes are equal weights, wherever they were fetched.
     spec = {"layers": [10], "encoders": {"muq": "sha256:b", "musicfm": "sha256:a"}}
     assert encoders_from([make_head(spec=spec, muq=HUB), make_head(spec=spec, muq=other)]) == {"muq": HUB}
+
+
+@pytest.mark.parametrize(
+    ("encoders", "given", "expected"),
+    [
+        ({}, {}, ("pretrained", MUQ, MUSICFM)),
+        ({"muq": HUB, "musicfm": FOLDER}, {}, ("pretrained", f"lab/MuQ@{'a' * 40}", MUSICFM)),
+        ({"muq": HUB}, {"muq": "mine", "musicfm": "a/b"}, ("pretrained", "mine", "a/b")),
+        ({"muq": TINY, "musicfm": TINY}, {}, ("tiny", MUQ, MUSICFM)),
+        ({"muq": TINY, "musicfm": TINY}, {"muq": "mine"}, ("pretrained", "mine", MUSICFM)),
+        ({"muq": TINY, "musicfm": HUB}, {}, ("pretrained", MUQ, HUB.source)),
+    ],
+)
+def test_which_weights_are_loaded(
+    encoders: dict, given: dict, expected: tuple[str, str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[dict] = []
+    monkeypatch.setattr("stages.scoring.ensemble.load_multiscale", lambda **about: asked.append(about))
+    load_encoders(Ensemble([make_head(**encoders)]), **given)
+    assert tuple(asked[0][name] for name in ("preset", "muq", "musicfm")) == expected
+
+
+def test_published_files_take_the_published_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[dict] = []
+    monkeypatch.setattr("stages.scoring.ensemble.load_multiscale", lambda **about: asked.append(about))
+    ensemble = load_ensemble([PARITY / "hear_track2.pth"])
+    load_encoders(ensemble)
+    assert (asked[0]["muq"], asked[0]["musicfm"], asked[0]["layers"]) == (MUQ, MUSICFM, (10,))
+    assert ensemble.caution == ""
 
 
 @pytest.mark.parametrize(
