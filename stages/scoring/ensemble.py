@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.extract.encoders import EncoderError, MultiScale, load_multiscale
+from stages.extract.encoders import MultiScale, load_multiscale
+from stages.extract.encoders.errors import WeightsError
 from stages.extract.encoders.load import MUQ, MUSICFM
 from stages.head.checkpoint import load_head
 from stages.head.encoders import caution_of, encoders_from
@@ -214,8 +215,8 @@ def load_encoders(
             device=device,
             precision=precision,
         )
-    except EncoderError as error:
+    except WeightsError as error:
         if any(given.values()) or untrained:
             raise
         # The ids were not the user's own words.
-        raise EncoderError(f"{error}. The head needs these weights; name a copy with --muq or --musicfm") from error
+        raise WeightsError(f"{error}. The head needs these weights; name a copy with --muq or --musicfm") from error

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from stages.extract.encoders.errors import EncoderError
+from stages.extract.encoders.errors import WeightsError
 from stages.hub import HUB_ID, REVISION, HubError, commit_of, download
 from stages.provenance import FOLDER, Provenance
 
@@ -29,7 +29,7 @@ def weight_files(source: str | Path, files: Sequence[str]) -> WeightFiles:
 
     Raises
     ------
-    EncoderError
+    WeightsError
         `source` is none of these, a file is not there, or the hub cannot be reached.
     """
     folder = Path(source)
@@ -37,7 +37,7 @@ def weight_files(source: str | Path, files: Sequence[str]) -> WeightFiles:
         return WeightFiles([_local(folder, name) for name in files], FOLDER)
     match = _ON_HUB.fullmatch(str(source))
     if match is None:
-        raise EncoderError(f"{source}: no such folder, and no hub id (owner/name) either; give one of the two")
+        raise WeightsError(f"{source}: no such folder, and no hub id (owner/name) either; give one of the two")
     repo, commit = match.groups()
     paths: list[Path] = []
     try:
@@ -45,12 +45,12 @@ def weight_files(source: str | Path, files: Sequence[str]) -> WeightFiles:
             paths.append(download(repo, name, revision=commit))
             commit = commit_of(paths[0])
     except HubError as error:
-        raise EncoderError(str(error)) from error
+        raise WeightsError(str(error)) from error
     return WeightFiles(paths, Provenance(kind="hub", id=repo, revision=commit))
 
 
 def _local(folder: Path, name: str) -> Path:
     path = folder / name
     if not path.is_file():
-        raise EncoderError(f"{folder}: has no {name}; the folder must hold the files as they are published")
+        raise WeightsError(f"{folder}: has no {name}; the folder must hold the files as they are published")
     return path

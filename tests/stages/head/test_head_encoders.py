@@ -14,6 +14,7 @@ import torch
 from pipeline.extraction import ExtractionOptions, run_extraction
 from stages.evaluate.run import evaluate_heads
 from stages.extract.encoders import EncoderError
+from stages.extract.encoders.errors import WeightsError
 from stages.extract.encoders.load import MUQ, MUSICFM
 from stages.extract.recipe import Recipe as ExtractRecipe
 from stages.head.card import model_card
@@ -217,6 +218,25 @@ def test_which_weights_are_loaded(
     monkeypatch.setattr("stages.scoring.ensemble.load_multiscale", lambda **about: asked.append(about))
     load_encoders(Ensemble([make_head(**encoders)]), **given)
     assert tuple(asked[0][name] for name in ("preset", "muq", "musicfm")) == expected
+
+
+@pytest.mark.parametrize(
+    ("kind", "given", "message"),
+    [
+        (WeightsError, {}, "a reason. The head needs these weights; name a copy with --muq or --musicfm"),
+        (WeightsError, {"muq": "mine"}, "a reason"),
+        (EncoderError, {}, "a reason"),
+    ],
+)
+def test_advice_about_weights_is_given_where_the_user_named_none(
+    kind: type[EncoderError], given: dict, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(**about: object) -> None:
+        raise kind("a reason")
+
+    monkeypatch.setattr("stages.scoring.ensemble.load_multiscale", fail)
+    with pytest.raises(EncoderError, match=f"^{message}$"):
+        load_encoders(Ensemble([make_head(muq=HUB)]), **given)
 
 
 def test_published_files_take_the_published_weights(monkeypatch: pytest.MonkeyPatch) -> None:
