@@ -15,6 +15,7 @@ from stages.extract.feed import ViewFeed
 from stages.extract.plan import Plan, plan_extraction
 from stages.extract.recipe import Recipe
 from stages.extract.run import Extractor, Outcome, Tally
+from stages.provenance import provenance_to_json
 from stages.songs import read_manifest
 from stages.songs.errors import printable
 from store import EmbeddingStore, Spec, StoreWriter, index, write_receipt
@@ -144,7 +145,7 @@ def run_extraction(
     plan = plan_run(manifest, store, spec, augment=augment)
     _check_space(_cost(plan, spec, store, options.readers), force=options.force)
     # Not before the check: its advice is another spec, which a store that is there would refuse.
-    writer = StoreWriter.open(store, spec)
+    writer = StoreWriter.open(store, spec, encoders_from=provenance_to_json(encoders.provenance))
     stop = threading.Event()
     watch = _Watch(plan, stop, options.max_failures)
     with (

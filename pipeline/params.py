@@ -1,6 +1,6 @@
 """params.yaml → typed values. The only module that reads YAML; the defaults here are the paper's."""
 
-import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -9,7 +9,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from store.errors import HearError
 
-PARAMS_VARIABLE = "HEAR_PARAMS"
 # torch takes seeds of 64 bits; this leaves room for those that --seeds counts up to.
 LARGEST_SEED = 2**63 - 1
 
@@ -110,38 +109,34 @@ class Params(Section):
     head: HeadParams = HeadParams()
 
 
-def load_params(path: Path | None = None) -> Params:
-    """Read the parameters.
-
-    Parameters
-    ----------
-    path
-        The YAML file. Without it: `$HEAR_PARAMS`, else `params.yaml` in the working directory, else the defaults.
+def load_params(path: Path) -> Params:
+    """Read the parameters from a YAML file; keys that it leaves out have the defaults above.
 
     Raises
     ------
     ParamsError
         The file cannot be read, is not YAML, or has an unknown or ill-typed key, which the message names.
     """
-    where = path or _default_path()
-    if where is None:
-        return Params()
     try:
-        values: Any = yaml.safe_load(where.read_text(encoding="utf-8"))
+        values: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ParamsError(f"{where}: cannot be read as YAML: {error}") from error
+        raise ParamsError(f"{path}: cannot be read as YAML: {error}") from error
     try:
         return Params.model_validate({} if values is None else values)
     except ValidationError as error:
-        raise ParamsError(f"{where}: {_first_problem(error)}") from error
+        raise ParamsError(f"{path}: {_first_problem(error)}") from error
 
 
-def _default_path() -> Path | None:
-    named = os.environ.get(PARAMS_VARIABLE)
-    if named:
-        return Path(named)
-    here = Path("params.yaml")
-    return here if here.is_file() else None
+def option_values(params: Params, sections: Iterable[str]) -> dict[str, Any]:
+    """What a file says in some sections, by key, as the options of a command take it.
+
+    Lists are joined by commas. Keys that the file leaves out, or sets to null, are left out: the command's own default
+    holds.
+    """
+    said: dict[str, Any] = {}
+    for section in sections:
+        said |= getattr(params, section).model_dump(exclude_unset=True, exclude_none=True)
+    return {key: ",".join(map(str, value)) if isinstance(value, tuple) else value for key, value in said.items()}
 
 
 def _first_problem(error: ValidationError) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from pipeline.progress import ExtractionProgress
 from stages.scoring.ensemble import Ensemble, load_encoders, load_ensemble
@@ -20,7 +21,7 @@ from stages.scoring.over_time import Windows
 from stages.scoring.page.document import report_html, write_report
 from stages.scoring.page.previews import preview_extremes
 from stages.scoring.plots import plot_names, plot_song
-from stages.scoring.rows import Row
+from stages.scoring.rows import Row, caution_in
 from stages.scoring.run import Scored, Scoring
 from stages.scoring.sources import AudioSource, Source, StoreSource
 from stages.songs import Manifest, read_manifest
@@ -46,7 +47,7 @@ class Request:
 
     inputs: Sequence[str]
     checkpoints: Sequence[str]
-    encoders: Mapping[str, str]
+    encoders: Mapping[str, Any]
     lines: Iterable[str] = ()
     store: str | None = None
     manifest: Path | None = None
@@ -85,10 +86,16 @@ class Prediction:
     @property
     def line(self) -> str:
         """The line of counts that the command prints."""
-        flagged = sum(bool(row.warning) for row in self.rows)
         scored = len(self.rows) - len(self.failed) - self.skipped
-        unlike = f"; {flagged} unlike the training songs" if flagged else ""
-        return f"{scored} scored, {self.skipped} skipped, {len(self.failed)} failed{unlike}"
+        silent = sum(row.is_silence for row in self.rows)
+        unlike = sum(row.is_novel for row in self.rows)
+        doubts = (f"; {silent} silent" if silent else "") + (f"; {unlike} unlike the training songs" if unlike else "")
+        return f"{scored} scored, {self.skipped} skipped, {len(self.failed)} failed{doubts}"
+
+    @property
+    def caution(self) -> str:
+        """What must be said beside the scores; empty where nothing must."""
+        return caution_in(self.rows)
 
 
 def predict(request: Request, outputs: Outputs, *, hear: Callable[[Row], None]) -> Prediction:

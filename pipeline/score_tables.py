@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from stages.scoring.rows import Row
+from stages.scoring.rows import Row, caution_in
 from stages.scoring.statistics import OVERALL, Distribution, best, by_group, distributions
 
 # Characters a line where no terminal says how wide it is.
@@ -25,7 +25,7 @@ REASON = 80
 def print_scores(
     rows: Sequence[Row], dimensions: Sequence[str], *, by: str = "", top: int | None = None, err: bool = False
 ) -> None:
-    """Print a line a song, the batch's mean, median, p5 and p95 below, and groups where there are some.
+    """Print a line a song, below it the batch's mean, median, p5 and p95, groups if there are some, and the caution.
 
     Parameters
     ----------
@@ -45,6 +45,8 @@ def print_scores(
         console.print(_songs(shown, rows, dimensions, by=by, narrow=console.width < NARROW))
     if by:
         console.print(_groups(rows, by))
+    if caution := caution_in(rows):
+        console.print(Text(f"⚠ {caution}", "bold dark_orange3"))
 
 
 def _songs(rows: Sequence[Row], all_rows: Sequence[Row], dimensions: Sequence[str], *, by: str, narrow: bool) -> Table:
@@ -111,8 +113,8 @@ def _song(row: Row, folder: str) -> Text:
         # The whole reason stands above the table, where it was printed when it happened.
         reason = _clean(row.error)
         text.append(f"\nfailed: {reason if len(reason) <= REASON else reason[: REASON - 1] + '…'}", "red")
-    if row.warning:
-        text.append(f"\n⚠ novelty {row.novelty:.2f}", "dark_orange3")
+    for note in row.notes:
+        text.append(f"\n⚠ {note}", "dark_orange3")
     return text
 
 

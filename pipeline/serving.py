@@ -12,7 +12,7 @@ EXTRA = ("fastapi", "uvicorn", "python_multipart")
 def run_service(
     checkpoints: Sequence[str],
     *,
-    encoders: Mapping[str, str],
+    encoders: Mapping[str, Any],
     windows: Windows,
     host: str,
     port: int,

@@ -8,6 +8,8 @@ def describe_text(figures: Mapping[str, Any]) -> str:
     """Write what `store.describe` returns for people: the spec, then a line a split and view."""
     spec = "\n".join(f"  {name:15} {_plain(value)}" for name, value in figures["spec"].items())
     head = f"{figures['root']}\nformat {figures['format']} {figures['version']}, {figures['songs']} songs\nspec\n{spec}"
+    for name, provenance in figures["encoders_from"].items():
+        head += f"\nweights of {name}: {_plain(provenance)}"
     groups = {"(all)": figures, **figures.get("splits", {})}
     lines = [f"{'split':10} {'view':>5} {'records':>9} {'hours':>10} {'GB':>10}"]
     for split, group in groups.items():

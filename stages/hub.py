@@ -12,6 +12,7 @@ from pathlib import Path
 from store.errors import HearError
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+REVISION = re.compile(r"[0-9a-f]{40}")
 LONGEST_MESSAGE = 300
 # Bytes of what `fetch_small` takes.
 SMALL = 1_000_000
@@ -57,6 +58,11 @@ def download(repo: str, name: str, *, revision: str | None = None) -> Path:
             ) from error
         except errors.EntryNotFoundError as error:
             raise HubFileMissingError(_missing(repo, name)) from error
+
+
+def commit_of(path: Path) -> str:
+    """The commit that a file or folder in the cache of the hub's library belongs to."""
+    return next(part.name for part in (path, *path.parents) if part.parent.name == "snapshots")
 
 
 def download_dataset(repo: str, folder: Path, *, patterns: Sequence[str]) -> None:

@@ -2,7 +2,7 @@
 
     /<song id>/<view>    dataset (stream, frame, channel) in the storage type; attributes: `attributes` (JSON),
                          `digest` (the record's), and for int8 `scale` and `offset`, (stream, channel) each
-    file attributes      `streams` (names in order), `spec` (JSON), `format`
+    file attributes      `streams` (names in order), `spec` and `encoders_from` (JSON), `format`
 
 In song ids `%`, `/`, control characters and lone surrogates are written as `%XX` of their UTF-8, and so are the dots of
 an id that is nothing but dots. A file from elsewhere needs `streams` and the datasets alone. Its ids are taken as they
@@ -68,6 +68,7 @@ def export_hdf5(root: str, path: str | Path, *, track: Track = iter) -> int:
             file.attrs["format"] = FORMAT
             file.attrs["streams"] = list(store.streams)
             file.attrs["spec"] = json.dumps(store.spec.to_json())
+            file.attrs["encoders_from"] = json.dumps(store.encoders_from)
             for song, view in track(list(store)):
                 _export_record(file, store, song, view)
                 raw.check()
@@ -136,7 +137,8 @@ def import_hdf5(path: str | Path, root: str, *, track: Track = iter) -> int:
         with h5py.File(path, "r") as file:
             names = list(_dataset_names(file, path))
             own = file.attrs.get("format") == FORMAT
-            writer = StoreWriter.open(root, _spec_of(file, names, path))
+            spec, encoders_from = _spec_of(file, names, path), _encoders_from(file, path)
+            writer = StoreWriter.open(root, spec, encoders_from=encoders_from)
             count = sum(_import_record(file, name, writer, own) for name in track(names))
     except OSError as error:
         raise StoreError(f"{path}: cannot be read as HDF5: {_reason(error)}") from error
@@ -197,6 +199,15 @@ def _frame_rate(file: Any, path: str | Path) -> float:
     if not 0 < rate < math.inf:
         raise StoreError(f"{path}: attribute `frame_rate`: expected frames a second, a number above 0, found {found!r}")
     return rate
+
+
+def _encoders_from(file: Any, path: str | Path) -> dict[str, Any]:
+    """Where the encoders' weights came from; empty where the file does not say."""
+    with _as_exported(f"{path}: attribute `encoders_from`"):
+        found = json.loads(file.attrs.get("encoders_from", "{}"))
+        if not isinstance(found, dict):
+            raise ValueError(f"expected a JSON object, found {type(found).__name__}")
+    return found
 
 
 def _import_record(file: Any, name: tuple[str, int], writer: StoreWriter, own: bool) -> bool:

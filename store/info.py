@@ -26,8 +26,9 @@ def describe(store: EmbeddingStore, *, splits: Mapping[str, str] | None = None) 
     Returns
     -------
     dict
-        root, format, version, spec; songs, records, hours (of audio), bytes (of embeddings); `views`: view → records,
-        hours, bytes; and with `splits` the same for each split, `missing` being its songs that are not in the store.
+        root, format, version, spec, encoders_from; songs, records, hours (of audio), bytes (of embeddings);
+        `views`: view → records, hours, bytes; and with `splits` the same for each split, `missing` being its songs that
+        are not in the store.
 
     Raises
     ------
@@ -40,6 +41,7 @@ def describe(store: EmbeddingStore, *, splits: Mapping[str, str] | None = None) 
         "format": FORMAT,
         "version": VERSION,
         "spec": store.spec.to_json(),
+        "encoders_from": dict(store.encoders_from),
         "songs": len(store.songs),
         **_total(rows, store),
         "views": _by_view(rows, store),

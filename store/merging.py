@@ -39,7 +39,9 @@ def merge(sources: Sequence[str], target: str, *, track: Track = iter) -> MergeR
     stores = [EmbeddingStore.open(source) for source in sources]
     for store in stores[1:]:
         stores[0].spec.check(store.spec, store.root)
-    writer = StoreWriter.open(target, stores[0].spec)
+    # Equal specs have equal weights, so whoever knows where they came from knows it for all.
+    encoders_from = next((store.encoders_from for store in stores if store.encoders_from), {})
+    writer = StoreWriter.open(target, stores[0].spec, encoders_from=encoders_from)
     known = dict.fromkeys(EmbeddingStore.open(target), writer.root)
     present = set(known)
     for store in stores:

@@ -73,14 +73,15 @@ def _scalar(value: Any) -> Any:
     raise TypeError(f"found {value!r}, a {type(value).__name__}")
 
 
-def root_document(spec: Mapping[str, Any]) -> bytes:
-    """The group that makes a folder a store."""
-    attributes = {"format": FORMAT, "version": VERSION, "spec": spec}
+def root_document(spec: Mapping[str, Any], encoders_from: Mapping[str, Any]) -> bytes:
+    """The group that makes a folder a store; where its encoders came from is left out if nothing is known of it."""
+    about = {"encoders_from": dict(encoders_from)} if encoders_from else {}
+    attributes = {"format": FORMAT, "version": VERSION, "spec": spec, **about}
     return sealed({"zarr_format": 3, "node_type": "group", "attributes": attributes})
 
 
-def root_spec(data: bytes, where: str) -> dict[str, Any]:
-    """Read the spec from the root group's document.
+def root_attributes(data: bytes, where: str) -> dict[str, Any]:
+    """Read `spec`, and `encoders_from` where it is known, from the root group's document.
 
     Raises
     ------
@@ -98,8 +99,8 @@ def root_spec(data: bytes, where: str) -> dict[str, Any]:
         raise StoreError(
             f"{where}: format version {version!r}, this program reads {VERSION}; install a hear-music that reads it"
         )
-    spec: dict[str, Any] = unsealed(data, where, "take zarr.json from a store with the same spec")["attributes"]["spec"]
-    return spec
+    found: dict[str, Any] = unsealed(data, where, "take zarr.json from a store with the same spec")["attributes"]
+    return found
 
 
 @dataclass(frozen=True)

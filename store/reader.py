@@ -14,7 +14,7 @@ from store.errors import StoreError, StoreNotFoundError
 from store.keys import METADATA, record_path
 from store.objects import Objects, open_objects
 from store.records import check_info, get_record
-from store.spec import Spec, read_spec
+from store.spec import Root, Spec, read_root
 
 if TYPE_CHECKING:
     from store.lazy import LazyRecords
@@ -26,6 +26,7 @@ class EmbeddingStore:
 
     `songs`, `views`, `rows` and `len` are what there was when one of them was first asked for; `in`, `read`, `frames`
     and `attributes` look at the store each time. Pickles as its place: another process opens it anew.
+    `encoders_from` says by encoder where its weights came from, as the store's maker wrote it; empty: nobody knows.
 
     Examples
     --------
@@ -33,10 +34,11 @@ class EmbeddingStore:
     >>> frames = store.read(store.songs[0])  # doctest: +SKIP
     """
 
-    def __init__(self, objects: Objects, spec: Spec) -> None:
+    def __init__(self, objects: Objects, root: Root) -> None:
         self._objects = objects
         self.root = objects.root
-        self.spec = spec
+        self.spec = root.spec
+        self.encoders_from = root.encoders_from
 
     @classmethod
     def open(cls, root: str | Path, *, expect: Spec | None = None) -> "EmbeddingStore":
@@ -57,10 +59,10 @@ class EmbeddingStore:
             It is none of ours, a newer version's, or has another spec (the message names the field).
         """
         objects = open_objects(str(root))
-        spec = read_spec(objects)
+        root_found = read_root(objects)
         if expect is not None:
-            expect.check(spec, objects.root)
-        return cls(objects, spec)
+            expect.check(root_found.spec, objects.root)
+        return cls(objects, root_found)
 
     @property
     def streams(self) -> tuple[str, ...]:

@@ -5,11 +5,11 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 from store.errors import StoreError, StoreNotFoundError
 from store.keys import ROOT
-from store.metadata import root_spec
+from store.metadata import root_attributes
 from store.objects import Objects
 
 DTYPES = ("float16", "float32", "int8")
@@ -135,7 +135,19 @@ class Spec:
 
 
 def read_spec(objects: Objects) -> Spec:
-    """Read a store's spec.
+    """Read a store's spec; raises as `read_root`."""
+    return read_root(objects).spec
+
+
+class Root(NamedTuple):
+    """A store's spec, and where its encoders' weights came from by encoder, as its maker wrote it; empty: unknown."""
+
+    spec: Spec
+    encoders_from: Mapping[str, Any]
+
+
+def read_root(objects: Objects) -> Root:
+    """Read what a store says of itself.
 
     Raises
     ------
@@ -147,4 +159,6 @@ def read_spec(objects: Objects) -> Spec:
     data = objects.get(ROOT)
     if data is None:
         raise StoreNotFoundError(f"{objects.root}: no embedding store here")
-    return Spec.from_json(root_spec(data, objects.root))
+    attributes = root_attributes(data, objects.root)
+    encoders_from = attributes.get("encoders_from", {})
+    return Root(Spec.from_json(attributes["spec"]), encoders_from if isinstance(encoders_from, dict) else {})

@@ -25,7 +25,9 @@ class StoreWriter:
         self.spec = spec
 
     @classmethod
-    def open(cls, root: str | Path, spec: Spec, *, create: bool = True) -> "StoreWriter":
+    def open(
+        cls, root: str | Path, spec: Spec, *, create: bool = True, encoders_from: Mapping[str, Any] | None = None
+    ) -> "StoreWriter":
         """Open a store for writing, or make it.
 
         Parameters
@@ -36,6 +38,8 @@ class StoreWriter:
             What the records will hold; an existing store must have the same.
         create
             Whether to make the store where there is none.
+        encoders_from
+            Where each encoder's weights came from, as JSON values; a store that is made keeps it.
 
         Raises
         ------
@@ -46,7 +50,7 @@ class StoreWriter:
         """
         objects = open_objects(str(root))
         if create and not objects.exists(ROOT):
-            objects.create(ROOT, [root_document(spec.to_json())])
+            objects.create(ROOT, [root_document(spec.to_json(), encoders_from or {})])
         found = read_spec(objects)
         spec.check(found, objects.root)
         return cls(objects, found)

@@ -78,11 +78,7 @@ def test_wrong_usage_is_2_and_our_errors_are_1_in_one_line(site: Path) -> None:
 
 def test_a_broken_params_file_is_one_line(site: Path) -> None:
     (site.parent / "broken.yaml").write_text("head: {bta: 1}")
-    environment = {**os.environ, "PYTHONPATH": str(site), "HEAR_PARAMS": "broken.yaml"}
-    shown = subprocess.run(
-        [sys.executable, str(site / "bin" / "hear-head"), "--help"],
-        capture_output=True, text=True, cwd=site.parent, env=environment,
-    )  # fmt: skip
+    shown = run(site, "hear-head", "train", "--params", "broken.yaml")
     assert shown.returncode == 1
     assert shown.stderr.splitlines() == ["hear-head: broken.yaml: unknown key head.bta; remove it or mend its spelling"]
 

@@ -1,13 +1,14 @@
 """What every command shares: how an app is made, and where options get their defaults."""
 
 from importlib.metadata import version as installed_version
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from pipeline.params import load_params
+from pipeline.params import Params, load_params, option_values
 
-DEFAULTS = load_params()
+DEFAULTS = Params()
 
 
 def version_option(name: str) -> Any:
@@ -19,6 +20,28 @@ def version_option(name: str) -> Any:
             raise typer.Exit
 
     return typer.Option("--version", help="Print the version and exit.", callback=show, is_eager=True)
+
+
+def params_option(*sections: str) -> Any:
+    """The option `--params FILE`: what these sections of the file say becomes the default of the command's options.
+
+    It is eager: the file is read before the other options get their values. An option on the command line wins.
+    """
+
+    def read(context: typer.Context, file: Path | None) -> Path | None:
+        if file is not None:
+            context.default_map = {**(context.default_map or {}), **option_values(load_params(file), sections)}
+        return file
+
+    named = " and ".join(f"`{section}`" for section in sections)
+    return typer.Option(
+        "--params",
+        metavar="FILE",
+        help=f"Take the options' defaults from {named} of a YAML file such as params.yaml.",
+        show_default="the paper's values",
+        callback=read,
+        is_eager=True,
+    )
 
 
 def command_app() -> typer.Typer:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.cli.common import DEFAULTS, new_app
+from pipeline.cli.common import DEFAULTS, new_app, params_option
+from pipeline.params import Params, load_params
 
 if TYPE_CHECKING:
     from stages.songs import Song
@@ -28,6 +29,7 @@ def demo(
     seconds: Annotated[float, typer.Option(help="Length of a song, in seconds.", min=1.0)] = _DEMO.seconds,
     seed: Annotated[int, typer.Option(help="Seed of the songs and their ratings.", min=0)] = _DEMO.seed,
     manifest: ManifestOption = None,
+    params_file: Annotated[Path | None, params_option("demo")] = None,
 ) -> None:
     """Synthesise songs in SongEval's layout, each dimension driven by something audible."""
     from pipeline.progress import counting
@@ -96,16 +98,26 @@ def folder(
 @app.command()
 def prepare(
     out: Annotated[Path, typer.Option(help="The manifest to write; audio is in a folder beside it.")],
+    params_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--params",
+            metavar="FILE",
+            help="Take `dataset` and `demo` from a YAML file such as params.yaml.",
+            show_default="the demo",
+        ),
+    ] = None,
 ) -> None:
-    """Do what `dataset` in params.yaml says: what the pipeline calls.
+    """Do what `dataset` in a parameters file says: what the pipeline calls.
 
     demo: synthesise songs into demo/. songeval: read songeval/. folder: list folder/, with folder/labels.csv if it is
     there. Each beside the manifest.
     """
-    place = out.parent / DEFAULTS.dataset
-    if DEFAULTS.dataset == "demo":
-        demo(place, songs=_DEMO.songs, seconds=_DEMO.seconds, seed=_DEMO.seed, manifest=out)
-    elif DEFAULTS.dataset == "songeval":
+    params = load_params(params_file) if params_file else Params()
+    place = out.parent / params.dataset
+    if params.dataset == "demo":
+        demo(place, songs=params.demo.songs, seconds=params.demo.seconds, seed=params.demo.seed, manifest=out)
+    elif params.dataset == "songeval":
         songeval(place, manifest=out)
     else:
         labels = place / "labels.csv"

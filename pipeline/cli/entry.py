@@ -13,7 +13,7 @@ INTERRUPTED = 130
 
 
 def run(command: str) -> None:
-    """Run the Typer app of `pipeline.cli.<command>`; the app is imported late because it reads params.yaml.
+    """Run the Typer app of `pipeline.cli.<command>`; only that command's modules are imported.
 
     Raises
     ------

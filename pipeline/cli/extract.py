@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli.common import DEFAULTS, command_app, version_option
+from pipeline.cli.common import DEFAULTS, command_app, params_option, version_option
 
 app = command_app()
 _ENCODERS, _EXTRACT = DEFAULTS.encoders, DEFAULTS.extract
@@ -39,20 +39,17 @@ class StorageType(StrEnum):
 
 @app.command()
 def extract(
+    context: typer.Context,
     manifest: Annotated[Path, typer.Option(help="manifest.csv, as hear-data writes it.")],
     store: Annotated[str, typer.Option(help="The store to fill: a folder, or a URL such as s3://bucket/name.zarr.")],
     augment: Annotated[
         int, typer.Option(help="Augmented views a training song, beside the clean one.", min=0)
     ] = _EXTRACT.augment,
-    preset: Annotated[
-        Preset | None, typer.Option(help="tiny: real architecture, small, untrained.", show_default=_ENCODERS.preset)
-    ] = None,
-    muq: Annotated[
-        str | None, typer.Option(help="MuQ: hub id or folder; implies pretrained.", show_default=_ENCODERS.muq)
-    ] = None,
-    musicfm: Annotated[
-        str | None, typer.Option(help="MusicFM: hub id or folder; implies pretrained.", show_default=_ENCODERS.musicfm)
-    ] = None,
+    preset: Annotated[Preset, typer.Option(help="tiny: real architecture, small, untrained.")] = Preset(
+        _ENCODERS.preset
+    ),
+    muq: Annotated[str, typer.Option(help="MuQ: hub id or folder; implies pretrained.")] = _ENCODERS.muq,
+    musicfm: Annotated[str, typer.Option(help="MusicFM: hub id or folder; implies pretrained.")] = _ENCODERS.musicfm,
     layers: Annotated[
         str, typer.Option("--layers", "--layer", help="Conformer layers to keep, such as 10 or 6,10.")
     ] = ",".join(map(str, _ENCODERS.layers)),
@@ -77,6 +74,7 @@ def extract(
     max_failures: Annotated[int | None, typer.Option(help="Stop when more views than this have failed.", min=0)] = None,
     force: Annotated[bool, typer.Option("--force", help="Start without space for everything.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what a run would cost as JSON, and exit.")] = False,
+    params_file: Annotated[Path | None, params_option("encoders", "extract")] = None,
     version: Annotated[bool, version_option("extract")] = False,
 ) -> None:
     """Stage one: augment songs, run the encoders once, write multi-scale embeddings to a store.
@@ -87,11 +85,10 @@ def extract(
     from pipeline import extraction
     from stages.extract.recipe import Recipe
 
-    local = muq is not None or musicfm is not None
     recipe = Recipe(
-        preset=preset.value if preset else ("pretrained" if local else _ENCODERS.preset),
-        muq=muq or _ENCODERS.muq,
-        musicfm=musicfm or _ENCODERS.musicfm,
+        preset=_implied(context, preset).value,
+        muq=muq,
+        musicfm=musicfm,
         layers=_integers(layers),
         streams=tuple(name for name in streams.split(",") if name),
         precision=precision.value,
@@ -100,8 +97,6 @@ def extract(
         dtype=dtype.value,
         pool=pool,
     )
-    if local and recipe.preset == "tiny":
-        raise typer.BadParameter("--preset tiny takes no weights: leave --muq and --musicfm out")
     if dry_run:
         typer.echo(json.dumps(extraction.dry_run(manifest, store, recipe, augment=augment, readers=readers), indent=2))
         return
@@ -114,6 +109,22 @@ def extract(
         typer.echo(f"{summary.stopped}: {summary.left} views left; the same command goes on from here", err=True)
     if summary.left or summary.tally.failures:
         raise typer.Exit(1)
+
+
+def _implied(context: typer.Context, preset: Preset) -> Preset:
+    """Weights on the command line imply `pretrained`, whatever a file of parameters says; beside `--preset tiny` they
+    are wrong usage.
+    """
+    given = {
+        name
+        for name in ("preset", "muq", "musicfm")
+        if (source := context.get_parameter_source(name)) is not None and source.name == "COMMANDLINE"
+    }
+    if not given & {"muq", "musicfm"}:
+        return preset
+    if "preset" in given and preset is Preset.TINY:
+        raise typer.BadParameter("--preset tiny takes no weights: leave --muq and --musicfm out")
+    return Preset.PRETRAINED
 
 
 def _integers(text: str) -> tuple[int, ...]:

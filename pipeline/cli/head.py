@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli.common import DEFAULTS, new_app
+from pipeline.cli.common import DEFAULTS, new_app, params_option
 from pipeline.cli.head_ablate import ablate
 from pipeline.cli.head_hub import pull, push
 from pipeline.cli.head_inputs import ManifestPath, ReceiptPath, Store, Track, named_store
@@ -39,6 +39,7 @@ def train(
     tensorboard: Annotated[
         bool, typer.Option("--tensorboard", help="Write curves for TensorBoard, too, into --out/tensorboard.")
     ] = False,
+    params_file: Annotated[Path | None, params_option("head")] = None,
 ) -> None:
     """Train a head, or one a seed; prints its best validation, or their mean ± standard deviation."""
     from pipeline.head_progress import listeners_of
@@ -81,6 +82,7 @@ def evaluate(
         int, typer.Option(help="Songs of the split that the store may lack.", min=0)
     ] = DEFAULTS.head.allow_missing,
     bootstrap: Annotated[int, typer.Option(help="Samples drawn for the 95 % intervals.", min=10)] = 1000,
+    params_file: Annotated[Path | None, params_option("head")] = None,
 ) -> None:
     """Compare a head's scores with the ratings of one split; prints a table."""
     from stages.evaluate.run import evaluate_heads

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli.common import DEFAULTS
+from pipeline.cli.common import DEFAULTS, params_option
 from pipeline.cli.head_inputs import ManifestPath, ReceiptPath, Store, Track, named_store
 from pipeline.cli.head_options import options_from
 from pipeline.params import HeadParams
@@ -34,6 +34,7 @@ def ablate(
             help="CPU threads a run; results differ in their last bits.", min=1, show_default="an eighth of the cores"
         ),
     ] = None,
+    params_file: Annotated[Path | None, params_option("head")] = None,
 ) -> None:
     """Train the eight rows of Table 2 and print them beside the paper's; run again, it goes on where it was cut off."""
     from pipeline.ablation import run_ablation

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.cli.common import DEFAULTS
+from pipeline.cli.common import DEFAULTS, params_option
 from pipeline.cli.scoring_options import (
     Checkpoints,
     DeviceOption,
@@ -17,9 +17,7 @@ from pipeline.cli.scoring_options import (
     MusicfmOption,
     Precision,
     PrecisionOption,
-    PresetOption,
     WindowOption,
-    encoder_arguments,
 )
 
 if TYPE_CHECKING:
@@ -64,11 +62,11 @@ def predict(
     report: Annotated[
         Path | None, typer.Option(help="Folder for a page to look at, index.html; implies --over-time.")
     ] = None,
-    preset: PresetOption = None,
     muq: MuqOption = None,
     musicfm: MusicfmOption = None,
     device: DeviceOption = _ENCODERS.device,
     precision: PrecisionOption = Precision(_ENCODERS.precision),
+    params_file: Annotated[Path | None, params_option("encoders")] = None,
 ) -> None:
     """Score songs: a table on a terminal; elsewhere a JSON line a song, as soon as it is scored.
 
@@ -83,7 +81,7 @@ def predict(
         inputs=inputs or [],
         lines=_standard_input(),
         checkpoints=checkpoint,
-        encoders=encoder_arguments(preset=preset, muq=muq, musicfm=musicfm, device=device, precision=precision),
+        encoders={"muq": muq, "musicfm": musicfm, "device": device, "precision": precision.value},
         store=store,
         manifest=manifest,
         split=split,
@@ -95,6 +93,8 @@ def predict(
     found = run(request, outputs, hear=_silent if table or top else _echo)
     _show(found.rows, found.dimensions, by=by, top=top, table=table)
     typer.echo(found.line, err=True)
+    if scp and found.caution:
+        typer.echo(f"{scp}: its format has no room for this: {found.caution}", err=True)
     if found.report:
         typer.echo(f"report: {found.report}", err=True)
     if found.failed:

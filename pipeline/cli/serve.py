@@ -1,10 +1,11 @@
 """`hear-serve`: scores over HTTP, and a page to drop songs on."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from pipeline.cli.common import DEFAULTS, command_app, version_option
+from pipeline.cli.common import DEFAULTS, command_app, params_option, version_option
 from pipeline.cli.scoring_options import (
     Checkpoints,
     DeviceOption,
@@ -13,9 +14,7 @@ from pipeline.cli.scoring_options import (
     MusicfmOption,
     Precision,
     PrecisionOption,
-    PresetOption,
     WindowOption,
-    encoder_arguments,
 )
 
 app = command_app()
@@ -33,11 +32,11 @@ def serve(
     max_waiting: Annotated[int, typer.Option(help="Requests that may wait for their turn.", min=0)] = 8,
     window: WindowOption = 10.0,
     hop: HopOption = 2.0,
-    preset: PresetOption = None,
     muq: MuqOption = None,
     musicfm: MusicfmOption = None,
     device: DeviceOption = _ENCODERS.device,
     precision: PrecisionOption = Precision(_ENCODERS.precision),
+    params_file: Annotated[Path | None, params_option("encoders")] = None,
     version: Annotated[bool, version_option("serve")] = False,
 ) -> None:
     """Serve scores: POST audio to /score and get JSON; open / in a browser to drop songs on a page.
@@ -49,7 +48,7 @@ def serve(
 
     run_service(
         checkpoint,
-        encoders=encoder_arguments(preset=preset, muq=muq, musicfm=musicfm, device=device, precision=precision),
+        encoders={"muq": muq, "musicfm": musicfm, "device": device, "precision": precision.value},
         windows=Windows(window, hop),
         host=host,
         port=port,

@@ -19,7 +19,7 @@ LOWEST, HIGHEST = 1.0, 5.0
 BINS = 8
 # A bin's mean over fewer songs is noise.
 FEWEST_IN_A_BIN = 5
-_BLUE, _GREY = "#0072B2", "#777777"
+_BLUE, _GREY, _RED = "#0072B2", "#777777", "#B00020"
 
 
 class CalibrationPoint(NamedTuple):
@@ -60,10 +60,13 @@ def draw_scatter(path: Path, evaluation: "Evaluation") -> None:
         axes.set_title(f"{name}: LCC {row['LCC']:.2f}, SRCC {row['SRCC']:.2f}", fontsize=10)
         _label(axes, x="rated", y="predicted", low=_lowest(rated, predicted))
     figure.suptitle(f"{evaluation.split}: predicted against rated, {len(evaluation.corpus.songs)} songs", fontsize=11)
+    _warn(figure, evaluation.caution)
     figure.savefig(path, format="png")
 
 
-def draw_calibration(path: Path, points: Sequence[CalibrationPoint], dimensions: Sequence[str]) -> None:
+def draw_calibration(
+    path: Path, points: Sequence[CalibrationPoint], dimensions: Sequence[str], *, caution: str = ""
+) -> None:
     """Mean rating against mean score of each bin, with standard errors, a panel a dimension, as PNG."""
     figure, panels = _panels(dimensions)
     for name, axes in zip(dimensions, panels, strict=True):
@@ -73,7 +76,13 @@ def draw_calibration(path: Path, points: Sequence[CalibrationPoint], dimensions:
         axes.set_title(f"{name}: off by {_off(mine):.2f} on average", fontsize=10)
         _label(axes, x="predicted, mean of a bin", y="rated, mean of a bin", low=_lowest(guess, truth))
     figure.suptitle("calibration: equal parts of the songs by predicted score, ± standard error", fontsize=11)
+    _warn(figure, caution)
     figure.savefig(path, format="png")
+
+
+def _warn(figure: "Figure", caution: str) -> None:
+    if caution:
+        figure.supxlabel(caution, fontsize=10, color=_RED)
 
 
 def _off(points: Sequence[CalibrationPoint]) -> float:

@@ -1,7 +1,7 @@
 """Score a split of a store with a head or several, and say how well that agrees with the ratings."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from stages.evaluate.bootstrap import DRAWS, Intervals, bootstrap_intervals
 from stages.evaluate.metrics import Metrics, score_metrics
 from stages.head.corpus import Corpus, select_corpus
+from stages.head.encoders import caution_of
 from stages.head.errors import HeadError
 from stages.head.head import Head
 from stages.head.score import score_records
@@ -36,6 +37,8 @@ class Evaluation:
     system, system_intervals
         Metrics over the means of each generating system, None where the manifest names fewer than two; and their
         95 % intervals, None for fewer than three.
+    caution
+        Why no score of these heads is to be trusted; empty for heads that are meant to be used.
     """
 
     split: str
@@ -46,6 +49,7 @@ class Evaluation:
     intervals: Intervals
     system: Metrics | None
     system_intervals: Intervals | None
+    caution: str = ""
 
 
 def evaluate_heads(
@@ -96,7 +100,8 @@ def evaluate_heads(
         store, manifest, split=split, dimensions=dimensions, augmented=0, allow_missing=allow_missing
     )
     each = np.stack([score_records(head, store, corpus.songs) for head in heads])
-    return evaluation_of(corpus, each.mean(axis=0), split=split, dimensions=dimensions, draws=draws)
+    evaluation = evaluation_of(corpus, each.mean(axis=0), split=split, dimensions=dimensions, draws=draws)
+    return replace(evaluation, caution=caution_of(heads))
 
 
 def evaluation_of(

@@ -25,6 +25,8 @@ def evaluation_table(evaluation: Evaluation) -> str:
     if evaluation.system is not None:
         systems = len({system for system in evaluation.corpus.systems if system})
         lines += ["", *_lines(f"{systems} systems", evaluation.system, evaluation.system_intervals)]
+    if evaluation.caution:
+        lines += ["", f"⚠ {evaluation.caution}"]
     return "\n".join(lines)
 
 
@@ -69,7 +71,7 @@ def write_evaluation(
         with replacing(plots / "predictions.png") as partial:
             draw_scatter(partial, evaluation)
         with replacing(plots / "calibration.png") as partial:
-            draw_calibration(partial, points, evaluation.dimensions)
+            draw_calibration(partial, points, evaluation.dimensions, caution=evaluation.caution)
 
 
 def _to_json(evaluation: Evaluation) -> dict[str, Any]:
@@ -79,6 +81,8 @@ def _to_json(evaluation: Evaluation) -> dict[str, Any]:
     values["intervals"] = _ends(evaluation.intervals)
     if evaluation.system_intervals is not None:
         values["system_intervals"] = _ends(evaluation.system_intervals)
+    if evaluation.caution:
+        values["caution"] = evaluation.caution
     return values
 
 

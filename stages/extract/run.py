@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from stages.extract.audio import SAMPLE_RATE
 from stages.extract.feed import FailedView, PreparedView, ViewFeed, ViewRequest
+from stages.extract.loudness import loudest_second
 from stages.extract.plan import SongTask
 from stages.extract.waveform import damage_text
 from stages.songs.errors import shown
@@ -175,6 +176,7 @@ class Extractor:
             "source": prepared.source,
             "drawn": prepared.drawn,
             **prepared.damage,
+            "loudest_dbfs": loudest_second(prepared.samples),
             **self.encoders.notes,
         }
         return encode_record(self.writer.spec, request.song_id, request.view, frames, attributes)

@@ -6,9 +6,11 @@ from typing import Any
 from huggingface_hub import EvalResult, ModelCardData
 
 from stages.evaluate.metrics import METRICS
+from stages.head.encoders import caution_of, encoders_from
 from stages.head.errors import HeadError
 from stages.head.head import Head
 from stages.hub import HUB_ID
+from stages.provenance import Provenance
 
 CARD = "README.md"
 PUBLISHED_CHANNELS = 1024
@@ -51,6 +53,7 @@ def model_card(
         No licence is given, and none follows from the data set and the encoders.
     """
     head, figures = heads[0], metrics.get("ensemble", metrics)
+    encoders = encoders_from(heads)
     licence = license or default_license(head.streams, dataset)
     data = ModelCardData(
         license=licence,
@@ -65,10 +68,11 @@ def model_card(
     parts = [
         f"---\n{data.to_yaml()}\n---",
         f"# {repo.partition('/')[2]}",
+        _caution(caution_of(heads)),
         _summary(heads),
-        _usage(repo, head.config.channels),
+        _usage(repo, head, encoders),
         _figures(metrics),
-        _making(head, run, receipt, dataset),
+        _making(head, encoders, run, receipt, dataset),
         _licence(licence),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -112,14 +116,27 @@ def _summary(heads: Sequence[Head]) -> str:
     )
 
 
-def _usage(repo: str, channels: int) -> str:
-    other = (
-        f"It takes {channels} channels a stream, the published encoders give {PUBLISHED_CHANNELS}: it was made with "
-        'others, such as the demo\'s untrained ones (`--preset tiny`, `preset="tiny"`).\n\n'
-    )
+def _caution(caution: str) -> str:
+    return f"> **{caution.capitalize()}.** Its encoders are untrained." if caution else ""
+
+
+def _usage(repo: str, head: Head, encoders: Mapping[str, Provenance]) -> str:
+    """How to score with it, and whether that needs weights that only their owner has."""
+    channels = head.config.channels
+    local = [name for name, provenance in encoders.items() if not provenance.source and provenance.kind != "untrained"]
+    if local:
+        folders = " ".join(f"--{name} DIR" for name in local)
+        other = f"Its encoders' weights came from local folders: without `{folders}`, the published ones are tried.\n\n"
+    elif not encoders and channels != PUBLISHED_CHANNELS:
+        other = (
+            f"It takes {channels} channels a stream, the published encoders give {PUBLISHED_CHANNELS}: it was made "
+            "with others, which `--muq` and `--musicfm` name.\n\n"
+        )
+    else:
+        other = ""
     return f"""## Use
 
-{"" if channels == PUBLISHED_CHANNELS else other}```sh
+{other}```sh
 hear-head predict song.mp3 --checkpoint {repo}
 ```
 
@@ -151,13 +168,16 @@ def _line(name: str, row: Mapping[str, float], std: Mapping[str, float] | None) 
     return f"| {name} | {' | '.join(cells)} |"
 
 
-def _making(head: Head, run: Mapping[str, Any], receipt: Mapping[str, Any], dataset: str) -> str:
+def _making(
+    head: Head, encoders: Mapping[str, Provenance], run: Mapping[str, Any], receipt: Mapping[str, Any], dataset: str
+) -> str:
     spec = head.config.spec or {}
     rows = {
         "data": (dataset or "not stated") + (f", {run['songs']} songs, {run['records']} records" if run else ""),
         "streams": ", ".join(head.streams),
         "layers": ", ".join(map(str, head.layers)),
         **{f"weights of {name}": f"`{digest}`" for name, digest in (spec.get("encoders") or {}).items()},
+        **{f"{name} from": provenance.line for name, provenance in encoders.items()},
         "encoders' precision": spec.get("precision"),
         "embeddings": spec.get("dtype"),
         "frames pooled into one": spec.get("pool") if spec.get("pool", 1) != 1 else None,

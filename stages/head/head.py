@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from stages.head.errors import HeadError
 from stages.head.packed import PackedModel
 from stages.head.records import Packed, flatten_streams
 from stages.head.sizes import ModelSizes
+from stages.provenance import Provenance
 
 # Frames that are scored at once: about 1 GB of activations at the paper's sizes.
 FRAMES_AT_ONCE = 32_768
@@ -24,13 +25,15 @@ class HeadConfig:
     """What a head is and what it was made for.
 
     `sizes` are the model's; `dimensions` name its outputs and `streams` its inputs, in order, of `channels` each;
-    `spec` is the spec of the store it learnt from, None where that is not known (published checkpoints).
+    `spec` is the spec of the store it learnt from, None where that is not known (published checkpoints);
+    `encoders_from` says by encoder where its weights came from, as far as the store knew.
     """
 
     sizes: ModelSizes
     dimensions: tuple[str, ...]
     streams: tuple[str, ...]
     spec: Mapping[str, Any] | None = None
+    encoders_from: Mapping[str, Provenance] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Check that names and sizes agree."""

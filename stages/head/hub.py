@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from stages.head.errors import HeadError
 from stages.head.layout import CONFIG, ENSEMBLE, WEIGHTS, read_config, read_ensemble
 from stages.head.novelty import NOVELTY
-from stages.hub import HUB_ID, HubError, HubFileMissingError, download, list_files
+from stages.hub import HUB_ID, HubError, HubFileMissingError, commit_of, download, list_files
 
 PUBLISHED = (".pth", ".pt", ".safetensors")
 _REFERENCE = re.compile(rf"({HUB_ID.pattern})((?:/(?!\.)[^/]+)*)/?")
@@ -66,11 +66,6 @@ def fetch(reference: str, *, revision: str | None = None) -> Path:
             raise
         return _fetch_several(repo, revision)
     return _complete(repo, config, inside)
-
-
-def commit_of(path: Path) -> str:
-    """The commit that a file or folder in the cache belongs to."""
-    return next(part.name for part in (path, *path.parents) if part.parent.name == "snapshots")
 
 
 def _complete(repo: str, config: Path, inside: str) -> Path:

@@ -11,6 +11,7 @@ from stages.head.architectures import KINDS, architecture_of
 from stages.head.errors import HeadError
 from stages.head.head import HeadConfig
 from stages.head.replacing import replacing
+from stages.provenance import Provenance, ProvenanceError, provenance_to_json, read_provenance
 
 FORMAT = "hear-head/1"
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
@@ -38,6 +39,7 @@ def config_to_json(config: HeadConfig) -> dict[str, Any]:
         "dimensions": list(config.dimensions),
         "streams": list(config.streams),
         "spec": None if config.spec is None else dict(config.spec),
+        "encoders_from": provenance_to_json(config.encoders_from),
     }
 
 
@@ -72,6 +74,7 @@ def read_config(path: Path, name: str = "") -> HeadConfig:
             dimensions=_names(values, "dimensions", called),
             streams=_names(values, "streams", called),
             spec=spec,
+            encoders_from=_encoders_from(values, called),
         )
     except HeadError as error:
         raise error if str(error).startswith(called) else HeadError(f"{called}: {error}") from error
@@ -86,6 +89,14 @@ def _check_spec(spec: dict[str, Any], called: str) -> None:
         raise HeadError(f"{called}: spec.pool must be a number of frames, found {spec['pool']!r}")
     if not isinstance(encoders, dict) or not all(isinstance(digest, str) for digest in encoders.values()):
         raise HeadError(f"{called}: spec.encoders must be hashes by name, found {encoders!r}")
+
+
+def _encoders_from(values: dict[str, Any], called: str) -> dict[str, Provenance]:
+    """Where the encoders' weights came from; empty for heads that were made before this was recorded."""
+    try:
+        return read_provenance(values.get("encoders_from", {}), called)
+    except ProvenanceError as error:
+        raise HeadError(str(error)) from error
 
 
 def read_ensemble(path: Path) -> list[str]:

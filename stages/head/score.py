@@ -60,13 +60,14 @@ def check_spec(head: Head, store: EmbeddingStore) -> None:
                 f"{store.root}: the head was trained on {name} {head.config.spec.get(name)!r}, found {found[name]!r}; "
                 "score a store that was extracted as the head's"
             )
-    _check_hashes(head, store.spec.encoders, f"{store.root}")
+    _check_hashes(head, store.spec.encoders, f"{store.root}", "score a store that was extracted with them")
 
 
 def check_encoders(head: Head, encoders: "MultiScale") -> None:
     """Refuse encoders that are not those that the head was trained on. Raises as `check_spec`."""
     _check_streams(head, encoders.streams, encoders.layers, encoders.channels, "encoders")
-    _check_hashes(head, encoders.hashes, "encoders")
+    remedy = "name them with --muq and --musicfm, each a hub id or a folder (in Python muq= and musicfm=)"
+    _check_hashes(head, encoders.hashes, "encoders", remedy)
 
 
 def _check_streams(head: Head, streams: Sequence[str], layers: Sequence[int], channels: int, where: str) -> None:
@@ -78,11 +79,13 @@ def _check_streams(head: Head, streams: Sequence[str], layers: Sequence[int], ch
         raise HeadError(f"{where}: the head expects {head.config.channels} channels a stream, found {channels}")
 
 
-def _check_hashes(head: Head, found: Mapping[str, str], where: str) -> None:
+def _check_hashes(head: Head, found: Mapping[str, str], where: str, remedy: str) -> None:
     trained = (head.config.spec or {}).get("encoders", {})
     for name in sorted({stream.split("/")[0] for stream in head.streams}):
         if name in trained and found.get(name) != trained[name]:
+            recorded = head.config.encoders_from.get(name)
+            came = f" (from {recorded.line})" if recorded else ""
             raise HeadError(
-                f"{where}: the head was trained on {name} weights {trained[name]}, found {found.get(name)}; "
-                "its scores would mean nothing. Use the encoders that the head was trained on"
+                f"{where}: the head was trained on {name} weights {trained[name]}{came}, found {found.get(name)}; "
+                f"its scores would mean nothing. Use the encoders that the head was trained on: {remedy}"
             )

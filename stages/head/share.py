@@ -14,12 +14,12 @@ from stages.head.card import CARD, model_card
 from stages.head.checkpoint import load_head, save_head
 from stages.head.errors import HeadError
 from stages.head.head import Head
-from stages.head.hub import commit_of, fetch, split_reference
+from stages.head.hub import fetch, split_reference
 from stages.head.layout import CONFIG, ENSEMBLE, WEIGHTS, read_ensemble, to_json
 from stages.head.members import head_places
 from stages.head.novelty import NOVELTY
 from stages.head.run_folder import METRICS_FILE, PARAMS, RECEIPT, RUN, VERSIONS
-from stages.hub import HubError, download, list_files, upload
+from stages.hub import HubError, commit_of, download, list_files, upload
 
 # run.json before params.json: the second without the first is a run that is not complete.
 ABOUT = (METRICS_FILE, RUN, PARAMS, VERSIONS, RECEIPT)

@@ -26,6 +26,7 @@ from stages.head.report import TrainReport, read_report
 from stages.head.run_folder import METRICS_FILE, PREDICTIONS, RunFolder, write_predictions
 from stages.head.step import Objective
 from stages.head.trainer import Hooks, Trainer
+from stages.provenance import read_provenance
 from stages.songs import Manifest
 
 
@@ -132,7 +133,11 @@ class _Run:
         self.data, self.recipe, self.folder, self.listeners = data, recipe, folder, listeners
         sizes = make_sizes(recipe.architecture, recipe.size, features=data.features, classes=len(data.dimensions))
         self.config = HeadConfig(
-            sizes=sizes, dimensions=data.dimensions, streams=data.streams, spec=data.store.spec.to_json()
+            sizes=sizes,
+            dimensions=data.dimensions,
+            streams=data.streams,
+            spec=data.store.spec.to_json(),
+            encoders_from=read_provenance(data.store.encoders_from, data.store.root),
         )
         reader, self.val_reader = _readers(data, recipe, stride=sizes.stride, pin=device.type == "cuda")
         self.trainer = Trainer(

@@ -12,14 +12,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages.extract.encoders import MultiScale, load_multiscale
+from stages.extract.encoders.errors import WeightsError
 from stages.extract.encoders.load import MUQ, MUSICFM
 from stages.head.checkpoint import load_head
+from stages.head.encoders import caution_of, encoders_from
 from stages.head.errors import HeadError
 from stages.head.head import FRAMES_AT_ONCE, Head
 from stages.head.members import head_places
 from stages.head.novelty import NOVELTY, Novelty, load_novelty
 from stages.head.score import qualified
 from stages.scoring.errors import ScoringError
+
+# Tried where no head records where its encoders' weights came from.
+PUBLISHED = {"muq": MUQ, "musicfm": MUSICFM}
 
 
 @dataclass(frozen=True)
@@ -73,6 +78,11 @@ class Ensemble:
     def fewest_frames(self) -> int:
         """The shortest song that all heads score."""
         return max(head.config.sizes.stride for head in self.heads)
+
+    @cached_property
+    def caution(self) -> str:
+        """What must be said wherever the scores appear; empty where nothing must."""
+        return caution_of(self.heads)
 
     @cached_property
     def digest(self) -> str:
@@ -167,32 +177,55 @@ def load_ensemble(checkpoints: Sequence[str | Path], *, device: str = "cpu") -> 
 def load_encoders(
     ensemble: Ensemble,
     *,
-    preset: str = "pretrained",
-    muq: str | Path = MUQ,
-    musicfm: str | Path = MUSICFM,
+    muq: str | Path | None = None,
+    musicfm: str | Path | None = None,
     device: str = "auto",
     precision: str = "auto",
 ) -> MultiScale:
-    """Load the encoders that an ensemble needs, at its layers; arguments and errors as in `load_multiscale`.
+    """Load the encoders that an ensemble needs, at its layers.
+
+    Parameters
+    ----------
+    muq, musicfm
+        Hub id or local folder. Without them, the weights that the heads record; the published ones' main branch where
+        these came from a folder, or nothing is recorded.
+    device, precision
+        See `load_multiscale`.
 
     Raises
     ------
+    EncoderError
+        The weights cannot be had.
+    HeadError
+        The heads do not agree on the weights.
     ScoringError
-        A head learnt from embeddings from elsewhere, which no encoder here makes.
+        A head learned from embeddings from elsewhere, which no encoder here makes.
     """
     names = [name.rpartition("@") for name in ensemble.streams]
     for stream, _, layer in names:
         if not (stream and re.fullmatch("[0-9]+", layer)):
             raise ScoringError(
-                f"the head learnt from stream {stream or layer!r} of embeddings that were imported, which no encoder "
+                f"the head learned from stream {stream or layer!r} of embeddings that were imported, which no encoder "
                 "here makes from audio; score the songs of a store that has it, with --store"
             )
-    return load_multiscale(
-        preset=preset,
-        muq=muq,
-        musicfm=musicfm,
-        layers=tuple(dict.fromkeys(int(layer) for _, _, layer in names)),
-        streams=tuple(dict.fromkeys(stream for stream, _, _ in names)),
-        device=device,
-        precision=precision,
-    )
+    known = encoders_from(ensemble.heads)
+    given = {"muq": muq, "musicfm": musicfm}
+    untrained = bool(known) and all(one.kind == "untrained" for one in known.values()) and not any(given.values())
+    sources = {
+        name: source or (known[name].source if name in known else "") or PUBLISHED[name]
+        for name, source in given.items()
+    }
+    try:
+        return load_multiscale(
+            preset="tiny" if untrained else "pretrained",
+            **sources,
+            layers=tuple(dict.fromkeys(int(layer) for _, _, layer in names)),
+            streams=tuple(dict.fromkeys(stream for stream, _, _ in names)),
+            device=device,
+            precision=precision,
+        )
+    except WeightsError as error:
+        if any(given.values()) or untrained:
+            raise
+        # The ids were not the user's own words.
+        raise WeightsError(f"{error}. The head needs these weights; name a copy with --muq or --musicfm") from error

@@ -132,22 +132,24 @@ def resume_key(song_id: str, path: str, source: str, model: str) -> ResumeKey:
 
 
 def write_json(path: Path, rows: Sequence[Row]) -> None:
-    """A list of {"song_id", "path", "scores"}; songs that failed have no scores, and an error."""
+    """A list of {"song_id", "path", "scores"}, and `caution` if there is one; failed songs have an error, no scores."""
     with _whole(path) as file:
         json.dump([row.to_score() for row in rows], file, indent=2, ensure_ascii=False)
         file.write("\n")
 
 
 def write_csv(path: Path, rows: Sequence[Row], dimensions: Sequence[str]) -> None:
-    """A line a song: id, path, group, scores, then their standard deviations, novelty, warning and error."""
+    """A line a song: id, path, group, scores, their standard deviations, novelty, warning, error, level and caution."""
     with _whole(path) as file:
         writer = csv.writer(file)
         stds = [f"{name}_std" for name in dimensions]
-        writer.writerow(["song_id", "path", "group", *dimensions, *stds, "novelty", "warning", "error"])
+        about = ["novelty", "warning", "error", "loudest_dbfs", "caution"]
+        writer.writerow(["song_id", "path", "group", *dimensions, *stds, *about])
         for row in rows:
             scores = [_cell(row.scores.get(name)) for name in dimensions]
             spread = [_cell(row.spread.get(name)) for name in dimensions]
-            about = [_cell(row.novelty), row.warning, row.error]
+            level = "" if row.loudest is None else f"{row.loudest:.1f}"
+            about = [_cell(row.novelty), row.warning, row.error, level, row.caution]
             writer.writerow([row.song_id, row.path, row.group, *scores, *spread, *about])
 
 

@@ -94,8 +94,10 @@ def _heights(outline: NDArray[np.float32] | None) -> list[float]:
 def _title(figure: "Figure", row: Row, title: str) -> None:
     name = _plain(title)
     figure.suptitle(name if len(name) <= 90 else f"{name[:89]}…", fontsize=12, parse_math=False)
-    if row.warning:
-        figure.text(0.995, 0.01, _plain(row.warning), ha="right", va="bottom", fontsize=8, color="#B00020")
+    doubts = [_plain(text) for text in (row.caution, *row.warnings) if text]
+    if doubts:
+        # Not `figure.text`: the layout makes room for a label.
+        figure.supxlabel("\n".join(doubts), x=0.995, ha="right", fontsize=8, color="#B00020")
 
 
 def _plain(text: str) -> str:

@@ -1,8 +1,10 @@
 """What is known of one scored song: a row of every table and file."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+
+from stages.extract.loudness import LOWEST_DBFS, SILENCE_DBFS, is_silence
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +47,10 @@ class Row:
         Standard deviation over the heads by dimension; empty for a single head.
     novelty
         How far the song is from the training songs: above 1 is farther than 99 % of them. None where unknown.
+    loudest
+        Level of its loudest second in dBFS. None where unknown.
+    caution
+        Why no score of the heads is to be trusted, whatever the song; empty for heads that are meant to be used.
     error
         Why there are no scores, in one line.
     seconds
@@ -61,6 +67,8 @@ class Row:
     scores: Mapping[str, float] = field(default_factory=dict)
     spread: Mapping[str, float] = field(default_factory=dict)
     novelty: float | None = None
+    loudest: float | None = None
+    caution: str = ""
     error: str = ""
     seconds: float | None = None
     curve: Curve | None = None
@@ -73,18 +81,50 @@ class Row:
         return sum(self.scores.values()) / len(self.scores) if self.scores else float("nan")
 
     @property
+    def is_silence(self) -> bool:
+        """Whether there is next to nothing to hear."""
+        return is_silence(self.loudest)
+
+    @property
+    def is_novel(self) -> bool:
+        """Whether the song is unlike the training songs."""
+        return self.novelty is not None and self.novelty > 1
+
+    @property
+    def notes(self) -> list[str]:
+        """Why the scores deserve doubt, in a word or two each."""
+        return [*(["silence"] if self.is_silence else []), *([f"novelty {self._novelty}"] if self.is_novel else [])]
+
+    @property
     def warning(self) -> str:
         """Why the scores deserve doubt, if so."""
-        if self.novelty is None or self.novelty <= 1:
-            return ""
+        return "; ".join(self.warnings)
+
+    @property
+    def warnings(self) -> list[str]:
+        """Each reason to doubt the scores, in full."""
+        warnings = []
+        if self.loudest == LOWEST_DBFS:
+            warnings.append("silence: nothing can be heard, and its scores mean nothing")
+        elif self.is_silence:
+            warnings.append(
+                f"near-silence: its loudest second is at {self.loudest:.0f} dBFS, where music is above "
+                f"{SILENCE_DBFS:.0f}, and its scores mean nothing"
+            )
+        if self.is_novel:
+            warnings.append(f"unlike the training songs: novelty {self._novelty}, where 99 % of those stay under 1")
+        return warnings
+
+    @property
+    def _novelty(self) -> str:
         shown = f"{self.novelty:.2f}"
-        shown = "more than 1.00" if shown == "1.00" else shown
-        return f"unlike the training songs: novelty {shown}, where 99 % of those stay under 1"
+        return "more than 1.00" if shown == "1.00" else shown
 
     def to_score(self) -> dict[str, Any]:
-        """The three keys of `--json`; a song that failed has no scores, and its error."""
+        """The three keys of `--json`, and `caution` if there is one; failed songs have an error, and no scores."""
         row: dict[str, Any] = {"song_id": self.song_id, "path": self.path, "scores": dict(self.scores)}
-        return {**row, "error": self.error} if self.error else row
+        more = {"caution": self.caution, "error": self.error}
+        return {**row, **{name: text for name, text in more.items() if text}}
 
     def to_json(self) -> dict[str, Any]:
         """All that is known, as plain values; what is not known is left out."""
@@ -92,6 +132,7 @@ class Row:
             "group": self.group,
             "std": dict(self.spread),
             "novelty": self.novelty if self.novelty is None else _rounded(self.novelty),
+            "loudest_dbfs": self.loudest,
             "warning": self.warning,
             "seconds": self.seconds if self.seconds is None else round(self.seconds, 3),
             "over_time": self.curve.to_json() if self.curve else None,
@@ -111,12 +152,19 @@ class Row:
             scores=dict(values["scores"]),
             spread=dict(values.get("std", {})),
             novelty=values.get("novelty"),
+            loudest=values.get("loudest_dbfs"),
+            caution=values.get("caution", ""),
             error=values.get("error", ""),
             seconds=values.get("seconds"),
             curve=Curve.from_json(curve) if curve else None,
             source=values.get("source", ""),
             model=values.get("model", ""),
         )
+
+
+def caution_in(rows: Iterable[Row]) -> str:
+    """The caution that songs scored together have in common; empty where there is none."""
+    return next((row.caution for row in rows if row.caution), "")
 
 
 def _rounded(novelty: float) -> float:

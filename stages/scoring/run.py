@@ -72,10 +72,13 @@ class Scoring:
             for song in songs:
                 row = before.get(self._key(song.candidate, song.source))
                 if song.frames is None and not song.error and row is not None:
-                    about = song.candidate
-                    yield Scored(replace(row, song_id=about.song_id, group=about.group), skipped=True)
+                    yield Scored(self._again(row, song.candidate), skipped=True)
                 else:
                     yield Scored(self._row(song, scored.get(id(song))), too_long=song.too_long, outline=song.outline)
+
+    def _again(self, row: Row, candidate: Candidate) -> Row:
+        """A row of an earlier run, which may be from before there were cautions, as this run calls the song."""
+        return replace(row, song_id=candidate.song_id, group=candidate.group, caution=self.ensemble.caution)
 
     def _key(self, candidate: Candidate, source: str) -> ResumeKey:
         return resume_key(candidate.song_id, candidate.shown_path, source, self.model)
@@ -123,6 +126,8 @@ class Scoring:
             scores=scored["scores"],
             spread=scored["spread"],
             novelty=self.ensemble.novelty(song.frames),
+            loudest=song.loudest,
+            caution=self.ensemble.caution,
             curve=curve,
         )
 

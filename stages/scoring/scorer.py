@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from stages.extract.encoders.load import MUQ, MUSICFM
 from stages.scoring.ensemble import Ensemble, load_encoders, load_ensemble
 from stages.scoring.errors import ScoringError, SongTooLongError
 from stages.scoring.inputs import audio_candidates
@@ -41,9 +40,8 @@ class Scorer:
         cls,
         *checkpoints: str | Path,
         windows: Windows | None = None,
-        preset: str = "pretrained",
-        muq: str | Path = MUQ,
-        musicfm: str | Path = MUSICFM,
+        muq: str | Path | None = None,
+        musicfm: str | Path | None = None,
         device: str = "auto",
         precision: str = "auto",
     ) -> "Scorer":
@@ -53,8 +51,8 @@ class Scorer:
         ----------
         checkpoints
             Heads, or folders of several; several score together.
-        windows, preset, muq, musicfm, device, precision
-            See `Windows` and `load_multiscale`.
+        windows, muq, musicfm, device, precision
+            See `Windows` and `load_encoders`.
 
         Raises
         ------
@@ -64,7 +62,7 @@ class Scorer:
             The encoders cannot be loaded.
         """
         ensemble = load_ensemble(checkpoints, device=device)
-        encoders = load_encoders(ensemble, preset=preset, muq=muq, musicfm=musicfm, device=device, precision=precision)
+        encoders = load_encoders(ensemble, muq=muq, musicfm=musicfm, device=device, precision=precision)
         return cls(ensemble, AudioSource(encoders, ensemble), windows=windows)
 
     def limited(self, *, longest: float, deadline: float) -> "Scorer":
@@ -84,6 +82,11 @@ class Scorer:
     def dimensions(self) -> tuple[str, ...]:
         """Names of the scores, in order."""
         return self.ensemble.dimensions
+
+    @property
+    def caution(self) -> str:
+        """What must be said wherever the scores appear; empty where nothing must."""
+        return self.ensemble.caution
 
     def score(self, path: str | Path) -> Row:
         """Score one file.

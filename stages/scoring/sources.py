@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from stages.extract.audio import SAMPLE_RATE, source_hash
 from stages.extract.feed import FailedView, ViewRequest, prepare_in
+from stages.extract.loudness import loudest_second
 from stages.extract.processes import Processes
 from stages.extract.run import pool_frames
 from stages.extract.waveform import DAMAGE
@@ -44,6 +45,8 @@ class Heard:
         What of its file could not be heard; see `Waveform`.
     too_long
         Whether the error is that the song is longer than allowed.
+    loudest
+        Level of its loudest second in dBFS; None where unknown, as in stores made before this was written down.
     outline
         (2, P) float32: the lowest and highest sample in each of P equal parts; None from a store.
     """
@@ -55,6 +58,7 @@ class Heard:
     seconds: float | None = None
     damage: Mapping[str, Any] = field(default_factory=dict)
     too_long: bool = False
+    loudest: float | None = None
     outline: NDArray[np.float32] | None = None
 
 
@@ -172,6 +176,7 @@ class AudioSource:
             frames=frames,
             seconds=seconds,
             damage=song.damage,
+            loudest=loudest_second(song.samples),
             outline=outline(song.samples),
         )
 
@@ -229,7 +234,10 @@ class StoreSource:
             return Heard(candidate=candidate, error=self._problem(candidate.song_id) or str(error))
         seconds = float(attributes.get("seconds", frames.shape[1] / self.frame_rate))
         damage = {name: attributes[name] for name in DAMAGE if name in attributes}
-        return Heard(candidate=candidate, source=source, frames=frames, seconds=seconds, damage=damage)
+        # A record's attributes are its writer's: anything may stand there.
+        level = attributes.get("loudest_dbfs")
+        loudest = float(level) if isinstance(level, int | float) and not isinstance(level, bool) else None
+        return Heard(candidate=candidate, source=source, frames=frames, seconds=seconds, damage=damage, loudest=loudest)
 
     def _problem(self, song: str) -> str:
         """Why a song cannot be had, if it is not here at all: its record's place would tell nobody."""

@@ -8,7 +8,6 @@ from typer.testing import CliRunner
 
 from pipeline.cli import data
 from pipeline.cli.entry import run
-from pipeline.params import DemoParams, Params
 from stages.songs import read_manifest
 
 
@@ -89,16 +88,15 @@ def test_a_manifest_that_cannot_be_written_is_one_line(
 
 
 @pytest.mark.parametrize("dataset", ["demo", "folder"])
-def test_prepare_does_what_the_parameters_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dataset: str) -> None:
-    parameters = Params(dataset=dataset, demo=DemoParams(songs=20, seconds=5.0))
-    monkeypatch.setattr(data, "DEFAULTS", parameters)
-    monkeypatch.setattr(data, "_DEMO", parameters.demo)
+def test_prepare_does_what_the_parameters_say(tmp_path: Path, dataset: str) -> None:
+    params = tmp_path / "params.yaml"
+    params.write_text(f"dataset: {dataset}\ndemo: {{songs: 20, seconds: 5.0}}\n")
     if dataset == "folder":
         (tmp_path / "folder").mkdir()
         for number in range(10):
             (tmp_path / "folder" / f"{number}.wav").touch()
         (tmp_path / "folder" / "labels.csv").write_text("song_id,Clarity\n1,3\n")
-    line = call("prepare", "--out", str(tmp_path / "manifest.csv"))
+    line = call("prepare", "--params", str(params), "--out", str(tmp_path / "manifest.csv"))
     counts = {"demo": "20 songs (15 train, 5 val)", "folder": "10 songs (9 train, 1 val)"}
     assert line == f"{tmp_path / 'manifest.csv'}: {counts[dataset]}\n"
     songs = read_manifest(tmp_path / "manifest.csv").songs

@@ -55,7 +55,7 @@ def test_below_the_command_there_are_plain_texts(
     for more in (("--preset", "tiny", "--precision", "fp32", "--dtype", "int8"), ()):
         assert call(manifest, tmp_path / "s.zarr", "--dry-run", *more).exit_code == 0
     assert [(type(r.preset), type(r.precision), type(r.dtype)) for r in recipes] == [(str, str, str)] * 2
-    # A worker that unpickles it must not import the command, which reads the params.yaml of where the worker is.
+    # A worker that unpickles it must not import the command.
     assert not any(b"pipeline.cli" in pickle.dumps(recipe) for recipe in recipes)
 
 

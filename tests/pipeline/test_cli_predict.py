@@ -65,7 +65,7 @@ def call(place: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
     monkeypatch.chdir(place)
 
     def run_command(*arguments: str, code: int = 0, head: str = "one", **about: object) -> Result:
-        options = ["--checkpoint", head, "--preset", "tiny", "--precision", "fp32"]
+        options = ["--checkpoint", head, "--precision", "fp32"]
         result = CliRunner().invoke(app, [*arguments, *options], catch_exceptions=False, **about)
         assert result.exit_code == code, result.output
         return result
@@ -103,13 +103,17 @@ def test_files_and_a_store_that_needs_no_audio(call: Callable[..., Result], plac
     files = ("--json", "out/s.json", "--csv", "out/s.csv", "--scp", "out/s.scp", "--jsonl", "out/s.jsonl")
     printed = rows(call("songs", *files))
     scores = json.loads((place / "out/s.json").read_text())
-    assert [set(row) for row in scores] == [{"song_id", "path", "scores"}] * 3
+    assert [set(row) for row in scores] == [{"song_id", "path", "scores", "caution"}] * 3
     assert [row["scores"] for row in scores] == [row["scores"] for row in printed]
     assert [json.loads(line) for line in (place / "out/s.jsonl").read_text().splitlines()] == printed
     with (place / "out/s.csv").open(encoding="utf-8", newline="") as file:
         assert [row["path"] for row in csv.DictReader(file)] == [row["path"] for row in scores]
     first = (place / "out/s.scp").read_text().splitlines()[0].split(" ")
     assert first == ["a1", *(f"{value:.6f}" for value in scores[0]["scores"].values())]
+
+    heard = call("songs/a1.wav", "--scp", "out/s.scp")
+    assert heard.stderr.count("⚠ trained on the demo: meaningless for music") == 1
+    assert "out/s.scp: its format has no room for this: trained on the demo: meaningless for music" in heard.stderr
 
     stored = rows(call("--store", "store.zarr"))
     assert [row["path"] for row in stored] == ["", "", ""]
@@ -150,6 +154,13 @@ def test_what_was_scored_before_ctrl_c_is_kept(
     assert not (place / "cut.json").exists()
     assert "1 scored, 2 skipped, 0 failed" in call("songs", *files).stderr
     assert [row["song_id"] for row in json.loads((place / "cut.json").read_text())] == ["a1", "a2", "b1"]
+
+
+def test_silent_songs_are_counted_as_such(call: Callable[..., Result], tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "nothing.wav", np.zeros(RATE), RATE)
+    result = call(str(tmp_path / "nothing.wav"), "songs/a1.wav")
+    assert "2 scored, 0 skipped, 0 failed; 1 silent\n" in result.stderr
+    assert [row.get("warning", "")[:9] for row in rows(result)] == ["silence: ", ""]
 
 
 def test_best_of_n_and_groups(call: Callable[..., Result]) -> None:
@@ -223,7 +234,7 @@ def test_a_terminal_gets_a_table(place: Path, start_process: "Callable[..., subp
     """Run in a real terminal: nothing tells one by looking at anything but the terminal."""
     leader, follower = pty.openpty()
     command = "from pipeline.cli.head_predict import predict; import typer; typer.run(predict)"
-    options = ["--checkpoint", "several", "--preset", "tiny", "--precision", "fp32", "--top", "2"]
+    options = ["--checkpoint", "several", "--precision", "fp32", "--top", "2"]
     process = start_process(
         [sys.executable, "-c", command, "songs", "bad.wav", *options],
         cwd=place,
@@ -270,7 +281,6 @@ def test_a_terminal_gets_a_table(place: Path, start_process: "Callable[..., subp
         (["songs", "--by", "system"], "--by names something in a manifest"),
         (["songs", "--split", "val"], "--split names something in a manifest"),
         (["songs", "--manifest", "manifest.csv", "--split", "val"], "leave INPUT out"),
-        (["songs", "--muq", "somewhere"], "--preset tiny takes no weights"),
         (["songs", "--top", "0"], "or equal to 1"),
     ],
 )

@@ -30,6 +30,7 @@ def test_the_server_gets_the_application(monkeypatch: pytest.MonkeyPatch) -> Non
 
     class Scorer:
         dimensions = ("Musicality",)
+        caution = ""
 
         @classmethod
         def load(cls, *heads: str, **about: Any) -> "Scorer":
@@ -42,8 +43,8 @@ def test_the_server_gets_the_application(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr("uvicorn.run", lambda app, **about: seen.update(about, app=app))
     limits = {"megabytes": 5.0, "minutes": 2.0, "seconds": 30.0, "waiting": 1}
     windows = Windows(4.0, 2.0)
-    run_service(["a"], encoders={"preset": "tiny"}, windows=windows, host="127.0.0.1", port=0, limits=limits)
-    assert (seen["heads"], seen["preset"], seen["windows"]) == (("a",), "tiny", windows)
+    run_service(["a"], encoders={"muq": "folder"}, windows=windows, host="127.0.0.1", port=0, limits=limits)
+    assert (seen["heads"], seen["muq"], seen["windows"]) == (("a",), "folder", windows)
     assert (seen["host"], seen["port"]) == ("127.0.0.1", 0)
     assert {route.path for route in seen["app"].routes} >= {"/", "/score", "/health"}
 

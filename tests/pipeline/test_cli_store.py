@@ -34,11 +34,21 @@ def call(*arguments: object, code: int = 0) -> Result:
     return result
 
 
+def test_info_tells_where_the_weights_came_from(tmp_path: Path) -> None:
+    spec = Spec(streams=("muq/track",), channels=4, encoders={"muq": "sha256:aa"}, layers=(10,))
+    encoders = {"muq": {"kind": "hub", "id": "OpenMuQ/MuQ-large-msd-iter", "revision": "c" * 40}}
+    root = StoreWriter.open(tmp_path / "store.zarr", spec, encoders_from=encoders).root
+    expected = f"weights of muq: id=OpenMuQ/MuQ-large-msd-iter, kind=hub, revision={'c' * 40}"
+    assert expected in call("info", root).stdout.splitlines()
+    assert json.loads(call("info", root, "--json").stdout)["encoders_from"] == encoders
+
+
 def test_info(filled: str, tmp_path: Path) -> None:
     text = call("info", filled).stdout
     assert "format hear-embeddings 1, 2 songs" in text
     assert "streams         muq/track" in text
     assert "encoders        muq=sha256:aa" in text
+    assert "weights of" not in text
     manifest = tmp_path / "manifest.csv"
     manifest.write_text("song_id,path,split,system\na,a.wav,train,\nb,b.wav,val,\nc,c.wav,val,\n")
     text = call("info", filled, "--manifest", manifest).stdout

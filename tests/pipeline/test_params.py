@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.params import Params, ParamsError, load_params
+from pipeline.params import ParamsError, load_params, option_values
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -54,15 +54,9 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         load_params(tmp_path / "nowhere.yaml")
 
 
-def test_the_working_directory_decides_unless_the_variable_does(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delenv("HEAR_PARAMS", raising=False)
-    monkeypatch.chdir(tmp_path)
-    assert load_params() == Params()
-    written(tmp_path, "head: {seed: 7}")
-    assert load_params().head.seed == 7
-    elsewhere = tmp_path / "other"
-    elsewhere.mkdir()
-    monkeypatch.setenv("HEAR_PARAMS", str(written(elsewhere, "head: {seed: 8}")))
-    assert load_params().head.seed == 8
+def test_options_get_what_a_section_says_and_nothing_else(tmp_path: Path) -> None:
+    text = "encoders: {layers: [6, 10], preset: tiny}\nextract: {seed: 4}\nhead: {beta: null, seed: 7}\n"
+    params = load_params(written(tmp_path, text))
+    assert option_values(params, ["encoders", "extract"]) == {"layers": "6,10", "preset": "tiny", "seed": 4}
+    assert option_values(params, ["head"]) == {"seed": 7}
+    assert option_values(params, ["demo"]) == {}

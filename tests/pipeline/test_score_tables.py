@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -43,6 +44,18 @@ def test_a_wide_terminal_has_a_song_and_its_spread_in_one_line(printed: Callable
     assert ["x", "1", *(["3.00"] * 6)] in words
     assert ["(none)", "1", *(["4.50"] * 6)] in words
     assert ["median", *(["3.75"] * 6)] in words
+
+
+def test_doubts_stand_below_the_song_and_the_caution_below_all(printed: Callable[..., list[str]]) -> None:
+    silent = replace(ROWS[1], loudest=-140.0, caution="trained on the demo: meaningless for music")
+    lines = [line.strip() for line in printed([ROWS[0], silent], 140)]
+    below = lines.index("⚠ silence")
+    assert lines[below - 1].startswith("b.mp3")
+    assert lines[below + 1] == "⚠ novelty 1.50"
+    assert lines[-1] == "⚠ trained on the demo: meaningless for music"
+    # Also where figures are all that is printed, beside a program's lines of JSON.
+    assert printed([silent], 140, top=0)[-1] == "⚠ trained on the demo: meaningless for music"
+    assert not any("demo" in line for line in printed(ROWS, 140))
 
 
 def test_a_narrow_terminal_breaks_headings_and_puts_the_spread_below(printed: Callable[..., list[str]]) -> None:

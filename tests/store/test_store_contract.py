@@ -54,6 +54,24 @@ def filled(root: str, spec: Spec, make_frames: Make) -> str:
 
 
 class TestStoreContract:
+    def test_where_the_encoders_came_from_is_kept_as_it_was_when_the_store_was_made(
+        self, root: str, spec: Spec, make_frames: Make
+    ) -> None:
+        told = {"muq": {"kind": "hub", "id": "a/b", "revision": "c"}, "musicfm": {"kind": "folder"}}
+        writer = StoreWriter.open(root, spec, encoders_from=told)
+        StoreWriter.open(root, spec, encoders_from={"muq": {"kind": "folder"}}).write(
+            "a", 0, make_frames(), attributes={}
+        )
+        pickle.loads(pickle.dumps(writer)).write("b", 0, make_frames(), attributes={})
+        store = EmbeddingStore.open(root, expect=spec)
+        assert store.encoders_from == pickle.loads(pickle.dumps(store)).encoders_from == told
+        assert describe(store)["encoders_from"] == told
+        assert not verify(root).problems
+
+    def test_a_store_need_not_say_where_its_encoders_came_from(self, filled: str) -> None:
+        assert EmbeddingStore.open(filled).encoders_from == {}
+        assert b"encoders_from" not in (open_objects(filled).get(METADATA) or b"")
+
     def test_what_is_written_is_read(self, root: str, stored_spec: Spec, make_frames: Make) -> None:
         frames = make_frames(1, frames=33)
         StoreWriter.open(root, stored_spec).write(SONG, 3, frames, attributes={"seconds": 1.32})

@@ -203,6 +203,8 @@ def test_a_full_disk_at_any_moment_of_an_export(fill: Make, small_disk: Path, tm
         ("a/0", "attributes", "[1]", "all.h5: /a/0: attribute `attributes`: expected a JSON object, found list;"),
         ("/", "spec", "{", "all.h5: attribute `spec`: not as hear-store export writes it"),
         ("/", "spec", "[]", "all.h5: attribute `spec`: not as hear-store export writes it|a store's spec"),
+        ("/", "encoders_from", "[]", r"all\.h5: attribute `encoders_from`: not as .* found list\); export it again"),
+        ("/", "encoders_from", "{", r"all\.h5: attribute `encoders_from`: not as hear-store export writes it"),
     ],
 )
 def test_an_export_that_was_changed(

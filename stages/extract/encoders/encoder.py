@@ -9,6 +9,7 @@ from torch import Tensor
 from stages.extract.encoders.conformer import Conformer
 from stages.extract.encoders.stem import Stem
 from stages.extract.encoders.windows import Spectrograms, segment_tokens, token_count
+from stages.provenance import Provenance
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,6 +21,7 @@ class Encoder:
     mean: float
     std: float
     digest: str
+    provenance: Provenance | None = None
 
     @property
     def width(self) -> int:

@@ -1,33 +1,56 @@
 """Where weights come from: a local folder, or a model on the hub."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
-from stages.extract.encoders.errors import EncoderError
-from stages.hub import HUB_ID, HubError, download
+from stages.extract.encoders.errors import WeightsError
+from stages.hub import HUB_ID, REVISION, HubError, commit_of, download
+from stages.provenance import FOLDER, Provenance
+
+_ON_HUB = re.compile(rf"({HUB_ID.pattern})(?:@({REVISION.pattern}))?")
 
 
-def weight_files(source: str | Path, files: Sequence[str]) -> list[Path]:
-    """Return the local paths of `files`, downloading them once where `source` is a hub id.
+class WeightFiles(NamedTuple):
+    """Local paths of an encoder's files, and where they came from."""
+
+    paths: list[Path]
+    provenance: Provenance
+
+
+def weight_files(source: str | Path, files: Sequence[str]) -> WeightFiles:
+    """Find `files`, downloading them once where `source` is a hub id; all are of one commit.
+
+    Parameters
+    ----------
+    source
+        A folder, a hub id (owner/name) for its main branch, or a hub id at a commit (owner/name@commit).
 
     Raises
     ------
-    EncoderError
-        `source` is neither a folder nor a hub id, a file is not there, or the hub cannot be reached.
+    WeightsError
+        `source` is none of these, a file is not there, or the hub cannot be reached.
     """
     folder = Path(source)
     if folder.is_dir():
-        return [_local(folder, name) for name in files]
-    if not HUB_ID.fullmatch(str(source)):
-        raise EncoderError(f"{source}: no such folder, and no hub id (owner/name) either; give one of the two")
+        return WeightFiles([_local(folder, name) for name in files], FOLDER)
+    match = _ON_HUB.fullmatch(str(source))
+    if match is None:
+        raise WeightsError(f"{source}: no such folder, and no hub id (owner/name) either; give one of the two")
+    repo, commit = match.groups()
+    paths: list[Path] = []
     try:
-        return [download(str(source), name) for name in files]
+        for name in files:
+            paths.append(download(repo, name, revision=commit))
+            commit = commit_of(paths[0])
     except HubError as error:
-        raise EncoderError(str(error)) from error
+        raise WeightsError(str(error)) from error
+    return WeightFiles(paths, Provenance(kind="hub", id=repo, revision=commit))
 
 
 def _local(folder: Path, name: str) -> Path:
     path = folder / name
     if not path.is_file():
-        raise EncoderError(f"{folder}: has no {name}; the folder must hold the files as they are published")
+        raise WeightsError(f"{folder}: has no {name}; the folder must hold the files as they are published")
     return path

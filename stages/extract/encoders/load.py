@@ -36,7 +36,7 @@ def load_multiscale(
     preset
         "pretrained": the published weights; "tiny": the same architectures, small and untrained, with no download.
     muq, musicfm
-        Hub id or local folder, for "pretrained".
+        Hub id (owner/name, or owner/name@commit) or local folder, for "pretrained".
     layers
         Which `hidden_states[k]` to give, in order.
     streams
@@ -96,6 +96,7 @@ def _built(published: Published, layers: Sequence[int], device: torch.device, pr
         mean=published.mean,
         std=published.std,
         digest=published.digest(),
+        provenance=published.provenance,
     )
 
 

@@ -14,6 +14,7 @@ from stages.extract.encoders.errors import EncoderError
 from stages.extract.encoders.mel import SAMPLE_RATE, SHORTEST, LogMel
 from stages.extract.encoders.memory import halving
 from stages.extract.encoders.windows import spectrograms, token_count
+from stages.provenance import Provenance
 
 STREAMS = ("musicfm/segment", "muq/segment", "musicfm/track", "muq/track")
 # The scales' lengths differ by a dropped rest at most (1,024 samples, two tokens); more would be a mistake.
@@ -72,6 +73,12 @@ class MultiScale:
     def hashes(self) -> dict[str, str]:
         """ "sha256:…" of each encoder's weights."""
         return {name: encoder.digest for name, encoder in self.encoders.items()}
+
+    @property
+    def provenance(self) -> dict[str, Provenance]:
+        """Where each encoder's weights came from, where that is known."""
+        known = {name: encoder.provenance for name, encoder in self.encoders.items()}
+        return {name: provenance for name, provenance in known.items() if provenance is not None}
 
     def encode(self, waveform: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """Encode one song.

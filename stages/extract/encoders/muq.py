@@ -24,7 +24,7 @@ def load_muq(source: str | Path) -> Published:
     EncoderError
         The files cannot be had or read, or a tensor that the encoder needs is not in them.
     """
-    config_path, weights_path = weight_files(source, ("config.json", "model.safetensors"))
+    (config_path, weights_path), provenance = weight_files(source, ("config.json", "model.safetensors"))
     config = _config(config_path)
     present = _names(weights_path)
     tensors = {name: tensor for name, tensor in _muq_state(config_path.parent).items() if name in present}
@@ -35,7 +35,7 @@ def load_muq(source: str | Path) -> Published:
         raise EncoderError(
             f"{config_path}: no usable `stat` or `w2v2_config`: {error!r}; is it MuQ's config?"
         ) from error
-    return Published(origin=str(source), tensors=tensors, mean=mean, std=std, heads=heads)
+    return Published(origin=str(source), tensors=tensors, mean=mean, std=std, heads=heads, provenance=provenance)
 
 
 def _config(path: Path) -> dict[str, Any]:

@@ -19,7 +19,7 @@ def load_musicfm(source: str | Path) -> Published:
     EncoderError
         The files cannot be had or read. (A missing tensor is named when the encoder is built.)
     """
-    stats_path, weights_path = weight_files(source, ("msd_stats.json", "pretrained_msd.pt"))
+    (stats_path, weights_path), provenance = weight_files(source, ("msd_stats.json", "pretrained_msd.pt"))
     try:
         stats = json.loads(stats_path.read_text(encoding="utf-8"))
         mean, std = float(stats["melspec_2048_mean"]), float(stats["melspec_2048_std"])
@@ -32,4 +32,4 @@ def load_musicfm(source: str | Path) -> Published:
         raise EncoderError(
             f"{weights_path}: not a checkpoint of tensors under `state_dict`: {one_line(error)}"
         ) from error
-    return Published(origin=str(source), tensors=state, mean=mean, std=std)
+    return Published(origin=str(source), tensors=state, mean=mean, std=std, provenance=provenance)

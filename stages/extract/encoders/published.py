@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from stages.extract.encoders.conformer import Conformer
 from stages.extract.encoders.errors import EncoderError, one_line
 from stages.extract.encoders.stem import Stem
+from stages.provenance import Provenance
 
 STEM = "model.conv."
 LAYER = "model.conformer.layers."
@@ -25,7 +26,8 @@ M = TypeVar("M", bound=nn.Module)
 class Published:
     """Weights under their published names, and what the names do not say.
 
-    `origin` is where they came from, for messages; `mean` and `std` normalise the mel spectrogram (dB).
+    `origin` is where they came from, for messages, and `provenance` for stores and heads (None: nobody can get them
+    again); `mean` and `std` normalise the mel spectrogram (dB).
     """
 
     origin: str
@@ -33,6 +35,7 @@ class Published:
     mean: float
     std: float
     heads: int | None = None
+    provenance: Provenance | None = None
 
     def __getitem__(self, name: str) -> Tensor:
         try:

@@ -4,14 +4,16 @@ The `tiny` preset is `TINY`: random convolutions and attention over mel spectrog
 the pipeline works from end to end; the scores mean nothing. `FULL` has the published sizes, for measuring.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from stages.extract.encoders.published import LAYER, STEM, Published
+from stages.provenance import Provenance
 
 KERNEL, MELS = 31, 128
 SEEDS = {"muq": 1, "musicfm": 2}
@@ -38,7 +40,18 @@ def untrained(name: str, sizes: Sizes = TINY) -> Published:
     """Return random weights for "muq" or "musicfm"."""
     random = np.random.Generator(np.random.PCG64(SEEDS[name]))
     tensors = {key: _values(random, key, shape) for key, shape in published_shapes(sizes)}
-    return Published(origin=f"untrained {name}", tensors=tensors, mean=MEAN, std=STD, heads=sizes.heads)
+    # Others than the preset's serve to measure; nobody loads them by name.
+    known = Provenance(kind="untrained", preset="tiny", seed=SEEDS[name]) if sizes == TINY else None
+    return Published(
+        origin=f"untrained {name}", tensors=tensors, mean=MEAN, std=STD, heads=sizes.heads, provenance=known
+    )
+
+
+@lru_cache
+def tiny_hashes() -> Mapping[str, tuple[str, Provenance | None]]:
+    """The `tiny` preset's encoders by name: hash of the weights, and provenance. Computed, in some milliseconds."""
+    weights = {name: untrained(name) for name in SEEDS}
+    return {name: (published.digest(), published.provenance) for name, published in weights.items()}
 
 
 def _values(random: np.random.Generator, key: str, shape: tuple[int, ...]) -> Tensor:

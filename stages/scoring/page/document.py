@@ -7,9 +7,10 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from stages.extract.loudness import SILENCE_DBFS
 from stages.scoring.errors import ScoringError
 from stages.scoring.page.previews import Preview
-from stages.scoring.rows import Row
+from stages.scoring.rows import Row, caution_in
 from store.replacing import replacing
 
 REPORT = "index.html"
@@ -41,13 +42,22 @@ def report_html(
     """
     sound = previews or {}
     values = [{**row.to_json(), **_heard(sound.get(number))} for number, row in enumerate(rows)]
-    return _document({"dimensions": list(dimensions), "by": by, "about": about, "rows": values}, title, ["page.js"])
+    data = _data(dimensions, by=by, about=about, caution=caution_in(rows), rows=values)
+    return _document(data, title, ["page.js"])
 
 
-def upload_html(dimensions: Sequence[str], *, title: str, about: str = "") -> str:
+def upload_html(dimensions: Sequence[str], *, title: str, about: str = "", caution: str = "") -> str:
     """The service's page: the same report, empty, with a form that fills it."""
-    about_page = {"dimensions": list(dimensions), "by": "", "about": about, "rows": []}
-    return _document(about_page, title, ["page.js", "upload.js"], form=_part("upload.html"))
+    data = _data(dimensions, about=about, caution=caution)
+    return _document(data, title, ["page.js", "upload.js"], form=_part("upload.html"))
+
+
+def _data(
+    dimensions: Sequence[str], *, by: str = "", about: str = "", caution: str = "", rows: Sequence[dict[str, Any]] = ()
+) -> dict[str, Any]:
+    """What page.js draws."""
+    shown = {"dimensions": list(dimensions), "by": by, "about": about, "caution": caution, "rows": list(rows)}
+    return {**shown, "silence": SILENCE_DBFS}
 
 
 def _heard(preview: Preview | None) -> dict[str, str]:

@@ -34,6 +34,8 @@ const mean = (values) => values.reduce((sum, value) => sum + value, 0) / values.
 const overall = (row) => mean(data.dimensions.map((name) => row.scores[name]));
 const valueOf = (row, name) => (name === OVERALL ? overall(row) : row.scores[name]);
 const novelty = (row) => { const shown = row.novelty.toFixed(2); return shown === "1.00" ? "more than 1.00" : shown; };
+const unlike = (row) => row.novelty > 1;
+const quiet = (row) => row.loudest_dbfs < data.silence; // of a row without a level this is false
 const names = () => (data.dimensions.length > 1 ? [...data.dimensions, OVERALL] : data.dimensions);
 
 function percentile(sorted, share) {
@@ -160,7 +162,8 @@ function card(row) {
   const scores = data.dimensions.map((name) => `${name} ${row.scores[name].toFixed(2)}`).join(" · ");
   const node = element("div", { class: "card" }, element("div", { class: "name" }, element("span", {}, labels.get(row)), element("span", {}, overall(row).toFixed(2))));
   if (data.dimensions.length > 1) node.append(element("div", { class: "scores" }, scores));
-  if (row.warning) node.append(element("div", { class: "flag", title: row.warning }, `⚠ unlike the training songs (novelty ${novelty(row)})`));
+  if (quiet(row)) node.append(element("div", { class: "flag", title: row.warning }, "⚠ silence: its scores mean nothing"));
+  if (unlike(row)) node.append(element("div", { class: "flag", title: row.warning }, `⚠ unlike the training songs (novelty ${novelty(row)})`));
   if (row.over_time && row.over_time.seconds.length > 1) node.append(curves(row, 120), legend());
   if (row.audio) node.append(player(row));
   else if (row.silent) node.append(element("small", {}, `no preview: ${row.silent}`));
@@ -181,7 +184,7 @@ const columns = () => [
   ...(data.by ? [{ key: "group", label: data.by, value: (row) => row.group || "", kind: "group" }] : []),
   ...names().map((name) => ({ key: name, value: (row) => (scored(row) ? valueOf(row, name) : null), kind: "score" })),
   { key: "length", value: (row) => row.seconds ?? null, kind: "time" },
-  { key: "notes", value: (row) => (row.error ? 1e9 : row.novelty ?? 0), kind: "notes" },
+  { key: "notes", value: (row) => (row.error ? 1e9 : quiet(row) ? 1e8 : row.novelty ?? 0), kind: "notes" },
 ];
 
 function cell(row, column) {
@@ -191,7 +194,8 @@ function cell(row, column) {
   if (column.kind === "notes") {
     const note = element("td", { class: "group" });
     if (row.error) note.append(element("span", { class: "error" }, "failed"));
-    if (row.warning) note.append(element("span", { class: "flag", title: row.warning }, `⚠ novelty ${novelty(row)}`));
+    const flags = [...(quiet(row) ? ["⚠ silence"] : []), ...(unlike(row) ? [`⚠ novelty ${novelty(row)}`] : [])];
+    note.append(element("div", { class: "flags" }, ...flags.map((text) => element("span", { class: "flag", title: row.warning }, text))));
     return note;
   }
   if (value === null) return element("td", {}, "–");
@@ -260,10 +264,12 @@ function sortBy(column) {
 function draw() {
   label(data.rows);
   const rows = data.rows.filter(scored), failed = data.rows.length - rows.length;
-  const flagged = rows.filter((row) => row.warning).length;
+  const silent = rows.filter(quiet).length, flagged = rows.filter(unlike).length;
   const counts = [`${rows.length} ${rows.length === 1 ? "song" : "songs"} scored`, ...(failed ? [`${failed} failed`] : []),
-    ...(flagged ? [`${flagged} unlike the training songs`] : []), ...(data.about ? [data.about] : [])];
+    ...(silent ? [`${silent} silent`] : []), ...(flagged ? [`${flagged} unlike the training songs`] : []), ...(data.about ? [data.about] : [])];
   byId("counts").textContent = counts.join(" · ");
+  byId("caution").textContent = data.caution ? `⚠ ${data.caution}` : "";
+  byId("caution").hidden = !data.caution;
   for (const id of ["overview", "extremes"]) byId(id).hidden = rows.length === 0;
   byId("all").hidden = data.rows.length === 0;
   if (rows.length) {

@@ -35,7 +35,7 @@ def make_service(scorer: Scorer, *, limits: Limits | None = None, host: str = LO
     """
     costs = limits or Limits()
     desk = Desk(scorer.limited(longest=60 * costs.minutes, deadline=costs.seconds).score, costs)
-    page = upload_html(scorer.dimensions, title="HEAR: score songs", about=about)
+    page = upload_html(scorer.dimensions, title="HEAR: score songs", about=about, caution=scorer.caution)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -53,7 +53,8 @@ def make_service(scorer: Scorer, *, limits: Limits | None = None, host: str = LO
 
     @app.get("/health")
     async def health() -> dict[str, Any]:
-        return {"status": "ok", "dimensions": list(scorer.dimensions), "model": scorer.scoring.model}
+        caution = {"caution": scorer.caution} if scorer.caution else {}
+        return {"status": "ok", "dimensions": list(scorer.dimensions), "model": scorer.scoring.model, **caution}
 
     @app.post("/score")
     async def score(request: Request) -> dict[str, Any]:

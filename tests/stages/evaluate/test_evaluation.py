@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.image import imread
 from scipy.stats import bootstrap, pearsonr
 
 from stages.evaluate.bootstrap import bootstrap_intervals
@@ -145,6 +146,20 @@ def test_what_rounds_to_0_has_no_minus() -> None:
     shown = evaluation_table(replace(found, utterance=nothing, intervals=ends))
     assert "0.000 [ 0.00, 0.00]" in shown
     assert "-0.0" not in shown
+
+
+def test_the_demo_s_figures_say_what_they_are_worth(tmp_path: Path) -> None:
+    demo = replace(evaluation(), caution="trained on the demo: meaningless for music")
+    assert evaluation_table(demo).splitlines()[-2:] == ["", "⚠ trained on the demo: meaningless for music"]
+    assert "⚠" not in evaluation_table(evaluation())
+    for name, found in (("demo", demo), ("real", evaluation())):
+        write_evaluation(found, tmp_path / f"{name}.json", summary=tmp_path / "means.json", plots=tmp_path / name)
+        assert json.loads((tmp_path / f"{name}.json").read_text()).get("caution", "") == found.caution
+        assert json.loads((tmp_path / "means.json").read_text()).keys() == set(METRICS)
+        for plot in ("predictions.png", "calibration.png"):
+            picture = imread(tmp_path / name / plot)[-40:, :, :3]
+            red = (picture[..., 0] > 0.6) & (picture[..., 1] < 0.2) & (picture[..., 2] < 0.3)
+            assert bool(red.any()) is bool(found.caution)
 
 
 def test_files_are_replaced_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,8 +17,10 @@ from safetensors.torch import load_file, save_file
 from stages.extract.encoders import EncoderError, load_multiscale
 from stages.extract.encoders.load import assemble
 from stages.extract.encoders.untrained import Sizes, untrained
+from stages.provenance import FOLDER, Provenance
 
 PARITY = Path(__file__).parents[2] / "parity"
+COMMIT = "0" * 40
 
 
 def load(**options):
@@ -194,17 +196,19 @@ class Hub(BaseHTTPRequestHandler):
         self.answer(send=True)
 
     def answer(self, *, send):
-        owner, _, name = self.path.partition("/resolve/main/")
+        owner, _, name = self.path.replace(f"/{COMMIT}/", "/main/").partition("/resolve/main/")
         path = PARITY / "musicfm" / name
         if owner != "/someone/music" or not path.is_file():
+            other = owner.startswith("/someone/music/resolve/")
+            missing = "EntryNotFound" if owner == "/someone/music" else "RepoNotFound"
             self.send_response(404)
-            self.send_header("X-Error-Code", "EntryNotFound" if owner == "/someone/music" else "RepoNotFound")
+            self.send_header("X-Error-Code", "RevisionNotFound" if other else missing)
             self.send_header("Content-Length", "0")
             self.end_headers()
             return
         content = path.read_bytes()
         self.send_response(200)
-        self.send_header("X-Repo-Commit", "0" * 40)
+        self.send_header("X-Repo-Commit", COMMIT)
         self.send_header("ETag", f'"{hashlib.sha256(content).hexdigest()}"')
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
@@ -238,6 +242,22 @@ def test_a_hub_id_is_downloaded_once_and_then_works_offline(hub, monkeypatch):
     hub.server_close()
     monkeypatch.setattr("time.sleep", lambda seconds: None)
     assert load(musicfm="someone/music").hashes == downloaded.hashes
+
+
+def test_where_weights_came_from_is_known(hub, tmp_path):
+    found = Provenance(kind="hub", id="someone/music", revision=COMMIT)
+    assert load(musicfm="someone/music").provenance == {"musicfm": found}
+    assert load(musicfm=found.source).provenance == {"musicfm": found}
+    assert load(musicfm=PARITY / "musicfm", muq=PARITY / "muq").provenance == {"musicfm": FOLDER, "muq": FOLDER}
+    tiny = load_multiscale(preset="tiny", layers=(2,), device="cpu", precision="fp32")
+    assert {name: one.line for name, one in tiny.provenance.items()} == {
+        "musicfm": "untrained (tiny, seed 2)",
+        "muq": "untrained (tiny, seed 1)",
+    }
+    # What only serves to measure is known to nobody by name.
+    assert untrained("muq", Sizes(layers=2, width=32, heads=4, inner=16, channels=4)).provenance is None
+    with pytest.raises(EncoderError, match="someone/music: has no such revision"):
+        load(musicfm=f"someone/music@{'f' * 40}")
 
 
 def test_an_unknown_model_a_missing_file_and_no_network(hub, monkeypatch):

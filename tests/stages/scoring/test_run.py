@@ -153,7 +153,7 @@ def test_heads_with_other_streams_share_one_pass(make_head: Callable[..., Head],
     both = make_head(2, streams=("musicfm/segment", "muq/track"))
     ensemble = Ensemble([muq, both])
     assert ensemble.streams == ("muq/track@2", "musicfm/segment@2")
-    loaded = load_encoders(ensemble, preset="tiny", device="cpu", precision="fp32")
+    loaded = load_encoders(ensemble, device="cpu", precision="fp32")
     assert loaded.streams == ("muq/track", "musicfm/segment")
     samples = np.random.default_rng(0).standard_normal(48_000).astype(np.float32) * 0.1
     scores = ensemble.score([AudioSource(loaded, ensemble).frames(samples)]).mean[0]
@@ -197,7 +197,7 @@ def test_three_lines_of_python(head_folders: Path, song_folder: Path) -> None:
     from stages.head import Scorer as Exported
 
     assert Exported is Scorer
-    scorer = Scorer.load(head_folders / "0", preset="tiny", device="cpu", precision="fp32")
+    scorer = Scorer.load(head_folders / "0", device="cpu", precision="fp32")
     scores = scorer.score(song_folder / "söng 1.wav").scores
     assert list(scores) == list(DIMENSIONS)
     assert all(1 < score < 5 for score in scores.values())

@@ -1,5 +1,6 @@
 """Files of scores: what is in them, to the letter."""
 
+import csv
 import json
 import os
 from collections.abc import Callable, Iterator
@@ -49,10 +50,24 @@ def test_csv(tmp_path: Path) -> None:
     write_csv(tmp_path / "scores.csv", [GOOD, BAD], ["Coherence", "Musicality"])
     lines = (tmp_path / "scores.csv").read_text(encoding="utf-8").split("\n")
     header = "song_id,path,group,Coherence,Musicality,Coherence_std,Musicality_std,novelty,warning,error"
+    header += ",loudest_dbfs,caution"
     assert lines[0].strip() == header
     assert lines[1].startswith("sö\u2028ng,a/sö\u2028ng.mp3,,3.250000,4.000000,0.500000,0.250000,1.500000,")
     assert "novelty 1.50" in lines[1]
-    assert lines[2].strip() == "b,b.mp3,,,,,,,,is empty (0 bytes)"
+    assert lines[2].strip() == "b,b.mp3,,,,,,,,is empty (0 bytes),,"
+    doubtful = replace(GOOD, song_id="a", novelty=None, loudest=-140.0, caution="trained on the demo: no")
+    write_csv(tmp_path / "scores.csv", [doubtful], ["Coherence", "Musicality"])
+    with (tmp_path / "scores.csv").open(encoding="utf-8", newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert row["warning"].startswith("silence: ")
+    assert (row["loudest_dbfs"], row["caution"], row["novelty"]) == ("-140.0", "trained on the demo: no", "")
+
+
+def test_a_caution_is_one_more_key_of_json(tmp_path: Path) -> None:
+    write_json(tmp_path / "scores.json", [replace(GOOD, caution="no")])
+    (row,) = json.loads((tmp_path / "scores.json").read_text(encoding="utf-8"))
+    assert list(row) == ["song_id", "path", "scores", "caution"]
+    assert row["caution"] == "no"
 
 
 def test_scp_is_the_challenges_format(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ HOME = "http://127.0.0.1:8000"
 
 @pytest.fixture(scope="module")
 def scorer(head_folders: Path) -> Scorer:
-    return Scorer.load(head_folders, windows=Windows(1.0, 0.5), preset="tiny", device="cpu", precision="fp32")
+    return Scorer.load(head_folders, windows=Windows(1.0, 0.5), device="cpu", precision="fp32")
 
 
 class Client:
@@ -86,7 +86,13 @@ def test_the_page_and_health(client: Client) -> None:
     assert page.headers["content-type"].startswith("text/html")
     assert 'id="upload"' in page.text
     assert "scored by \\u003ca\\u003e" in page.text
-    assert client.get("/health").json()["dimensions"] == list(DIMENSIONS)
+    health = client.get("/health").json()
+    assert health["dimensions"] == list(DIMENSIONS)
+    # The heads are on the untrained encoders.
+    assert health["caution"] == "trained on the demo: meaningless for music"
+    assert '"caution": "trained on the demo: meaningless for music"' in page.text
+    row = client.post("/score", files={"audio": ("a.flac", sound(1.0))}).json()
+    assert row["caution"] == health["caution"]
     assert client.get("/docs").status_code == 404
 
 
