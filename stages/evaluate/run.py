@@ -1,7 +1,7 @@
 """Score a split of a store with a head or several, and say how well that agrees with the ratings."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from stages.evaluate.bootstrap import DRAWS, Intervals, bootstrap_intervals
 from stages.evaluate.metrics import Metrics, score_metrics
+from stages.evaluate.trained_on import TrainedOn
+from stages.head.checks import left_out, little_to_measure_by
 from stages.head.corpus import Corpus, select_corpus
 from stages.head.errors import HeadError
 from stages.head.head import Head
@@ -36,6 +38,9 @@ class Evaluation:
     system, system_intervals
         Metrics over the means of each generating system, None where the manifest names fewer than two; and their
         95 % intervals, None for fewer than three.
+    notes
+        What a reader of the figures should know: songs that were left out, metrics that count 0 whatever a head says,
+        ratings that are not those of the head's training, songs that it was trained on. One sentence each.
     """
 
     split: str
@@ -46,6 +51,7 @@ class Evaluation:
     intervals: Intervals
     system: Metrics | None
     system_intervals: Intervals | None
+    notes: tuple[str, ...] = ()
 
 
 def evaluate_heads(
@@ -57,6 +63,7 @@ def evaluate_heads(
     receipt: Path | None = None,
     allow_missing: int = 0,
     draws: int = DRAWS,
+    trained_on: Sequence[TrainedOn] = (),
 ) -> Evaluation:
     """Compare the scores of a head, or the mean scores of several, with the ratings of one split.
 
@@ -74,6 +81,8 @@ def evaluate_heads(
         Songs of the split that the store may lack.
     draws
         Bootstrap samples of the intervals.
+    trained_on
+        What the heads were trained on, as far as that is known: `Evaluation.notes` then compares.
 
     Raises
     ------
@@ -83,7 +92,7 @@ def evaluate_heads(
     StoreError
         The store is not what the receipt says, or cannot be read.
     SongsError
-        The split is empty, or a song lacks a label.
+        The split has no song, or none with ratings.
     """
     dimensions = heads[0].dimensions
     for head in heads:
@@ -96,7 +105,10 @@ def evaluate_heads(
         store, manifest, split=split, dimensions=dimensions, augmented=0, allow_missing=allow_missing
     )
     each = np.stack([score_records(head, store, corpus.songs) for head in heads])
-    return evaluation_of(corpus, each.mean(axis=0), split=split, dimensions=dimensions, draws=draws)
+    found = evaluation_of(corpus, each.mean(axis=0), split=split, dimensions=dimensions, draws=draws)
+    compared = (note for one in trained_on for note in one.compare(corpus, split=split, dimensions=dimensions))
+    about = (*left_out(corpus, split=split), *little_to_measure_by(corpus, split=split, dimensions=dimensions))
+    return replace(found, notes=tuple(dict.fromkeys([*about, *compared])))
 
 
 def evaluation_of(

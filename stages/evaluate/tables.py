@@ -18,13 +18,15 @@ SCATTER, CALIBRATION = "predictions.csv", "calibration.csv"
 
 
 def evaluation_table(evaluation: Evaluation) -> str:
-    """Every metric with its 95 % interval, a line a dimension, for a terminal."""
+    """Every metric with its 95 % interval, a line a dimension, and the notes below, for a terminal."""
     lines = _lines(
         f"{evaluation.split}, {len(evaluation.corpus.songs)} songs", evaluation.utterance, evaluation.intervals
     )
     if evaluation.system is not None:
         systems = len({system for system in evaluation.corpus.systems if system})
         lines += ["", *_lines(f"{systems} systems", evaluation.system, evaluation.system_intervals)]
+    if evaluation.notes:
+        lines += ["", *(f"note: {note}" for note in evaluation.notes)]
     return "\n".join(lines)
 
 
@@ -79,6 +81,7 @@ def _to_json(evaluation: Evaluation) -> dict[str, Any]:
     values["intervals"] = _ends(evaluation.intervals)
     if evaluation.system_intervals is not None:
         values["system_intervals"] = _ends(evaluation.system_intervals)
+    values["notes"] = list(evaluation.notes)
     return values
 
 

@@ -67,45 +67,45 @@ def _problem(whole: Records, song: str) -> str:
 def describe_data(data: Data, recipe: Recipe) -> list[str]:
     """What a user should know of the songs of a run before believing its figures, one sentence each."""
     return [
-        *left_out("train", data.train),
-        *left_out("val", data.val),
+        *left_out(data.train, split="train"),
         *_few_to_learn_from(data, recipe),
-        *_little_to_measure_by(data),
+        *left_out(data.val, split="val"),
+        *little_to_measure_by(data.val, split="val", dimensions=data.dimensions),
     ]
 
 
-def left_out(split: str, corpus: Corpus) -> Iterator[str]:
+def left_out(corpus: Corpus, *, split: str) -> Iterator[str]:
     """Which songs of a split do not take part, and why."""
-    for songs, why in ((corpus.unrated, "without a rating"), (corpus.missing, "missing in the store")):
+    for songs, why in ((corpus.unrated, "without a rating"), (corpus.missing, "that the store lacks")):
         if songs:
-            yield f"{_counted(len(songs), split)} {why} left out, the first is {songs[0]!r}"
+            yield f"left out {len(songs)} {split} {_songs(songs)} {why}, the first is {songs[0]!r}"
+
+
+def little_to_measure_by(corpus: Corpus, *, split: str, dimensions: Sequence[str]) -> Iterator[str]:
+    """Which metrics of these songs count 0 whatever a head says of them."""
+    if len(corpus.songs) == 1:
+        yield f"one {split} song: LCC, SRCC and KTAU count 0"
+    elif constant := _constant(corpus, dimensions):
+        yield f"all {split} songs have the same rating of {', '.join(constant)}: LCC, SRCC and KTAU count 0 there"
+    highest = dict(zip(dimensions, corpus.labels.max(axis=0).tolist(), strict=True))
+    if low := [name for name, rating in highest.items() if rating < THRESHOLDS[name]]:
+        yield f"no {split} song is rated high enough to count for TTA in {', '.join(low)}: TTA is 0 there"
 
 
 def _few_to_learn_from(data: Data, recipe: Recipe) -> Iterator[str]:
-    songs = len(data.train.songs)
-    if songs == 1:
-        mixing = "" if recipe.mix == "none" else "C-Mixup finds no partner and does nothing, "
-        yield f"one train song: {mixing}and ListMLE has nothing to rank"
-    elif songs < recipe.batch_size:
-        yield f"{songs} train songs are fewer than a batch has, {recipe.batch_size}: every step sees the same songs"
-    constant = _constant(data.train, data.dimensions)
-    if constant and songs > 1:
-        yield f"all train songs have the same rating of {', '.join(constant)}: a head can learn nothing else there"
-
-
-def _little_to_measure_by(data: Data) -> Iterator[str]:
-    if len(data.val.songs) == 1:
-        yield "one val song: LCC, SRCC and KTAU count 0, and the best epoch is chosen by TTA alone"
-    elif constant := _constant(data.val, data.dimensions):
-        yield f"all val songs have the same rating of {', '.join(constant)}: its LCC, SRCC and KTAU count 0"
-    highest = dict(zip(data.dimensions, data.val.labels.max(axis=0).tolist(), strict=True))
-    if low := [name for name, rating in highest.items() if rating < THRESHOLDS[name]]:
-        yield f"no val song is rated high enough for TTA in {', '.join(low)}: its TTA counts 0"
+    songs = data.train.songs
+    if len(songs) == 1:
+        mixing = "" if recipe.mix == "none" else "C-Mixup has no partner for it, and "
+        yield f"one train song: {mixing}ListMLE has nothing to rank"
+    elif constant := _constant(data.train, data.dimensions):
+        yield f"all train songs have the same rating of {', '.join(constant)}: no differences can be learnt there"
+    if 1 < len(songs) < recipe.batch_size:
+        yield f"{len(songs)} train songs are fewer than one batch of {recipe.batch_size}"
 
 
 def _constant(corpus: Corpus, dimensions: Sequence[str]) -> list[str]:
     return [name for name, spread in zip(dimensions, np.ptp(corpus.labels, axis=0), strict=True) if spread == 0]
 
 
-def _counted(count: int, split: str) -> str:
-    return f"{count} {split} song{'' if count == 1 else 's'}"
+def _songs(songs: Sequence[str]) -> str:
+    return "song" if len(songs) == 1 else "songs"

@@ -62,8 +62,7 @@ def write_ratings(path: Path, ratings: Ratings) -> None:
         writer = csv.writer(file)
         writer.writerow(["song_id", "split", *ratings.dimensions])
         for split, rated in ratings.splits.items():
-            # The shortest text that is this float32: 3.3, not 3.299999952316284.
-            writer.writerows([song, split, *(str(np.float32(value)) for value in row)] for song, row in rated.items())
+            writer.writerows([song, split, *map(_text, row)] for song, row in rated.items())
 
 
 def read_ratings(path: Path) -> Ratings:
@@ -88,6 +87,11 @@ def read_ratings(path: Path) -> Ratings:
     return Ratings(dimensions=dimensions, splits=splits)
 
 
+def _text(rating: float) -> str:
+    """The shortest text that is this float32: 3.3, not 3.299999952316284."""
+    return str(np.float32(rating))
+
+
 def _digest(rated: Rated, dimensions: Sequence[str]) -> str:
     songs = sorted(rated)
     digest = hashlib.sha256(json.dumps([list(dimensions), songs]).encode())
@@ -103,7 +107,7 @@ def _difference(split: str, before: Rated, now: Rated, dimensions: Sequence[str]
     if changed:
         song = changed[0]
         one = next(
-            f"{name} was {np.float32(old)}, now it is {np.float32(value)}"
+            f"{name} was {_text(old)}, now it is {_text(value)}"
             for name, old, value in zip(dimensions, before[song], now[song], strict=True)
             if old != value
         )

@@ -7,7 +7,7 @@ from typing import Any
 
 from stages.evaluate.metrics import METRICS, Metrics, total
 from stages.head.errors import HeadError
-from stages.head.history import EvaluationRow
+from stages.head.history import EVALUATIONS, EvaluationRow, count_rows
 from stages.head.run_folder import METRICS_FILE, RUN
 
 # Entries of run.json that name songs: they stay here when a head is shared.
@@ -17,6 +17,8 @@ SONG_NAMES = ("missing", "unrated", "notes")
 @dataclass(frozen=True, kw_only=True)
 class TrainReport:
     """How a run went: the best validation with its metrics, and counts; `waiting` is the share of time data took.
+
+    The best is one of so many `validations`.
 
     `missing` and `unrated` are songs that were left out, `notes` what `describe_data` says of the songs.
     `trained` is False where the run was complete before, and was only read.
@@ -30,6 +32,7 @@ class TrainReport:
     missing: tuple[str, ...]
     seconds: float
     waiting: float
+    validations: int
     unrated: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     trained: bool = True
@@ -81,6 +84,7 @@ def read_report(folder: Path) -> TrainReport:
             ),
             **{name: run[name] for name in ("steps", "songs", "records", "seconds", "waiting")},
             missing=tuple(run["missing"]),
+            validations=count_rows(folder / EVALUATIONS),
             # Runs that were made before had none.
             unrated=tuple(run.get("unrated", ())),
             notes=tuple(run.get("notes", ())),

@@ -1,7 +1,7 @@
 """Train a head from a store: from a manifest and a recipe to a run folder with the best checkpoint."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -82,9 +82,19 @@ def run_params(data: Data, *, track: int, recipe: Recipe) -> dict[str, Any]:
 
 
 def train_on(
-    data: Data, *, track: int, out: Path, recipe: Recipe, resume: bool = False, listeners: Sequence[Listener] = ()
+    data: Data,
+    *,
+    track: int,
+    out: Path,
+    recipe: Recipe,
+    resume: bool = False,
+    listeners: Sequence[Listener] = (),
+    say: Callable[[str], None] = lambda line: None,
 ) -> TrainReport:
-    """As `train_head`, on data that was opened for this track and recipe."""
+    """As `train_head`, on data that was opened for this track and recipe.
+
+    Once the run can begin, `say` is called with each sentence of `describe_data`.
+    """
     device = pick_device(recipe.device)
     folder, params, stored = RunFolder(out), run_params(data, track=track, recipe=recipe), data.store.receipt()
     going_on = resume and folder.can_resume(params, stored, data.ratings())
@@ -98,6 +108,8 @@ def train_on(
             folder.restore(run.trainer)
         else:
             folder.start(params, stored, data.ratings(), device)
+        for note in describe_data(data, recipe):
+            say(note)
         report = run.complete()
     # Before the run is marked as over: what a folder says is complete, is.
     learn_novelty(out, data.store, data.train.songs, data.streams, seed=recipe.seed)
@@ -197,6 +209,7 @@ class _Run:
             songs=len(self.data.train.songs),
             records=len(self.data.train.records()),
             missing=self.data.train.missing + self.data.val.missing,
+            validations=len(progress.evaluations),
             unrated=self.data.train.unrated + self.data.val.unrated,
             notes=tuple(describe_data(self.data, self.recipe)),
             seconds=perf_counter() - self.begun,
