@@ -112,7 +112,7 @@ def _difference(split: str, before: Rated, now: Rated, dimensions: Sequence[str]
             if old != value
         )
         parts.append(f"{len(changed)} of {len(before)} {split} songs have other ratings, the first is {song!r} ({one})")
-    for songs, what in ((gone, "no longer there"), (new, "new")):
+    for songs, what in ((gone, "gone from"), (new, "new in")):
         if songs:
-            parts.append(f"{len(songs)} {split} songs are {what}, the first is {songs[0]!r}")
+            parts.append(f"{what} {split}: {len(songs)}, the first is {songs[0]!r}")
     return "; ".join(parts)

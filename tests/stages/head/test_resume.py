@@ -92,7 +92,7 @@ def test_a_new_run_begins_with_nothing_of_the_older_one(tmp_path: Path, train: T
     train()
     with pytest.raises(InterruptedError):
         train(listeners=(Stops(),))
-    assert sorted(contents(tmp_path / "run")) == ["params.json", "receipt.json", "versions.json"]
+    assert sorted(contents(tmp_path / "run")) == ["params.json", "ratings.csv", "receipt.json", "versions.json"]
 
 
 def test_a_stream_that_is_named_twice_is_refused(tmp_path: Path, train: Train) -> None:
