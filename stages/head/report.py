@@ -42,7 +42,8 @@ class TrainReport:
         """The line that the command prints."""
         means = " ".join(f"{name} {self.metrics['mean'][name]:.3f}" for name in METRICS)
         missing = f", {len(self.missing)} songs missing" if self.missing else ""
-        unrated = f", {len(self.unrated)} songs without a rating left out" if self.unrated else ""
+        count = len(self.unrated)
+        unrated = f", {count} song{'' if count == 1 else 's'} without a rating left out" if count else ""
         return (
             f"{'' if self.trained else 'complete already: '}"
             f"{means} at epoch {self.best.epoch}, step {self.best.step} of {self.steps}; "
