@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-import torch
 
 from stages.evaluate.metrics import THRESHOLDS
 from stages.head.corpus import Corpus
@@ -13,6 +12,7 @@ from stages.head.plan import Item
 from stages.head.recipe import Recipe
 from stages.head.records import Records
 from store.errors import HearError
+from store.quantise import all_finite
 
 
 def check_records(data: Data, whole: Records) -> None:
@@ -59,7 +59,7 @@ def _problem(whole: Records, song: str) -> str:
         frames = whole[(Item(song, 0, 0.0),)].frames
     except HearError as error:
         return str(error)
-    if torch.isfinite(frames).all():
+    if all_finite(frames.numpy()):
         return ""
     return f"{whole.root}: values are NaN or infinite; run hear-store verify --repair, then extract this song again"
 
