@@ -1,4 +1,4 @@
-"""The training loop: Adam, accumulated and clipped gradients, validation, early stopping, and what a resume needs.
+"""The training loop: Adam, accumulated and clipped gradients, a schedule, validation, early stopping, resuming.
 
 All randomness of a batch comes from (seed, epoch, batch), so that a run that was cut off goes on to the same result.
 """
