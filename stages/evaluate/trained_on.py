@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,8 +41,8 @@ class TrainedOn:
         """
         if self.shuffled:
             yield "the head was trained on shuffled labels, as a control: it should fail"
-        elif (now := ratings_of(dimensions, **{split: corpus})).digests() != {split: self.digests.get(split)}:
-            yield from self._other_ratings(now, split)
+        elif difference := self._difference(ratings_of(dimensions, **{split: corpus}), split):
+            yield f"the songs or ratings of {split} are not those of the head's training: {difference}"
         learnt = set(self.ratings.splits.get("train", ())) if self.ratings else set()
         seen = [song for song in corpus.songs if song in learnt]
         if seen:
@@ -51,15 +51,12 @@ class TrainedOn:
                 "the figures do not tell how well it scores others"
             )
 
-    def _other_ratings(self, now: Ratings, split: str) -> Iterator[str]:
-        if split not in self.digests:
-            return
-        told = f"the songs or ratings of {split} are not those of the head's training"
-        if self.ratings is None or split not in self.ratings.splits:
-            yield f"{told} (digest {self.digests[split]}, now {now.digests()[split]})"
-            return
-        before = Ratings(dimensions=self.ratings.dimensions, splits={split: self.ratings.splits[split]})
-        yield f"{told}: {before.difference(now)}"
+    def _difference(self, now: Ratings, split: str) -> str:
+        """How the ratings of a split were in training; empty if they were the same, or are not known."""
+        if self.ratings is not None and split in self.ratings.splits:
+            return replace(self.ratings, splits={split: self.ratings.splits[split]}).difference(now)
+        before, digest = self.digests.get(split), now.digests()[split]
+        return f"their digest was {before}, now it is {digest}" if before not in (None, digest) else ""
 
 
 def read_trained_on(checkpoint: str | Path) -> list[TrainedOn]:

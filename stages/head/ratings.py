@@ -34,8 +34,13 @@ class Ratings:
         return {split: _digest(rated, self.dimensions) for split, rated in self.splits.items()}
 
     def difference(self, now: "Ratings") -> str:
-        """How other ratings of the same splits differ from these, for people; empty if they do not."""
-        told = (_difference(split, rated, now.splits[split], self.dimensions) for split, rated in self.splits.items())
+        """How other ratings differ from these, for people; empty if they do not."""
+        if now.dimensions != self.dimensions:
+            return f"ratings were of {', '.join(self.dimensions)}, now they are of {', '.join(now.dimensions)}"
+        splits = dict.fromkeys([*self.splits, *now.splits])
+        told = (
+            _difference(each, self.splits.get(each, {}), now.splits.get(each, {}), self.dimensions) for each in splits
+        )
         return "; ".join(text for text in told if text)
 
 

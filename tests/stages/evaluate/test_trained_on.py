@@ -107,7 +107,7 @@ def test_without_the_ratings_the_digest_still_tells(tmp_path: Path, trained: Tra
     assert notes(trained, run=tmp_path) == notes(trained, run=tmp_path, split="test") == []
     rated = changed(trained.manifest, "val 11", labels=dict.fromkeys(DIMENSIONS, 4.0))
     (said,) = notes(trained, manifest=rated, run=tmp_path)
-    assert said.startswith(f"{OTHERS} (digest ")
+    assert said.startswith(f"{OTHERS}: their digest was ")
     (tmp_path / "params.json").unlink()
     assert notes(trained, manifest=rated, run=tmp_path) == []
 

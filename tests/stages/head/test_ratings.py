@@ -78,6 +78,14 @@ def test_a_difference_counts_songs_and_names_the_first(now: dict, expected: str)
     assert ratings({"a": (1.0, 2.0), "b": (3.0, 4.0)}).difference(ratings(now)) == expected
 
 
+def test_other_dimensions_and_splits_are_differences_too() -> None:
+    before = ratings({"a": (1.0, 2.0)})
+    other = Ratings(dimensions=("Musicality",), splits={"train": {"a": (1.0,)}})
+    assert before.difference(other) == "ratings were of Musicality, Clarity, now they are of Musicality"
+    assert before.difference(ratings({"a": (1.0, 2.0)}, {"b": (1.0, 1.0)})) == "new in val: 1, the first is 'b'"
+    assert before.difference(replace(before, splits={})) == "gone from train: 1, the first is 'a'"
+
+
 @pytest.mark.parametrize(
     "content", [b"", b"song_id\n\n", b"song_id,split,A\nx,train\n", b"song_id,split,A\nx,train,high\n", b"\xff", b'"a']
 )
