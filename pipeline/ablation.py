@@ -5,10 +5,12 @@ from dataclasses import dataclass, replace
 
 from pipeline.head_runs import Room, find_room, run_all
 from stages.head.ablation import TABLE_2, PaperRow, Setting, describe_rows, row_job
-from stages.head.ablation_table import Row, ablation_markdown, write_ablation
+from stages.head.ablation_table import Row, ablation_markdown, describe_runs, write_ablation
+from stages.head.checks import describe_data
 from stages.head.data import Data
+from stages.head.report import read_report
 from stages.head.runs import Ended, Job, refuse_failures
-from stages.head.seeds import begin_seeds, finish_seeds, read_metrics, seed_jobs
+from stages.head.seeds import begin_seeds, finish_seeds, seed_jobs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +54,8 @@ def run_ablation(
     rows = _plan(job, seeds)
     jobs = [(member, row.data) for row in rows for member in row.members]
     waiting = [(member, data) for member, data in jobs if not member.is_complete(data)]
+    for note in _data_notes(rows) if waiting else ():
+        say(note)
     room = find_room(waiting, parallel=parallel, threads=threads)
     for line in _what_is_to_do(len(jobs), waiting, room):
         say(line)
@@ -88,7 +92,8 @@ def _tabulate(job: Job, rows: Sequence[_PlannedRow], ends: Sequence[Ended]) -> s
     failed = {ended.job.out for ended in ends if ended.error}
     table = [_row(row, failed=any(member.out in failed for member in row.members)) for row in rows]
     data: dict[Setting, Data] = {row.paper.setting: row.data for row in rows}
-    notes = describe_rows(job, data)
+    runs = describe_runs(table, views_per_epoch=job.recipe.views_per_epoch)
+    notes = [*describe_rows(job, data), *_data_notes(rows), *runs]
     count = len(rows[0].members)
     if count > 1:
         notes.append(f"Means ± standard deviation over {count} seeds.")
@@ -96,10 +101,24 @@ def _tabulate(job: Job, rows: Sequence[_PlannedRow], ends: Sequence[Ended]) -> s
     return ablation_markdown(table, track=job.track, notes=notes)
 
 
+def _data_notes(rows: Sequence[_PlannedRow]) -> list[str]:
+    """What is odd about the songs: rows share them, so it is told once."""
+    notes = dict.fromkeys(note for row in rows for note in describe_data(row.data, row.job.recipe))
+    return [f"{note[0].upper()}{note[1:]}." for note in notes]
+
+
 def _row(row: _PlannedRow, *, failed: bool) -> Row:
     if failed:
         return Row(paper=row.paper, ours=None)
-    if len(row.members) == 1:
-        return Row(paper=row.paper, ours=read_metrics(row.job.out)["mean"])
-    report = finish_seeds(row.job, row.members, row.data)
-    return Row(paper=row.paper, ours=report.mean["mean"], std=report.std["mean"])
+    runs = [read_report(member.out) for member in row.members]
+    ours, std = runs[0].metrics["mean"], None
+    if len(runs) > 1:
+        report = finish_seeds(row.job, row.members, row.data)
+        ours, std = report.mean["mean"], report.std["mean"]
+    return Row(
+        paper=row.paper,
+        ours=ours,
+        std=std,
+        steps=tuple(run.steps for run in runs),
+        validations=tuple(run.validations for run in runs),
+    )

@@ -64,7 +64,7 @@ class HeadParams(Section):
     )
     augmented: int | None = Field(default=None, ge=0, description="Augmented views of a song to use; all if not given.")
     views_per_epoch: int | None = Field(
-        default=None, ge=1, description="Views of each song that an epoch shows, at random; all if not given."
+        default=None, ge=1, description="Views of each song per epoch, drawn at random; all if unset."
     )
     crop: float = Field(default=900.0, gt=0, description="Seconds of a longer song that training sees at once.")
     beta: float | None = Field(
@@ -75,6 +75,13 @@ class HeadParams(Section):
     alpha: float = Field(default=2.0, gt=0, description="C-Mixup: the share is drawn from Beta(alpha, alpha).")
     mix: Literal["pooled", "frames", "none"] = Field(default="pooled", description="C-Mixup: what is mixed.")
     learning_rate: float = Field(default=1e-5, gt=0, description="Adam's learning rate.")
+    schedule: Literal["constant", "plateau"] = Field(
+        default="constant",
+        description="constant, or plateau: halve the learning rate when the loss stops falling, as published.",
+    )
+    plateau_patience: int = Field(
+        default=400, ge=1, description="plateau: steps without a lower loss before the learning rate is halved."
+    )
     weight_decay: float = Field(default=1e-3, ge=0, description="Adam's weight decay.")
     batch_size: int = Field(default=8, ge=2, description="Songs a batch, partners not counted.")
     accumulate: int = Field(default=4, ge=1, description="Batches a step.")

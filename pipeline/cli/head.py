@@ -61,9 +61,12 @@ def train(
     )
     listeners = partial(listeners_of, tensorboard=tensorboard)
     if seeds == 1:
-        said = train_on(job.open(), track=track, out=out, recipe=recipe, resume=resume, listeners=listeners(job)).line
+        report = train_on(
+            job.open(), track=track, out=out, recipe=recipe, resume=resume, listeners=listeners(job), say=_note
+        )
+        said = report.line
     else:
-        said = train_seeds(job, seeds=seeds, resume=resume, listeners=listeners).table
+        said = train_seeds(job, seeds=seeds, resume=resume, listeners=listeners, say=_note).table
     typer.echo(said)
 
 
@@ -87,6 +90,7 @@ def evaluate(
     """Compare a head's scores with the ratings of one split; prints a table."""
     from stages.evaluate.run import evaluate_heads
     from stages.evaluate.tables import evaluation_table, write_evaluation
+    from stages.evaluate.trained_on import read_trained_on
     from stages.head.members import load_heads
     from stages.scoring.files import check_outputs
     from stages.songs import read_manifest
@@ -100,9 +104,16 @@ def evaluate(
         split=split,
         allow_missing=allow_missing,
         draws=bootstrap,
+        trained_on=read_trained_on(checkpoint),
     )
+    for note in evaluation.notes:
+        _note(note)
     write_evaluation(evaluation, out, summary=summary, plots=plots)
     typer.echo(evaluation_table(evaluation))
+
+
+def _note(line: str) -> None:
+    typer.echo(f"hear-head: {line}", err=True)
 
 
 app.command("predict")(predict)

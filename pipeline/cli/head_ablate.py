@@ -10,8 +10,11 @@ from pipeline.cli.head_inputs import ManifestPath, ReceiptPath, Store, Track, na
 from pipeline.cli.head_options import options_from
 from pipeline.params import HeadParams
 
+# Rows with augmented views would make more steps than those without: one view per epoch makes them equal.
+ROWS = DEFAULTS.head.model_copy(update={"views_per_epoch": DEFAULTS.head.views_per_epoch or 1})
 
-@options_from(DEFAULTS.head, name="params", without=("architecture",))
+
+@options_from(ROWS, name="params", without=("architecture",))
 def ablate(
     manifest: ManifestPath,
     track: Track,

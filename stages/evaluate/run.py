@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from stages.evaluate.bootstrap import DRAWS, Intervals, bootstrap_intervals
 from stages.evaluate.metrics import Metrics, score_metrics
+from stages.evaluate.trained_on import TrainedOn
+from stages.head.checks import left_out, little_to_measure_by
 from stages.head.corpus import Corpus, select_corpus
 from stages.head.encoders import caution_of
 from stages.head.errors import HeadError
@@ -39,6 +41,9 @@ class Evaluation:
         95 % intervals, None for fewer than three.
     caution
         Why no score of these heads is to be trusted; empty for heads that are meant to be used.
+    notes
+        What a reader of the figures should know: songs that were left out, metrics that count 0 whatever a head says,
+        ratings that are not those of the head's training, songs that it was trained on. One sentence each.
     """
 
     split: str
@@ -50,6 +55,7 @@ class Evaluation:
     system: Metrics | None
     system_intervals: Intervals | None
     caution: str = ""
+    notes: tuple[str, ...] = ()
 
 
 def evaluate_heads(
@@ -61,6 +67,7 @@ def evaluate_heads(
     receipt: Path | None = None,
     allow_missing: int = 0,
     draws: int = DRAWS,
+    trained_on: Sequence[TrainedOn] = (),
 ) -> Evaluation:
     """Compare the scores of a head, or the mean scores of several, with the ratings of one split.
 
@@ -78,6 +85,8 @@ def evaluate_heads(
         Songs of the split that the store may lack.
     draws
         Bootstrap samples of the intervals.
+    trained_on
+        What the heads were trained on, as far as that is known: `Evaluation.notes` then compares.
 
     Raises
     ------
@@ -87,7 +96,7 @@ def evaluate_heads(
     StoreError
         The store is not what the receipt says, or cannot be read.
     SongsError
-        The split is empty, or a song lacks a label.
+        The split has no song, or none with ratings.
     """
     dimensions = heads[0].dimensions
     for head in heads:
@@ -100,8 +109,10 @@ def evaluate_heads(
         store, manifest, split=split, dimensions=dimensions, augmented=0, allow_missing=allow_missing
     )
     each = np.stack([score_records(head, store, corpus.songs) for head in heads])
-    evaluation = evaluation_of(corpus, each.mean(axis=0), split=split, dimensions=dimensions, draws=draws)
-    return replace(evaluation, caution=caution_of(heads))
+    found = evaluation_of(corpus, each.mean(axis=0), split=split, dimensions=dimensions, draws=draws)
+    compared = (note for one in trained_on for note in one.compare(corpus, split=split, dimensions=dimensions))
+    about = (*left_out(corpus, split=split), *little_to_measure_by(corpus, split=split, dimensions=dimensions))
+    return replace(found, caution=caution_of(heads), notes=tuple(dict.fromkeys([*about, *compared])))
 
 
 def evaluation_of(

@@ -18,7 +18,7 @@ SCATTER, CALIBRATION = "predictions.csv", "calibration.csv"
 
 
 def evaluation_table(evaluation: Evaluation) -> str:
-    """Every metric with its 95 % interval, a line a dimension, for a terminal."""
+    """Every metric with its 95 % interval, a line a dimension, and the notes below, for a terminal."""
     lines = _lines(
         f"{evaluation.split}, {len(evaluation.corpus.songs)} songs", evaluation.utterance, evaluation.intervals
     )
@@ -27,6 +27,8 @@ def evaluation_table(evaluation: Evaluation) -> str:
         lines += ["", *_lines(f"{systems} systems", evaluation.system, evaluation.system_intervals)]
     if evaluation.caution:
         lines += ["", f"⚠ {evaluation.caution}"]
+    if evaluation.notes:
+        lines += ["", *(f"note: {note}" for note in evaluation.notes)]
     return "\n".join(lines)
 
 
@@ -83,6 +85,7 @@ def _to_json(evaluation: Evaluation) -> dict[str, Any]:
         values["system_intervals"] = _ends(evaluation.system_intervals)
     if evaluation.caution:
         values["caution"] = evaluation.caution
+    values["notes"] = list(evaluation.notes)
     return values
 
 

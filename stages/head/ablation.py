@@ -87,8 +87,7 @@ def describe_rows(job: Job, data: Mapping[Setting, Data]) -> list[str]:
     known = SONGEVAL_LAYER in layers or not layers
     instead = "" if known else f", for want of layer {SONGEVAL_LAYER}, the published baseline's"
     return [
-        f"Track {job.track}: {len(full.train.songs)} songs to learn from, {len(full.val.songs)} that validate; "
-        "the best validation of each run.",
+        f"Track {job.track}: {len(full.train.songs)} songs to learn from, {len(full.val.songs)} that validate.",
         f"MMR: HEAR's head on {', '.join(qualified(full.streams, layers))}; "
         f"without: SongEval's head on {', '.join(qualified(without.streams, layers))}{instead}.",
         f"HAS: {augmented if job.recipe.mix != 'none' else f'{views}, no C-Mixup'}. "

@@ -12,16 +12,23 @@ from stages.head.ablation import PaperRow
 from stages.head.errors import HeadError
 
 MARKDOWN, TABLE, PLOT = "ablation.md", "ablation.csv", "ablation.png"
+# Columns of the CSV: means over seeds.
+_COUNTS = ("steps", "validations")
 _BLUE, _GREY = "#0072B2", "#777777"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One row: means over dimensions (and over seeds, with their `std`, if several); None where its runs failed."""
+    """One row: means over dimensions (and over seeds, with their `std`, if several); None where its runs failed.
+
+    `steps` and `validations` are those of each of its runs, one per seed.
+    """
 
     paper: PaperRow
     ours: Mapping[str, float] | None
     std: Mapping[str, float] | None = None
+    steps: tuple[int, ...] = ()
+    validations: tuple[int, ...] = ()
 
 
 def ablation_markdown(rows: Sequence[Row], *, track: int, notes: Sequence[str]) -> str:
@@ -36,6 +43,44 @@ def ablation_markdown(rows: Sequence[Row], *, track: int, notes: Sequence[str]) 
         cells = [cell for metric in METRICS for cell in (_cell(row, metric), f"{theirs[metric]:.3f}")]
         lines.append(f"| {' | '.join([*parts, *cells])} |")
     return "\n".join([*lines, "", *(f"- {note}" for note in notes)])
+
+
+def describe_runs(rows: Sequence[Row], *, views_per_epoch: int | None) -> list[str]:
+    """How long the rows were trained and how their epochs were chosen, a sentence each: notes of the table.
+
+    Parameters
+    ----------
+    views_per_epoch
+        As in the recipe.
+    """
+    trained = [row for row in rows if row.steps]
+    if not trained:
+        return []
+    return [_told_steps(trained, views_per_epoch), _told_epoch([count for row in trained for count in row.validations])]
+
+
+def _told_steps(rows: Sequence[Row], views_per_epoch: int | None) -> str:
+    views = {None: "all views", 1: "one view"}.get(views_per_epoch, f"{views_per_epoch} views")
+    counts = {count for row in rows for count in row.steps}
+    if len(counts) == 1:
+        told = f"{counts.pop()} in every run"
+    else:
+        told = "not equal: " + ", ".join(f"{row.paper.setting.name} {_range(row.steps)}" for row in rows)
+    return f"Steps: {told}; an epoch has {views} of each song."
+
+
+def _told_epoch(validations: Sequence[int]) -> str:
+    if max(validations) == 1:
+        return "Epoch: the last; each run was validated once, at its end."
+    return (
+        f"Epoch: the best of {_range(validations)} validations per run on these same songs, by the sum of LCC, SRCC, "
+        "KTAU and TTA; so the figures are optimistic."
+    )
+
+
+def _range(counts: Sequence[int]) -> str:
+    low, high = min(counts), max(counts)
+    return f"{low}" if low == high else f"{low} to {high}"
 
 
 def write_ablation(out: Path, rows: Sequence[Row], *, track: int, notes: Sequence[str]) -> None:
@@ -93,7 +138,8 @@ def _cell(row: Row, metric: str) -> str:
 def _csv(rows: Sequence[Row], *, track: int) -> str:
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(["row", "mmr", "has", "l", *(f"{m}{kind}" for m in METRICS for kind in ("", "_std", "_paper"))])
+    figures = (f"{metric}{kind}" for metric in METRICS for kind in ("", "_std", "_paper"))
+    writer.writerow(["row", "mmr", "has", "l", *figures, *_COUNTS])
     for row in rows:
         theirs = row.paper.metrics(track)
         cells = [
@@ -101,7 +147,8 @@ def _csv(rows: Sequence[Row], *, track: int) -> str:
             for metric in METRICS
             for cell in (_number(row.ours, metric), _number(row.std, metric), f"{theirs[metric]:.3f}")
         ]
-        writer.writerow([row.paper.setting.name, *map(int, row.paper.setting), *cells])
+        counts = (f"{sum(runs) / len(runs):g}" if runs else "" for runs in (row.steps, row.validations))
+        writer.writerow([row.paper.setting.name, *map(int, row.paper.setting), *cells, *counts])
     return file.getvalue()
 
 

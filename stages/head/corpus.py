@@ -1,4 +1,4 @@
-"""The songs of one split that can be learnt from: in the manifest with all labels, and in the store."""
+"""The songs of one split that can be learnt from: in the manifest with all ratings, and in the store."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages.head.errors import HeadError
-from stages.songs import DIMENSIONS, Manifest
+from stages.songs import DIMENSIONS, Manifest, Song, SongsError
 from store import EmbeddingStore
 
 TRACK_DIMENSIONS: dict[int, tuple[str, ...]] = {1: ("Musicality",), 2: DIMENSIONS}
@@ -15,13 +15,18 @@ TRACK_DIMENSIONS: dict[int, tuple[str, ...]] = {1: ("Musicality",), 2: DIMENSION
 
 @dataclass(frozen=True)
 class Corpus:
-    """N songs: ids, generating systems, labels float32 (N, D) from 1 to 5, and the stored views of each."""
+    """N songs: ids, generating systems, labels float32 (N, D) from 1 to 5, and the stored views of each.
+
+    Songs of the split that were left out: those that are `missing` in the store, and the `unrated`, which lack a rating
+    in one of the dimensions.
+    """
 
     songs: tuple[str, ...]
     systems: tuple[str, ...]
     labels: NDArray[np.float32]
     views: tuple[tuple[int, ...], ...]
     missing: tuple[str, ...] = ()
+    unrated: tuple[str, ...] = ()
 
     def records(self) -> list[tuple[str, int]]:
         """Every (song, view), song by song."""
@@ -46,23 +51,23 @@ def select_corpus(
     augmented: int | None = None,
     allow_missing: int = 0,
 ) -> Corpus:
-    """Songs of a split with their labels and views.
+    """Songs of a split with their labels and views; songs without a rating are left out and named in the result.
 
     Parameters
     ----------
     augmented
         Augmented views of each song to keep besides view 0; all if None.
     allow_missing
-        Songs of the split that the store may lack; they are named in `Corpus.missing`.
+        Rated songs of the split that the store may lack; they are named in `Corpus.missing`.
 
     Raises
     ------
     HeadError
         More songs than that are missing; the message names the first.
     SongsError
-        The split is empty, or a song lacks a label.
+        The split is empty, or none of its songs has a rating in each dimension.
     """
-    listed = manifest.split(split)
+    listed, unrated = _rated(manifest, split, dimensions)
     stored = set(store.songs)
     present = [song for song in listed if song.song_id in stored and 0 in store.views(song.song_id)]
     there = {song.song_id for song in present}
@@ -78,7 +83,21 @@ def select_corpus(
         labels=manifest.labels(present, dimensions),
         views=tuple(_kept(store.views(song.song_id), augmented) for song in present),
         missing=missing,
+        unrated=unrated,
     )
+
+
+def _rated(manifest: Manifest, split: str, dimensions: Sequence[str]) -> tuple[list[Song], tuple[str, ...]]:
+    """Songs with a rating in each dimension, and the ids of the others."""
+    songs = manifest.split(split)
+    rated = [song for song in songs if song.labels.keys() >= set(dimensions)]
+    if not rated:
+        lacking = [name for name in dimensions if name not in songs[0].labels]
+        raise SongsError(
+            f"{manifest.path}: none of the {len(songs)} {split} songs has a rating in each of {', '.join(dimensions)}; "
+            f"{songs[0].song_id!r} lacks {', '.join(lacking)}; add ratings to the manifest"
+        )
+    return rated, tuple(song.song_id for song in songs if not song.labels.keys() >= set(dimensions))
 
 
 def _kept(views: Sequence[int], augmented: int | None) -> tuple[int, ...]:

@@ -10,6 +10,7 @@ import numpy as np
 
 from stages.head.corpus import TRACK_DIMENSIONS, Corpus, select_corpus
 from stages.head.errors import HeadError
+from stages.head.ratings import Ratings, ratings_of
 from stages.head.recipe import Recipe
 from stages.head.sizes import Architecture
 from stages.songs import Manifest
@@ -44,6 +45,10 @@ class Data:
             digest.update(corpus.labels.tobytes())
         return digest.hexdigest()[:16]
 
+    def ratings(self) -> Ratings:
+        """The ratings of both splits, shuffled where the recipe says so."""
+        return ratings_of(self.dimensions, train=self.train, val=self.val)
+
     def gigabytes(self) -> float:
         """What all records take in memory; their lengths are told from a sample."""
         frames = float(np.mean(self._lengths())) * len(self.train.records() + self.val.records())
@@ -71,7 +76,7 @@ def open_data(
     StoreError
         The store is not what the receipt says, or cannot be read.
     SongsError
-        A split is empty or a label is missing.
+        A split has no song, or none with ratings.
     """
     store = EmbeddingStore.open(store_root)
     if receipt is not None:

@@ -55,6 +55,12 @@ class Listener:
         """The run is over, whether it succeeded or not."""
 
 
+def count_rows(path: Path) -> int:
+    """How many rows a file of `write_rows` has."""
+    with path.open(newline="", encoding="utf-8") as file:
+        return sum(1 for _ in csv.DictReader(file))
+
+
 def write_rows(path: Path, rows: Sequence[StepRow] | Sequence[EvaluationRow], kind: type) -> None:
     """Write rows of `kind` as CSV, whole and atomically; a resumed run writes what an uninterrupted one would."""
     with replacing(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:

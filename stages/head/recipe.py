@@ -7,6 +7,7 @@ from stages.head.sizes import Architecture, Size
 
 Mix = Literal["pooled", "frames", "none"]
 Precision = Literal["auto", "fp32", "bf16"]
+Schedule = Literal["constant", "plateau"]
 
 # The paper's weight of the ranking loss, by track.
 TRACK_BETA = {1: 0.15, 2: 0.05}
@@ -39,6 +40,9 @@ class Recipe:
         C-Mixup: bandwidth over the labels in rating points, Beta(α, α) of the share, and what is mixed.
     learning_rate, weight_decay, batch_size, accumulate, clip_norm, epochs
         Adam; songs a batch; batches a step; largest gradient norm; passes over the songs.
+    schedule, plateau_patience
+        `constant` keeps the learning rate, as the paper tells of no schedule. `plateau` halves it after more than
+        `plateau_patience` steps in a row without a lower loss, as the published code does; see `make_schedule`.
     evaluate_every
         Steps between two validations; one validation an epoch if 0.
     patience
@@ -71,6 +75,8 @@ class Recipe:
     alpha: float = 2.0
     mix: Mix = "pooled"
     learning_rate: float = 1e-5
+    schedule: Schedule = "constant"
+    plateau_patience: int = 400
     weight_decay: float = 1e-3
     batch_size: int = 8
     accumulate: int = 4

@@ -7,14 +7,20 @@ from typing import Any
 
 from stages.evaluate.metrics import METRICS, Metrics, total
 from stages.head.errors import HeadError
-from stages.head.history import EvaluationRow
+from stages.head.history import EVALUATIONS, EvaluationRow, count_rows
 from stages.head.run_folder import METRICS_FILE, RUN
+
+# Entries of run.json that name songs: they stay here when a head is shared.
+SONG_NAMES = ("missing", "unrated", "notes")
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainReport:
     """How a run went: the best validation with its metrics, and counts; `waiting` is the share of time data took.
 
+    The best is one of so many `validations`.
+
+    `missing` and `unrated` are songs that were left out, `notes` what `describe_data` says of the songs.
     `trained` is False where the run was complete before, and was only read.
     """
 
@@ -26,6 +32,9 @@ class TrainReport:
     missing: tuple[str, ...]
     seconds: float
     waiting: float
+    validations: int
+    unrated: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
     trained: bool = True
 
     @property
@@ -33,10 +42,12 @@ class TrainReport:
         """The line that the command prints."""
         means = " ".join(f"{name} {self.metrics['mean'][name]:.3f}" for name in METRICS)
         missing = f", {len(self.missing)} songs missing" if self.missing else ""
+        count = len(self.unrated)
+        unrated = f", {count} song{'' if count == 1 else 's'} without a rating left out" if count else ""
         return (
             f"{'' if self.trained else 'complete already: '}"
             f"{means} at epoch {self.best.epoch}, step {self.best.step} of {self.steps}; "
-            f"{self.songs} songs, {self.records} records{missing}, {self.seconds:.0f} s"
+            f"{self.songs} songs, {self.records} records{missing}{unrated}, {self.seconds:.0f} s"
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -48,6 +59,8 @@ class TrainReport:
             "songs": self.songs,
             "records": self.records,
             "missing": list(self.missing),
+            "unrated": list(self.unrated),
+            "notes": list(self.notes),
             "seconds": round(self.seconds, 3),
             "waiting": round(self.waiting, 4),
         }
@@ -72,6 +85,10 @@ def read_report(folder: Path) -> TrainReport:
             ),
             **{name: run[name] for name in ("steps", "songs", "records", "seconds", "waiting")},
             missing=tuple(run["missing"]),
+            validations=count_rows(folder / EVALUATIONS),
+            # Runs that were made before had none.
+            unrated=tuple(run.get("unrated", ())),
+            notes=tuple(run.get("notes", ())),
             trained=False,
         )
     except (OSError, ValueError, KeyError, TypeError) as error:

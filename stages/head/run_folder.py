@@ -4,6 +4,7 @@ config.json model.safetensors      the best head so far
 novelty.safetensors                what its training songs are like, for warnings about others
 metrics.json predictions.csv       what it scored on the validation set, and each song
 params.json versions.json receipt.json     what made it
+ratings.csv                        the ratings that it learnt from and was validated with
 steps.csv evaluations.csv          curves
 resume.pt                          only while the run is not over
 run.json                           only once it is: time, waiting, counts
@@ -13,7 +14,7 @@ import csv
 import json
 import pickle
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -28,6 +29,7 @@ from stages.head.errors import HeadError
 from stages.head.history import EVALUATIONS, STEPS, EvaluationRow, StepRow, write_rows
 from stages.head.layout import CONFIG, ENSEMBLE, WEIGHTS, write_json
 from stages.head.novelty import NOVELTY
+from stages.head.ratings import RATINGS, Ratings, read_ratings, write_ratings
 from stages.head.replacing import replacing
 from stages.head.trainer import Progress, Trainer
 
@@ -36,6 +38,10 @@ PARAMS, VERSIONS, RECEIPT, RUN, RESUME = "params.json", "versions.json", "receip
 
 # These change how fast a run is, not what it computes: a resumed run may differ in them.
 FREE_PARAMS = ("memory", "workers")
+# Runs that were made before these could be chosen do not name them; this is what they did.
+IMPLIED_PARAMS = {"schedule": "constant", "plateau_patience": 400}
+# Digests tell that something differs, not what: they are compared last, and with these words.
+DIGESTS = {"data": "songs, their views and ratings", "labels": "ratings"}
 ANEW = "a resumed run must be the same run: set it back, or train anew without --resume"
 
 
@@ -51,7 +57,7 @@ class RunFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def start(self, params: dict[str, Any], receipt: dict[str, Any], device: torch.device) -> None:
+    def start(self, params: dict[str, Any], receipt: dict[str, Any], ratings: Ratings, device: torch.device) -> None:
         """Clear an older run and write down what this one is made of.
 
         Raises
@@ -62,6 +68,7 @@ class RunFolder:
         self.clear()
         write_json(self.path / PARAMS, params)
         write_json(self.path / RECEIPT, receipt)
+        write_ratings(self.path / RATINGS, ratings)
         write_json(self.path / VERSIONS, _versions(device))
 
     def clear(self) -> None:
@@ -70,7 +77,7 @@ class RunFolder:
         claims = (RUN, ENSEMBLE, RESUME, CONFIG)
         figures = (METRICS_FILE, PREDICTIONS, STEPS, EVALUATIONS)
         try:
-            for name in (*claims, WEIGHTS, NOVELTY, *figures, PARAMS, VERSIONS, RECEIPT):
+            for name in (*claims, WEIGHTS, NOVELTY, *figures, PARAMS, VERSIONS, RECEIPT, RATINGS):
                 (self.path / name).unlink(missing_ok=True)
         except OSError as error:
             raise HeadError(f"{self.path}: cannot be written: {error.strerror}") from error
@@ -85,25 +92,33 @@ class RunFolder:
         """Whether a run was finished here, or cut off after its first validation."""
         return self.is_complete or (self.path / RESUME).is_file()
 
-    def difference(self, params: dict[str, Any], receipt: dict[str, Any]) -> str:
-        """What tells the run that is here from one of these parameters and this store; empty if nothing, or no run."""
+    def difference(self, params: dict[str, Any], receipt: dict[str, Any], ratings: Ratings) -> str:
+        """How the run that is here differs from one of these parameters, this store and these ratings.
+
+        Empty if it does not, or if there is no run.
+        """
         if (self.path / ENSEMBLE).is_file():
             return f"{self.path}: these are the heads of several seeds, now it is one"
         if not self.is_begun:
             return ""
-        return _difference(self.path / PARAMS, params, free=FREE_PARAMS) or _difference(
-            self.path / RECEIPT, receipt, free=()
+        # A run that was made before ratings had digests of their own: the digest of its data covers them.
+        implied = {**IMPLIED_PARAMS, "labels": params["labels"]}
+        return (
+            _difference(self.path / PARAMS, params, free=(*FREE_PARAMS, *DIGESTS), implied=implied)
+            or _other_ratings(self.path / RATINGS, ratings)
+            or _difference(self.path / PARAMS, params, free=FREE_PARAMS, implied=implied)
+            or _difference(self.path / RECEIPT, receipt)
         )
 
-    def can_resume(self, params: dict[str, Any], receipt: dict[str, Any]) -> bool:
-        """Whether a run is here, cut off or complete, that these parameters and this store made.
+    def can_resume(self, params: dict[str, Any], receipt: dict[str, Any], ratings: Ratings) -> bool:
+        """Whether a run is here, cut off or complete, that these parameters, this store and these ratings made.
 
         Raises
         ------
         HeadError
-            There is one, of other parameters or another store; the message names the first difference.
+            There is one, of other parameters, another store or other ratings; the message names the first difference.
         """
-        difference = self.difference(params, receipt)
+        difference = self.difference(params, receipt, ratings)
         if difference:
             raise HeadError(f"{difference}; {ANEW}")
         return self.is_begun
@@ -118,6 +133,8 @@ class RunFolder:
             "optimizer": trainer.optimizer.state_dict(),
             "progress": json.dumps(asdict(progress)),
         }
+        if trainer.schedule is not None:
+            state["schedule"] = trainer.schedule.state_dict()
         with replacing(self.path / RESUME) as partial:
             torch.save(state, partial)
 
@@ -133,6 +150,8 @@ class RunFolder:
             state = torch.load(self.path / RESUME, map_location=trainer.device, weights_only=True)
             trainer.model.load_state_dict(state["model"])
             trainer.optimizer.load_state_dict(state["optimizer"])
+            if trainer.schedule is not None:
+                trainer.schedule.load_state_dict(state["schedule"])
             values = json.loads(state["progress"])
         except (OSError, RuntimeError, KeyError, ValueError, pickle.UnpicklingError) as error:
             raise HeadError(f"{self.path / RESUME}: cannot be resumed: {error}; train anew without --resume") from error
@@ -170,13 +189,27 @@ def _versions(device: torch.device) -> dict[str, str]:
     }
 
 
-def _difference(path: Path, values: dict[str, Any], *, free: Sequence[str]) -> str:
+def _other_ratings(path: Path, ratings: Ratings) -> str:
+    if not path.is_file():  # a run that was made before they were kept
+        return ""
     try:
-        before = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        difference = read_ratings(path).difference(ratings)
+    except HeadError as error:
+        return str(error)
+    return f"{path}: {difference}" if difference else ""
+
+
+def _difference(
+    path: Path, values: dict[str, Any], *, free: Sequence[str] = (), implied: Mapping[str, Any] | None = None
+) -> str:
+    """The first value that differs from the file's; what the file does not name is as `implied`."""
+    try:
+        before = {**(implied or {}), **json.loads(path.read_text(encoding="utf-8"))}
+    except (OSError, ValueError, TypeError) as error:
         return f"{path}: cannot be read: {error}"
     now = json.loads(json.dumps(values))
     for name in sorted({*before, *now} - set(free)):
         if before.get(name) != now.get(name):
-            return f"{path}: {name} was {before.get(name)!r}, now it is {now.get(name)!r}"
+            what = f"{name} (digest of {DIGESTS[name]})" if name in DIGESTS else name
+            return f"{path}: {what} was {before.get(name)!r}, now it is {now.get(name)!r}"
     return ""

@@ -50,7 +50,7 @@ class Job:
     def difference(self, data: Data) -> str:
         """What tells the run in `out` from this one; empty if nothing, or if none is there."""
         params = run_params(data, track=self.track, recipe=self.recipe)
-        return RunFolder(self.out).difference(params, data.store.receipt())
+        return RunFolder(self.out).difference(params, data.store.receipt(), data.ratings())
 
     def is_complete(self, data: Data) -> bool:
         """Whether `out` has this very run, finished."""

@@ -9,6 +9,7 @@ import numpy as np
 
 from stages.evaluate.metrics import METRICS, Metrics, score_metrics
 from stages.head.checkpoint import load_head
+from stages.head.checks import describe_data
 from stages.head.data import Data
 from stages.head.errors import HeadError
 from stages.head.history import Listener
@@ -100,6 +101,7 @@ def train_seeds(
     seeds: int,
     resume: bool = False,
     listeners: Callable[[Job], Sequence[Listener]] = lambda job: (),
+    say: Callable[[str], None] = lambda line: None,
 ) -> SeedsReport:
     """Train a head for each of two or more seeds, one after the other, into folders in `job.out`.
 
@@ -107,6 +109,8 @@ def train_seeds(
     ----------
     resume
         Leave complete seeds alone, and go on with one that was cut off.
+    say
+        Called before the first seed with each sentence of `describe_data`.
 
     Raises
     ------
@@ -117,6 +121,8 @@ def train_seeds(
     if resume and any((job.out / name).is_file() for name in (CONFIG, RESUME)):
         raise HeadError(f"{job.out}: this is the run of one seed, found --seeds {seeds}; train anew without --resume")
     check_startable(data, job.recipe)
+    for note in describe_data(data, job.recipe):
+        say(note)
     for each in () if resume else jobs:
         RunFolder(each.out).clear()
     begin_seeds(job, jobs)

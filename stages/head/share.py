@@ -1,8 +1,9 @@
 """Heads to and from a hub: what of a run is shared, and how it lies there.
 
 Shared are a head's own files and what they rest on: metrics, parameters, versions, the store's receipt, counts.
-Kept are the user's own data: predictions.csv and the songs that were missing (names of songs, ratings), curves, states
-of the optimizer. novelty.safetensors goes along: means and main directions over all training songs, no song of its own.
+Kept are the user's own data: predictions.csv, ratings.csv and the songs that were left out (names of songs, ratings),
+curves, states of the optimizer. novelty.safetensors goes along: means and main directions over all training songs, no
+song of its own.
 """
 
 import json
@@ -18,6 +19,7 @@ from stages.head.hub import fetch, split_reference
 from stages.head.layout import CONFIG, ENSEMBLE, WEIGHTS, read_ensemble, to_json
 from stages.head.members import head_places
 from stages.head.novelty import NOVELTY
+from stages.head.report import SONG_NAMES
 from stages.head.run_folder import METRICS_FILE, PARAMS, RECEIPT, RUN, VERSIONS
 from stages.hub import HubError, commit_of, download, list_files, upload
 
@@ -148,7 +150,8 @@ def _copy(reference: str, place: Path, out: Path) -> None:
 def _shared(place: Path) -> dict[str, Path | bytes]:
     files: dict[str, Path | bytes] = {name: place / name for name in SHARED if (place / name).is_file()}
     if RUN in files:
-        files[RUN] = to_json({name: value for name, value in _json(place / RUN).items() if name != "missing"}).encode()
+        run = {name: value for name, value in _json(place / RUN).items() if name not in SONG_NAMES}
+        files[RUN] = to_json(run).encode()
     return files
 
 

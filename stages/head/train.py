@@ -1,7 +1,7 @@
 """Train a head from a store: from a manifest and a recipe to a run folder with the best checkpoint."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from stages.evaluate.metrics import Metrics, score_metrics
 from stages.head.architectures import make_model, make_sizes
 from stages.head.checkpoint import save_head
+from stages.head.checks import check_records, describe_data
 from stages.head.data import Data, open_data
 from stages.head.device import pick_device, pick_precision, repeatable
 from stages.head.head import Head, HeadConfig, score_packed
@@ -63,12 +64,12 @@ def train_head(
     Raises
     ------
     HeadError
-        Songs or streams are missing, the recipe cannot be run here, the loss stops being finite, or another run is to
-        be resumed.
+        Songs or streams are missing, a record cannot be used, the recipe cannot be run here, the loss stops being
+        finite, or another run is to be resumed.
     StoreError
         The store is not what the receipt says, or cannot be read.
     SongsError
-        A split is empty or a label is missing.
+        A split has no song, or none with ratings.
     """
     data = open_data(store_root, manifest, track=track, recipe=recipe, receipt=receipt)
     return train_on(data, track=track, out=out, recipe=recipe, resume=resume, listeners=listeners)
@@ -77,25 +78,39 @@ def train_head(
 def run_params(data: Data, *, track: int, recipe: Recipe) -> dict[str, Any]:
     """What makes a run's numbers, for params.json: the recipe as it works out on this data, and the data's digest."""
     worked_out = {"beta": recipe.track_beta(track), "streams": list(data.streams), "data": data.digest()}
+    worked_out["labels"] = data.ratings().digests()
     return {"track": track, **recipe.to_json(), **worked_out}
 
 
 def train_on(
-    data: Data, *, track: int, out: Path, recipe: Recipe, resume: bool = False, listeners: Sequence[Listener] = ()
+    data: Data,
+    *,
+    track: int,
+    out: Path,
+    recipe: Recipe,
+    resume: bool = False,
+    listeners: Sequence[Listener] = (),
+    say: Callable[[str], None] = lambda line: None,
 ) -> TrainReport:
-    """As `train_head`, on data that was opened for this track and recipe."""
+    """As `train_head`, on data that was opened for this track and recipe.
+
+    Once the run can begin, `say` is called with each sentence of `describe_data`.
+    """
     device = pick_device(recipe.device)
     folder, params, stored = RunFolder(out), run_params(data, track=track, recipe=recipe), data.store.receipt()
-    going_on = resume and folder.can_resume(params, stored)
+    going_on = resume and folder.can_resume(params, stored, data.ratings())
     if going_on and folder.is_complete:
         return read_report(out)
     with repeatable(recipe.seed, device):
         run = _Run(data, recipe, folder, track=track, device=device, listeners=listeners)
-        # Only now: what cannot be built must not cost an older run.
+        check_records(data, run.whole)
+        # Only now: what cannot be trained must not cost an older run.
         if going_on:
             folder.restore(run.trainer)
         else:
-            folder.start(params, stored, device)
+            folder.start(params, stored, data.ratings(), device)
+        for note in describe_data(data, recipe):
+            say(note)
         report = run.complete()
     # Before the run is marked as over: what a folder says is complete, is.
     learn_novelty(out, data.store, data.train.songs, data.streams, seed=recipe.seed)
@@ -109,11 +124,13 @@ def check_startable(data: Data, recipe: Recipe) -> None:
     Raises
     ------
     HeadError
-        The device is not there, or the recipe's head cannot be built for this data.
+        The device is not there, the recipe's head cannot be built for this data, or a record cannot be used.
     """
     pick_device(recipe.device)
+    sizes = make_sizes(recipe.architecture, recipe.size, features=data.features, classes=len(data.dimensions))
     with torch.device("meta"):
-        make_model(make_sizes(recipe.architecture, recipe.size, features=data.features, classes=len(data.dimensions)))
+        make_model(sizes)
+    check_records(data, Records(data.store.root, streams=data.streams, stride=sizes.stride))
 
 
 class _Run:
@@ -139,7 +156,7 @@ class _Run:
             spec=data.store.spec.to_json(),
             encoders_from=read_provenance(data.store.encoders_from, data.store.root),
         )
-        reader, self.val_reader = _readers(data, recipe, stride=sizes.stride, pin=device.type == "cuda")
+        reader, self.whole, self.val_reader = _readers(data, recipe, stride=sizes.stride, pin=device.type == "cuda")
         self.trainer = Trainer(
             make_model(sizes).to(device),
             recipe,
@@ -197,13 +214,16 @@ class _Run:
             songs=len(self.data.train.songs),
             records=len(self.data.train.records()),
             missing=self.data.train.missing + self.data.val.missing,
+            validations=len(progress.evaluations),
+            unrated=self.data.train.unrated + self.data.val.unrated,
+            notes=tuple(describe_data(self.data, self.recipe)),
             seconds=perf_counter() - self.begun,
             waiting=sum(row.seconds * row.waiting for row in progress.steps) / max(seconds, 1e-9),
         )
 
 
-def _readers(data: Data, recipe: Recipe, *, stride: int, pin: bool) -> tuple[Reader, Reader]:
-    """What reads the training songs, cropped, and the validation songs, whole."""
+def _readers(data: Data, recipe: Recipe, *, stride: int, pin: bool) -> tuple[Reader, Records, Reader]:
+    """What reads the training songs, cropped, and the validation songs, whole: as single records and as a reader."""
     keep = data.gigabytes() <= recipe.memory
     workers = 0 if keep else recipe.workers
     crop = max(1, int(recipe.crop * data.store.frame_rate) // stride)
@@ -211,4 +231,5 @@ def _readers(data: Data, recipe: Recipe, *, stride: int, pin: bool) -> tuple[Rea
     def records(crop: int | None) -> Records:
         return Records(data.store.root, streams=data.streams, stride=stride, crop=crop, keep=keep)
 
-    return Reader(records(crop), workers=workers, pin=pin), Reader(records(None), workers=workers)
+    whole = records(None)
+    return Reader(records(crop), workers=workers, pin=pin), whole, Reader(whole, workers=workers)

@@ -1,4 +1,4 @@
-"""The training loop: Adam, accumulated and clipped gradients, validation, early stopping, and what a resume needs.
+"""The training loop: Adam, accumulated and clipped gradients, a schedule, validation, early stopping, resuming.
 
 All randomness of a batch comes from (seed, epoch, batch), so that a run that was cut off goes on to the same result.
 """
@@ -18,6 +18,7 @@ from stages.head.packed import PackedModel
 from stages.head.plan import PlannedBatch
 from stages.head.recipe import Recipe
 from stages.head.records import Packed, Reader
+from stages.head.schedule import make_schedule
 from stages.head.step import Objective, batch_loss
 
 _BATCH_STREAM = 2
@@ -71,6 +72,7 @@ class Trainer:
         self.precision, self.reader, self.hooks = precision, reader, hooks
         self.device = next(model.parameters()).device
         self.optimizer = torch.optim.Adam(model.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
+        self.schedule = make_schedule(self.optimizer, recipe)
         self.progress = Progress()
 
     def run(self) -> None:
@@ -101,19 +103,24 @@ class Trainer:
 
     def _step(self, packed: Iterator[Packed], group: Sequence[PlannedBatch]) -> None:
         begun, waiting = time.perf_counter(), 0.0
-        losses = torch.zeros(3, device=self.device)
+        losses, last = torch.zeros(3, device=self.device), torch.zeros(3, device=self.device)
         for position, batch in enumerate(group, start=self.progress.batch):
             asked = time.perf_counter()
             data = next(packed)
             waiting += time.perf_counter() - asked
-            losses += self._backward(data, batch, position, share=1 / len(group))
+            last = self._backward(data, batch, position, share=1 / len(group))
+            losses += last
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip_norm)
-        values = torch.cat([losses, norm.reshape(1)]).tolist()  # the only wait for a GPU in a step
+        # The only wait for a GPU in a step.
+        *values, last_loss = torch.cat([losses, norm.reshape(1), last[:1] * len(group)]).tolist()
         self._refuse_nan(values, group)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.progress.batch += len(group)
         self._record(values, seconds=time.perf_counter() - begun, waiting=waiting)
+        if self.schedule is not None:
+            # The last batch's loss, not the step's mean: noisier, and what the published code goes by.
+            self.schedule.step(last_loss)
 
     def _backward(self, packed: Packed, batch: PlannedBatch, position: int, *, share: float) -> torch.Tensor:
         """Add `share` of a batch's gradients; returns that share of its losses (3,), detached."""

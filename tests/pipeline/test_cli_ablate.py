@@ -19,7 +19,7 @@ from stages.head.history import StepRow
 from stages.head.recipe import Recipe
 from stages.head.runs import Job
 from stages.songs import DIMENSIONS, Song, read_manifest, write_manifest
-from store import Spec, StoreWriter
+from store import EmbeddingStore, Spec, StoreWriter
 
 ROWS = [row.setting.name for row in TABLE_2]
 SMALL = ["--size", "small", "--epochs", "1", "--batch-size", "4", "--accumulate", "1", "--learning-rate", "0.003"]
@@ -92,6 +92,38 @@ def test_the_table_is_printed_and_written_beside_the_papers(whole: Path, call: C
         scored = json.loads((whole / name / "metrics.json").read_text())["mean"]
         assert [float(table[name][metric]) for metric in scored] == pytest.approx(list(scored.values()), abs=1e-6)
     assert len({(whole / name / "model.safetensors").read_bytes() for name in ROWS}) == 8
+
+
+@pytest.mark.parametrize("views", [None, 3])
+def test_rows_make_equal_steps_unless_epochs_are_to_have_more_views(
+    tmp_path: Path, place: Path, call: Callable[..., Result], views: int | None
+) -> None:
+    """Nine songs to learn from, three views of each: 27 records in rows with augmentation, 9 in the others."""
+    store = EmbeddingStore.open(place / "store.zarr")
+    writer = StoreWriter.open(tmp_path / "store.zarr", store.spec)
+    for song, view in store:
+        writer.write(song, view, store.read(song, view).astype(np.float32), attributes={"seconds": 1.0})
+        if view == 1:
+            writer.write(song, 2, store.read(song, view).astype(np.float32), attributes={"seconds": 1.0})
+    more = [] if views is None else ["--views-per-epoch", str(views)]
+    options = ["--out", str(tmp_path / "out"), "--store", str(tmp_path / "store.zarr"), "--epochs", "2", *more]
+    done = call("ablate", *options, "--parallel", "1")
+    assert done.exit_code == 0, done.output
+    steps = {row: json.loads((tmp_path / "out" / row / "run.json").read_text())["steps"] for row in ROWS}
+    # Batches of 4: 3 a pass over 9 records, 7 over 27.
+    expected = {row: 2 * (7 if views == 3 and "has" in row else 3) for row in ROWS}
+    assert steps == expected
+    with (tmp_path / "out" / "ablation.csv").open(newline="", encoding="utf-8") as file:
+        assert {row["row"]: int(row["steps"]) for row in csv.DictReader(file)} == expected
+    told = (
+        "6 in every run; an epoch has one view of each song"
+        if views is None
+        else "not equal: baseline 6, mmr 6, has 14,"
+    )
+    assert f"- Steps: {told}" in done.stdout
+    assert "- Epoch: the best of 2 validations per run on these same songs, by the sum of LCC, SRCC," in done.stdout
+    params = {row: json.loads((tmp_path / "out" / row / "params.json").read_text()) for row in ROWS}
+    assert {each["views_per_epoch"] for each in params.values()} == {views or 1}
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")

@@ -1,17 +1,19 @@
 """`hear-head train` and `evaluate` as a user meets them: usage, errors in one line, Ctrl-C, kill −9 and --resume."""
 
+import json
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from pipeline.cli import entry
-from stages.songs import DIMENSIONS, Song, write_manifest
+from stages.songs import DIMENSIONS, Song, read_manifest, write_manifest
 from store import EmbeddingStore, Spec, StoreWriter, write_receipt
 
 Process = Callable[..., "subprocess.Popen[str]"]
@@ -93,6 +95,8 @@ def test_a_killed_training_resumes_to_the_bytes_of_an_undisturbed_one(place: Pat
         (["train", *OPTIONS, "--out", "x", "--crop", "inf"], 2, "--crop"),
         (["train", *OPTIONS, "--out", "x", "--sigma", "nan"], 2, "--sigma"),
         (["train", *OPTIONS, "--out", "x", "--seed", "18446744073709551616"], 2, "--seed"),
+        (["train", *OPTIONS, "--out", "x", "--schedule", "cosine"], 2, "--schedule"),
+        (["train", *OPTIONS, "--out", "x", "--plateau-patience", "0"], 2, "--plateau-patience"),
         (["train", *OPTIONS, "--out", "x", "--streams", "muq/track, muq/track"], 1, "'muq/track' is named twice"),
         (["train", *OPTIONS, "--out", "x", "--device", "meta"], 1, "device 'meta' cannot be used here"),
         (["train", *OPTIONS, "--out", "x", "--store", "none.zarr"], 1, "none.zarr"),
@@ -158,3 +162,29 @@ def test_where_an_evaluation_cannot_be_written_is_told_first(
     with pytest.raises(SystemExit, check=lambda end: end.code == 1):
         entry.head()
     assert capsys.readouterr().err == f"hear-head: {option} .: is a folder; expected a file to write\n"
+
+
+@pytest.mark.parametrize("seeds", ["1", "2"])
+def test_what_is_odd_about_the_songs_is_said_on_stderr(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], seeds: str
+) -> None:
+    songs = read_manifest(place / "manifest.csv", check_files=False).songs
+    kept = [replace(song, labels={}) if song.song_id == "song 1" else song for song in songs]
+    write_manifest(place / "odd.csv", [song for song in kept if song.split == "train" or song.song_id == "song 0"])
+    out = f"odd {seeds}"
+    options = [*OPTIONS[2:], "--manifest", "odd.csv", "--epochs", "1", "--schedule", "plateau"]
+    call(monkeypatch, place, "train", *options, "--out", out, "--seeds", seeds)
+    said = capsys.readouterr()
+    unrated = "hear-head: left out 1 train song without a rating, the first is 'song 1'"
+    assert said.err.splitlines()[:2] == [unrated, "hear-head: one val song: LCC, SRCC and KTAU count 0"]
+    assert seeds == "2" or "11 records, 1 song without a rating left out, " in said.out
+    run = place / out if seeds == "1" else place / out / "seed-1"
+    assert json.loads((run / "params.json").read_text())["schedule"] == "plateau"
+    assert json.loads((run / "run.json").read_text())["unrated"] == ["song 1"]
+    evaluate = ["evaluate", *OPTIONS[2:4], "--checkpoint", out, "--out", "odd.json", "--bootstrap", "10"]
+    call(monkeypatch, place, *evaluate, "--manifest", "manifest.csv")
+    said = capsys.readouterr()
+    changed = "the songs or ratings of val are not those of the head's training: new in val: 3, the first is 'song 4'"
+    assert said.err.splitlines()[-1] == f"hear-head: {changed}"
+    assert said.out.splitlines()[-1] == f"note: {changed}"
+    assert json.loads((place / "odd.json").read_text())["notes"][-1] == changed

@@ -1,10 +1,12 @@
 """params.yaml: every key known, every value of its type, and the message names the key."""
 
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
-from pipeline.params import ParamsError, load_params, option_values
+from pipeline.params import HeadParams, Params, ParamsError, load_params, option_values
+from stages.head.recipe import Recipe
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -30,9 +32,16 @@ def test_what_is_left_out_is_the_papers(tmp_path: Path) -> None:
     assert (params.head.sigma, params.head.alpha, params.head.smooth_l1_beta) == (1.0, 2.0, 0.5)
 
 
+def test_options_and_recipes_have_the_same_defaults() -> None:
+    recipe = asdict(Recipe())
+    assert {name: recipe[name] for name in HeadParams.model_fields} == HeadParams().model_dump()
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
+        ("head: {schedule: cosine}", r"head\.schedule: .*'constant' or 'plateau'.*'cosine'"),
+        ("head: {plateau_patience: 0}", r"head\.plateau_patience: .*greater than or equal to 1"),
         ("head: {betta: 0.1}", r"unknown key head\.betta"),
         ("hed: {}", r"unknown key hed"),
         ("head: {beta: strong}", r"head\.beta: .*'strong'"),

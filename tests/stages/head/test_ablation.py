@@ -11,7 +11,7 @@ import pytest
 
 from stages.evaluate.metrics import METRICS
 from stages.head.ablation import TABLE_2, Setting, describe_rows, row_job
-from stages.head.ablation_table import Row, ablation_markdown, write_ablation
+from stages.head.ablation_table import Row, ablation_markdown, describe_runs, write_ablation
 from stages.head.errors import HeadError
 from stages.head.footprint import run_gigabytes
 from stages.head.recipe import Recipe
@@ -122,12 +122,56 @@ def test_the_table_has_ours_beside_the_papers() -> None:
     ]
 
 
+def trained_row(number: int, steps: tuple[int, ...], validations: tuple[int, ...]) -> Row:
+    return Row(paper=TABLE_2[number], ours=figures(0.5), steps=steps, validations=validations)
+
+
+@pytest.mark.parametrize(
+    ("rows", "views", "expected"),
+    [
+        ([], None, []),
+        ([Row(paper=TABLE_2[7], ours=None)], None, []),
+        (
+            [trained_row(0, (12,), (3,)), trained_row(7, (12,), (3,))],
+            1,
+            [
+                "Steps: 12 in every run; an epoch has one view of each song.",
+                "Epoch: the best of 3 validations per run on these same songs, by the sum of LCC, SRCC, KTAU and TTA; "
+                "so the figures are optimistic.",
+            ],
+        ),
+        (
+            [trained_row(0, (12, 12), (3, 3)), trained_row(2, (96, 108), (2, 3)), Row(paper=TABLE_2[7], ours=None)],
+            9,
+            [
+                "Steps: not equal: baseline 12, has 96 to 108; an epoch has 9 views of each song.",
+                "Epoch: the best of 2 to 3 validations per run on these same songs, by the sum of LCC, SRCC, KTAU and "
+                "TTA; so the figures are optimistic.",
+            ],
+        ),
+        (
+            [trained_row(1, (5,), (1,))],
+            None,
+            [
+                "Steps: 5 in every run; an epoch has all views of each song.",
+                "Epoch: the last; each run was validated once, at its end.",
+            ],
+        ),
+    ],
+)
+def test_the_table_says_how_long_rows_were_trained_and_how_epochs_were_chosen(
+    rows: list[Row], views: int | None, expected: list[str]
+) -> None:
+    assert describe_runs(rows, views_per_epoch=views) == expected
+
+
 def test_files_of_the_table(tmp_path: Path) -> None:
-    rows = [Row(paper=paper, ours=figures(0.5)) for paper in TABLE_2[:7]] + [Row(paper=TABLE_2[7], ours=None)]
+    rows = [trained_row(number, (4, 5), (2, 2)) for number in range(7)] + [Row(paper=TABLE_2[7], ours=None)]
     write_ablation(tmp_path / "new", rows, track=2, notes=[])
     with (tmp_path / "new" / "ablation.csv").open(newline="", encoding="utf-8") as file:
         first, *_, last = csv.DictReader(file)
     assert (first["row"], first["mmr"], first["KTAU"], first["KTAU_paper"]) == ("baseline", "0", "0.520000", "0.736")
+    assert (first["steps"], first["validations"], last["steps"]) == ("4.5", "2", "")
     assert (last["row"], last["l"], last["TTA"], last["TTA_paper"]) == ("mmr-has-l", "1", "", "0.853")
     assert (tmp_path / "new" / "ablation.png").read_bytes()[:4] == b"\x89PNG"
     (tmp_path / "file").touch()

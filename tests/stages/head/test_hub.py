@@ -39,7 +39,9 @@ def runs(make_learnable, tmp_path_factory) -> Path:
     learnable = make_learnable(folder)
     recipe = Recipe(size="small", epochs=1, batch_size=4, device="cpu", precision="fp32", learning_rate=3e-3)
     recipe = replace(recipe, accumulate=1, allow_missing=1)
-    songs = (*learnable.manifest.songs, replace(learnable.manifest.songs[1], song_id="sécret"))
+    first = learnable.manifest.songs[1]
+    left_out = (replace(first, song_id="sécret"), replace(first, song_id="sécret, unrated", labels={}))
+    songs = (*learnable.manifest.songs, *left_out)
     job = Job(
         name="both",
         store_root=learnable.store,
@@ -49,7 +51,9 @@ def runs(make_learnable, tmp_path_factory) -> Path:
         recipe=recipe,
     )
     train_seeds(job, seeds=2)
-    assert json.loads((folder / "runs/seed-0/run.json").read_text())["missing"] == ["sécret"]
+    run = json.loads((folder / "runs/seed-0/run.json").read_text())
+    assert (run["missing"], run["unrated"]) == (["sécret"], ["sécret, unrated"])
+    assert sum("sécret" in note for note in run["notes"]) == 2
     return folder / "runs"
 
 
@@ -89,7 +93,7 @@ def test_nothing_private_leaves(on_hub, runs):
             assert "söng".encode() not in content
             assert str(runs.parent).encode() not in content
     run = json.loads(on_hub.files("someone/private")["run.json"])
-    assert "missing" not in run
+    assert not {"missing", "unrated", "notes"} & run.keys()
     assert run["songs"] == json.loads((runs / "seed-0/run.json").read_text())["songs"]
 
 

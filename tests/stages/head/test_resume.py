@@ -1,5 +1,6 @@
 """What --resume does with a run that is over, and what a run that cannot begin leaves of the one before."""
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from stages.head.errors import HeadError
-from stages.head.history import Listener
+from stages.head.history import Listener, StepRow
 from stages.head.recipe import Recipe
 from stages.head.report import TrainReport, read_report
 from stages.head.train import train_head
@@ -67,6 +68,72 @@ def test_a_complete_run_is_not_another_one(tmp_path: Path, train: Train) -> None
     assert contents(tmp_path / "run") != before
 
 
+def age(run: Path) -> None:
+    """Make a run's folder one that was written before schedules, kept ratings and notes."""
+    (run / "ratings.csv").unlink()
+    dropped = {"params.json": ("schedule", "plateau_patience", "labels"), "run.json": ("unrated", "notes")}
+    for name in dropped:
+        if (run / name).exists():
+            values = json.loads((run / name).read_text(encoding="utf-8"))
+            (run / name).write_text(json.dumps({k: v for k, v in values.items() if k not in dropped[name]}))
+
+
+def test_an_older_complete_run_is_told(tmp_path: Path, train: Train) -> None:
+    first = train()
+    age(tmp_path / "run")
+    again = train(resume=True, listeners=(NeverCalled(),))
+    assert again.line == f"complete already: {first.line}"
+    assert (again.unrated, again.notes, again.validations) == ((), (), 1)
+    with pytest.raises(HeadError, match=r"params\.json: schedule was 'constant', now it is 'plateau'; a resumed run"):
+        train(resume=True, schedule="plateau")
+
+
+def test_an_older_run_that_was_cut_off_goes_on(tmp_path: Path, train: Train) -> None:
+    class Stops(Listener):
+        def step(self, row: StepRow) -> None:
+            if row.step == 4:
+                raise InterruptedError
+
+    train(evaluate_every=2)
+    whole = (tmp_path / "run" / "model.safetensors").read_bytes()
+    with pytest.raises(InterruptedError):
+        train(listeners=(Stops(),), evaluate_every=2)
+    age(tmp_path / "run")
+    with pytest.raises(HeadError, match=r"schedule was 'constant', now it is 'plateau'"):
+        train(resume=True, schedule="plateau", evaluate_every=2)
+    train(resume=True, evaluate_every=2)
+    assert (tmp_path / "run" / "model.safetensors").read_bytes() == whole
+
+
+@pytest.mark.parametrize("change", ["rating", "song", "order"])
+def test_changed_songs_or_ratings_are_not_resumed_and_named(
+    tmp_path: Path, train: Train, learnable, recipe: Recipe, change: str
+) -> None:
+    train()
+    first, second, third, *rest = learnable.manifest.songs
+    songs, message = {
+        "rating": (
+            (first, replace(second, labels={**second.labels, "Clarity": 1.23}), third, *rest),
+            r"ratings\.csv: 1 of 18 train songs have other ratings, .* 'söng 1' \(Clarity was 2\.3, now it is 1\.23\)",
+        ),
+        "song": ((first, second, *rest), r"ratings\.csv: gone from train: 1, the first is 'söng 2'"),
+        "order": (
+            (first, third, second, *rest),
+            r"data \(digest of songs, their views and ratings\) was '\w+', now it",
+        ),
+    }[change]
+    manifest = replace(learnable.manifest, songs=songs)
+    with pytest.raises(HeadError, match=rf"{message}.*; a resumed run must be the same run"):
+        train_head(
+            store_root=learnable.store,
+            manifest=manifest,
+            track=2,
+            out=tmp_path / "run",
+            recipe=replace(recipe, epochs=1),
+            resume=True,
+        )
+
+
 @pytest.mark.parametrize("text", ["{", "[]", '{"best_step": 1}'])
 def test_a_damaged_run_json_is_one_line(tmp_path: Path, train: Train, text: str) -> None:
     train()
@@ -92,7 +159,7 @@ def test_a_new_run_begins_with_nothing_of_the_older_one(tmp_path: Path, train: T
     train()
     with pytest.raises(InterruptedError):
         train(listeners=(Stops(),))
-    assert sorted(contents(tmp_path / "run")) == ["params.json", "receipt.json", "versions.json"]
+    assert sorted(contents(tmp_path / "run")) == ["params.json", "ratings.csv", "receipt.json", "versions.json"]
 
 
 def test_a_stream_that_is_named_twice_is_refused(tmp_path: Path, train: Train) -> None:

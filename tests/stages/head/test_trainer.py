@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from stages.evaluate.metrics import METRICS, Metrics
 from stages.head.model import HearHead
@@ -14,6 +15,7 @@ from stages.head.packed import PackedModel
 from stages.head.plan import Item, PlannedBatch
 from stages.head.recipe import Recipe
 from stages.head.records import Packed, Reader, Records
+from stages.head.schedule import make_schedule
 from stages.head.sizes import HeadSizes, ModelSizes
 from stages.head.step import Objective
 from stages.head.trainer import Hooks, Trainer
@@ -119,6 +121,71 @@ def test_steps_are_adams_on_clipped_means_of_the_accumulated_gradients(clip_norm
     np.testing.assert_allclose(flat(model), adam.values, rtol=0, atol=2e-6)
     steps = [(row.loss, row.gradient_norm, row.learning_rate) for row in trainer.progress.steps]
     np.testing.assert_allclose(steps, rows, rtol=1e-5)
+
+
+def plateau_rates(losses: Sequence[float], *, rate: float, patience: int) -> list[float]:
+    """The rate after each loss: halved at the first loss after `patience` ones in a row that were not the lowest."""
+    lowest, waited, rates = np.inf, 0, []
+    for loss in losses:
+        lowest, waited = (loss, 0) if loss < lowest * 0.9999 else (lowest, waited + 1)
+        if waited > patience:
+            rate, waited = max(rate / 2, 1e-8), 0
+        rates.append(rate)
+    return rates
+
+
+@pytest.mark.parametrize("patience", [1, 2])
+def test_on_a_plateau_of_the_last_batchs_loss_the_rate_of_the_next_step_is_halved(patience: int) -> None:
+    torch.manual_seed(0)
+    model, batches = LinearHead(), make_batches(23)  # two batches a step; the last step has one
+    adam, last, means = NumpyAdam(flat(model)), [], []
+    for step, start in enumerate(range(0, 23, 2)):
+        rate = [RECIPE.learning_rate, *plateau_rates(last, rate=RECIPE.learning_rate, patience=patience)][step]
+        found = [gradient_of(adam.values, batches[number], number) for number in range(start, min(start + 2, 23))]
+        last.append(found[-1][0])
+        means.append(np.mean([loss for loss, _ in found]))
+        adam.step(np.mean([gradient for _, gradient in found], axis=0), rate=rate, decay=RECIPE.weight_decay)
+    after = plateau_rates(last, rate=RECIPE.learning_rate, patience=patience)
+    assert after != plateau_rates(means, rate=RECIPE.learning_rate, patience=patience), "the two rules must differ here"
+    assert after[-1] < RECIPE.learning_rate / 2
+    trainer = make_trainer(model, batches, replace(RECIPE, schedule="plateau", plateau_patience=patience))
+    trainer.run()
+    assert [row.learning_rate for row in trainer.progress.steps] == [RECIPE.learning_rate, *after[:-1]]
+    np.testing.assert_allclose(flat(model), adam.values, rtol=0, atol=2e-6)
+
+
+def rates_of(schedule: ReduceLROnPlateau, losses: Sequence[float]) -> list[float]:
+    rates = []
+    for loss in losses:
+        schedule.step(loss)
+        rates.append(schedule.optimizer.param_groups[0]["lr"])
+    return rates
+
+
+def adam_of(rate: float) -> torch.optim.Adam:
+    return torch.optim.Adam(LinearHead().parameters(), lr=rate)
+
+
+def test_the_schedule_is_torch_s_with_the_published_settings() -> None:
+    generator = np.random.default_rng(0)
+    losses = 1 / (1 + np.arange(4_140) / 900) + generator.normal(0, 0.05, 4_140)
+    published = ReduceLROnPlateau(adam_of(1e-5), mode="min", factor=0.5, patience=400, min_lr=1e-8)
+    rates = rates_of(make_schedule(adam_of(1e-5), Recipe(schedule="plateau")), losses)
+    assert rates == rates_of(published, losses) == plateau_rates(losses, rate=1e-5, patience=400)
+    assert 1 < len(set(rates)) <= 1 + 4_140 // 401
+
+
+@pytest.mark.parametrize(("rate", "floor"), [(1e-5, 1e-5 / 2**9), (1e-3, 1e-3 / 2**16), (1e-8, 1e-8), (1e-9, 1e-9)])
+def test_a_loss_that_never_falls_halves_the_rate_every_401_steps_to_the_floor(rate: float, floor: float) -> None:
+    rates = rates_of(make_schedule(adam_of(rate), Recipe(schedule="plateau")), [0.5] + [1.0] * 401 * 20)
+    halved = [rate / 2**times for times in range(20) if rate / 2**times >= floor]
+    expected = [value for value in halved for _ in range(401)]
+    assert rates == [*expected, *[floor] * (len(rates) - len(expected))]
+
+
+def test_the_rate_is_constant_by_default() -> None:
+    assert make_schedule(torch.optim.Adam(LinearHead().parameters()), Recipe()) is None
+    assert Recipe().schedule == "constant"
 
 
 @pytest.mark.parametrize(("precision", "dtype"), [("bf16", torch.bfloat16), ("fp32", torch.float32)])

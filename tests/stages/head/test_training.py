@@ -91,6 +91,26 @@ def test_a_run_that_was_cut_off_goes_on_to_the_same_result(
     assert not (tmp_path / "cut" / "resume.pt").exists()
 
 
+@pytest.mark.parametrize("stop", [12, 16])
+def test_a_plateau_schedule_goes_on_where_it_was_cut_off(tmp_path: Path, learnable, recipe: Recipe, stop: int) -> None:
+    recipe = replace(recipe, epochs=4, evaluate_every=1, schedule="plateau", plateau_patience=1)
+    trained(learnable, tmp_path / "whole", recipe)
+    rates = [float(row["learning_rate"]) for row in rows(tmp_path / "whole" / "steps.csv")]
+    assert rates[0] > rates[stop - 1] > rates[-1], "it must be halved before and after the cut"
+    with pytest.raises(InterruptedError):
+        trained(learnable, tmp_path / "cut", recipe, listeners=(StopsAt(stop),))
+    trained(learnable, tmp_path / "cut", recipe, resume=True)
+    assert numbers_of(tmp_path / "cut") == numbers_of(tmp_path / "whole")
+    params = json.loads((tmp_path / "cut" / "params.json").read_text())
+    assert (params["schedule"], params["plateau_patience"]) == ("plateau", 1)
+
+
+def test_the_rate_is_constant_unless_a_schedule_is_chosen(tmp_path: Path, learnable, recipe: Recipe) -> None:
+    trained(learnable, tmp_path / "run", replace(recipe, plateau_patience=1))
+    assert {float(row["learning_rate"]) for row in rows(tmp_path / "run" / "steps.csv")} == {recipe.learning_rate}
+    assert json.loads((tmp_path / "run" / "params.json").read_text())["schedule"] == "constant"
+
+
 def test_streaming_with_workers_gives_the_bytes_of_reading_from_memory(
     tmp_path: Path, learnable, recipe: Recipe
 ) -> None:
