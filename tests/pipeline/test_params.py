@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.params import HeadParams, Params, ParamsError, load_params, option_values
+from pipeline.params import HeadParams, ParamsError, load_params, option_values
 from stages.head.recipe import Recipe
 
 ROOT = Path(__file__).resolve().parents[2]
