@@ -87,10 +87,13 @@ class Prediction:
     def line(self) -> str:
         """The line of counts that the command prints."""
         scored = len(self.rows) - len(self.failed) - self.skipped
-        silent = sum(row.is_silence for row in self.rows)
-        unlike = sum(row.is_novel for row in self.rows)
-        doubts = (f"; {silent} silent" if silent else "") + (f"; {unlike} unlike the training songs" if unlike else "")
-        return f"{scored} scored, {self.skipped} skipped, {len(self.failed)} failed{doubts}"
+        doubts = {
+            "silent": sum(row.is_silence for row in self.rows),
+            "damaged": sum(bool(row.damage) for row in self.rows),
+            "unlike the training songs": sum(row.is_novel for row in self.rows),
+        }
+        told = "".join(f"; {count} {doubt}" for doubt, count in doubts.items() if count)
+        return f"{scored} scored, {self.skipped} skipped, {len(self.failed)} failed{told}"
 
     @property
     def caution(self) -> str:

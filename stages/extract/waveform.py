@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from store.errors import HearError
 
-# What `Waveform.damage` may say, and the attributes of a record that repeat it.
-DAMAGE = ("truncated", "missing", "skipped")
+# What `Waveform.damage` may say, and the attributes of a record that repeat it; with their types.
+DAMAGE: dict[str, type | tuple[type, ...]] = {"truncated": bool, "missing": (int, float), "skipped": int}
 
 
 class AudioError(HearError):
@@ -46,6 +46,11 @@ class Waveform:
     def seconds(self) -> float:
         """Duration in seconds."""
         return len(self.samples) / self.rate
+
+
+def damage_of(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """The damage that a record's attributes tell; they are their writer's, and anything may stand there."""
+    return {name: attributes[name] for name, kind in DAMAGE.items() if isinstance(attributes.get(name), kind)}
 
 
 def damage_text(damage: Mapping[str, Any]) -> str:

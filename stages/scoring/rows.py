@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from stages.extract.loudness import LOWEST_DBFS, SILENCE_DBFS, is_silence
+from stages.extract.waveform import damage_of, damage_text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +50,8 @@ class Row:
         How far the song is from the training songs: above 1 is farther than 99 % of them. None where unknown.
     loudest
         Level of its loudest second in dBFS. None where unknown.
+    damage
+        What of its file could not be heard: `truncated`, `missing` (s) and `skipped`; empty for a sound file.
     caution
         Why no score of the heads is to be trusted, whatever the song; empty for heads that are meant to be used.
     error
@@ -68,6 +71,7 @@ class Row:
     spread: Mapping[str, float] = field(default_factory=dict)
     novelty: float | None = None
     loudest: float | None = None
+    damage: Mapping[str, Any] = field(default_factory=dict)
     caution: str = ""
     error: str = ""
     seconds: float | None = None
@@ -93,7 +97,8 @@ class Row:
     @property
     def notes(self) -> list[str]:
         """Why the scores deserve doubt, in a word or two each."""
-        return [*(["silence"] if self.is_silence else []), *([f"novelty {self._novelty}"] if self.is_novel else [])]
+        found = {"silence": self.is_silence, "damaged": bool(self.damage), f"novelty {self._novelty}": self.is_novel}
+        return [note for note, applies in found.items() if applies]
 
     @property
     def warning(self) -> str:
@@ -111,13 +116,15 @@ class Row:
                 f"near-silence: its loudest second is at {self.loudest:.0f} dBFS, where music is above "
                 f"{SILENCE_DBFS:.0f}, and its scores mean nothing"
             )
+        if self.damage:
+            warnings.append(f"damaged: {damage_text(self.damage)}; only what is there was scored")
         if self.is_novel:
             warnings.append(f"unlike the training songs: novelty {self._novelty}, where 99 % of those stay under 1")
         return warnings
 
     @property
     def _novelty(self) -> str:
-        shown = f"{self.novelty:.2f}"
+        shown = f"{self.novelty or 0.0:.2f}"
         return "more than 1.00" if shown == "1.00" else shown
 
     def to_score(self) -> dict[str, Any]:
@@ -133,6 +140,7 @@ class Row:
             "std": dict(self.spread),
             "novelty": self.novelty if self.novelty is None else _rounded(self.novelty),
             "loudest_dbfs": self.loudest,
+            "damage": dict(self.damage),
             "warning": self.warning,
             "seconds": self.seconds if self.seconds is None else round(self.seconds, 3),
             "over_time": self.curve.to_json() if self.curve else None,
@@ -153,6 +161,7 @@ class Row:
             spread=dict(values.get("std", {})),
             novelty=values.get("novelty"),
             loudest=values.get("loudest_dbfs"),
+            damage=damage_of(values.get("damage", {})),
             caution=values.get("caution", ""),
             error=values.get("error", ""),
             seconds=values.get("seconds"),

@@ -127,6 +127,7 @@ class Scoring:
             spread=scored["spread"],
             novelty=self.ensemble.novelty(song.frames),
             loudest=song.loudest,
+            damage=song.damage,
             caution=self.ensemble.caution,
             curve=curve,
         )

@@ -14,7 +14,7 @@ from stages.extract.feed import FailedView, ViewRequest, prepare_in
 from stages.extract.loudness import loudest_second
 from stages.extract.processes import Processes
 from stages.extract.run import pool_frames
-from stages.extract.waveform import DAMAGE
+from stages.extract.waveform import damage_of
 from stages.head.head import FRAMES_AT_ONCE
 from stages.head.score import check_encoders, check_spec, qualified
 from stages.scoring.ensemble import Ensemble
@@ -233,7 +233,7 @@ class StoreSource:
         except HearError as error:
             return Heard(candidate=candidate, error=self._problem(candidate.song_id) or str(error))
         seconds = float(attributes.get("seconds", frames.shape[1] / self.frame_rate))
-        damage = {name: attributes[name] for name in DAMAGE if name in attributes}
+        damage = damage_of(attributes)
         # A record's attributes are its writer's: anything may stand there.
         level = attributes.get("loudest_dbfs")
         loudest = float(level) if isinstance(level, int | float) and not isinstance(level, bool) else None

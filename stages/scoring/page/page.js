@@ -163,6 +163,7 @@ function card(row) {
   const node = element("div", { class: "card" }, element("div", { class: "name" }, element("span", {}, labels.get(row)), element("span", {}, overall(row).toFixed(2))));
   if (data.dimensions.length > 1) node.append(element("div", { class: "scores" }, scores));
   if (quiet(row)) node.append(element("div", { class: "flag", title: row.warning }, "⚠ silence: its scores mean nothing"));
+  if (row.damage) node.append(element("div", { class: "flag", title: row.warning }, "⚠ damaged: a part was not heard"));
   if (unlike(row)) node.append(element("div", { class: "flag", title: row.warning }, `⚠ unlike the training songs (novelty ${novelty(row)})`));
   if (row.over_time && row.over_time.seconds.length > 1) node.append(curves(row, 120), legend());
   if (row.audio) node.append(player(row));
@@ -184,7 +185,7 @@ const columns = () => [
   ...(data.by ? [{ key: "group", label: data.by, value: (row) => row.group || "", kind: "group" }] : []),
   ...names().map((name) => ({ key: name, value: (row) => (scored(row) ? valueOf(row, name) : null), kind: "score" })),
   { key: "length", value: (row) => row.seconds ?? null, kind: "time" },
-  { key: "notes", value: (row) => (row.error ? 1e9 : quiet(row) ? 1e8 : row.novelty ?? 0), kind: "notes" },
+  { key: "notes", value: (row) => (row.error ? 1e9 : quiet(row) ? 1e8 : row.damage ? 1e7 : row.novelty ?? 0), kind: "notes" },
 ];
 
 function cell(row, column) {
@@ -194,7 +195,7 @@ function cell(row, column) {
   if (column.kind === "notes") {
     const note = element("td", { class: "group" });
     if (row.error) note.append(element("span", { class: "error" }, "failed"));
-    const flags = [...(quiet(row) ? ["⚠ silence"] : []), ...(unlike(row) ? [`⚠ novelty ${novelty(row)}`] : [])];
+    const flags = [...(quiet(row) ? ["⚠ silence"] : []), ...(row.damage ? ["⚠ damaged"] : []), ...(unlike(row) ? [`⚠ novelty ${novelty(row)}`] : [])];
     note.append(element("div", { class: "flags" }, ...flags.map((text) => element("span", { class: "flag", title: row.warning }, text))));
     return note;
   }
@@ -264,9 +265,9 @@ function sortBy(column) {
 function draw() {
   label(data.rows);
   const rows = data.rows.filter(scored), failed = data.rows.length - rows.length;
-  const silent = rows.filter(quiet).length, flagged = rows.filter(unlike).length;
+  const silent = rows.filter(quiet).length, flagged = rows.filter(unlike).length, damaged = rows.filter((row) => row.damage).length;
   const counts = [`${rows.length} ${rows.length === 1 ? "song" : "songs"} scored`, ...(failed ? [`${failed} failed`] : []),
-    ...(silent ? [`${silent} silent`] : []), ...(flagged ? [`${flagged} unlike the training songs`] : []), ...(data.about ? [data.about] : [])];
+    ...(silent ? [`${silent} silent`] : []), ...(damaged ? [`${damaged} damaged`] : []), ...(flagged ? [`${flagged} unlike the training songs`] : []), ...(data.about ? [data.about] : [])];
   byId("counts").textContent = counts.join(" · ");
   byId("caution").textContent = data.caution ? `⚠ ${data.caution}` : "";
   byId("caution").hidden = !data.caution;

@@ -32,6 +32,7 @@ FINE = Row(song_id="fine", path="fine.mp3", scores=SCORES, novelty=0.5, loudest=
 SILENT = Row(song_id="silent", path="silent.mp3", scores=SCORES, novelty=0.5, loudest=LOWEST_DBFS)
 NEARLY = Row(song_id="nearly", path="nearly.mp3", scores=SCORES, novelty=2.5, loudest=-90.4)
 NOVEL = Row(song_id="novel", path="novel.mp3", scores=SCORES, novelty=1.5, loudest=-80.0)
+CUT = Row(song_id="cut", path="cut.mp3", scores=SCORES, damage={"truncated": True, "missing": 2.34, "skipped": 3})
 OLD = Row(song_id="old", path="old.mp3", scores=SCORES)
 
 
@@ -56,6 +57,11 @@ def quiet(tmp_path_factory: pytest.TempPathFactory) -> Path:
             ["near-silence: its loudest second is at -90 dBFS, where music is above -80", "unlike the training songs"],
             ["silence", "novelty 2.50"],
         ),
+        (
+            CUT,
+            ["damaged: the last 2.3 s are missing and 3 of its packets could not be decoded; only what is there was"],
+            ["damaged"],
+        ),
         (NOVEL, ["unlike the training songs: novelty 1.50"], ["novelty 1.50"]),
     ],
 )
@@ -67,6 +73,31 @@ def test_each_reason_for_doubt_is_said_and_survives_a_file(row: Row, warnings: l
     values = json.loads(json.dumps(row.to_json(), allow_nan=False))
     assert Row.from_json(values) == row
     assert values.get("warning", "") == row.warning
+
+
+def test_a_song_that_breaks_off_is_flagged_from_audio_and_from_a_store(
+    quiet: Path, tmp_path: Path, ensemble: Ensemble, source: AudioSource, encoders: MultiScale
+) -> None:
+    """A twentieth less than its header says."""
+    from stages.extract.feed import ViewFeed
+    from stages.extract.plan import SongTask
+
+    content = (quiet / "soft.wav").read_bytes()
+    (tmp_path / "cut.wav").write_bytes(content[: int(len(content) * 0.95)])
+    (heard,) = Scoring(ensemble, source).score(audio_candidates([tmp_path / "cut.wav"]))
+    assert heard.row.damage == {"truncated": True, "missing": pytest.approx(0.1, abs=0.01)}
+    assert "the last 0.1 s are missing" in heard.row.warning
+    spec = Recipe(preset="tiny", muq="", musicfm="", layers=(2,), dtype="float32").spec(encoders)
+    writer = StoreWriter.open(tmp_path / "store.zarr", spec)
+    tasks = [SongTask("cut", tmp_path / "cut.wav", (0,)), SongTask("soft", quiet / "soft.wav", (0,))]
+    tally = Extractor(encoders, writer, ViewFeed(processes=0), seed=0).run(tasks, report=lambda outcome: None)
+    assert tally.damaged == {"cut"}
+    store = EmbeddingStore.open(writer.root)
+    # As a stranger may have written it.
+    writer.write("odd", 0, store.read("soft"), attributes={"missing": "all", "truncated": 3, "skipped": [1]})
+    store = EmbeddingStore.open(writer.root)
+    rows = [scored.row for scored in Scoring(ensemble, StoreSource(store, ensemble)).score(store_candidates(store))]
+    assert {row.song_id: dict(row.damage) for row in rows} == {"cut": heard.row.damage, "soft": {}, "odd": {}}
 
 
 def test_silence_is_flagged_from_audio(quiet: Path, ensemble: Ensemble, source: AudioSource) -> None:
@@ -117,7 +148,7 @@ def test_every_row_of_a_demo_s_head_says_so_also_one_from_before(
 
 
 def test_the_report_tells_silence_from_unlike_songs(browse: Callable[[str, str], dict]) -> None:
-    rows = [FINE, SILENT, NEARLY, NOVEL, OLD]
+    rows = [FINE, SILENT, NEARLY, CUT, NOVEL, OLD]
     found = browse(
         report_html(rows, DIMENSIONS, about="scored by a"),
         """const texts = (found) => [...found].map((node) => node.textContent).sort();
@@ -131,15 +162,16 @@ def test_the_report_tells_silence_from_unlike_songs(browse: Callable[[str, str],
         found.details = flags(".detail");
         return found;""",
     )
-    assert found["counts"] == "5 songs scored · 2 silent · 2 unlike the training songs · scored by a"
-    assert found["table"] == ["⚠ novelty 1.50", "⚠ novelty 2.50", "⚠ silence", "⚠ silence"]
+    assert found["counts"] == "6 songs scored · 2 silent · 1 damaged · 2 unlike the training songs · scored by a"
+    assert found["table"] == ["⚠ damaged", "⚠ novelty 1.50", "⚠ novelty 2.50", "⚠ silence", "⚠ silence"]
     assert found["cards"] == [
+        "⚠ damaged: a part was not heard",
         "⚠ silence: its scores mean nothing",
         "⚠ silence: its scores mean nothing",
         "⚠ unlike the training songs (novelty 1.50)",
         "⚠ unlike the training songs (novelty 2.50)",
     ]
-    assert found["order"][:3] == ["silent", "nearly", "novel"]
+    assert found["order"][:4] == ["silent", "nearly", "cut", "novel"]
     assert found["details"] == [f"⚠ {NEARLY.warning}"]
     assert found["caution"] is True
 
