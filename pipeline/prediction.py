@@ -5,7 +5,8 @@ from contextlib import closing, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pipeline.progress import ExtractionProgress
+from pipeline.progress import ExtractionProgress, counted
+from stages.extract.freshness import stored_freshness
 from stages.scoring.ensemble import Ensemble, load_encoders, load_ensemble
 from stages.scoring.files import Journal, check_outputs, check_scp_ids, read_journal, write_csv, write_json, write_scp
 from stages.scoring.inputs import Candidate, audio_candidates, chosen_split, expand_inputs, store_candidates
@@ -101,7 +102,7 @@ def predict(request: Request, outputs: Outputs, *, hear: Callable[[Row], None]) 
     if outputs.scp:
         check_scp_ids(candidates)
     ensemble = load_ensemble(request.checkpoints, device=request.encoders["device"])
-    scoring = Scoring(ensemble, _source(request, store, ensemble), windows=request.windows)
+    scoring = Scoring(ensemble, _source(request, store, manifest, ensemble), windows=request.windows)
     rows, skipped = _score(scoring, candidates, outputs, hear)
     _write(rows, ensemble.dimensions, outputs)
     report = None
@@ -123,9 +124,10 @@ def _candidates(request: Request, manifest: Manifest | None, store: EmbeddingSto
     return audio_candidates(expand_inputs(request.inputs, lines=request.lines), manifest, by=request.by)
 
 
-def _source(request: Request, store: EmbeddingStore | None, ensemble: Ensemble) -> Source:
+def _source(request: Request, store: EmbeddingStore | None, manifest: Manifest | None, ensemble: Ensemble) -> Source:
     if store is not None:
-        return StoreSource(store, ensemble)
+        changed = stored_freshness(store, manifest.songs, track=counted("files hashed")).changed if manifest else ()
+        return StoreSource(store, ensemble, changed=changed)
     return AudioSource(load_encoders(ensemble, **request.encoders), ensemble)
 
 

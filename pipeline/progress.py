@@ -1,9 +1,9 @@
 """A progress bar on stderr: songs' views, hours of audio, speed against real time, and time left."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Self
+from typing import Any, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -71,3 +71,15 @@ def counting(what: str, total: int) -> Iterator[Callable[[], None]]:
     with bar:
         task = bar.add_task(what, total=total)
         yield lambda: bar.advance(task)
+
+
+def counted(what: str) -> Callable[[Sequence[Any]], Iterator[Any]]:
+    """A function that goes through a list of things with such a bar."""
+
+    def track(items: Sequence[Any]) -> Iterator[Any]:
+        with counting(what, len(items)) as count:
+            for item in items:
+                yield item
+                count()
+
+    return track

@@ -2,11 +2,14 @@
 
 from collections.abc import Iterable, Sequence
 from importlib.metadata import version as installed_version
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from pipeline.params import load_params
+
+if TYPE_CHECKING:
+    from stages.songs import Song
 
 DEFAULTS = load_params()
 
@@ -49,3 +52,20 @@ def bar(what: str) -> Any:
         return show(items, description=what, console=console, transient=True, disable=not console.is_terminal)
 
     return track
+
+
+def refuse_changed_songs(store: str, songs: "Sequence[Song]") -> None:
+    """Refuse songs whose files have changed since they were extracted; a note on stderr tells of files not here.
+
+    Raises
+    ------
+    HearError
+        A song's file is another one than its record was made from, or the store cannot be read.
+    """
+    from stages.extract.freshness import refuse_changed
+    from store import EmbeddingStore
+
+    def say(line: str) -> None:
+        typer.echo(line, err=True)
+
+    refuse_changed(EmbeddingStore.open(store), songs, say=say, track=bar("hash"))

@@ -5,7 +5,6 @@ not scaled or clipped. A peak far above full scale means that somebody wrote int
 by a guess it would be another song to the encoders.
 """
 
-import hashlib
 import os
 import stat
 from collections.abc import Iterator
@@ -21,7 +20,7 @@ from stages.extract.audio_ffmpeg import decode_with_ffmpeg, seconds_with_ffmpeg
 from stages.extract.waveform import AudioError, Waveform
 from stages.songs.errors import shown
 
-__all__ = ["SAMPLE_RATE", "AudioError", "Waveform", "probe_seconds", "read_audio", "resample", "source_hash"]
+__all__ = ["SAMPLE_RATE", "AudioError", "Waveform", "probe_seconds", "read_audio", "resample"]
 
 SAMPLE_RATE = 24_000
 LOWEST_RATE, HIGHEST_RATE = 1_000, 768_000
@@ -80,21 +79,6 @@ def resample(waveform: Waveform, rate: int = SAMPLE_RATE) -> Waveform:
         return waveform
     samples = soxr.resample(waveform.samples, waveform.rate, rate, quality="HQ")
     return Waveform(np.asarray(samples, dtype=np.float32), rate)
-
-
-def source_hash(path: Path) -> str:
-    """Hash of the file's bytes: `sha256:` and 64 hexadecimal digits.
-
-    Raises
-    ------
-    AudioError
-        The file cannot be read.
-    """
-    try:
-        with path.open("rb") as file:
-            return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
-    except OSError as error:
-        raise AudioError(f"{shown(path)}: cannot be read: {error.strerror}") from error
 
 
 class _NotForSoundfile(Exception):  # noqa: N818 - a message between two decoders, not an error yet

@@ -24,7 +24,10 @@ BYTES = {"float16": 2, "float32": 4, "int8": 1}
 
 @dataclass(frozen=True)
 class Estimate:
-    """The cost of the records still to make. `free` is None where a target does not tell (an object store)."""
+    """The cost of the records still to make.
+
+    `free` is None where a target does not tell (an object store); `replaced` is what goes for them, in bytes.
+    """
 
     songs: int
     views: int
@@ -32,17 +35,29 @@ class Estimate:
     bytes: int
     free: int | None
     unreadable: int
+    replaced: int = 0
 
     @property
     def fits(self) -> bool:
         """Whether the target has the space, where it tells."""
-        return self.free is None or self.bytes <= self.free
+        return self.free is None or self.bytes <= self.free + self.replaced
 
 
 def estimate(
-    tasks: Sequence[SongTask], *, streams: int, channels: int, dtype: str, pool: int, frame_rate: float, root: str
+    tasks: Sequence[SongTask],
+    *,
+    streams: int,
+    channels: int,
+    dtype: str,
+    pool: int,
+    frame_rate: float,
+    root: str,
+    replaced: int = 0,
 ) -> Estimate:
-    """Add up durations from the files' headers; files that cannot be read are counted, and cost nothing."""
+    """Add up durations from the files' headers; files that cannot be read are counted, and cost nothing.
+
+    `replaced` is the size in bytes of the stored records that the tasks replace.
+    """
     seconds, unreadable = 0.0, 0
     with silenced():
         for task in tasks:
@@ -58,6 +73,7 @@ def estimate(
         bytes=round(seconds * frame_rate / pool * frame_bytes),
         free=free_bytes(root),
         unreadable=unreadable,
+        replaced=replaced,
     )
 
 

@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -15,32 +16,37 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.extract.audio import AudioError, read_audio, resample, source_hash
+from stages.extract.audio import AudioError, read_audio, resample
 from stages.extract.augment import draw_view
 from stages.extract.quiet import silence_stderr
+from stages.extract.source import SourceFile, file_stamp, read_source
 from stages.songs.errors import shown
 from store.errors import HearError
 
 
 @dataclass(frozen=True)
 class ViewRequest:
-    """One view to prepare: which song, which file, which view, and the seed of the augmentation."""
+    """One view to prepare: which song, which file, which view, and the seed of the augmentation.
+
+    `replaces` is the digest of the stored record that this view's record will replace; None where there is none.
+    """
 
     song_id: str
     path: Path
     view: int
     seed: int
+    replaces: str | None = None
 
 
 @dataclass(frozen=True)
 class PreparedView:
     """A view ready for the encoders.
 
-    `samples` is float32 (n,) at 24 kHz in [-1, 1]; `source` the hash of the file; `drawn` what augmentation drew.
+    `samples` is float32 (n,) at 24 kHz in [-1, 1]; `source` is the file; `drawn` what augmentation drew.
     """
 
     samples: NDArray[np.float32]
-    source: str
+    source: SourceFile
     drawn: dict[str, Any]
 
 
@@ -57,6 +63,9 @@ def prepare_view(request: ViewRequest) -> PreparedView | FailedView:
     A decoder may raise anything on a bad file, and one bad file must not stop the others: whatever is raised becomes
     this view's failure.
     """
+    stamp = None
+    with suppress(AudioError):  # what reads the file says better what is wrong with it
+        stamp = file_stamp(request.path)
     try:
         waveform, drawn = draw_view(
             read_audio(request.path), song_id=request.song_id, view=request.view, seed=request.seed
@@ -64,7 +73,7 @@ def prepare_view(request: ViewRequest) -> PreparedView | FailedView:
         samples = resample(waveform).samples
         if not np.isfinite(samples).all():
             raise AudioError(f"{shown(request.path)}: view {request.view} has samples that are not finite")
-        return PreparedView(samples, source_hash(request.path), drawn)
+        return PreparedView(samples, read_source(request.path, since=stamp), drawn)
     except HearError as error:
         return FailedView(str(error))
     except Exception as error:

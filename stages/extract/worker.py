@@ -2,7 +2,7 @@
 
 import multiprocessing
 import socket
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from multiprocessing.util import Finalize
 
@@ -39,6 +39,8 @@ class SongResult:
 def extract_song(task: SongTask, bench: Bench, stop: Stop) -> SongResult:
     """Make the views of one song; those that a lost worker has written already are not made again.
 
+    A record that the task replaces is not such a view as long as it stands there.
+
     `stop` ends it after the view in hand, or before the first. The result's error tells that the encoders cannot be
     loaded, the store is not there or cannot be written, or this process may not start others.
     """
@@ -53,10 +55,10 @@ def extract_song(task: SongTask, bench: Bench, stop: Stop) -> SongResult:
 
 
 def _extract(task: SongTask, extractor: Extractor, outcomes: list[Outcome], stop: Stop) -> Tally:
-    there = [view for view in task.views if extractor.writer.has(task.song_id, view)]
-    missing = tuple(view for view in task.views if view not in there)
-    outcomes += [Outcome(task.song_id, view, "done") for view in there]
-    tally = extractor.run([SongTask(task.song_id, task.path, missing)], report=outcomes.append, stop=stop)
+    standing = {view: extractor.writer.digest(task.song_id, view) for view in task.views}
+    missing = tuple(view for view, digest in standing.items() if digest in (None, task.replaces.get(view)))
+    outcomes += [Outcome(task.song_id, view, "done") for view in task.views if view not in missing]
+    tally = extractor.run([replace(task, views=missing)], report=outcomes.append, stop=stop)
     if stop.is_set():
         # What was begun ahead ends within this task: Dask gives a worker that it closes a few seconds only.
         extractor.feed.close()

@@ -62,7 +62,7 @@ def test_what_was_done_before_an_error_counts(task: SongTask, bench: Bench, monk
     assert extract_song(SongTask("song", task.path, (0,)), bench, threading.Event()).error is None
     full = StoreError("no space left")
 
-    def write_record(self: StoreWriter, record: Any) -> bool:
+    def write_record(self: StoreWriter, record: Any, *, replaces: str | None) -> bool:
         raise full
 
     monkeypatch.setattr(StoreWriter, "write_record", write_record)
