@@ -13,10 +13,10 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
-from store.arrays import await_replaced
-from store.errors import StoreError
+from store.arrays import await_info, await_replaced
+from store.errors import StoreError, StoreNotFoundError
 from store.keys import DEPTH, INDEX, METADATA, RECORDS, record_path
-from store.metadata import read_array_info, sealed, unsealed
+from store.metadata import sealed, unsealed
 from store.objects import Objects, open_objects
 from store.records import check_info
 from store.spec import Spec, read_spec
@@ -68,7 +68,7 @@ def index(root: str) -> int:
 def _current(objects: Objects, spec: Spec) -> list[tuple[str, Row]]:
     """(stamp, row) of each record that exists now."""
     stamps, known = _stamps(objects), indexed(objects)
-    if await_replaced(objects, [path for path in known if path not in stamps]):
+    while await_replaced(objects, [path for path in known if path not in stamps]):
         stamps = _stamps(objects)
     found = {path: known[path][1] for path, stamp in stamps.items() if path in known and known[path][0] == stamp}
     missing = [path for path in stamps if path not in found]
@@ -99,11 +99,11 @@ def indexed(objects: Objects) -> dict[str, tuple[str, Row]]:
 
 def _read_row(objects: Objects, spec: Spec, path: str) -> Row | None:
     """Read a record's zarr.json; None where the record has gone since it was listed."""
-    data = objects.get(f"{path}/{METADATA}")
-    if data is None:
-        return None
     where = f"{objects.root}/{path}/{METADATA}"
-    info = read_array_info(data, where)
+    try:
+        info = await_info(objects, path)
+    except StoreNotFoundError:
+        return None
     own = info.attributes
     row = Row(
         song_id=str(own.get("song_id")),
