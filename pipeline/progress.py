@@ -59,14 +59,16 @@ class ExtractionProgress:
 
 @contextmanager
 def counting(what: str, total: int) -> Iterator[Callable[[], None]]:
-    """A bar on stderr for things that are simply counted; calls of what it gives count one, from any thread."""
+    """A bar on a terminal for things that are simply counted; calls of what it gives count one, from any thread."""
+    console = Console(stderr=True)
     bar = Progress(
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
-        console=Console(stderr=True),
+        console=console,
         transient=True,
+        disable=not console.is_terminal,
     )
     with bar:
         task = bar.add_task(what, total=total)
