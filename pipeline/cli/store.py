@@ -62,7 +62,9 @@ def verify(
     left = sum(not problem.removed for problem in found.problems)
     typer.echo(f"{found.records} records good, {len(found.problems)} problems, {len(found.problems) - left} removed")
     if manifest:
-        typer.echo(f"{sources.compared} records compared with their songs' files, {len(sources.missing)} files missing")
+        typer.echo(
+            f"{len(sources.compared)} records compared with their songs' files, {len(sources.missing)} files missing"
+        )
     if left:
         raise typer.Exit(1)
     if receipt is not None:

@@ -202,12 +202,12 @@ class SourceCheck:
     missing
         Song → why its file cannot be read, of the songs that were asked for.
     compared
-        Records that were compared.
+        Records (song, view) that were compared.
     """
 
     songs: Sequence[Song]
     missing: dict[str, str] = field(default_factory=dict)
-    compared: int = 0
+    compared: set[tuple[str, int]] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         """Look songs up by their ids."""
@@ -222,11 +222,12 @@ class SourceCheck:
         found = self._hash(song)
         if not found:
             return ""
-        self.compared += 1
+        view = int(attributes["view"])
+        self.compared.add((song, view))
         if found == source:
             return ""
         where = shown(self._paths[song])
-        return f"song {song!r} view {attributes.get('view')}: {where} has changed since; run hear-extract again"
+        return f"song {song!r} view {view} is of another file than {where} is now; --repair, then hear-extract again"
 
     def _hash(self, song: str) -> str:
         """Hash of the song's file; empty where it cannot be read."""

@@ -175,10 +175,12 @@ def test_a_check_of_every_byte_finds_what_size_and_time_hide(tmp_path: Path, son
     File(b"two", old.mtime_ns).put(song.path)
     assert compare_sources([song], {("song", 0): row("song", 0, old, "now")}).stale == frozenset()
     check = SourceCheck([song, Song("gone", tmp_path / "gone.wav", "val")])
-    assert check(about) == f"song 'song' view 0: {song.path} has changed since; run hear-extract again"
+    assert check(about) == (
+        f"song 'song' view 0 is of another file than {song.path} is now; --repair, then hear-extract again"
+    )
     File(b"one", 5).put(song.path)
     check = SourceCheck([*check.songs, Song("bare", song.path, "val")])
     assert [check({**about, "song_id": name}) for name in ("song", "gone", "not in the manifest")] == [""] * 3
     assert check({"song_id": "bare", "view": 0}) == ""
-    assert check.compared == 1
+    assert check.compared == {("song", 0)}
     assert check.missing == {"gone": f"{tmp_path / 'gone.wav'}: cannot be read: No such file or directory"}
