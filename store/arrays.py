@@ -129,10 +129,10 @@ def _put_shard(objects: Objects, path: str, parts: Iterable[Bytes], size: int, r
 
 
 def _then_hidden(objects: Objects, path: str, parts: Iterable[Bytes], replaces: str | None = None) -> Iterator[Bytes]:
-    """The parts; when the last has been taken, the array there loses its zarr.json: a mixture would pass for it."""
+    """The parts; once the last is taken, the old zarr.json is removed, so that it never stands beside the new data."""
     yield from parts
     if replaces is not None and _digest_of(objects, path) != replaces:
-        raise _OtherArrayError(f"{objects.root}/{path}: is no more what was to be replaced")
+        raise _OtherArrayError(f"{objects.root}/{path}: is no longer the record to replace")
     objects.delete(f"{path}/{METADATA}")
 
 

@@ -48,8 +48,8 @@ def views_of(song: Song, *, augment: int) -> tuple[int, ...]:
 def plan_extraction(songs: Sequence[Song], *, augment: int, rows: Rows, sources: Freshness) -> Plan:
     """Compare what the songs should have with what is stored.
 
-    All stored views of a song that has changed are made again, also those beyond `augment`: they would stay what the
-    song is no more.
+    All stored views of a song that has changed are made again, also those beyond `augment`: else old audio would stay
+    among the new.
 
     Parameters
     ----------

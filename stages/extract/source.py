@@ -11,7 +11,7 @@ from stages.songs.errors import shown
 
 
 class FileStamp(NamedTuple):
-    """What a look at a file costs nothing to tell: size in bytes, and time of its last change in nanoseconds."""
+    """What is known of a file without reading it: size in bytes, and time of its last change in nanoseconds."""
 
     size: int
     mtime_ns: int

@@ -127,7 +127,7 @@ def test_other_songs_under_the_same_names_are_encoded_again(clone: Clone) -> Non
     assert ran(output) == {"prepare", "extract"}
     assert ", 20 changed songs made again; " in output
     store, songs = EmbeddingStore.open(root), read_manifest(manifest).songs
-    assert store.rows.keys() == before.keys()
+    assert before.keys() <= store.rows.keys(), "songs that train now have views that they had not"
     assert {row.source for row in store.rows.values()} == {source_hash(song.path) for song in songs}
     assert not {row.source for row in store.rows.values()} & {row.source for row in before.values()}
     # DVC does not look at audio; who replaces a song by hand has this stage run.
