@@ -211,11 +211,12 @@ def _large(folder: Path) -> None:
         root = folder / f"large-{views}"
         spec = _spec()
         StoreWriter.open(root, spec)
+        source = {"source": f"sha256:{'0' * 64}", "source_size": 1 << 23, "source_mtime_ns": 1_764_000_000_123_456_789}
         for number in range(LARGE):
             song, view = f"song {number // views}", number % views
             place = root / record_path(song, view)
             place.mkdir(parents=True)
-            own = {"song_id": song, "view": view, "frames": 5250, "seconds": 210.0, "spec": spec.digest}
+            own = {"song_id": song, "view": view, "frames": 5250, "seconds": 210.0, "spec": spec.digest, **source}
             document = ArrayInfo((len(STREAMS), 5250, CHANNELS), "float16", (1, 2, 3, 4), own).document()
             (place / METADATA).write_bytes(document)
         opening: Work = lambda root=root: EmbeddingStore.open(root).songs  # type: ignore[misc]  # noqa: E731

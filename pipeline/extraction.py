@@ -3,7 +3,7 @@
 import json
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TextIO
 from pipeline.progress import ExtractionProgress, bar
 from stages.extract.estimate import Estimate, calibrate, estimate
 from stages.extract.feed import ViewFeed
+from stages.extract.freshness import Freshness, remember_hashes, stored_freshness
 from stages.extract.plan import Plan, plan_extraction
 from stages.extract.recipe import Recipe
 from stages.extract.run import Extractor, Outcome, Tally
@@ -20,9 +21,13 @@ from stages.songs import read_manifest
 from stages.songs.errors import printable
 from store import EmbeddingStore, Spec, StoreWriter, index, write_receipt
 from store.errors import HearError, StoreNotFoundError
+from store.info import record_bytes
 
 if TYPE_CHECKING:
     from stages.extract.encoders import MultiScale
+
+# Songs without their files that are named one by one.
+MISSING_NAMED = 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,12 +47,19 @@ class ExtractionOptions:
 
 @dataclass(frozen=True)
 class ExtractionSummary:
-    """What a run did: its tally, records that were there before, views left to do, and why it ended early, if so."""
+    """What a run did: its tally, records that were there before, views left to do, and why it ended early, if so.
+
+    `changed` counts the songs with another file than before, of which `again` were made again whole; `missing` counts
+    stored songs whose files cannot be compared.
+    """
 
     tally: Tally
     skipped: int
     left: int
     stopped: str
+    changed: int = 0
+    again: int = 0
+    missing: int = 0
 
     @property
     def line(self) -> str:
@@ -56,6 +68,10 @@ class ExtractionSummary:
         counts = f"{tally.done} done, {self.skipped} skipped, {len(tally.failures)} failed"
         if tally.damaged:
             counts += f", {len(tally.damaged)} songs damaged"
+        if self.changed:
+            counts += f", {self.again} changed song{'' if self.again == 1 else 's'} made again"
+        if self.missing:
+            counts += f", {self.missing} source{'' if self.missing == 1 else 's'} missing"
         if not tally.encoding:
             return counts
         return (
@@ -65,19 +81,20 @@ class ExtractionSummary:
 
 
 def plan_run(manifest: Path, store: str, spec: Spec, *, augment: int) -> Plan:
-    """Read the manifest and compare it with the store, which need not exist, and is not made.
+    """Read the manifest and compare it, and the songs' files, with the store, which need not exist and is not made.
 
     Raises
     ------
     HearError
-        The manifest has an error, or the store was made with another spec.
+        The manifest has an error, the store was made with another spec, or one of its records is damaged.
     """
     songs = read_manifest(manifest, check_files=False).songs
     try:
-        records = StoreWriter.open(store, spec, create=False)
+        found = EmbeddingStore.open(store, expect=spec)
     except StoreNotFoundError:
-        records = None
-    return plan_extraction(songs, augment=augment, records=records)
+        return plan_extraction(songs, augment=augment, rows={}, sources=Freshness())
+    sources = stored_freshness(found, songs, track=bar("files hashed"))
+    return plan_extraction(songs, augment=augment, rows=found.rows, sources=sources)
 
 
 def dry_run(
@@ -88,7 +105,9 @@ def dry_run(
     Returns
     -------
     dict
-        songs, views (to make), stored (views that are there), hours (of audio to encode, counted in the files), bytes,
+        songs, views (to make), stored (views that are there), changed (songs whose stored views are of another file,
+        and are made again), missing (stored songs whose files cannot be compared), hours (of audio to encode, counted
+        in the files), bytes,
         free (None: unknown), unreadable, speed (× real time on this machine, one process), hours_to_go.
 
     Raises
@@ -105,6 +124,8 @@ def dry_run(
         "songs": cost.songs,
         "views": cost.views,
         "stored": plan.stored,
+        "changed": len(plan.sources.changed),
+        "missing": len(plan.sources.missing),
         "hours": round(cost.hours, 3),
         "bytes": cost.bytes,
         "free": cost.free,
@@ -125,6 +146,7 @@ def _cost(plan: Plan, spec: Spec, store: str, readers: int) -> Estimate:
         root=store,
         processes=readers,
         track=bar("lengths"),
+        replaced=record_bytes(spec, plan.replaced_frames),
     )
 
 
@@ -133,7 +155,9 @@ def run_extraction(
 ) -> ExtractionSummary:
     """Extract what the store lacks, then write the receipt.
 
-    Ctrl-C and SIGTERM end the run after the views in hand; whatever is stored stays, and a second run goes on.
+    Songs whose files have changed are made again, each record replaced once its new one is there. Where that fails, the
+    old record stays, no receipt is written, and the next run tries again. Ctrl-C and SIGTERM end the run after the
+    views in hand; whatever is stored stays, and a second run goes on.
 
     Raises
     ------
@@ -146,6 +170,7 @@ def run_extraction(
     _check_space(_cost(plan, spec, store, options.readers), force=options.force)
     # Not before the check: its advice is another spec, which a store that is there would refuse.
     writer = StoreWriter.open(store, spec, encoders_from=provenance_to_json(encoders.provenance))
+    remember_hashes(writer.root, plan.sources.hashed)
     stop = threading.Event()
     watch = _Watch(plan, stop, options.max_failures)
     with (
@@ -153,14 +178,27 @@ def run_extraction(
         _failures_file(writer.root) as failures,
         ExtractionProgress(plan.records) as progress,
     ):
+        _name_missing(plan.sources.missing, progress.say)
         report = watch.hearing(progress, failures)
         tally = _extract(plan, writer, encoders, recipe, options, report=report, say=progress.say, stop=stop)
     left = plan.records - tally.done - len(tally.failures)
     if tally.done:
         index(store)
-    if receipt is not None and not left:
+    changed, again = len(plan.sources.changed), watch.made_again
+    # What a receipt stands for is of the songs as they are; records of what they were may still be there.
+    if receipt is not None and not left and again == changed:
         write_receipt(EmbeddingStore.open(store), receipt)
-    return ExtractionSummary(tally, plan.stored, left, watch.reason if left else "")
+    return ExtractionSummary(
+        tally, plan.stored, left, watch.reason if left else "", changed, again, len(plan.sources.missing)
+    )
+
+
+def _name_missing(missing: Mapping[str, str], say: Callable[[str], None]) -> None:
+    """Name the songs whose files cannot be compared; of many, the first ones."""
+    for song, reason in list(missing.items())[:MISSING_NAMED]:
+        say(f"source missing: {printable(song)}: {reason}; what is stored stays as it is")
+    if len(missing) > MISSING_NAMED:
+        say(f"source missing: {len(missing) - MISSING_NAMED} more songs; hear-store verify --manifest names them all")
 
 
 def _extract(
@@ -215,6 +253,8 @@ class _Watch:
 
     def __init__(self, plan: Plan, stop: threading.Event, max_failures: int | None) -> None:
         self._left = {task.song_id: len(task.views) for task in plan.tasks}
+        self._changed = set(plan.sources.changed)
+        self._failing: set[str] = set()
         self._songs = 0
         self._said: set[tuple[str, str]] = set()
         self._stop = stop
@@ -230,6 +270,11 @@ class _Watch:
         """Why the run ended early."""
         return f"more than {self._max_failures} views failed" if self._too_many else "interrupted"
 
+    @property
+    def made_again(self) -> int:
+        """Songs with another file than before whose views have all been made again."""
+        return sum(not self._left[song] for song in self._changed - self._failing)
+
     def hearing(self, progress: ExtractionProgress, failures: TextIO) -> Callable[[Outcome], None]:
         def hear(outcome: Outcome) -> None:
             self._left[outcome.song_id] -= 1
@@ -239,6 +284,7 @@ class _Watch:
                 self._say(outcome, progress)
             if outcome.status == "failed":
                 self._failed += 1
+                self._failing.add(outcome.song_id)
                 row = {"song": outcome.song_id, "view": outcome.view, "error": outcome.error}
                 failures.write(json.dumps(row, ensure_ascii=False) + "\n")
                 failures.flush()

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pipeline.progress import ExtractionProgress
+from pipeline.progress import ExtractionProgress, bar
+from stages.extract.freshness import stored_freshness
 from stages.scoring.ensemble import Ensemble, load_encoders, load_ensemble
 from stages.scoring.files import Journal, check_outputs, check_scp_ids, read_journal, write_csv, write_json, write_scp
 from stages.scoring.inputs import (
@@ -119,7 +120,7 @@ def predict(request: Request, outputs: Outputs, *, hear: Callable[[Row], None]) 
     if outputs.scp:
         check_scp_ids(candidates)
     ensemble = load_ensemble(request.checkpoints, device=request.encoders["device"])
-    scoring = Scoring(ensemble, _source(request, store, ensemble), windows=request.windows)
+    scoring = Scoring(ensemble, _source(request, store, manifest, ensemble), windows=request.windows)
     rows, skipped = _score(scoring, candidates, outputs, hear)
     _write(rows, ensemble.dimensions, outputs)
     report = None
@@ -141,9 +142,10 @@ def _candidates(request: Request, manifest: Manifest | None, store: EmbeddingSto
     return join_manifest(expand_inputs(request.inputs, lines=request.lines), manifest, by=request.by)
 
 
-def _source(request: Request, store: EmbeddingStore | None, ensemble: Ensemble) -> Source:
+def _source(request: Request, store: EmbeddingStore | None, manifest: Manifest | None, ensemble: Ensemble) -> Source:
     if store is not None:
-        return StoreSource(store, ensemble)
+        changed = stored_freshness(store, manifest.songs, track=bar("files hashed")).changed if manifest else ()
+        return StoreSource(store, ensemble, changed=changed)
     return AudioSource(load_encoders(ensemble, **request.encoders), ensemble)
 
 

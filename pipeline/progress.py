@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import Any, Self
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn, track
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 # Seconds between two lines where stderr is no terminal, such as a cluster's log.
 LINE_EVERY = 60.0
@@ -59,14 +59,16 @@ class ExtractionProgress:
 
 @contextmanager
 def counting(what: str, total: int) -> Iterator[Callable[[], None]]:
-    """A bar on stderr for things that are simply counted; calls of what it gives count one, from any thread."""
+    """A bar on a terminal for things that are simply counted; calls of what it gives count one, from any thread."""
+    console = Console(stderr=True)
     bar = Progress(
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
-        console=Console(stderr=True),
+        console=console,
         transient=True,
+        disable=not console.is_terminal,
     )
     with bar:
         task = bar.add_task(what, total=total)
@@ -76,8 +78,10 @@ def counting(what: str, total: int) -> Iterator[Callable[[], None]]:
 def bar(what: str) -> Callable[[Sequence[Any]], Iterable[Any]]:
     """A function that goes through a list with a progress bar on stderr."""
 
-    def go_through(items: Sequence[Any]) -> Iterable[Any]:
-        console = Console(stderr=True)
-        return track(items, description=what, console=console, transient=True, disable=not console.is_terminal)
+    def go_through(items: Sequence[Any]) -> Iterator[Any]:
+        with counting(what, len(items)) as count:
+            for item in items:
+                yield item
+                count()
 
     return go_through

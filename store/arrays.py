@@ -9,6 +9,7 @@ import random
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any
 
 import google_crc32c
@@ -25,6 +26,8 @@ CRC_BYTES = 4
 # While a writer replaces a record, a reader may see the old zarr.json with the new shard: it looks again.
 _READ_ATTEMPTS = 5
 _READ_PAUSE = 0.02
+# Seconds until a reader looks again at a record that has data and no zarr.json: a writer may be replacing it.
+_REPLACING_PAUSE = 0.01
 # A writer that finds another's shard waits for its zarr.json for about a second, in doubling pauses, before it insists.
 _PATIENT_ATTEMPTS = 6
 _WRITE_ATTEMPTS = 12
@@ -70,6 +73,7 @@ def put_array(
     attributes: Mapping[str, Any],
     *,
     digest: str | None = None,
+    replaces: str | None = None,
 ) -> bool:
     """Put the shard of a C-contiguous (stream, frame, channel) array, then zarr.json: with this the array exists.
 
@@ -94,7 +98,7 @@ def put_array(
         if digest is not None and digest != _describe(values, attributes, _results(pending)).digest:
             raise StoreError("not what its digest says; its source is damaged")
         parts = _parts(values, (one.result() for one in pending), blank)
-        objects.create(f"{path}/{SHARD}", parts, size=shard_size(blank))
+        _put_shard(objects, path, parts, shard_size(blank), replaces)
         # A shard that is there already has been left unread: values are tested nevertheless.
         info = _describe(values, attributes, _results(pending))
     for attempt in range(_WRITE_ATTEMPTS):
@@ -111,13 +115,45 @@ def _results(pending: Iterable[Future[int]]) -> tuple[int, ...]:
     return tuple(one.result() for one in pending)
 
 
+class _OtherArrayError(StoreError):
+    """What stands there is not what was to be replaced."""
+
+
+def _put_shard(objects: Objects, path: str, parts: Iterable[Bytes], size: int, replaces: str | None) -> None:
+    """Put the shard where there is none, or for that of the array that is to be replaced, if it still stands there."""
+    if replaces is None:
+        objects.create(f"{path}/{SHARD}", parts, size=size)
+        return
+    with suppress(_OtherArrayError):
+        objects.put(f"{path}/{SHARD}", _then_hidden(objects, path, parts, replaces), size=size)
+
+
+def _then_hidden(objects: Objects, path: str, parts: Iterable[Bytes], replaces: str | None = None) -> Iterator[Bytes]:
+    """The parts; once the last is taken, the old zarr.json is removed, so that it never stands beside the new data."""
+    yield from parts
+    if replaces is not None and _digest_of(objects, path) != replaces:
+        raise _OtherArrayError(f"{objects.root}/{path}: is no longer the record to replace")
+    objects.delete(f"{path}/{METADATA}")
+
+
+def _digest_of(objects: Objects, path: str) -> str | None:
+    try:
+        return get_info(objects, path).digest
+    except StoreNotFoundError:
+        return None
+
+
 def _place(objects: Objects, path: str, values: NDArray[np.generic], info: ArrayInfo, *, insist: bool) -> None:
     """Put the shard unless there is one, then zarr.json if that shard is ours; or replace both."""
-    shard, metadata, place = f"{path}/{SHARD}", f"{path}/{METADATA}", objects.put if insist else objects.create
-    if insist or not objects.exists(shard):
-        place(shard, _parts(values, info.checksums, info), size=shard_size(info))
-    if insist or stored_checksums(objects, path, info) == info.checksums:
-        place(metadata, [info.document()])
+    shard, metadata, parts = f"{path}/{SHARD}", f"{path}/{METADATA}", _parts(values, info.checksums, info)
+    if insist:
+        objects.put(shard, _then_hidden(objects, path, parts), size=shard_size(info))
+        objects.put(metadata, [info.document()])
+        return
+    if not objects.exists(shard):
+        objects.create(shard, parts, size=shard_size(info))
+    if stored_checksums(objects, path, info) == info.checksums:
+        objects.create(metadata, [info.document()])
 
 
 def _get_whole(objects: Objects, path: str) -> ArrayInfo | None:
@@ -177,6 +213,37 @@ def get_info(objects: Objects, path: str) -> ArrayInfo:
     return read_array_info(data, f"{objects.root}/{path}/{METADATA}")
 
 
+def await_info(objects: Objects, path: str) -> ArrayInfo:
+    """Read the array's zarr.json, and wait for it while a writer replaces the array; raises as `get_info`."""
+    try:
+        return get_info(objects, path)
+    except StoreNotFoundError:
+        if not await_replaced(objects, [path]):
+            raise
+    return get_info(objects, path)
+
+
+def await_replaced(objects: Objects, paths: Sequence[str]) -> bool:
+    """Wait while some of these have data and no zarr.json, as an array has for the moment in which it is replaced.
+
+    Where a writer was killed at that moment, they are given up after the `patience` of these objects.
+
+    Returns
+    -------
+    bool
+        Whether one has its zarr.json now.
+    """
+    waiting, come, pause, deadline = list(paths), 0, _REPLACING_PAUSE, time.monotonic() + objects.patience
+    while True:
+        there = {path for path in waiting if objects.exists(f"{path}/{METADATA}")}
+        come += len(there)
+        waiting = [path for path in waiting if path not in there and objects.exists(f"{path}/{SHARD}")]
+        if not waiting or time.monotonic() > deadline:
+            return come > 0
+        time.sleep(pause)
+        pause *= 2
+
+
 def get_array(
     objects: Objects, path: str, streams: Sequence[int] | None = None
 ) -> tuple[NDArray[np.generic], ArrayInfo]:
@@ -192,7 +259,7 @@ def get_array(
     for attempt in range(_READ_ATTEMPTS):
         if attempt:
             time.sleep(_READ_PAUSE * attempt)
-        info = get_info(objects, path)
+        info = await_info(objects, path)
         wanted = range(info.shape[0]) if streams is None else streams
         values = _get_streams(objects, path, info, wanted)
         if values is not None:

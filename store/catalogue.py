@@ -1,32 +1,41 @@
 """The catalogue: what can be known of the records without opening each. Derived, and never trusted over them.
 
     catalogue/index.json           a column a property, a row a record, sealed by a digest
+    catalogue/sources.json         songs' files that were hashed after their records were made (see sources.py)
     catalogue/summaries/<n>/       pooled summaries of up to 1,024 records (see summary.py)
 
 Every opening lists the records. A row counts only where its stamp (a file's time and size, an object's ETag) is the
-listed one; the zarr.json of all others is read. So a stale or damaged catalogue costs time, never truth.
+listed one; the zarr.json of all others is read. So a stale or damaged catalogue costs time, never truth. An index of an
+older version that lacks a column is as good as none.
 """
 
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
-from store.errors import StoreError
+from store.arrays import await_info, await_replaced
+from store.errors import StoreError, StoreNotFoundError
 from store.keys import DEPTH, INDEX, METADATA, RECORDS, record_path
-from store.metadata import read_array_info, sealed, unsealed
+from store.metadata import sealed, unsealed
 from store.objects import Objects, open_objects
 from store.records import check_info
 from store.spec import Spec, read_spec
 
 
 class Row(NamedTuple):
-    """What is known of a record: frames T, seconds of audio (None where not said), digest of its zarr.json."""
+    """What is known of a record: frames T, seconds of audio, digest of its zarr.json, and the file that it is of.
+
+    Of the file: its hash, its size in bytes, and when it was last changed. What the record does not say is None.
+    """
 
     song_id: str
     view: int
     frames: int
     seconds: float | None
     digest: str
+    source: str | None
+    source_size: int | None
+    source_mtime_ns: int | None
 
 
 def read_rows(objects: Objects, spec: Spec) -> dict[tuple[str, int], Row]:
@@ -58,13 +67,19 @@ def index(root: str) -> int:
 
 def _current(objects: Objects, spec: Spec) -> list[tuple[str, Row]]:
     """(stamp, row) of each record that exists now."""
-    stamps = {_folder(entry.key): entry.stamp for entry in objects.named(RECORDS, depth=DEPTH, name=METADATA)}
-    known = indexed(objects)
+    stamps, known = _stamps(objects), indexed(objects)
+    while await_replaced(objects, [path for path in known if path not in stamps]):
+        stamps = _stamps(objects)
     found = {path: known[path][1] for path, stamp in stamps.items() if path in known and known[path][0] == stamp}
     missing = [path for path in stamps if path not in found]
     read = _read_rows(objects, spec, missing)
     found |= {path: row for path, row in zip(missing, read, strict=True) if row is not None}
     return sorted(((stamps[path], row) for path, row in found.items()), key=lambda item: item[1])
+
+
+def _stamps(objects: Objects) -> dict[str, str]:
+    """Path → stamp of each record that exists now."""
+    return {_folder(entry.key): entry.stamp for entry in objects.named(RECORDS, depth=DEPTH, name=METADATA)}
 
 
 def indexed(objects: Objects) -> dict[str, tuple[str, Row]]:
@@ -84,21 +99,31 @@ def indexed(objects: Objects) -> dict[str, tuple[str, Row]]:
 
 def _read_row(objects: Objects, spec: Spec, path: str) -> Row | None:
     """Read a record's zarr.json; None where the record has gone since it was listed."""
-    data = objects.get(f"{path}/{METADATA}")
-    if data is None:
-        return None
     where = f"{objects.root}/{path}/{METADATA}"
-    info = read_array_info(data, where)
+    try:
+        info = await_info(objects, path)
+    except StoreNotFoundError:
+        return None
     own = info.attributes
-    row = Row(str(own.get("song_id")), _integer(own.get("view")), info.shape[1], own.get("seconds"), info.digest)
+    row = Row(
+        song_id=str(own.get("song_id")),
+        view=_typed(own.get("view"), int, -1),
+        frames=info.shape[1],
+        seconds=own.get("seconds"),
+        digest=info.digest,
+        source=_typed(own.get("source"), str, None),
+        source_size=_typed(own.get("source_size"), int, None),
+        source_mtime_ns=_typed(own.get("source_mtime_ns"), int, None),
+    )
     if not row.song_id or row.view < 0 or record_path(row.song_id, row.view) != path:
         raise StoreError(f"{where}: lies in another record's place; run hear-store verify --repair")
     check_info(info, spec, row.song_id, row.view, where)
     return row
 
 
-def _integer(value: Any) -> int:
-    return value if isinstance(value, int) else -1
+def _typed(value: Any, kind: type, otherwise: Any) -> Any:
+    """The value if it is of that type; a caller's attributes may have any."""
+    return value if isinstance(value, kind) else otherwise
 
 
 def _folder(key: str) -> str:

@@ -13,6 +13,8 @@ ROOT = "zarr.json"
 RECORDS = "records"
 CATALOGUE = "catalogue"
 INDEX = "catalogue/index.json"
+SOURCES = "catalogue/sources.json"
+CATALOGUE_FILES = (INDEX, SOURCES)
 METADATA = "zarr.json"
 SHARD = "c/0/0/0"
 # Folders between `records` and an array's zarr.json.

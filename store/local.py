@@ -36,6 +36,7 @@ class LocalObjects:
     """
 
     readers = 1
+    patience = 1.0
 
     def __init__(self, root: str) -> None:
         try:

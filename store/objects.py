@@ -29,6 +29,8 @@ class Objects(Protocol):
     root: str
     # Threads that reading many small objects is worth.
     readers: int
+    # Seconds that a reader waits for the zarr.json of a record that is being replaced: what putting its data may take.
+    patience: float
 
     def get(self, key: str) -> bytes | None:
         """Return the object, or None if it does not exist."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from store.arrays import get_info
+from store.arrays import await_info, await_replaced
 from store.catalogue import Row, read_rows
 from store.errors import StoreError, StoreNotFoundError
 from store.keys import METADATA, record_path
@@ -129,7 +129,8 @@ class EmbeddingStore:
         song, view = record
         if not isinstance(song, str) or not isinstance(view, int | np.integer) or not song or view < 0:
             return False
-        return self._objects.exists(f"{record_path(song, int(view))}/{METADATA}")
+        path = record_path(song, int(view))
+        return self._objects.exists(f"{path}/{METADATA}") or await_replaced(self._objects, [path])
 
     def read(self, song: str, view: int = 0, streams: Sequence[str] | None = None) -> NDArray[np.floating]:
         """Read a record.
@@ -164,13 +165,13 @@ class EmbeddingStore:
             There is no such record, or it is damaged.
         """
         path = record_path(song, view)
-        info = get_info(self._objects, path)
+        info = await_info(self._objects, path)
         check_info(info, self.spec, song, view, f"{self.root}/{path}/{METADATA}")
         return info.attributes
 
     def frames(self, song: str, view: int = 0) -> int:
         """T of a record, without reading its data; raises as `attributes`."""
-        return get_info(self._objects, record_path(song, view)).shape[1]
+        return await_info(self._objects, record_path(song, view)).shape[1]
 
     def summary(self, streams: Sequence[str] | None = None) -> "Summary":
         """Mean and standard deviation over time of each record; from the catalogue where it has them.

@@ -60,7 +60,9 @@ def encode_record(
     return Record(song, view, stored, levels, attributes)
 
 
-def put_record(objects: Objects, spec: Spec, record: Record, *, digest: str | None = None) -> bool:
+def put_record(
+    objects: Objects, spec: Spec, record: Record, *, digest: str | None = None, replaces: str | None = None
+) -> bool:
     """Write a record: it exists from its zarr.json on.
 
     Returns
@@ -83,7 +85,8 @@ def put_record(objects: Objects, spec: Spec, record: Record, *, digest: str | No
         )
     path = record_path(record.song_id, record.view)
     try:
-        return put_array(objects, path, record.stored, {**record.attributes, **own, **levels}, digest=digest)
+        attributes = {**record.attributes, **own, **levels}
+        return put_array(objects, path, record.stored, attributes, digest=digest, replaces=replaces)
     except StoreError as error:
         raise StoreError(f"{name}: {error}") from error
 

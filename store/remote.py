@@ -19,6 +19,7 @@ class RemoteObjects:
 
     # Requests that wait on a network at once.
     readers = 16
+    patience = 5.0
 
     def __init__(self, root: str) -> None:
         import fsspec

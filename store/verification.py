@@ -1,15 +1,16 @@
 """Checking every byte of a store, and removing what is broken so that a rerun restores it."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from store.arrays import CRC_BYTES, get_array, remove_array, shard_index, shard_size, stored_checksums
 from store.catalogue import index, indexed
 from store.errors import StoreAccessError, StoreError
-from store.keys import INDEX, METADATA, RECORDS, ROOT, SHARD, is_record, record_path
+from store.keys import CATALOGUE_FILES, INDEX, METADATA, RECORDS, ROOT, SHARD, is_record, record_path
 from store.metadata import ArrayInfo, read_array_info, unsealed
 from store.objects import Entry, Objects, open_objects
 from store.progress import Track
@@ -19,6 +20,8 @@ from store.spec import Spec, read_spec
 from store.sweep import sweep
 
 _UNFINISHED = "data without zarr.json: a writer was stopped, or is at it; the next write sweeps it"
+# What is wrong with a record by its attributes, such as that its song was replaced since; empty where nothing is.
+Judge = Callable[[Mapping[str, Any]], str]
 _SUMMARY = re.compile(r"catalogue/summaries/[0-9]+")
 
 
@@ -40,7 +43,12 @@ class Verification:
     problems: list[Problem]
 
 
-def verify(root: str, *, repair: bool = False, track: Track = iter) -> Verification:
+def _up_to_date(attributes: Mapping[str, Any]) -> str:
+    """No record is stale."""
+    return ""
+
+
+def verify(root: str, *, repair: bool = False, outdated: Judge = _up_to_date, track: Track = iter) -> Verification:
     """Read every object: each record's checksums, shape, finiteness and spec, and files that do not belong.
 
     Parameters
@@ -50,6 +58,8 @@ def verify(root: str, *, repair: bool = False, track: Track = iter) -> Verificat
     repair
         Remove broken and unfinished records, broken parts of the catalogue, and foreign files among them; foreign
         files beside them stay, and so does what cannot be read, which a disk or network may give back.
+    outdated
+        Says why a record that is whole is stale, from its attributes; a repair removes such records, too.
     track
         Goes through a list, for instance with a progress bar.
 
@@ -64,12 +74,15 @@ def verify(root: str, *, repair: bool = False, track: Track = iter) -> Verificat
     arrays = {key.removesuffix(f"/{SHARD}").removesuffix(f"/{METADATA}") for key in sizes}
     records = 0
     for path in track(sorted(arrays)):
-        problem = _problem(objects, spec, path, sizes)
+        problem = _problem(objects, spec, path, sizes, outdated)
+        if problem is not None and problem.kind == "damaged":
+            # A writer may have replaced the record since it was listed.
+            problem = _problem_now(objects, spec, path, outdated)
         records += problem is None and is_record(path)
         problems += [problem] if problem else []
-    problems += _index_problems(objects) + _missing(objects, arrays)
+    problems += _catalogue_problems(objects) + _missing(objects, arrays)
     if repair:
-        problems = _repair(objects, spec, problems)
+        problems = _repair(objects, spec, problems, outdated)
     return Verification(records, sorted(problems, key=lambda problem: problem.path))
 
 
@@ -81,12 +94,12 @@ def _sort(entries: Iterable[Entry]) -> tuple[dict[str, int], list[Problem]]:
         folder = next((entry.key[: -len(end)] for end in (f"/{METADATA}", f"/{SHARD}") if entry.key.endswith(end)), "")
         if is_record(folder) or _SUMMARY.fullmatch(folder):
             sizes[entry.key] = entry.size
-        elif entry.key not in (ROOT, INDEX):
+        elif entry.key not in (ROOT, *CATALOGUE_FILES):
             foreign.append(Problem(entry.key, "foreign", "no object of this format lies here"))
     return sizes, foreign
 
 
-def _problem(objects: Objects, spec: Spec, path: str, sizes: dict[str, int]) -> Problem | None:
+def _problem(objects: Objects, spec: Spec, path: str, sizes: dict[str, int], outdated: Judge) -> Problem | None:
     try:
         data = objects.get(f"{path}/{METADATA}")
         if data is None:
@@ -96,11 +109,18 @@ def _problem(objects: Objects, spec: Spec, path: str, sizes: dict[str, int]) -> 
         if is_record(path):
             _check_place(info, spec, path)
         _check_data(objects, path, info, sizes.get(f"{path}/{SHARD}"))
+        if is_record(path) and (why := outdated(info.attributes)):
+            return Problem(path, "stale", why)
     except StoreAccessError as error:
         return Problem(path, "unreadable", f"{error}; it may be good, and stays")
     except StoreError as error:
         return Problem(path, "damaged", str(error).partition("; run hear-store")[0])
     return None
+
+
+def _problem_now(objects: Objects, spec: Spec, path: str, outdated: Judge) -> Problem | None:
+    sizes = {entry.key: entry.size for entry in objects.find(path)}
+    return _problem(objects, spec, path, sizes, outdated)
 
 
 def _check_place(info: ArrayInfo, spec: Spec, path: str) -> None:
@@ -125,14 +145,19 @@ def _check_data(objects: Objects, path: str, info: ArrayInfo, size: int | None) 
         raise StoreError("values are NaN or infinite")
 
 
-def _index_problems(objects: Objects) -> list[Problem]:
-    data = objects.get(INDEX)
+def _catalogue_problems(objects: Objects) -> list[Problem]:
+    return [problem for key in CATALOGUE_FILES if (problem := _catalogue_problem(objects, key)) is not None]
+
+
+def _catalogue_problem(objects: Objects, key: str) -> Problem | None:
+    data = objects.get(key)
     try:
         if data is not None:
-            unsealed(data, INDEX)
+            unsealed(data, key)
     except StoreError:
-        return [Problem(INDEX, "damaged", "its digest does not match; nothing is lost, hear-store index makes it anew")]
-    return []
+        remedy = "hear-store index makes it anew" if key == INDEX else "files are hashed again"
+        return Problem(key, "damaged", f"its digest does not match; nothing is lost, {remedy}")
+    return None
 
 
 def _missing(objects: Objects, arrays: set[str]) -> list[Problem]:
@@ -142,16 +167,15 @@ def _missing(objects: Objects, arrays: set[str]) -> list[Problem]:
     return [Problem(path, "missing", told.format(row)) for path, row in gone]
 
 
-def _repair(objects: Objects, spec: Spec, problems: list[Problem]) -> list[Problem]:
+def _repair(objects: Objects, spec: Spec, problems: list[Problem], outdated: Judge) -> list[Problem]:
     """Remove what a problem names: of a record zarr.json first, so that no reader sees half of it."""
     sweep(objects)
     repaired = []
     for problem in problems:
         ours = problem.path.startswith((f"{RECORDS}/", "catalogue/")) and problem.kind != "unreadable"
-        if ours and problem.kind == "damaged" and problem.path != INDEX:
+        if ours and problem.kind in ("damaged", "stale") and problem.path not in CATALOGUE_FILES:
             # Reading a large store takes hours: the record may have been removed and made anew meanwhile.
-            sizes = {entry.key: entry.size for entry in objects.find(problem.path)}
-            if _problem(objects, spec, problem.path, sizes) is None:
+            if _problem_now(objects, spec, problem.path, outdated) is None:
                 continue
             remove_array(objects, problem.path)
         elif ours and problem.kind in ("foreign", "damaged"):

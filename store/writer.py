@@ -1,13 +1,15 @@
 """Writing records: any number of writers, anywhere, at any time, without a lock."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from store.keys import DEPTH, METADATA, RECORDS, ROOT, record_path
+from store.arrays import await_info
+from store.errors import StoreNotFoundError
+from store.keys import METADATA, ROOT, record_path
 from store.metadata import root_document
 from store.objects import Objects, open_objects
 from store.records import Record, encode_record, put_record
@@ -65,16 +67,18 @@ class StoreWriter:
         """
         return self._objects.exists(f"{record_path(song, view)}/{METADATA}")
 
-    def existing(self, records: Iterable[tuple[str, int]]) -> set[tuple[str, int]]:
-        """Of these records (song, view), those that exist; from one listing, where `has` is a request each.
+    def digest(self, song: str, view: int) -> str | None:
+        """The digest of the record that stands there; None where there is none.
 
         Raises
         ------
         StoreError
-            The store cannot be listed, or no record can be called so.
+            The store cannot be read, the record is damaged, or no record can be called so.
         """
-        stored = {entry.key for entry in self._objects.named(RECORDS, depth=DEPTH, name=METADATA)}
-        return {(song, view) for song, view in records if f"{record_path(song, view)}/{METADATA}" in stored}
+        try:
+            return await_info(self._objects, record_path(song, view)).digest
+        except StoreNotFoundError:
+            return None
 
     def write(self, song: str, view: int, frames: NDArray[np.floating], *, attributes: Mapping[str, Any]) -> bool:
         """Write one record; one that exists already is kept as it is.
@@ -101,8 +105,16 @@ class StoreWriter:
         """
         return self.write_record(encode_record(self.spec, song, view, frames, attributes))
 
-    def write_record(self, record: Record, *, digest: str | None = None) -> bool:
+    def write_record(self, record: Record, *, digest: str | None = None, replaces: str | None = None) -> bool:
         """Write a record that is in its storage type already; see `write`.
+
+        Parameters
+        ----------
+        digest
+            What the record's digest must be.
+        replaces
+            Digest of the record that this one replaces, if that still stands there when this one is ready; a reader
+            beside it sees the old record or the new one. Where another stands there, it is kept.
 
         Raises
         ------
@@ -112,9 +124,9 @@ class StoreWriter:
         if not self._swept:
             sweep(self._objects)
             self._swept = True
-        if self.has(record.song_id, record.view):
+        if replaces is None and self.has(record.song_id, record.view):
             return False
-        return put_record(self._objects, self.spec, record, digest=digest)
+        return put_record(self._objects, self.spec, record, digest=digest, replaces=replaces)
 
     def __reduce__(self) -> Any:
         return _reopen, (self.root, self.spec)

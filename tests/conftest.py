@@ -2,12 +2,16 @@
 
 import base64
 import hashlib
+import http.client
 import json
 import os
 import re
 import signal
+import socket
 import subprocess
+import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -18,6 +22,7 @@ from urllib.parse import unquote, urlsplit
 import pytest
 from hypothesis import HealthCheck, settings
 
+BUCKET = "embeddings"
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 
 # Typer and Rich read these, Typer when it is imported: help and usage errors would have colours.
@@ -266,3 +271,59 @@ def on_hub(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Hub:
     monkeypatch.setattr("time.sleep", lambda seconds: None)  # between the client's attempts
     monkeypatch.setenv("HF_TOKEN", hub.TOKEN)
     return hub
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[None]:
+    """A moto server with the bucket `embeddings`, which every process started from here uses, too."""
+    import boto3
+
+    server, port = _start_server()
+    settings = {
+        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "NO_PROXY": "127.0.0.1",
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in settings.items():
+            patch.setenv(name, value)
+        try:
+            client = boto3.client("s3")
+            client.create_bucket(Bucket=BUCKET)
+            client.close()
+            yield
+        finally:
+            server.kill()
+            server.wait()
+
+
+def _start_server() -> tuple["subprocess.Popen[bytes]", int]:
+    """Another process may take the port before the server has it: then with another one."""
+    for _ in range(5):
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = int(probe.getsockname()[1])
+        command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+        server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        for _ in range(1200):
+            if server.poll() is not None or _answers(port):
+                break
+            time.sleep(0.1)
+        if server.poll() is None:
+            return server, port
+        server.wait()
+    raise AssertionError("the S3 server has ended, five times")
+
+
+def _answers(port: int) -> bool:
+    """Whether moto, and nobody else, listens there."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    try:
+        connection.request("GET", "/moto-api/")
+        return connection.getresponse().status == 200
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()

@@ -1,12 +1,16 @@
 """What every command shares: how an app is made, and where options get their defaults."""
 
+from collections.abc import Sequence
 from importlib.metadata import version as installed_version
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from pipeline.params import Params, load_params, option_values
+
+if TYPE_CHECKING:
+    from stages.songs import Song
 
 DEFAULTS = Params()
 
@@ -58,3 +62,21 @@ def new_app(name: str, summary: str) -> typer.Typer:
         pass
 
     return app
+
+
+def refuse_changed_songs(store: str, songs: Sequence["Song"]) -> None:
+    """Refuse songs whose files have changed since they were extracted; a note on stderr tells of files not here.
+
+    Raises
+    ------
+    HearError
+        A song's file is another one than its record was made from, or the store cannot be read.
+    """
+    from pipeline.progress import bar
+    from stages.extract.freshness import refuse_changed
+    from store import EmbeddingStore
+
+    def say(line: str) -> None:
+        typer.echo(line, err=True)
+
+    refuse_changed(EmbeddingStore.open(store), songs, say=say, track=bar("hash"))

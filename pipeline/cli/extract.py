@@ -80,7 +80,7 @@ def extract(
     """Stage one: augment songs, run the encoders once, write multi-scale embeddings to a store.
 
     Prints one line of counts; exits 1 if a song failed (each is named on stderr and in failures.jsonl beside the
-    store). A second run makes only what is missing.
+    store). A second run makes only what is missing, and the songs whose files have changed.
     """
     from pipeline import extraction
     from stages.extract.recipe import Recipe
@@ -107,6 +107,11 @@ def extract(
     typer.echo(summary.line)
     if summary.left:
         typer.echo(f"{summary.stopped}: {summary.left} views left; the same command goes on from here", err=True)
+    elif receipt is not None and summary.again < summary.changed:
+        old = summary.changed - summary.again
+        typer.echo(
+            f"no receipt written: {old} changed songs could not be made again, and their old records stay", err=True
+        )
     if summary.left or summary.tally.failures:
         raise typer.Exit(1)
 

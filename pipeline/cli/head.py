@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli.common import DEFAULTS, new_app, params_option
+from pipeline.cli.common import DEFAULTS, new_app, params_option, refuse_changed_songs
 from pipeline.cli.head_ablate import ablate
 from pipeline.cli.head_hub import pull, push
 from pipeline.cli.head_inputs import ManifestPath, ReceiptPath, Store, Track, named_store
@@ -59,6 +59,7 @@ def train(
         recipe=recipe,
         receipt=receipt,
     )
+    refuse_changed_songs(job.store_root, job.manifest.among("train", "val"))
     listeners = partial(listeners_of, tensorboard=tensorboard)
     if seeds == 1:
         report = train_on(
@@ -96,10 +97,12 @@ def evaluate(
     from stages.songs import read_manifest
 
     check_outputs({"--out": out, "--summary": summary}, {"--plots": plots})
+    root, listed = named_store(store, receipt), read_manifest(manifest, check_files=False)
+    refuse_changed_songs(root, listed.among(split))
     evaluation = evaluate_heads(
         load_heads(checkpoint, device=device),
-        store_root=named_store(store, receipt),
-        manifest=read_manifest(manifest, check_files=False),
+        store_root=root,
+        manifest=listed,
         receipt=receipt,
         split=split,
         allow_missing=allow_missing,

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli.common import DEFAULTS, params_option
+from pipeline.cli.common import DEFAULTS, params_option, refuse_changed_songs
 from pipeline.cli.head_inputs import ManifestPath, ReceiptPath, Store, Track, named_store
 from pipeline.cli.head_options import options_from
 from pipeline.params import HeadParams
@@ -54,6 +54,8 @@ def ablate(
         recipe=Recipe(**params.model_dump()),
         receipt=receipt,
     )
+
+    refuse_changed_songs(job.store_root, job.manifest.among("train", "val"))
 
     def say(line: str) -> None:
         typer.echo(line, err=True)

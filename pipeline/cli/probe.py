@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 import typer
 from typer.core import TyperGroup
 
-from pipeline.cli.common import new_app
+from pipeline.cli.common import new_app, refuse_changed_songs
 from pipeline.progress import bar
 
 Store = Annotated[str, typer.Option(help="The store: a folder or a URL.")]
@@ -89,9 +89,12 @@ def fit(
 ) -> None:
     """Cross-validate a probe on a column, beside the baseline; with --out, save it."""
     from stages.probe import Question, fit_probe
+    from stages.songs import read_manifest
 
     if manifest is None and labels is None:
         raise typer.BadParameter("give the file with the column: --manifest, --labels or both")
+    if manifest is not None:
+        refuse_changed_songs(store, read_manifest(manifest, check_files=False).songs)
     chosen = tuple(name.strip() for part in streams or () for name in part.split(",") if name.strip())
     question = Question(
         target=target, model=model, task=task, group=group, streams=chosen, pooling=pooling, cv=cv, seed=seed,

@@ -39,19 +39,33 @@ def verify(
     receipt: Annotated[
         Path | None, typer.Option(help="A receipt of hear-extract: the store must still be what it says.")
     ] = None,
+    manifest: Annotated[
+        Path | None, typer.Option(help="manifest.csv: hash its songs' files, and find records made from other files.")
+    ] = None,
 ) -> None:
     """Read every byte and check it: checksums, shapes, finiteness, spec, missing and foreign files.
 
-    Prints a line a problem and one of counts; exits 1 if a problem is left.
+    With --manifest, also check that each record was made from its song's file as it is now. Prints one line per problem
+    and one of counts; exits 1 if a problem is left.
     """
+    from stages.extract.freshness import SourceCheck
+    from stages.songs import read_manifest
+    from stages.songs.errors import printable
     from store import EmbeddingStore, check_receipt
     from store import verify as verify_store
 
-    found = verify_store(store, repair=repair, track=bar("verify"))
+    sources = SourceCheck(read_manifest(manifest, check_files=False).songs if manifest else ())
+    found = verify_store(store, repair=repair, outdated=sources, track=bar("verify"))
     for problem in found.problems:
         typer.echo(f"{problem.kind}: {problem.path}: {problem.detail}{' (removed)' if problem.removed else ''}")
+    for song, reason in sources.missing.items():
+        typer.echo(f"no source: {printable(song)}: {reason}")
     left = sum(not problem.removed for problem in found.problems)
     typer.echo(f"{found.records} records good, {len(found.problems)} problems, {len(found.problems) - left} removed")
+    if manifest:
+        typer.echo(
+            f"{len(sources.compared)} records compared with their songs' files, {len(sources.missing)} files missing"
+        )
     if left:
         raise typer.Exit(1)
     if receipt is not None:

@@ -8,7 +8,6 @@ All that is in a file is heard. Where its header promises more, or packets canno
 file that lacks more than a tenth is refused, since it is no longer the song that people rated.
 """
 
-import hashlib
 import os
 import stat
 from dataclasses import replace
@@ -31,7 +30,6 @@ __all__ = [
     "probe_seconds",
     "read_audio",
     "resample",
-    "source_hash",
 ]
 
 SAMPLE_RATE = 24_000
@@ -97,21 +95,6 @@ def resample(waveform: Waveform, rate: int = SAMPLE_RATE) -> Waveform:
         return waveform
     samples = soxr.resample(waveform.samples, waveform.rate, rate, quality="HQ")
     return replace(waveform, samples=np.asarray(samples, dtype=np.float32), rate=rate)
-
-
-def source_hash(path: Path) -> str:
-    """Hash of the file's bytes: `sha256:` and 64 hexadecimal digits.
-
-    Raises
-    ------
-    AudioError
-        The file cannot be read.
-    """
-    try:
-        with path.open("rb") as file:
-            return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
-    except OSError as error:
-        raise AudioError(f"{shown(path)}: cannot be read: {error.strerror}") from error
 
 
 def _check_file(path: Path) -> None:

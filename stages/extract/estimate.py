@@ -27,7 +27,10 @@ BYTES = {"float16": 2, "float32": 4, "int8": 1}
 
 @dataclass(frozen=True)
 class Estimate:
-    """The cost of the records still to make. `free` is None where a target does not tell (an object store)."""
+    """The cost of the records still to make.
+
+    `free` is None where a target does not tell (an object store); `replaced` is what goes for them, in bytes.
+    """
 
     songs: int
     views: int
@@ -35,11 +38,12 @@ class Estimate:
     bytes: int
     free: int | None
     unreadable: int
+    replaced: int = 0
 
     @property
     def fits(self) -> bool:
         """Whether the target has the space, where it tells."""
-        return self.free is None or self.bytes <= self.free
+        return self.free is None or self.bytes <= self.free + self.replaced
 
 
 def estimate(
@@ -51,6 +55,7 @@ def estimate(
     pool: int,
     frame_rate: float,
     root: str,
+    replaced: int = 0,
     processes: int = 1,
     track: Track = iter,
 ) -> Estimate:
@@ -58,6 +63,8 @@ def estimate(
 
     Parameters
     ----------
+    replaced
+        Size in bytes of the stored records that the tasks replace.
     processes
         Files that are looked at together, each in a process.
     track
@@ -75,6 +82,7 @@ def estimate(
         bytes=round(seconds * frame_rate / pool * frame_bytes),
         free=free_bytes(root),
         unreadable=unreadable,
+        replaced=replaced,
     )
 
 

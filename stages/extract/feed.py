@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -10,9 +11,10 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.extract.audio import SAMPLE_RATE, AudioError, TooLongError, read_audio, resample, source_hash
+from stages.extract.audio import SAMPLE_RATE, AudioError, TooLongError, read_audio, resample
 from stages.extract.augment import draw_view
 from stages.extract.processes import LostProcessError, Processes
+from stages.extract.source import SourceFile, file_stamp, read_source
 from stages.songs.errors import shown
 from store.errors import HearError
 
@@ -24,7 +26,8 @@ LEAST_SECONDS, SECONDS_PER_MEGABYTE = 120.0, 10.0
 class ViewRequest:
     """One view to prepare: which song, which file, which view, and the seed of the augmentation.
 
-    A song that is longer than `longest` seconds fails.
+    `replaces` is the digest of the stored record that this view's record will replace; None where there is none. A song
+    that is longer than `longest` seconds fails.
     """
 
     song_id: str
@@ -32,18 +35,19 @@ class ViewRequest:
     view: int
     seed: int
     longest: float | None = None
+    replaces: str | None = None
 
 
 @dataclass(frozen=True)
 class PreparedView:
     """A view ready for the encoders.
 
-    `samples` is float32 (n,) at 24 kHz in [-1, 1]; `source` the hash of the file; `drawn` what augmentation drew;
-    `damage` what of the file could not be heard (see `Waveform`).
+    `samples` is float32 (n,) at 24 kHz in [-1, 1]; `source` is the file; `drawn` what augmentation drew; `damage` what
+    of the file could not be heard (see `Waveform`).
     """
 
     samples: NDArray[np.float32]
-    source: str
+    source: SourceFile
     drawn: dict[str, Any]
     damage: Mapping[str, Any] = field(default_factory=dict)
 
@@ -62,6 +66,9 @@ def prepare_view(request: ViewRequest) -> PreparedView | FailedView:
     The clean view is resampled while it is decoded. A decoder may raise anything on a bad file, and one bad file must
     not stop the others: whatever is raised becomes this view's failure.
     """
+    stamp = None
+    with suppress(AudioError):  # what reads the file says better what is wrong with it
+        stamp = file_stamp(request.path)
     try:
         rate = None if request.view else SAMPLE_RATE
         waveform = read_audio(request.path, rate=rate, longest=request.longest)
@@ -69,7 +76,7 @@ def prepare_view(request: ViewRequest) -> PreparedView | FailedView:
         samples = resample(augmented).samples
         if not np.isfinite(samples).all():
             raise AudioError(f"{shown(request.path)}: view {request.view} has samples that are not finite")
-        return PreparedView(samples, source_hash(request.path), drawn, waveform.damage)
+        return PreparedView(samples, read_source(request.path, since=stamp), drawn, waveform.damage)
     except HearError as error:
         return FailedView(str(error), too_long=isinstance(error, TooLongError))
     except Exception as error:

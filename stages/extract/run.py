@@ -126,7 +126,11 @@ class Extractor:
         return tally
 
     def _requests(self, tasks: Sequence[SongTask]) -> list[ViewRequest]:
-        return [ViewRequest(task.song_id, task.path, view, self.seed) for task in tasks for view in task.views]
+        return [
+            ViewRequest(task.song_id, task.path, view, self.seed, replaces=task.replaces.get(view))
+            for task in tasks
+            for view in task.views
+        ]
 
     def _timed(
         self, wanted: list[ViewRequest], tally: Tally
@@ -160,7 +164,7 @@ class Extractor:
             tally.encoding += time.perf_counter() - begun
 
         def put() -> Outcome:
-            self.writer.write_record(record)
+            self.writer.write_record(record, replaces=request.replaces)
             seconds = len(prepared.samples) / SAMPLE_RATE
             return Outcome(request.song_id, request.view, "done", seconds, damage=damage_text(prepared.damage))
 
@@ -173,7 +177,7 @@ class Extractor:
             raise HearError("the embeddings are not finite")
         attributes: dict[str, Any] = {
             "seconds": len(prepared.samples) / SAMPLE_RATE,
-            "source": prepared.source,
+            **prepared.source.attributes,
             "drawn": prepared.drawn,
             **prepared.damage,
             "loudest_dbfs": loudest_second(prepared.samples),

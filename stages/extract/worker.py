@@ -1,9 +1,9 @@
 """One song on a worker: the encoders are loaded once a process, and the records are written from here."""
 
-import atexit
 import socket
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
+from multiprocessing.util import Finalize
 
 from stages.extract.feed import ViewFeed
 from stages.extract.plan import SongTask
@@ -38,6 +38,8 @@ class SongResult:
 def extract_song(task: SongTask, bench: Bench, stop: Stop) -> SongResult:
     """Make the views of one song; those that a lost worker has written already are not made again.
 
+    A record that the task replaces is not such a view as long as it stands there.
+
     `stop` ends it after the view in hand, or before the first. The result's error tells that the encoders cannot be
     loaded, or that the store is not there or cannot be written.
     """
@@ -52,10 +54,10 @@ def extract_song(task: SongTask, bench: Bench, stop: Stop) -> SongResult:
 
 
 def _extract(task: SongTask, extractor: Extractor, outcomes: list[Outcome], stop: Stop) -> Tally:
-    there = [view for view in task.views if extractor.writer.has(task.song_id, view)]
-    missing = tuple(view for view in task.views if view not in there)
-    outcomes += [Outcome(task.song_id, view, "done") for view in there]
-    tally = extractor.run([SongTask(task.song_id, task.path, missing)], report=outcomes.append, stop=stop)
+    standing = {view: extractor.writer.digest(task.song_id, view) for view in task.views}
+    missing = tuple(view for view, digest in standing.items() if digest in (None, task.replaces.get(view)))
+    outcomes += [Outcome(task.song_id, view, "done") for view in task.views if view not in missing]
+    tally = extractor.run([replace(task, views=missing)], report=outcomes.append, stop=stop)
     if stop.is_set():
         # What was begun ahead ends within this task: Dask gives a worker that it closes a few seconds only.
         extractor.feed.close()
@@ -74,8 +76,8 @@ def extractor_for(bench: Bench) -> Extractor:
     encoders = bench.recipe.load_encoders()
     writer = _opened(bench.root, bench.recipe.spec(encoders))
     feed = ViewFeed(processes=bench.processes)
-    # A worker that ends would wait for threads that wait for their processes.
-    atexit.register(feed.close)
+    # A worker that ends would wait for threads that wait for their processes. (It runs no other exit handlers.)
+    Finalize(None, feed.close, exitpriority=20)
     return Extractor(encoders, writer, feed, seed=bench.recipe.seed, pool=bench.recipe.pool)
 
 

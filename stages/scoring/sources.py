@@ -1,7 +1,7 @@
 """Where a song's frames come from: audio through the encoders, or a store."""
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.extract.audio import SAMPLE_RATE, source_hash
+from stages.extract.audio import SAMPLE_RATE
 from stages.extract.feed import FailedView, ViewRequest, prepare_in
 from stages.extract.loudness import loudest_second
 from stages.extract.processes import Processes
 from stages.extract.run import pool_frames
+from stages.extract.source import source_hash
 from stages.extract.waveform import damage_of
 from stages.head.head import FRAMES_AT_ONCE
 from stages.head.score import check_encoders, check_spec, qualified
@@ -200,6 +201,15 @@ def outline(samples: NDArray[np.float32], points: int = OUTLINE_POINTS) -> NDArr
 class StoreSource:
     """Reads the clean view of songs.
 
+    Parameters
+    ----------
+    store
+        The embeddings.
+    ensemble
+        Whose streams to give.
+    changed
+        Songs whose files have changed since they were stored: their scores would be those of other songs.
+
     Raises
     ------
     HeadError
@@ -208,10 +218,10 @@ class StoreSource:
 
     together = FRAMES_AT_ONCE
 
-    def __init__(self, store: EmbeddingStore, ensemble: Ensemble) -> None:
+    def __init__(self, store: EmbeddingStore, ensemble: Ensemble, *, changed: Collection[str] = ()) -> None:
         for head in ensemble.heads:
             check_spec(head, store)
-        self.store = store
+        self.store, self.changed = store, frozenset(changed)
         self.frame_rate = store.frame_rate
         spec = store.spec
         names = ("encoders", "precision", "dtype", "pool")
@@ -224,6 +234,10 @@ class StoreSource:
         return (self._read(candidate, known) for candidate in candidates)
 
     def _read(self, candidate: Candidate, known: Known) -> Heard:
+        if candidate.song_id in self.changed:
+            return Heard(
+                candidate=candidate, error="its file has changed since it was extracted; run hear-extract again"
+            )
         try:
             attributes = self.store.attributes(candidate.song_id)
             source = str(attributes.get("source", ""))

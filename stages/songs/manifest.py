@@ -58,6 +58,10 @@ class Manifest:
             raise SongsError(f"{self.path}: no song has split {name!r}; there are {self._counts()}")
         return chosen
 
+    def among(self, *splits: str) -> tuple[Song, ...]:
+        """Songs of some splits, in the manifest's order; there may be none."""
+        return tuple(song for song in self.songs if song.split in splits)
+
     def counts(self) -> dict[str, int]:
         """Number of songs in each split that has any."""
         counts = {name: sum(song.split == name for song in self.songs) for name in SPLITS}

@@ -78,6 +78,29 @@ def test_too_many_failures_say_how_to_go_on(tmp_path: Path, manifest: Path) -> N
     assert result.stderr.endswith("more than 0 views failed: 1 views left; the same command goes on from here\n")
 
 
+def test_a_changed_song_that_cannot_be_made_again_is_told_and_no_receipt_is_written(
+    tmp_path: Path, manifest: Path
+) -> None:
+    root, receipt, song = tmp_path / "s.zarr", tmp_path / "receipt.json", manifest.parent / "söng 0.wav"
+    more = (*TINY, "--augment", "0", "--receipt", str(receipt))
+    good = song.read_bytes()
+    assert call(manifest, root, *more).exit_code == 0
+    receipt.unlink()
+    song.write_bytes(b"")
+    failed = call(manifest, root, *more)
+    assert failed.exit_code == 1
+    assert failed.stdout == "0 done, 1 skipped, 1 failed, 0 changed songs made again\n"
+    assert failed.stderr.splitlines() == [
+        f"failed: söng 0 view 0: {song}: is empty (0 bytes)",
+        "no receipt written: 1 changed songs could not be made again, and their old records stay",
+    ]
+    assert not receipt.exists()
+    song.write_bytes(good)
+    mended = call(manifest, root, *more)
+    assert (mended.exit_code, mended.stdout) == (0, "0 done, 2 skipped, 0 failed\n")
+    assert receipt.exists()
+
+
 def test_a_dry_run_prints_json_and_makes_nothing(tmp_path: Path, manifest: Path) -> None:
     before = sorted(tmp_path.rglob("*"))
     result = call(manifest, tmp_path / "s.zarr", *TINY, "--augment", "8", "--dry-run")

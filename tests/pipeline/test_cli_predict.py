@@ -22,13 +22,14 @@ from pipeline.cli.entry import run
 from pipeline.cli.head_predict import predict
 from stages.extract.encoders import load_multiscale
 from stages.extract.recipe import Recipe
+from stages.extract.source import file_stamp, read_source
 from stages.head.checkpoint import save_head
 from stages.head.head import Head, HeadConfig
 from stages.head.model import HearHead
 from stages.head.sizes import preset_sizes
 from stages.scoring.plots import plot_song
 from stages.songs import DIMENSIONS, Song, write_manifest
-from store import StoreWriter
+from store import EmbeddingStore, StoreWriter
 
 RATE = 24_000
 app = typer.Typer()
@@ -307,3 +308,26 @@ def test_our_errors_are_one_line(
         assert error.startswith("hear-head: ")
         assert message in error
         assert error.count("\n") == 1
+
+
+def test_a_song_that_changed_since_it_was_stored_is_a_row_with_an_error(
+    call: Callable[..., Result], place: Path, tmp_path: Path
+) -> None:
+    stored = EmbeddingStore.open(place / "store.zarr")
+    writer, songs = StoreWriter.open(tmp_path / "store.zarr", stored.spec), []
+    for name in ("a1", "a2", "b1"):
+        path = tmp_path / f"{name}.wav"
+        path.write_bytes((place / "songs" / f"{name}.wav").read_bytes())
+        attributes = read_source(path, since=file_stamp(path)).attributes
+        writer.write(name, 0, stored.read(name), attributes=attributes)
+        songs.append(Song(name, path, "val"))
+    write_manifest(tmp_path / "manifest.csv", songs)
+    (tmp_path / "a1.wav").write_bytes((tmp_path / "b1.wav").read_bytes())
+    (tmp_path / "a2.wav").unlink()
+    options = ("--store", writer.root, "--manifest", str(tmp_path / "manifest.csv"))
+    found = {row["song_id"]: row for row in rows(call(*options, code=1))}
+    error = "its file has changed since it was extracted; run hear-extract again"
+    assert {name: row.get("error", "") for name, row in found.items()} == {"a1": error, "a2": "", "b1": ""}
+    assert [bool(row["scores"]) for row in found.values()] == [False, True, True]
+    # Without a manifest nothing is known of files.
+    assert ["error" in row for row in rows(call("--store", writer.root))] == [False] * 3

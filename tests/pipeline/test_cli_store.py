@@ -13,6 +13,7 @@ from typer.testing import CliRunner, Result
 
 from pipeline.cli import store as command
 from pipeline.cli.entry import run
+from stages.extract.source import file_stamp, read_source
 from store import EmbeddingStore, Spec, StoreError, StoreWriter, prune, verify, write_receipt
 
 
@@ -82,6 +83,58 @@ def test_verify_against_a_receipt(filled: str, tmp_path: Path) -> None:
     prune(filled, songs=["a"])
     with pytest.raises(StoreError, match="songs: expected 2, found 1"):
         call("verify", filled, "--receipt", tmp_path / "receipt.json")
+
+
+@pytest.fixture
+def extracted(tmp_path: Path) -> tuple[str, Path]:
+    """A store of songs a, b, c and d, two views each, made from their files, and the manifest that names them."""
+    spec = Spec(streams=("muq/track",), channels=4, encoders={"muq": "sha256:aa"}, layers=(10,))
+    writer, rows = StoreWriter.open(tmp_path / "store.zarr", spec), ["song_id,path,split,system"]
+    for song in "abcd":
+        path = tmp_path / f"{song}.wav"
+        path.write_text(f"song {song}")
+        source = read_source(path, since=file_stamp(path))
+        for view in (0, 1):
+            frames = np.full((1, 25, 4), ord(song) + view, np.float32)
+            writer.write(song, view, frames, attributes={} if song == "d" else source.attributes)
+        rows.append(f"{song},{path.name},train,")
+    manifest = tmp_path / "manifest.csv"
+    manifest.write_text("\n".join(rows))
+    return writer.root, manifest
+
+
+def test_verify_against_the_songs_files(extracted: tuple[str, Path]) -> None:
+    root, manifest = extracted
+    line = "8 records good, 0 problems, 0 removed\n"
+    assert call("verify", root).stdout == line
+    compared = "6 records compared with their songs' files, 0 files missing\n"
+    assert call("verify", root, "--manifest", manifest).stdout == line + compared
+    changed, gone, bare = (manifest.with_name(f"{song}.wav") for song in "bcd")
+    before = changed.stat()
+    changed.write_text("song B")
+    # As a program does that sets all times to one: nothing but the hash tells.
+    os.utime(changed, ns=(before.st_atime_ns, before.st_mtime_ns))
+    gone.unlink()
+    bare.write_text("another song d")
+    lines = call("verify", root, "--manifest", manifest, code=1).stdout.splitlines()
+    assert [line.split(": ", 2)[::2] for line in lines[:2]] == [
+        [
+            "stale",
+            f"song 'b' view {view} is of another file than {changed} is now; --repair, then hear-extract again",
+        ]
+        for view in (0, 1)
+    ]
+    assert lines[2:] == [
+        f"no source: c: {gone}: cannot be read: No such file or directory",
+        "6 records good, 2 problems, 0 removed",
+        "4 records compared with their songs' files, 1 files missing",
+    ]
+    assert call("verify", root, "--manifest", manifest, "--repair").stdout.splitlines()[-2:] == [
+        "6 records good, 2 problems, 2 removed",
+        "4 records compared with their songs' files, 1 files missing",
+    ]
+    assert EmbeddingStore.open(root).songs == ("a", "c", "d")
+    assert call("verify", root, "--manifest", manifest).exit_code == 0
 
 
 def test_export_and_import(filled: str, tmp_path: Path) -> None:

@@ -6,8 +6,9 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from store import EmbeddingStore
+from store import EmbeddingStore, verify
 
 Records = Callable[[Path], dict[str, bytes]]
 
@@ -16,70 +17,98 @@ Records = Callable[[Path], dict[str, bytes]]
 HARNESS = """
 import json, os, random, signal, sys, time
 from pathlib import Path
-import zarr, torch, audiomentations
+import numpy, soundfile, zarr, torch, audiomentations
 from pipeline.extraction import ExtractionOptions, run_extraction
 from stages.extract import encoders, feed, run, worker
 from stages.extract.recipe import Recipe
 
-manifest, root, kills = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+manifest, steps = Path(sys.argv[1]), json.loads(sys.argv[2])
 recipe = Recipe(preset="tiny", muq="", musicfm="", layers=(2,), seed=3)
 draw = random.Random(5)
 
-def extract():
-    run_extraction(manifest, root, recipe, augment=1, receipt=None, options=ExtractionOptions(readers=0))
+def extract(root):
+    options = ExtractionOptions(readers=0)
+    return run_extraction(manifest, root, recipe, augment=1, receipt=None, options=options).line
 
-def records():
-    return len(list(Path(root).glob("records/*/*/*/zarr.json")))
+def records(root):
+    found = set()
+    for path in Path(root).glob("records/*/*/*/zarr.json"):
+        try:
+            found.add((path, path.stat().st_mtime_ns))
+        except FileNotFoundError:  # it is being replaced
+            found.add((path, 0))
+    return found
 
-def child():
+def child(root, told):
     pid = os.fork()
     if not pid:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
         try:
-            extract()
+            Path(told).write_text(extract(root))
         except BaseException as error:
             print(type(error).__name__, error, flush=True)
             os._exit(3)
         os._exit(0)
     return pid
 
-seen, begun = [], time.monotonic()
-for _ in range(kills):
-    before, pid = records(), child()
-    # Wait for a first new record, so that each kill strikes a run at work; then any moment of the next ones.
-    while records() == before and os.waitpid(pid, os.WNOHANG) == (0, 0):
-        time.sleep(0.002)
-    time.sleep(draw.uniform(0, 0.12))
-    try:
-        os.kill(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)
-    except (ProcessLookupError, ChildProcessError):
-        pass
-    seen.append(records())
-_, status = os.waitpid(child(), 0)
-print(json.dumps({"seen": seen, "status": status}))
+def step(root, kills):
+    seen, told = [], f"{root}.line"
+    for _ in range(kills):
+        before, pid = records(root), child(root, told)
+        # Wait for a first new record, so that each kill strikes a run at work; then any moment of the next ones.
+        while records(root) == before and os.waitpid(pid, os.WNOHANG) == (0, 0):
+            time.sleep(0.002)
+        time.sleep(draw.uniform(0, 0.12))
+        try:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+        except (ProcessLookupError, ChildProcessError):
+            pass
+        seen.append(len(records(root)))
+    _, status = os.waitpid(child(root, told), 0)
+    return {"seen": seen, "status": status, "line": Path(told).read_text()}
+
+def change():
+    for number, path in enumerate(sorted(manifest.parent.glob("*.wav"))):
+        soundfile.write(path, numpy.random.default_rng(100 + number).uniform(-0.3, 0.3, 24_000), 24_000)
+
+print(json.dumps([change() if each == "change" else step(*each) for each in steps]))
 """
 
 
-def harness(manifest: Path, root: Path, kills: int) -> dict[str, list[int] | int]:
+def harness(manifest: Path, *steps: tuple[Path, int] | str) -> list[Any]:
+    """Run steps: (store, kills before a run that ends), or "change" for other songs under the same names."""
+    plain = [each if isinstance(each, str) else (str(each[0]), each[1]) for each in steps]
     done = subprocess.run(
-        [sys.executable, "-c", HARNESS, str(manifest), str(root), str(kills)],
+        [sys.executable, "-c", HARNESS, str(manifest), json.dumps(plain)],
         capture_output=True, text=True, check=True, timeout=600, env={**os.environ, "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
-    result: dict[str, list[int] | int] = json.loads(done.stdout.splitlines()[-1])
-    return result
+    results: list[Any] = json.loads(done.stdout.splitlines()[-1])
+    return results
 
 
 def test_twenty_kills_and_a_resume_equal_an_undisturbed_run(
     tmp_path: Path, make_songs: Callable[..., Path], record_bytes: Records
 ) -> None:
     manifest = make_songs(tmp_path / "songs", count=40, seconds=2.0)
-    calm = harness(manifest, tmp_path / "calm.zarr", 0)
-    killed = harness(manifest, tmp_path / "killed.zarr", 20)
+    calm, killed = harness(manifest, (tmp_path / "calm.zarr", 0), (tmp_path / "killed.zarr", 20))
     assert (calm["status"], killed["status"]) == (0, 0)
     seen = killed["seen"]
-    assert isinstance(seen, list)
     assert len(seen) == 20
     assert seen[-1] < 80, "the kills must strike runs that are not done"
     assert len(EmbeddingStore.open(tmp_path / "killed.zarr")) == 80
     assert record_bytes(tmp_path / "killed.zarr") == record_bytes(tmp_path / "calm.zarr")
+
+
+def test_kills_while_changed_songs_are_made_again_leave_no_mixture(
+    tmp_path: Path, make_songs: Callable[..., Path], record_bytes: Records
+) -> None:
+    manifest = make_songs(tmp_path / "songs", count=12, seconds=1.0)
+    root, fresh = tmp_path / "killed.zarr", tmp_path / "calm.zarr"
+    _, _, killed, calm = harness(manifest, (root, 0), "change", (root, 4), (fresh, 0))
+    assert (killed["status"], calm["status"]) == (0, 0)
+    assert min(killed["seen"]) >= 23, "a kill took more than the record in hand"
+    assert 0 < int(killed["line"].split(" done")[0]) < 24, "the kills must strike runs that are at work"
+    assert calm["line"].startswith("24 done, 0 skipped, 0 failed; ")
+    assert verify(str(root)).problems == []
+    assert record_bytes(root) == record_bytes(fresh)

@@ -3,7 +3,7 @@
 import pytest
 
 from pipeline import progress
-from pipeline.progress import ExtractionProgress
+from pipeline.progress import ExtractionProgress, bar
 
 
 def test_a_log_gets_a_line_now_and_then(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -30,3 +30,15 @@ def test_a_terminal_gets_a_bar_with_songs_hours_speed_and_time_left(
     assert "1/8" in shown
     assert "1/2 songs, 1.00 h of audio, " in shown
     assert "× real time" in shown
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_things_that_are_counted_are_shown_on_a_terminal_alone(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], terminal: bool
+) -> None:
+    if terminal:
+        monkeypatch.setenv("FORCE_COLOR", "1")
+        monkeypatch.setenv("TERM", "xterm")
+    assert list(bar("files hashed")([3, 1, 2])) == [3, 1, 2]
+    shown = capsys.readouterr().err
+    assert ("files hashed" in shown and "3/3" in shown) if terminal else not shown

@@ -1,12 +1,8 @@
 """Stores to test on: a local folder, memory, and S3 as a real server process on loopback."""
 
-import http.client
 import os
 import shutil
-import socket
 import subprocess
-import sys
-import time
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -18,7 +14,6 @@ from numpy.typing import NDArray
 
 from store import EmbeddingStore, Spec, StoreWriter
 
-BUCKET = "embeddings"
 SPEC = Spec(
     streams=("musicfm/segment", "muq/track"),
     channels=8,
@@ -91,62 +86,6 @@ def contents() -> Callable[[str], Contents]:
     return read
 
 
-@pytest.fixture(scope="session")
-def s3() -> Iterator[None]:
-    """A moto server that every process started from here uses, too."""
-    import boto3
-
-    server, port = _start_server()
-    settings = {
-        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "NO_PROXY": "127.0.0.1",
-    }
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in settings.items():
-            patch.setenv(name, value)
-        try:
-            client = boto3.client("s3")
-            client.create_bucket(Bucket=BUCKET)
-            client.close()
-            yield
-        finally:
-            server.kill()
-            server.wait()
-
-
-def _start_server() -> tuple["subprocess.Popen[bytes]", int]:
-    """Another process may take the port before the server has it: then with another one."""
-    for _ in range(5):
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = int(probe.getsockname()[1])
-        command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
-        server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        for _ in range(1200):
-            if server.poll() is not None or _answers(port):
-                break
-            time.sleep(0.1)
-        if server.poll() is None:
-            return server, port
-        server.wait()
-    raise AssertionError("the S3 server has ended, five times")
-
-
-def _answers(port: int) -> bool:
-    """Whether moto, and nobody else, listens there."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
-    try:
-        connection.request("GET", "/moto-api/")
-        return connection.getresponse().status == 200
-    except (OSError, http.client.HTTPException):
-        return False
-    finally:
-        connection.close()
-
-
 @pytest.fixture(params=["local", "memory", "s3"])
 def root(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """An empty place for a store, on each back end."""
@@ -155,7 +94,7 @@ def root(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "memory":
         return f"memory://{uuid.uuid4().hex}/embeddings.zarr"
     request.getfixturevalue("s3")
-    return f"s3://{BUCKET}/{uuid.uuid4().hex}/embeddings.zarr"
+    return f"s3://embeddings/{uuid.uuid4().hex}/embeddings.zarr"
 
 
 @pytest.fixture

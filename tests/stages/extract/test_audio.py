@@ -1,13 +1,12 @@
 """Audio files → mono float32 at 24 kHz."""
 
-import hashlib
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 
-from stages.extract.audio import SAMPLE_RATE, Waveform, probe_seconds, read_audio, resample, source_hash
+from stages.extract.audio import SAMPLE_RATE, Waveform, probe_seconds, read_audio, resample
 
 
 def tone(rate: int, *, frequency: float = 440.0, seconds: float = 0.5) -> np.ndarray:
@@ -75,8 +74,3 @@ def test_resampling_removes_what_24_khz_cannot_hold() -> None:
 def test_the_same_rate_is_the_same_waveform() -> None:
     waveform = Waveform(tone(SAMPLE_RATE), SAMPLE_RATE)
     assert resample(waveform) is waveform
-
-
-def test_the_source_hash_is_that_of_the_bytes(tmp_path: Path) -> None:
-    (tmp_path / "a").write_bytes(b"song")
-    assert source_hash(tmp_path / "a") == f"sha256:{hashlib.sha256(b'song').hexdigest()}"

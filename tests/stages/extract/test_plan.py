@@ -1,14 +1,15 @@
-"""What is to be extracted: asked of a store once, however many records there are."""
+"""What is to be extracted: what a store lacks, and what it has of a file that is another one now."""
 
-from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from stages.extract.freshness import Freshness
 from stages.extract.plan import SongTask, plan_extraction
 from stages.songs import Song
-from store import Spec, StoreWriter
+from store import EmbeddingStore, Spec, StoreWriter, index
+from store.keys import RECORDS
 from store.local import LocalObjects
 from store.remote import RemoteObjects
 
@@ -17,34 +18,47 @@ SONGS = [Song("a", Path("a.wav"), "train"), Song("b", Path("b.wav"), "val"), Son
 
 
 def test_without_a_store_everything_is_missing() -> None:
-    plan = plan_extraction(SONGS, augment=1, records=None)
+    plan = plan_extraction(SONGS, augment=1, rows={}, sources=Freshness())
     assert [(task.song_id, task.views) for task in plan.tasks] == [("a", (0, 1)), ("b", (0,)), ("c", (0, 1))]
-    assert (plan.records, plan.stored) == (5, 0)
+    assert (plan.records, plan.stored, plan.replaced_frames) == (5, 0, 0)
 
 
-@pytest.mark.parametrize("place", ["{folder}/s.zarr", "memory://{folder}/s.zarr"])
-def test_one_listing_tells_what_a_store_lacks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str) -> None:
-    writer = StoreWriter.open(place.format(folder=tmp_path), SPEC)
+@pytest.fixture(params=["{folder}/s.zarr", "memory://{folder}/s.zarr"])
+def filled(request: pytest.FixtureRequest, tmp_path: Path) -> EmbeddingStore:
+    """Songs a and b whole, c with view 1 alone, and a song that no manifest has; three frames each."""
+    writer = StoreWriter.open(request.param.format(folder=tmp_path), SPEC)
     for song, view in (("a", 0), ("a", 1), ("b", 0), ("c", 1), ("another", 0)):
         writer.write(song, view, np.ones((1, 3, 2), np.float32), attributes={})
+    index(writer.root)
+    return EmbeddingStore.open(writer.root)
 
-    def exists(self: object, key: str) -> bool:
-        raise AssertionError("a request for one record")
 
-    for objects in (LocalObjects, RemoteObjects):
-        monkeypatch.setattr(objects, "exists", exists)
-    plan = plan_extraction(SONGS, augment=1, records=writer)
+def test_one_listing_tells_what_a_store_lacks(filled: EmbeddingStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    def asked(self: object, key: str) -> bytes | None:
+        assert not key.startswith(RECORDS), "a request for one record"
+        return get[type(self)](self, key)
+
+    get = {objects: objects.get for objects in (LocalObjects, RemoteObjects)}
+    for objects in get:
+        monkeypatch.setattr(objects, "exists", asked)
+        monkeypatch.setattr(objects, "get", asked)
+    plan = plan_extraction(SONGS, augment=1, rows=filled.rows, sources=Freshness())
     assert plan.tasks == (SongTask("c", Path("c.wav"), (0,)),)
     assert plan.stored == 4
 
 
-def test_a_store_is_asked_once() -> None:
-    asked: list[list[tuple[str, int]]] = []
+def test_stored_views_of_a_changed_song_are_made_again_also_those_beyond_augment(filled: EmbeddingStore) -> None:
+    rows = filled.rows
+    sources = Freshness(stale=frozenset({("a", 0), ("a", 1), ("c", 1)}))
+    plan = plan_extraction(SONGS, augment=0, rows=rows, sources=sources)
+    assert plan.tasks == (
+        SongTask("a", Path("a.wav"), (0, 1), {0: rows["a", 0].digest, 1: rows["a", 1].digest}),
+        SongTask("c", Path("c.wav"), (0, 1), {1: rows["c", 1].digest}),
+    )
+    assert (plan.records, plan.stored, plan.replaced_frames) == (4, 1, 9)
 
-    class Records:
-        def existing(self, records: Iterable[tuple[str, int]]) -> set[tuple[str, int]]:
-            asked.append(list(records))
-            return set()
 
-    plan_extraction(SONGS, augment=1, records=Records())
-    assert asked == [[("a", 0), ("a", 1), ("b", 0), ("c", 0), ("c", 1)]]
+def test_a_song_that_was_made_again_in_part_goes_on_there(filled: EmbeddingStore) -> None:
+    plan = plan_extraction(SONGS[:1], augment=1, rows=filled.rows, sources=Freshness(stale=frozenset({("a", 1)})))
+    assert [task.views for task in plan.tasks] == [(1,)]
+    assert plan.stored == 1

@@ -12,9 +12,11 @@ from stages.extract import run
 from stages.extract.feed import PreparedView, ViewRequest
 from stages.extract.plan import SongTask
 from stages.extract.run import WRITES_BEHIND, Extractor, Outcome
+from stages.extract.source import FileStamp, SourceFile
 from store import Spec
 
 SPEC = Spec(streams=("a",), channels=2, encoders={}, layers=(1,))
+FILE = SourceFile("sha256:0", FileStamp(0, 0))
 TASK = SongTask("song", Path("song.wav"), tuple(range(10)))
 
 
@@ -38,12 +40,12 @@ class Feed:
     """Views that are there at once."""
 
     def views(self, requests: list[ViewRequest]) -> Any:
-        return ((request, PreparedView(np.zeros(960, np.float32), "sha256:0", {})) for request in requests)
+        return ((request, PreparedView(np.zeros(960, np.float32), FILE, {})) for request in requests)
 
 
 def extractor(encode: Callable[[Any], Any], written: list[int]) -> Extractor:
     encoders: Any = SimpleNamespace(encode=encode, notes={})
-    writer: Any = SimpleNamespace(spec=SPEC, write_record=lambda record: written.append(record.view))
+    writer: Any = SimpleNamespace(spec=SPEC, write_record=lambda record, replaces: written.append(record.view))
     feed: Any = Feed()
     return Extractor(encoders, writer, feed, seed=0)
 

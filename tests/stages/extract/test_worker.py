@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,32 @@ def test_views_that_a_lost_worker_has_written_are_not_made_again(
     assert {outcome.status for outcome in after.outcomes} == {"done"}
 
 
+def test_stale_views_are_made_again_but_not_those_that_a_lost_worker_has_replaced(
+    task: SongTask, bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer = StoreWriter.open(bench.root, RECIPE.spec(RECIPE.load_encoders()))
+    assert extract_song(task, bench, threading.Event()).error is None
+    old = {view: str(writer.digest("song", view)) for view in task.views}
+    soundfile.write(task.path, np.random.default_rng(1).uniform(-0.5, 0.5, 12_000), 24_000)
+    again, encode, made = replace(task, replaces=old), MultiScale.encode, []
+
+    def counted(self: MultiScale, waveform: Any) -> Any:
+        made.append(waveform)
+        return encode(self, waveform)
+
+    monkeypatch.setattr(MultiScale, "encode", counted)
+    lost = extract_song(replace(again, views=(0, 2)), bench, threading.Event())
+    assert (len(made), [outcome.view for outcome in lost.outcomes]) == (2, [0, 2])
+    after = extract_song(again, bench, threading.Event())
+    assert len(made) == 3
+    assert sorted((outcome.view, outcome.status) for outcome in after.outcomes) == [
+        (0, "done"),
+        (1, "done"),
+        (2, "done"),
+    ]
+    assert all(writer.digest("song", view) not in (None, digest) for view, digest in old.items())
+
+
 def test_a_store_that_is_not_there_is_named_and_not_made(task: SongTask, bench: Bench) -> None:
     result = extract_song(task, bench, threading.Event())
     assert result.outcomes == ()
@@ -62,7 +89,7 @@ def test_what_was_done_before_an_error_counts(task: SongTask, bench: Bench, monk
     assert extract_song(SongTask("song", task.path, (0,)), bench, threading.Event()).error is None
     full = StoreError("no space left")
 
-    def write_record(self: StoreWriter, record: Any) -> bool:
+    def write_record(self: StoreWriter, record: Any, *, replaces: str | None) -> bool:
         raise full
 
     monkeypatch.setattr(StoreWriter, "write_record", write_record)

@@ -79,7 +79,8 @@ def song_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def store_root(encoders: MultiScale, song_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
     """The songs of `song_folder` in a float32 store, and `short`, of two frames."""
-    from stages.extract.audio import read_audio, source_hash
+    from stages.extract.audio import read_audio
+    from stages.extract.source import source_hash
 
     root = str(tmp_path_factory.mktemp("store") / "store.zarr")
     recipe = Recipe(preset="tiny", muq="", musicfm="", layers=(2,), dtype="float32")

@@ -1,0 +1,240 @@
+"""Whether stored records are of the songs' files as they are now: size and time first, the hash where they differ.
+
+A record that does not name its file's hash, as after an import, cannot be compared, and counts as it is. A record
+without size and time, as older versions wrote it, is compared by hash. What hashing has found is written down in the
+store's catalogue (`store.sources`), so that a file that was only touched or copied is hashed once. A file of the same
+size and time with other content is found by `SourceCheck` alone, which hashes every file.
+"""
+
+import os
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from stages.extract.source import FileStamp, SourceFile, file_stamp, read_source
+from stages.extract.waveform import AudioError
+from stages.songs import Song
+from stages.songs.errors import shown
+from store import EmbeddingStore, Row
+from store.errors import HearError
+from store.progress import Track
+from store.sources import SeenFile, read_seen_files, write_seen_files
+
+# Files that are hashed at once: a core each, and few enough for a disk.
+THREADS = 8
+
+Rows = Mapping[tuple[str, int], Row]
+
+
+@dataclass(frozen=True)
+class Freshness:
+    """What a comparison found.
+
+    Attributes
+    ----------
+    stale
+        Records (song, view) that were made from another file than the song's is now.
+    missing
+        Song → why its file cannot be compared with its records, such as that it is not there.
+    hashed
+        Song → its file, where it had to be hashed and is the one that was stored.
+    """
+
+    stale: frozenset[tuple[str, int]] = frozenset()
+    missing: Mapping[str, str] = field(default_factory=dict)
+    hashed: Mapping[str, SourceFile] = field(default_factory=dict)
+
+    @property
+    def changed(self) -> tuple[str, ...]:
+        """Songs with stale records, sorted."""
+        return tuple(sorted({song for song, _ in self.stale}))
+
+
+def compare_sources(
+    songs: Iterable[Song], rows: Rows, *, seen: Mapping[str, SeenFile] | None = None, track: Track = iter
+) -> Freshness:
+    """Compare the records of songs with the songs' files.
+
+    Parameters
+    ----------
+    songs
+        Which songs, and where their files are.
+    rows
+        The store's records.
+    seen
+        Song → its file as it was hashed before; see `store.sources`.
+    track
+        Goes through the files that are hashed; may show progress.
+    """
+    recorded = _recorded(rows)
+    paths = {song.song_id: song.path for song in songs if song.song_id in recorded}
+    stamps, missing = _look_at(paths)
+    known = {song: file.source for song, file in (seen or {}).items() if stamps.get(song) == file[1:]}
+    doubtful = {
+        song: stamp
+        for song, stamp in stamps.items()
+        if song not in known and any(_stamp(row) != stamp for row in recorded[song])
+    }
+    hashed, unread = _hash({song: (paths[song], stamp) for song, stamp in doubtful.items()}, track)
+    known |= {song: file.hash for song, file in hashed.items()}
+    stale = frozenset(
+        (song, row.view)
+        for song, hash_ in known.items()
+        for row in recorded[song]
+        if _stamp(row) != stamps[song] and row.source != hash_
+    )
+    changed = {song for song, _ in stale}
+    same = {song: file for song, file in hashed.items() if song not in changed}
+    return Freshness(stale, {**missing, **unread}, same)
+
+
+def _recorded(rows: Rows) -> dict[str, list[Row]]:
+    """The records of each song that name their file's hash."""
+    recorded: dict[str, list[Row]] = defaultdict(list)
+    for row in rows.values():
+        if row.source is not None:
+            recorded[row.song_id].append(row)
+    return recorded
+
+
+def _stamp(row: Row) -> tuple[int | None, int | None]:
+    return row.source_size, row.source_mtime_ns
+
+
+def _look_at(paths: Mapping[str, Path]) -> tuple[dict[str, FileStamp], dict[str, str]]:
+    """Song → its file's stamp, or why there is none."""
+    stamps: dict[str, FileStamp] = {}
+    missing: dict[str, str] = {}
+    for song, path in paths.items():
+        try:
+            stamps[song] = file_stamp(path)
+        except AudioError as error:
+            missing[song] = str(error)
+    return stamps, missing
+
+
+def _hash(files: Mapping[str, tuple[Path, FileStamp]], track: Track) -> tuple[dict[str, SourceFile], dict[str, str]]:
+    """Song → its file, or why it cannot be read."""
+    hashed: dict[str, SourceFile] = {}
+    unread: dict[str, str] = {}
+    threads = ThreadPoolExecutor(min(THREADS, os.cpu_count() or 1), thread_name_prefix="hash")
+    try:
+        pending = [(song, threads.submit(read_source, path, since=stamp)) for song, (path, stamp) in files.items()]
+        for song, future in track(pending) if pending else ():
+            try:
+                hashed[song] = future.result()
+            except AudioError as error:
+                unread[song] = str(error)
+    finally:
+        # Ctrl-C need not wait for files that nobody wants any more.
+        threads.shutdown(cancel_futures=True)
+    return hashed, unread
+
+
+def stored_freshness(store: EmbeddingStore, songs: Iterable[Song], *, track: Track = iter) -> Freshness:
+    """Compare a store's records of songs with the songs' files, see `compare_sources`.
+
+    Raises
+    ------
+    StoreError
+        The store cannot be read, or a record is damaged.
+    """
+    return compare_sources(songs, store.rows, seen=read_seen_files(store.root), track=track)
+
+
+def remember_hashes(root: str, hashed: Mapping[str, SourceFile]) -> None:
+    """Write down beside the store that these songs' files, as they are now, are those that were stored.
+
+    Raises
+    ------
+    StoreError
+        The store cannot be read or written.
+    """
+    if hashed:
+        seen = {song: SeenFile(file.hash, *file.stamp) for song, file in hashed.items()}
+        write_seen_files(root, {**read_seen_files(root), **seen})
+
+
+class StaleError(HearError):
+    """Stored records are not of the songs as they are now."""
+
+
+def refuse_changed(
+    store: EmbeddingStore, songs: Sequence[Song], *, say: Callable[[str], None], track: Track = iter
+) -> None:
+    """Refuse songs that were replaced since they were extracted; `say` hears of songs whose files are not here.
+
+    Raises
+    ------
+    StaleError
+        A song's file is another one than its record was made from.
+    StoreError
+        The store cannot be read, or a record is damaged.
+    """
+    found = stored_freshness(store, songs, track=track)
+    if found.changed:
+        first = found.changed[0]
+        path = next(song.path for song in songs if song.song_id == first)
+        count = f"{len(found.changed)} of {len(songs)} songs" if len(songs) > 1 else "the song"
+        raise StaleError(
+            f"{store.root}: {count} changed since extraction, the first is {first!r} ({shown(path)}); "
+            "run hear-extract again"
+        )
+    if found.missing:
+        reason = next(iter(found.missing.values()))
+        say(
+            f"note: {len(found.missing)} of {len(songs)} songs cannot be compared with what is stored, the first: "
+            f"{reason}"
+        )
+
+
+@dataclass
+class SourceCheck:
+    """Judges records one by one, for `store.verify`: every file is hashed, whatever its size and time say.
+
+    Attributes
+    ----------
+    songs
+        Which songs, and where their files are; the records of others are not judged.
+    missing
+        Song → why its file cannot be read, of the songs that were asked for.
+    compared
+        Records (song, view) that were compared.
+    """
+
+    songs: Sequence[Song]
+    missing: dict[str, str] = field(default_factory=dict)
+    compared: set[tuple[str, int]] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        """Look songs up by their ids."""
+        self._paths = {song.song_id: song.path for song in self.songs}
+        self._hashes: dict[str, str] = {}
+
+    def __call__(self, attributes: Mapping[str, Any]) -> str:
+        """Say why a record with these attributes is stale; empty where it is not, or nobody knows."""
+        song, source = str(attributes.get("song_id")), attributes.get("source")
+        if song not in self._paths or not isinstance(source, str):
+            return ""
+        found = self._hash(song)
+        if not found:
+            return ""
+        view = int(attributes["view"])
+        self.compared.add((song, view))
+        if found == source:
+            return ""
+        where = shown(self._paths[song])
+        return f"song {song!r} view {view} is of another file than {where} is now; --repair, then hear-extract again"
+
+    def _hash(self, song: str) -> str:
+        """Hash of the song's file; empty where it cannot be read."""
+        if song not in self._hashes:
+            path = self._paths[song]
+            try:
+                self._hashes[song] = read_source(path, since=file_stamp(path)).hash
+            except AudioError as error:
+                self._hashes[song], self.missing[song] = "", str(error)
+        return self._hashes[song]

@@ -1,0 +1,55 @@
+"""Songs' files that were hashed after their records were made: a touched or copied file need not be hashed again.
+
+    catalogue/sources.json         a column a property, a row a song, sealed by a digest
+
+A row says that a file of this size and time of change had this hash. It is derived, like all of the catalogue: without
+it the files are hashed again.
+"""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from store.errors import StoreError
+from store.keys import SOURCES
+from store.metadata import sealed, unsealed
+from store.objects import open_objects
+
+
+class SeenFile(NamedTuple):
+    """A file as it was when it was hashed: the hash, bytes, and nanoseconds, as records have them."""
+
+    source: str
+    source_size: int
+    source_mtime_ns: int
+
+
+def read_seen_files(root: str) -> dict[str, SeenFile]:
+    """Song → its file as it was last hashed; nothing where that was never written down, or is damaged.
+
+    Raises
+    ------
+    StoreError
+        The store cannot be read.
+    """
+    data = open_objects(str(root)).get(SOURCES)
+    if data is None:
+        return {}
+    try:
+        columns = unsealed(data, SOURCES)["columns"]
+        rows = zip(columns["song_id"], *(columns[name] for name in SeenFile._fields), strict=True)
+        return {song: SeenFile(*values) for song, *values in rows}
+    except (StoreError, KeyError, TypeError, ValueError):
+        return {}
+
+
+def write_seen_files(root: str, files: Mapping[str, SeenFile]) -> None:
+    """Write down the songs' files.
+
+    Raises
+    ------
+    StoreError
+        The store cannot be written.
+    """
+    columns = {name: [getattr(file, name) for file in files.values()] for name in SeenFile._fields}
+    document = {"attributes": {}, "columns": {"song_id": list(files), **columns}}
+    open_objects(str(root)).put(SOURCES, [sealed(document)])
