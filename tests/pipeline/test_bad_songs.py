@@ -79,7 +79,7 @@ SONGS: dict[str, tuple[Callable[[Path], Path], int | str]] = {
     "infinity": (lambda at: write(at / "infinity.wav", spoilt(np.inf), subtype="FLOAT"), "are NaN or infinite"),
     "truncated": (lambda at: cut(at / "truncated.flac"), "damaged|truncated"),
     "empty": (lambda at: touched(at / "empty.wav"), "is empty"),
-    "text": (lambda at: text(at / "text.mp3"), "Format not recognised"),
+    "text": (lambda at: text(at / "text.mp3"), "FFmpeg cannot decode it as audio"),
     "a folder": (lambda at: folder(at / "a folder.wav"), "is a folder"),
     "dangling": (lambda at: linked(at / "dangling.wav"), "a link to a file that is not there"),
     "bad\nname": (lambda at: touched(at / "bad\nname.wav"), "is empty"),

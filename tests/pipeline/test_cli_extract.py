@@ -47,7 +47,7 @@ def test_below_the_command_there_are_plain_texts(
 ) -> None:
     recipes = []
 
-    def seen(manifest: Path, store: str, recipe: Recipe, *, augment: int) -> dict[str, int]:
+    def seen(manifest: Path, store: str, recipe: Recipe, *, augment: int, readers: int) -> dict[str, int]:
         recipes.append(recipe)
         return {}
 

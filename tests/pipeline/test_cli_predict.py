@@ -84,7 +84,7 @@ def test_a_pipe_gets_a_json_line_a_song(call: Callable[..., Result]) -> None:
     assert [row["path"] for row in found] == ["songs/a1.wav", "songs/a2.wav", "songs/b1.wav", "bad.wav"]
     assert list(found[0]["scores"]) == list(DIMENSIONS)
     assert found[3]["scores"] == {}
-    assert "Format not recognised" in found[3]["error"]
+    assert "FFmpeg cannot decode it as audio" in found[3]["error"]
     assert "failed: bad.wav: " in result.stderr
     assert "3 scored, 0 skipped, 1 failed" in result.stderr
     for figure in ("mean", "median", "p5", "p95"):

@@ -37,6 +37,10 @@ def test_the_server_gets_the_application(monkeypatch: pytest.MonkeyPatch) -> Non
             seen.update(about, heads=heads)
             return cls()
 
+        def limited(self, **limits: float) -> "Scorer":
+            seen["limited"] = limits
+            return self
+
         def score(self, path: Path) -> None: ...
 
     monkeypatch.setattr("stages.scoring.scorer.Scorer", Scorer)
@@ -46,6 +50,7 @@ def test_the_server_gets_the_application(monkeypatch: pytest.MonkeyPatch) -> Non
     run_service(["a"], encoders={"muq": "folder"}, windows=windows, host="127.0.0.1", port=0, limits=limits)
     assert (seen["heads"], seen["muq"], seen["windows"]) == (("a",), "folder", windows)
     assert (seen["host"], seen["port"]) == ("127.0.0.1", 0)
+    assert seen["limited"] == {"longest": 120.0, "deadline": 30.0}
     assert {route.path for route in seen["app"].routes} >= {"/", "/score", "/health"}
 
 

@@ -45,7 +45,9 @@ def test_the_commands(code_in, tmp_path: Path) -> None:
     done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr
     assert "accuracy is above the baseline" in done.stdout
-    assert done.stderr == "30 songs scored\n"
+    note, counts = done.stderr.splitlines()
+    assert note.startswith("note: 30 of 30 songs cannot be compared with what is stored")  # the page needs no audio
+    assert counts == "30 songs scored"
     assert load_probe("results/system").classes == ("a", "b", "c")
     with Path("results/scores.csv").open(newline="") as file:
         assert np.mean([row["predicted"] for row in csv.DictReader(file)] == np.array(list("abc"))[KIND]) > 0.9
