@@ -15,6 +15,7 @@ from pipeline.cli.entry import run
 from pipeline.params import HeadParams, Params
 from stages.extract.recipe import Recipe as ExtractRecipe
 from stages.head.recipe import Recipe
+from stages.songs import Manifest
 
 ROOT = Path(__file__).resolve().parents[2]
 EXTRACT = ("extract", "--manifest", "m.csv", "--store", "s.zarr", "--dry-run")
@@ -48,7 +49,9 @@ def reached(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., An
         "pipeline.prediction.predict", "pipeline.serving.run_service", "stages.songs.demo.make_demo",
     ):  # fmt: skip
         monkeypatch.setattr(name, work)
-    monkeypatch.setattr("stages.songs.read_manifest", lambda *_, **__: None)
+    monkeypatch.setattr("stages.songs.read_manifest", lambda *_, **__: Manifest(Path("m.csv"), ()))
+    for name in ("head", "head_ablate"):
+        monkeypatch.setattr(f"pipeline.cli.{name}.refuse_changed_songs", lambda *_: None)
     monkeypatch.setattr("stages.head.members.load_heads", lambda *_, **about: about)
     monkeypatch.chdir(tmp_path)
 
