@@ -27,7 +27,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     """
     state = _safetensors(path) if path.suffix == ".safetensors" else _pickled(path)
     if not isinstance(state, dict) or not all(_is_plain(name, value) for name, value in state.items()):
-        raise HeadError(f"{path}: expected a plain state dict (names to tensors), found something else")
+        raise HeadError(f"{path}: expected a plain state dict (names to tensors of floats), found something else")
     return dict(state)
 
 
@@ -70,4 +70,11 @@ def _is_pickle(path: Path) -> bool:
 
 
 def _is_plain(name: object, value: object) -> bool:
-    return isinstance(name, str) and isinstance(value, Tensor) and value.layout is torch.strided
+    """Whether this is a named tensor of plain floats in memory: not quantised, complex, sparse or without values."""
+    return (
+        isinstance(name, str)
+        and isinstance(value, Tensor)
+        and value.layout is torch.strided
+        and value.device.type == "cpu"
+        and value.dtype in (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+    )

@@ -281,6 +281,29 @@ def test_a_header_that_says_too_much_is_told(files: dict[str, Path], tmp_path: P
         read_audio(path)
 
 
+# Files that libsndfile cut or refused, and their length in seconds.
+CASES = {
+    "alac.caf": 2.0,
+    "chained.ogg": 4.0,
+    "concatenated_info.mp3": 2.1,
+    "total_too_small.flac": 2.0,
+    "total_unknown.flac": 2.0,
+    "vbr_pipe_loud_first.mp3": 8.07,
+    "xing_zero_frames.mp3": 8.0,
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_files_that_were_cut_before_are_heard_whole(name: str) -> None:
+    path = Path(__file__).parents[2] / "cases" / name
+    waveform = read_audio(path, rate=SAMPLE_RATE)
+    assert waveform.seconds == pytest.approx(CASES[name], abs=0.03)
+    assert probe_seconds(path) == pytest.approx(CASES[name], abs=0.08)
+    assert waveform.damage == {}
+    # Sound to the end, not silence that fills a gap.
+    assert min(np.abs(part).max() for part in np.array_split(waveform.samples, 8)) > 0.01
+
+
 def test_rf64_and_its_truncation(tmp_path: Path, song: Samples) -> None:
     path = tmp_path / "a.wav"
     soundfile.write(path, song, RATE, format="RF64", subtype="PCM_16")

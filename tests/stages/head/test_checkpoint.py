@@ -129,12 +129,22 @@ def test_other_files_are_no_heads(tmp_path, name, content, message):
         ({"a": 1}, "expected a plain state dict"),
         ({1: torch.zeros(1)}, "expected a plain state dict"),
         ({"mixed_win_downsample.weight": torch.eye(3).to_sparse()}, "expected a plain state dict"),
+        ({"a": torch.zeros(2, dtype=torch.complex64)}, "names to tensors of floats"),
+        ({"a": torch.zeros(2, dtype=torch.int8)}, "names to tensors of floats"),
+        ({"a": torch.zeros(2, device="meta")}, "names to tensors of floats"),
         ({"encoder.weight": torch.zeros(1)}, "neither a HEAR nor a SongEval head's; the first is 'encoder.weight'"),
     ],
 )
 def test_other_tensors_are_no_head(tmp_path, state, message):
     torch.save(state, tmp_path / "a.pth")
     with pytest.raises(HeadError, match=message):
+        load_head(tmp_path / "a.pth")
+
+
+@pytest.mark.filterwarnings("ignore")  # torch deprecates what this file holds
+def test_quantised_tensors_are_no_head(tmp_path):
+    torch.save({"a": torch.quantize_per_tensor(torch.zeros(2), 0.1, 0, torch.qint8)}, tmp_path / "a.pth")
+    with pytest.raises(HeadError, match="names to tensors of floats"):
         load_head(tmp_path / "a.pth")
 
 
