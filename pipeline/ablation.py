@@ -47,7 +47,7 @@ def run_ablation(
     Raises
     ------
     HearError
-        The store cannot be learnt from, or a run failed; the others, and the table of those, are there all the same.
+        The store cannot be learned from, or a run failed; the others, and the table of those, are there all the same.
     KeyboardInterrupt
         Runs in hand were cut off; what is left was said.
     """

@@ -25,7 +25,7 @@ REASON = 80
 def print_scores(
     rows: Sequence[Row], dimensions: Sequence[str], *, by: str = "", top: int | None = None, err: bool = False
 ) -> None:
-    """Print a line a song, below it the batch's mean, median, p5 and p95, groups if there are some, and the caution.
+    """Print one line per song; below them the batch's mean, median, p5 and p95, its groups, and the caution.
 
     Parameters
     ----------

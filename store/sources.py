@@ -1,6 +1,6 @@
 """Songs' files that were hashed after their records were made: a touched or copied file need not be hashed again.
 
-    catalogue/sources.json         a column a property, a row a song, sealed by a digest
+    catalogue/sources.json         one column per property, one row per song, sealed by a digest
 
 A row says that a file of this size and time of change had this hash. It is derived, like all of the catalogue: without
 it the files are hashed again.

@@ -155,7 +155,7 @@ def _catalogue_problem(objects: Objects, key: str) -> Problem | None:
         if data is not None:
             unsealed(data, key)
     except StoreError:
-        remedy = "hear-store index makes it anew" if key == INDEX else "files are hashed again"
+        remedy = "hear-store index makes it again" if key == INDEX else "files are hashed again"
         return Problem(key, "damaged", f"its digest does not match; nothing is lost, {remedy}")
     return None
 

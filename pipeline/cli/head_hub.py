@@ -20,7 +20,7 @@ def push(
         ),
     ] = None,
     dataset: Annotated[
-        str, typer.Option(help="What it learnt from: a data set's hub id such as ASLP-lab/SongEval, or words.")
+        str, typer.Option(help="What it learned from: a data set's hub id such as ASLP-lab/SongEval, or words.")
     ] = "",
     private: Annotated[bool, typer.Option("--private", help="Only the owner may see it.")] = False,
     message: Annotated[str, typer.Option(help="Message of the commit.")] = "",

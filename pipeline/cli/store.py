@@ -84,7 +84,7 @@ def export(store: Store, file: Annotated[Path, typer.Argument(metavar="FILE.h5",
 def import_(file: Annotated[Path, typer.Argument(metavar="FILE.h5")], store: Store) -> None:
     """Write an HDF5 file's records to a store, new or with the same spec.
 
-    Of a file that is no export of ours, it also prints what the embeddings were taken for.
+    For a file that `hear-store export` did not write, it also prints what the embeddings were taken for.
     """
     from store import EmbeddingStore, import_hdf5
 

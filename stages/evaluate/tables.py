@@ -18,7 +18,7 @@ SCATTER, CALIBRATION = "predictions.csv", "calibration.csv"
 
 
 def evaluation_table(evaluation: Evaluation) -> str:
-    """Every metric with its 95 % interval, a line a dimension, and the notes below, for a terminal."""
+    """Every metric with its 95 % interval, one line per dimension, and the notes below, for a terminal."""
     lines = _lines(
         f"{evaluation.split}, {len(evaluation.corpus.songs)} songs", evaluation.utterance, evaluation.intervals
     )

@@ -24,7 +24,7 @@ class TrainedOn:
     ratings
         The ratings themselves; None for a head that came without them, as from a hub.
     shuffled
-        Whether it learnt shuffled labels, as a control.
+        Whether it learned shuffled labels, as a control.
     """
 
     digests: Mapping[str, str]
@@ -43,8 +43,8 @@ class TrainedOn:
             yield "the head was trained on shuffled labels, as a control: it should fail"
         elif difference := self._difference(ratings_of(dimensions, **{split: corpus}), split):
             yield f"the songs or ratings of {split} are not those of the head's training: {difference}"
-        learnt = set(self.ratings.splits.get("train", ())) if self.ratings else set()
-        seen = [song for song in corpus.songs if song in learnt]
+        learned = set(self.ratings.splits.get("train", ())) if self.ratings else set()
+        seen = [song for song in corpus.songs if song in learned]
         if seen:
             yield (
                 f"the head was trained on {len(seen)} of these {len(corpus.songs)} songs, the first is {seen[0]!r}: "

@@ -58,8 +58,8 @@ def read_audio(path: Path, *, rate: int | None = None, longest: float | None = N
     Raises
     ------
     AudioError
-        There is no such file, it is no regular file, is empty, may not be read, is no audio that is known here, lacks a
-        tenth or more of what its header promises, or has samples that are not finite or far above full scale.
+        The file is missing, not a regular file, empty, not readable, or not audio that FFmpeg decodes here; it lacks
+        more than a tenth of what its header promises; or it has samples that are not finite or far above full scale.
     """
     _check_file(path)
     with open_audio(path) as file:
@@ -139,7 +139,7 @@ class _Heard:
         self._append(block if self._resampler is None else self._resampler.resample_chunk(block))
 
     def finish(self) -> NDArray[np.float32]:
-        """All samples, float32 (n,). Raises AudioError where there are none, or one is not what audio has."""
+        """All samples, float32 (n,). Raises AudioError for samples that are NaN, infinite or far too large."""
         self._flush()
         if self._bad:
             raise AudioError(

@@ -45,7 +45,7 @@ def model_card(
     license
         The hub's name of a licence; without it, what the data set and the encoders ask for.
     dataset
-        What the head learnt from: a data set's hub id, or words. Empty counts as SongEval for the licence.
+        What the head learned from: a data set's hub id, or words. Empty counts as SongEval for the licence.
 
     Raises
     ------

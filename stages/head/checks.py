@@ -98,7 +98,7 @@ def _few_to_learn_from(data: Data, recipe: Recipe) -> Iterator[str]:
         mixing = "" if recipe.mix == "none" else "C-Mixup has no partner for it, and "
         yield f"one train song: {mixing}ListMLE has nothing to rank"
     elif constant := _constant(data.train, data.dimensions):
-        yield f"all train songs have the same rating of {', '.join(constant)}: no differences can be learnt there"
+        yield f"all train songs have the same rating of {', '.join(constant)}: no differences can be learned there"
     if 1 < len(songs) < recipe.batch_size:
         yield f"{len(songs)} train songs are fewer than one batch of {recipe.batch_size}"
 

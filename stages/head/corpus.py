@@ -1,4 +1,4 @@
-"""The songs of one split that can be learnt from: in the manifest with all ratings, and in the store."""
+"""The songs of one split that can be learned from: in the manifest with all ratings, and in the store."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace

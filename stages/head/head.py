@@ -25,7 +25,7 @@ class HeadConfig:
     """What a head is and what it was made for.
 
     `sizes` are the model's; `dimensions` name its outputs and `streams` its inputs, in order, of `channels` each;
-    `spec` is the spec of the store it learnt from, None where that is not known (published checkpoints);
+    `spec` is the spec of the store it learned from, None where that is not known (published checkpoints);
     `encoders_from` says by encoder where its weights came from, as far as the store knew.
     """
 
@@ -53,7 +53,7 @@ class HeadConfig:
     def layers(self) -> tuple[int, ...]:
         """Encoder layers that the streams were taken from; the paper's where neither spec nor names say otherwise.
 
-        Empty for a head that learnt from embeddings from elsewhere, whose layers are not known.
+        Empty for a head that learned from embeddings from elsewhere, whose layers are not known.
         """
         if self.spec:
             return tuple(self.spec["layers"])

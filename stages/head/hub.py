@@ -73,7 +73,7 @@ def _complete(repo: str, config: Path, inside: str) -> Path:
     read_config(config, f"{repo}: {inside}/{CONFIG}".replace(" /", " "))
     commit = commit_of(config)
     download(repo, f"{inside}/{WEIGHTS}".strip("/"), revision=commit)
-    # Heads that learnt from a handful of songs have none; offline, one that was never fetched is not known.
+    # Heads that learned from a handful of songs have none; offline, one that was never fetched is not known.
     with suppress(HubError):
         download(repo, f"{inside}/{NOVELTY}".strip("/"), revision=commit)
     return config.parent

@@ -7,7 +7,7 @@ Bishop 1999), so that a few hundred songs suffice for thousands of features. A d
     Σₖ zₖ² / λₖ  +  ‖rest‖² / σ²
 
 divided by the distance that 99 % of the training songs stay under when they are left out of the fit: above 1, a song
-is unlike the songs that the head learnt from, and its scores are a guess.
+is unlike the songs that the head learned from, and its scores are a guess.
 """
 
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""The ratings that a head learnt from and was validated with: kept beside it, so that changed ones are noticed later.
+"""The ratings that a head learned from and was validated with: kept beside it, so that changed ones are noticed later.
 
 ratings.csv      one row per song: song_id, split, and a column per dimension
 """

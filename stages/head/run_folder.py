@@ -4,7 +4,7 @@ config.json model.safetensors      the best head so far
 novelty.safetensors                what its training songs are like, for warnings about others
 metrics.json predictions.csv       what it scored on the validation set, and each song
 params.json versions.json receipt.json     what made it
-ratings.csv                        the ratings that it learnt from and was validated with
+ratings.csv                        the ratings that it learned from and was validated with
 steps.csv evaluations.csv          curves
 resume.pt                          only while the run is not over
 run.json                           only once it is: time, waiting, counts

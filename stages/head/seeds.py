@@ -49,7 +49,7 @@ def seed_jobs(job: Job, seeds: int) -> list[Job]:
     """A job for each of `seeds` seeds from the recipe's on, in `seed-<k>` folders of its own.
 
     Labels that are to be shuffled are dealt out once, by the first seed: what the heads score together is measured
-    against the labels that each of them learnt.
+    against the labels that each of them learned.
     """
     first = job.recipe.seed
     shuffle_seed = first if job.recipe.shuffle_labels else None

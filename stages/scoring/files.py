@@ -139,7 +139,7 @@ def write_json(path: Path, rows: Sequence[Row]) -> None:
 
 
 def write_csv(path: Path, rows: Sequence[Row], dimensions: Sequence[str]) -> None:
-    """A line a song: id, path, group, scores, their standard deviations, novelty, warning, error, level and caution."""
+    """One line per song: id, path, group, scores, standard deviations, novelty, warning, error, level, caution."""
     with _whole(path) as file:
         writer = csv.writer(file)
         stds = [f"{name}_std" for name in dimensions]

@@ -27,7 +27,7 @@ SMALL = ["--size", "small", "--epochs", "1", "--batch-size", "4", "--accumulate"
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Twelve songs of 12 to 30 frames, an augmented view of each of the nine that are learnt from, and a manifest."""
+    """Twelve songs of 12 to 30 frames, an augmented view of each of the nine that are learned from, and a manifest."""
     folder = tmp_path_factory.mktemp("ablate")
     generator = np.random.default_rng(0)
     spec = Spec(streams=("muq/segment", "muq/track"), channels=8, encoders={"muq": "sha256:b"}, layers=(10,))

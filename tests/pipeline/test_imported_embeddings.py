@@ -1,4 +1,4 @@
-"""Somebody else's HDF5 file, streams and datasets alone: imported, learnt from, evaluated and scored."""
+"""Somebody else's HDF5 file, streams and datasets alone: imported, learned from, evaluated and scored."""
 
 import json
 from pathlib import Path

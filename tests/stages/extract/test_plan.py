@@ -1,4 +1,4 @@
-"""What is to be extracted: what a store lacks, and what it has of a file that is another one now."""
+"""What is to be extracted: what a store lacks, and what it has of files that were replaced since."""
 
 from pathlib import Path
 

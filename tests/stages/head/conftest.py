@@ -1,4 +1,4 @@
-"""A store whose songs can be learnt: ratings are the levels of a few channels."""
+"""A store whose songs can be learned: ratings are the levels of a few channels."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -201,7 +201,7 @@ CASES: dict[str, tuple[Callable[[Manifest], Manifest], list[str]]] = {
     ),
     "constant train": (
         lambda m: same_in(m, "train", Clarity=4.5),
-        ["all train songs have the same rating of Clarity: no differences can be learnt there"],
+        ["all train songs have the same rating of Clarity: no differences can be learned there"],
     ),
     "low": (
         lambda m: at_most(m, 3.9, "Coherence", "Clarity"),  # Clarity counts from 3.75 on

@@ -61,9 +61,9 @@ class StopsAt(Listener):
 def test_a_head_learns_and_fails_on_shuffled_labels(tmp_path: Path, make_learnable: Callable) -> None:
     many = make_learnable(tmp_path, songs=80, views=1)
     recipe = Recipe(size="small", learning_rate=3e-3, accumulate=1, epochs=12, device="cpu", precision="fp32")
-    learnt = trained(many, tmp_path / "learnt", recipe).metrics["mean"]["SRCC"]
+    learned = trained(many, tmp_path / "learned", recipe).metrics["mean"]["SRCC"]
     control = trained(many, tmp_path / "control", replace(recipe, shuffle_labels=True)).metrics["mean"]["SRCC"]
-    assert learnt > 0.8
+    assert learned > 0.8
     assert abs(control) < 0.35
 
 
