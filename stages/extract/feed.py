@@ -79,6 +79,10 @@ def prepare_view(request: ViewRequest) -> PreparedView | FailedView:
         return PreparedView(samples, read_source(request.path, since=stamp), drawn, waveform.damage)
     except HearError as error:
         return FailedView(str(error), too_long=isinstance(error, TooLongError))
+    except MemoryError:
+        return FailedView(
+            f"{shown(request.path)}: decoding and augmenting it takes more than its share of memory; try fewer --readers"
+        )
     except Exception as error:
         return FailedView(f"{shown(request.path)}: {type(error).__name__}: {' '.join(str(error).split())}")
 
