@@ -80,9 +80,8 @@ def prepare_view(request: ViewRequest) -> PreparedView | FailedView:
     except HearError as error:
         return FailedView(str(error), too_long=isinstance(error, TooLongError))
     except MemoryError:
-        return FailedView(
-            f"{shown(request.path)}: decoding and augmenting it takes more than its share of memory; try fewer --readers"
-        )
+        why = "decoding and augmenting it takes more than its share of memory; try fewer --readers"
+        return FailedView(f"{shown(request.path)}: {why}")
     except Exception as error:
         return FailedView(f"{shown(request.path)}: {type(error).__name__}: {' '.join(str(error).split())}")
 
