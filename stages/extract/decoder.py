@@ -6,10 +6,12 @@ playlist named `.wav` could name other files of the machine), and so are all pro
 """
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +20,24 @@ import numpy as np
 from av.error import FFmpegError
 from numpy.typing import NDArray
 
-from stages.extract.headers import data_share, is_cut_mp3, is_cut_ogg, mp3_frames, second_start
+from stages.extract.headers import (
+    audio_end,
+    clock_seconds,
+    data_share,
+    is_cut_mp3,
+    is_cut_ogg,
+    mp3_frames,
+    second_start,
+)
 from stages.extract.waveform import AudioError
 from stages.songs.errors import shown
 
 # Demuxers by FFmpeg's names; each reads nothing but the file it is given.
 DEMUXERS = ("aac", "aiff", "ape", "asf", "au", "caf", "flac", "matroska", "mov", "mp3", "ogg", "w64", "wav", "wv")
-# Of these FFmpeg gives a length that it guessed (aac, from the bit rate) or that counts padding as sound (caf).
-NO_LENGTH = ("aac", "caf")
+# These write their length (Ogg on its last page). Of others FFmpeg takes it from what it finds, or guesses it.
+DECLARING = ("ape", "asf", "au", "flac", "mov", "ogg", "wv")
+# These may have tags behind the audio, which would be taken for frames.
+TAGGED = ("aac", "ape", "flac", "mp3", "wv")
 # A frame whose checksum is wrong would be noise; by default FFmpeg lets it pass.
 STRICT = {"flac": "crccheck+explode", "wavpack": "crccheck+explode"}
 MOST_CHANNELS = 64
@@ -34,7 +46,7 @@ MOST_PLANES = 8
 # Frames are small: samples are passed on in blocks of at least so many.
 BLOCK_SAMPLES = 1 << 16
 # What may be missing from the end before it is told: headers of lossy files count a few frames of padding.
-PADDING_SECONDS, EXACT_SECONDS = 0.15, 0.002
+PADDING_SECONDS, PADDING_SAMPLES, EXACT_SECONDS = 0.15, 2_400, 0.002
 
 av.logging.set_level(None)  # its remarks name no file; what matters of them comes back as an error
 
@@ -47,7 +59,7 @@ class AudioFile:
 
     def __init__(self, path: Path, container: Any, stream: Any) -> None:
         self.path, self._container, self._stream = path, container, stream
-        self.packets = self.skipped = 0
+        self.packets = self.skipped = self._unheard = 0
         self._last = b""
         self._interleave: Any = None
 
@@ -86,35 +98,63 @@ class AudioFile:
 
     def _frames(self) -> Iterator[Any]:
         for packet in self._packets():
-            try:
-                frames = packet.decode()
-            except (FFmpegError, EOFError) as error:
-                if isinstance(error, MemoryError):
-                    raise
-                self.skipped += 1
-                continue
-            yield from frames
+            yield from self._decoded(packet)
+        # What the decoder still holds.
+        yield from self._decoded(None)
+
+    def _decoded(self, packet: Any) -> Sequence[Any]:
+        try:
+            frames = list(self._stream.codec_context.decode(packet))
+        except (FFmpegError, EOFError) as error:
+            if isinstance(error, MemoryError):
+                raise
+            self._unheard += packet is not None
+            # What does not begin as an MP3 frame does is damage between frames, and only litter behind the last.
+            if self.container_name != "mp3" or self._last[:1] == b"\xff":
+                self._count_skipped()
+            return []
+        if frames:
+            self._count_skipped()
+        return frames
+
+    def _count_skipped(self) -> None:
+        self.skipped += self._unheard
+        self._unheard = 0
 
     def _packets(self) -> Iterator[Any]:
-        """All packets, then the empty one that empties the decoder."""
+        """All packets of the stream, without tags that stand behind the audio."""
+        end = audio_end(self.path) if self.container_name in TAGGED else None
         try:
             for packet in self._container.demux(self._stream):
-                if packet.size:
+                kept = self._cut(packet, end)
+                if kept is not None and kept.size:
                     self.packets += 1
-                    self._last = bytes(packet) if self.container_name == "mp3" else b""
-                yield packet
+                    self._last = bytes(kept) if self.container_name == "mp3" else b""
+                    yield kept
         except FFmpegError as error:
             if isinstance(error, MemoryError):
                 raise
             # The container is damaged here, and nothing after this place can be found.
             self.skipped += 1
-            with suppress(FFmpegError, EOFError):
-                yield from self._flushed()
 
-    def _flushed(self) -> Iterator[Any]:
-        packet = av.Packet()
-        packet.stream = self._stream
-        yield packet
+    def _cut(self, packet: Any, end: int | None) -> Any:
+        """The packet without tags, which begin at `end`, and without a part of a PCM sample; None if that is all."""
+        size = packet.size
+        if end is not None and packet.pos is not None:
+            size = min(size, end - packet.pos)
+        if self._block and size % self._block:
+            # Odd chunks are padded, and a file may be cut within a sample: FFmpeg would refuse the whole packet.
+            size -= size % self._block
+        if size == packet.size:
+            return packet
+        return av.Packet(bytes(packet)[:size]) if size > 0 else None
+
+    @cached_property
+    def _block(self) -> int:
+        """Bytes of one PCM sample of all channels; 0 for other codecs."""
+        context = self._stream.codec_context
+        name = re.fullmatch(r"pcm_[fsu](\d+)(?:be|le)?", context.name)
+        return int(name[1]) // 8 * context.channels if name else 0
 
     def packet_seconds(self) -> float | None:
         """Duration from the lengths of all packets, in seconds; None where one does not tell. Nothing is decoded.
@@ -123,20 +163,21 @@ class AudioFile:
         """
         total = Fraction(0)
         for packet in self._packets():
-            if packet.size:
-                if (packet.duration or 0) <= 0:
-                    return None
-                total += packet.duration * packet.time_base
+            # FFmpeg gives some durations as negative numbers of 32 bits; a packet that was cut has none.
+            if packet.duration is None or not 0 < packet.duration < 1 << 31:
+                return None
+            total += packet.duration * packet.time_base
         return float(total)
 
     def losses(self, seconds: float) -> "Losses":
         """What is missing after `seconds` were decoded, to the end."""
-        name = self.container_name
+        name, context = self.container_name, self._stream.codec_context
         share = data_share(self.path, name)
-        declared = seconds / share if share < 1 else self._declared() or 0.0
-        exact = share < 1 or self._stream.codec_context.codec.lossless
-        missing = declared - seconds if declared - seconds > (EXACT_SECONDS if exact else PADDING_SECONDS) else 0.0
         cut = (name == "ogg" and is_cut_ogg(self.path)) or (name == "mp3" and is_cut_mp3(self._last))
+        declared = seconds / share if share < 1 else (0.0 if cut else self._declared() or 0.0)
+        exact = share < 1 or context.codec.lossless
+        padding = EXACT_SECONDS if exact else max(PADDING_SECONDS, PADDING_SAMPLES / context.sample_rate)
+        missing = declared - seconds if declared - seconds > padding else 0.0
         return Losses(truncated=missing > 0 or cut, missing=missing, skipped=self.skipped, packets=self.packets)
 
     @property
@@ -145,15 +186,19 @@ class AudioFile:
         return str(self._container.format.name).split(",")[0]
 
     def _declared(self) -> float | None:
-        """Duration in seconds as the file's header says it; None where it says nothing."""
-        if self.container_name == "mp3":
-            frames, rate = mp3_frames(self.path), self._stream.codec_context.sample_rate
+        """Duration in seconds as the file's header says it; None where it says nothing that can be relied on."""
+        name, stream = self.container_name, self._stream
+        if name == "mp3":
+            frames, rate = mp3_frames(self.path), stream.codec_context.sample_rate
             return frames * (1152 if rate >= 32_000 else 576) / rate if frames else None
-        if self.container_name in NO_LENGTH:
+        if name == "matroska":
+            # The container's duration is that of its longest stream.
+            alone, whole = len(self._container.streams) == 1, self._container.duration
+            end = whole / av.time_base if alone and whole else clock_seconds(stream.metadata.get("DURATION", ""))
+            return None if end is None else end - float((stream.start_time or 0) * stream.time_base)
+        if name not in DECLARING or stream.duration is None:
             return None
-        if self._stream.duration is not None:
-            return float(self._stream.duration * self._stream.time_base)
-        return None if self._container.duration is None else self._container.duration / av.time_base
+        return float(stream.duration * stream.time_base)
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from store.errors import HearError
 
 # A megabyte holds two minutes of audio at most (64 kbit/s); decoding and augmenting them takes a quiet core 1 s.
 LEAST_SECONDS, SECONDS_PER_MEGABYTE = 120.0, 10.0
+TOO_MUCH = "decoding and augmenting it takes more than its share of memory; try fewer --readers"
 
 
 @dataclass(frozen=True)
@@ -80,8 +81,7 @@ def prepare_view(request: ViewRequest) -> PreparedView | FailedView:
     except HearError as error:
         return FailedView(str(error), too_long=isinstance(error, TooLongError))
     except MemoryError:
-        why = "decoding and augmenting it takes more than its share of memory; try fewer --readers"
-        return FailedView(f"{shown(request.path)}: {why}")
+        return FailedView(f"{shown(request.path)}: {TOO_MUCH}")
     except Exception as error:
         return FailedView(f"{shown(request.path)}: {type(error).__name__}: {' '.join(str(error).split())}")
 
@@ -103,6 +103,8 @@ def prepare_in(
         return processes.call(seconds or view_seconds(request.path), prepare_view, request)
     except LostProcessError as error:
         return FailedView(f"{shown(request.path)}: the process that decoded it {error}")
+    except MemoryError:
+        return FailedView(f"{shown(request.path)}: {TOO_MUCH}")
 
 
 class ViewFeed:

@@ -1,7 +1,7 @@
 """What a file says of its own length and end, where FFmpeg does not tell that from what it finds or guesses."""
 
-import mmap
 import os
+import re
 import struct
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,16 +11,6 @@ from typing import BinaryIO
 _UNKNOWN_BYTES = 0x7FFF_F000
 _W64_RIFF = bytes.fromhex("726966662e91cf11a5d628db04c10000")
 _W64_DATA = bytes.fromhex("64617461f3acd3118cd100c04f8edb8a")
-# How a file of each container begins: some bytes, and what stands so many places after them. The same again inside the
-# file is another file that was joined to it.
-_STARTS: dict[str, list[tuple[bytes, int, bytes]]] = {
-    "aiff": [(b"FORM", 8, b"AIF")],
-    "au": [(b".snd\x00\x00\x00", 7, b"")],
-    "caf": [(b"caff\x00\x01\x00\x00", 8, b"")],
-    "mov": [(b"ftyp", -4, b"\x00\x00\x00")],
-    "w64": [(_W64_RIFF, 16, b"")],
-    "wav": [(name, 8, b"WAVE") for name in (b"RIFF", b"RF64", b"BW64")],
-}
 # kbit a second of MPEG audio layer III by the header's index, for MPEG-1 and for MPEG-2 and 2.5.
 _KBITS_1 = (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)
 _KBITS_2 = (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)
@@ -39,6 +29,7 @@ class _Chunks:
 
 
 _CHUNKS = {
+    "aiff": _Chunks(12, struct.Struct(">4sI"), 2, b"SSND"),
     "caf": _Chunks(8, struct.Struct(">4sq"), 1, b"data"),
     "w64": _Chunks(40, struct.Struct("<16sq"), 8, _W64_DATA, counts_itself=True),
     "wav": _Chunks(12, struct.Struct("<4sI"), 2, b"data"),
@@ -46,19 +37,19 @@ _CHUNKS = {
 
 
 def data_share(path: Path, container: str) -> float:
-    """Share of the samples' bytes that are there, of those that a WAV, Wave64 or CAF header promises; 1 if unknown."""
+    """Share of the samples' bytes that are there, of those that a WAV, Wave64, AIFF or CAF header promises."""
     chunks = _CHUNKS.get(container)
     if chunks is None:
         return 1.0
     with path.open("rb") as file:
         size = file.seek(0, os.SEEK_END)
-        start, promised = _data_chunk(file, chunks, size)
+        start, promised = _data_chunk(file, chunks, _first_byte(file), size)
     return min(1.0, (size - start) / promised) if promised else 1.0
 
 
-def _data_chunk(file: BinaryIO, chunks: _Chunks, size: int) -> tuple[int, int]:
+def _data_chunk(file: BinaryIO, chunks: _Chunks, first: int, size: int) -> tuple[int, int]:
     """Where the samples begin and how many bytes they should have; 0 where that is not known."""
-    place, large = chunks.first, 0
+    place, large = first + chunks.first, 0
     while place + chunks.header.size <= size:
         file.seek(place)
         name, length = chunks.header.unpack(file.read(chunks.header.size))
@@ -78,21 +69,118 @@ def _data_chunk(file: BinaryIO, chunks: _Chunks, size: int) -> tuple[int, int]:
 
 
 def second_start(path: Path, container: str) -> int | None:
-    """Where another file begins inside this one, in bytes; None where there is none, or the container allows it."""
-    if container not in _STARTS:
+    """Where another file begins behind the end of this one, in bytes; None where there is none, or it is heard, too."""
+    ends = {"aiff": _riff_end, "au": _au_end, "caf": _caf_end, "mov": _mov_end, "w64": _w64_end, "wav": _riff_end}
+    if container not in ends:
         return None
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        found = [_find(content, *start) for start in _STARTS[container]]
-    return min((place for place in found if place is not None), default=None)
+    with path.open("rb") as file:
+        first, size = _first_byte(file), file.seek(0, os.SEEK_END)
+        end = ends[container](file, first, size)
+        if end is None or end >= size:
+            return None
+        starts = _read(file, first, 4), _read(file, end, 4)
+        # A file of MP4 begins with the length of its first atom.
+        joined = container == "mov" or starts[0] == starts[1]
+        return end if joined else None
 
 
-def _find(content: mmap.mmap, start: bytes, offset: int, rest: bytes) -> int | None:
-    place = content.find(start, 8)  # the file's own start lies before
-    while place >= 0:
-        if content[place + offset : place + offset + len(rest)] == rest:
-            return place + min(0, offset)
-        place = content.find(start, place + 1)
+def _read(file: BinaryIO, place: int, count: int) -> bytes:
+    file.seek(place)
+    return file.read(count)
+
+
+def _riff_end(file: BinaryIO, first: int, size: int) -> int | None:
+    """WAV and AIFF: one chunk holds all others."""
+    head = _read(file, first, 32)
+    length = int.from_bytes(head[4:8], "big" if head[:4] == b"FORM" else "little")
+    if head[:4] in (b"RF64", b"BW64") and head[12:16] == b"ds64":
+        length = int.from_bytes(head[20:28], "little")
+    elif length == 0 or length >= _UNKNOWN_BYTES:
+        return None
+    return first + 8 + length + (length & 1)
+
+
+def _w64_end(file: BinaryIO, first: int, size: int) -> int | None:
+    length = int.from_bytes(_read(file, first + 16, 8), "little")
+    return first + -(-length // 8) * 8
+
+
+def _au_end(file: BinaryIO, first: int, size: int) -> int | None:
+    offset, length = struct.unpack(">II", _read(file, first + 4, 8).ljust(8, b"\0"))
+    return None if length >= _UNKNOWN_BYTES else int(first + offset + length)
+
+
+def _caf_end(file: BinaryIO, first: int, size: int) -> int | None:
+    place = first + 8
+    while place + 12 <= size:
+        name, length = struct.unpack(">4sq", _read(file, place, 12))
+        if name == b"caff":
+            return place
+        if length < 0:
+            return None
+        place += 12 + length
     return None
+
+
+def _mov_end(file: BinaryIO, first: int, size: int) -> int | None:
+    """MP4 and QuickTime: atoms follow each other; a second `ftyp` begins another file."""
+    place, begun = first, False
+    while place + 8 <= size:
+        length, name = struct.unpack(">I4s", _read(file, place, 8))
+        if length == 1:
+            length = int.from_bytes(_read(file, place + 8, 8), "big")
+        if name == b"ftyp" and begun:
+            return place
+        begun = begun or name == b"ftyp"
+        if length < 8:
+            return None
+        place += length
+    return None
+
+
+def _first_byte(file: BinaryIO) -> int:
+    """Where the file itself begins, behind ID3v2 tags; there may be several."""
+    place = 0
+    while (tag := _read(file, place, 10))[:3] == b"ID3" and len(tag) == 10:
+        place += 10 + _synchsafe(tag[6:])
+    return place
+
+
+def _synchsafe(four: bytes) -> int:
+    """ID3v2's numbers have seven bits in each byte."""
+    size = 0
+    for byte in four:
+        size = size << 7 | byte & 0x7F
+    return size
+
+
+def audio_end(path: Path) -> int:
+    """Where the audio ends, in bytes: before ID3v1, APEv2, Lyrics3 and ID3v2 tags that stand behind it."""
+    with path.open("rb") as file:
+        end = file.seek(0, os.SEEK_END)
+        while (shorter := _before_tag(file, end)) < end:
+            end = shorter
+    return end
+
+
+def _before_tag(file: BinaryIO, end: int) -> int:
+    tail = _read(file, max(0, end - 128), min(128, end))
+    if len(tail) == 128 and tail[:3] == b"TAG":
+        return end - 128
+    if tail[-32:-24] == b"APETAGEX":
+        size, flags = (int.from_bytes(tail[place : place + 4], "little") for place in (-20, -12))
+        return max(0, end - size - (32 if flags >> 31 else 0))
+    if tail[-9:] == b"LYRICS200" and tail[-15:-9].isdigit():
+        return max(0, end - int(tail[-15:-9]) - 15)
+    if tail[-10:-7] == b"3DI":
+        return max(0, end - _synchsafe(tail[-4:]) - 20)
+    return end
+
+
+def clock_seconds(text: str) -> float | None:
+    """Seconds of a Matroska tag such as `00:03:30.021000000`; None for anything else."""
+    found = re.fullmatch(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)", text)
+    return int(found[1]) * 3600 + int(found[2]) * 60 + float(found[3]) if found else None
 
 
 def is_cut_ogg(path: Path) -> bool:
@@ -112,7 +200,7 @@ def is_cut_ogg(path: Path) -> bool:
 def mp3_frames(path: Path) -> int:
     """Frames of an MP3 by its Xing or Info header; 0 where there is none."""
     with path.open("rb") as file:
-        head = _after_tags(file).read(4096)
+        head = _read(file, _first_byte(file), 4096)
     start = next((place for place in range(len(head) - 1) if head[place] == 0xFF and head[place + 1] >= 0xE0), None)
     if start is None:
         return 0
@@ -122,17 +210,6 @@ def mp3_frames(path: Path) -> int:
     if place < 0 or len(frame) < place + 12 or not frame[place + 7] & 1:
         return 0
     return int.from_bytes(frame[place + 8 : place + 12])
-
-
-def _after_tags(file: BinaryIO) -> BinaryIO:
-    """Leave an MP3's ID3v2 tags behind; there may be several."""
-    while (tag := file.read(10))[:3] == b"ID3" and len(tag) == 10:
-        size = 0
-        for byte in tag[6:]:
-            size = size << 7 | byte & 0x7F
-        file.seek(size, os.SEEK_CUR)
-    file.seek(-len(tag), os.SEEK_CUR)
-    return file
 
 
 def is_cut_mp3(packet: bytes) -> bool:

@@ -79,7 +79,10 @@ class Processes:
         worker = self._free.get()
         healthy = False
         try:
-            worker = worker or self._begin()
+            try:
+                worker = worker or self._begin()
+            except OSError as error:
+                raise LostProcessError(f"could not be begun: {error.strerror}") from error
             ok, outcome = worker.ask(seconds, (function, args, kwargs))
             healthy = True
         finally:
@@ -134,10 +137,11 @@ class _Worker:
 
     @classmethod
     def begin(cls, memory: int) -> "_Worker":
+        path = json.dumps([str(place) for place in sys.path])
         ours, theirs = Pipe()
         with theirs:
             process = subprocess.Popen(
-                [sys.executable, "-c", _BEGIN, json.dumps(sys.path), str(theirs.fileno()), str(memory)],
+                [sys.executable, "-c", _BEGIN, path, str(theirs.fileno()), str(memory)],
                 # Its end tells the process that this one is gone, however it went.
                 stdin=subprocess.PIPE,
                 # Decoders in C print remarks that name no file.
@@ -154,9 +158,15 @@ class _Worker:
             self.pipe.send(task)
             if not self.pipe.poll(seconds):
                 raise LostProcessError(f"took longer than {seconds:.4g} s and was ended")
-            return pickle.loads(self.pipe.recv_bytes())  # type: ignore[no-any-return]
+            data, sizes = pickle.loads(self.pipe.recv_bytes())
+            return pickle.loads(data, buffers=[self._buffer(size) for size in sizes])  # type: ignore[no-any-return]
         except (EOFError, OSError) as error:
             raise LostProcessError(f"died ({self._how()})") from error
+
+    def _buffer(self, size: int) -> bytearray:
+        buffer = bytearray(size)
+        self.pipe.recv_bytes_into(buffer)
+        return buffer
 
     def _how(self) -> str:
         try:
@@ -190,18 +200,28 @@ def serve() -> None:
             task = pipe.recv_bytes()
         except (EOFError, OSError):
             return
-        pipe.send_bytes(_outcome(task))
+        _send(pipe, *_outcome(task))
 
 
-def _outcome(task: bytes) -> bytes:
-    """What a call returns or raises, as a pickle of (whether it returned, value)."""
+def _outcome(task: bytes) -> tuple[bool, Any]:
+    """Whether a call returned, and what; or what it raised."""
     try:
         function, args, kwargs = pickle.loads(task)
-        return pickle.dumps((True, function(*args, **kwargs)), protocol=pickle.HIGHEST_PROTOCOL)
+        return True, function(*args, **kwargs)
     except (HearError, MemoryError) as error:
-        return pickle.dumps((False, error))
+        return False, error
     except Exception as error:  # a decoder may raise anything on a bad file
-        return pickle.dumps((False, HearError(f"{type(error).__name__}: {' '.join(str(error).split())}")))
+        return False, HearError(f"{type(error).__name__}: {' '.join(str(error).split())}")
+
+
+def _send(pipe: Connection, ok: bool, value: Any) -> None:
+    """Send an outcome; arrays go as they lie, since a copy of a long song may be more than this process may take."""
+    buffers: list[pickle.PickleBuffer] = []
+    data = pickle.dumps((ok, value), protocol=5, buffer_callback=buffers.append)
+    raw = [buffer.raw() for buffer in buffers]
+    pipe.send_bytes(pickle.dumps((data, [part.nbytes for part in raw])))
+    for part in raw:
+        pipe.send_bytes(part)
 
 
 def _end_with_the_parent() -> None:

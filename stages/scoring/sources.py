@@ -159,7 +159,8 @@ class AudioSource:
         prepared = prepare_in(self._processes, request, seconds=self._deadline)
         if isinstance(prepared, FailedView):
             return Heard(candidate=candidate, source=source, error=prepared.error, too_long=prepared.too_long)
-        return _Samples(candidate, source, prepared.samples, prepared.damage)
+        # The hash of the file that was decoded, which may have been replaced since it was looked up.
+        return _Samples(candidate, prepared.source.hash, prepared.samples, prepared.damage)
 
     def _encode(self, song: "Heard | _Samples") -> Heard:
         if isinstance(song, Heard):
