@@ -67,7 +67,7 @@ class ExtractionSummary:
         tally = self.tally
         counts = f"{tally.done} done, {self.skipped} skipped, {len(tally.failures)} failed"
         if tally.damaged:
-            counts += f", {len(tally.damaged)} songs damaged"
+            counts += f", {len(tally.damaged)} song{'' if len(tally.damaged) == 1 else 's'} damaged"
         if self.changed:
             counts += f", {self.again} changed song{'' if self.again == 1 else 's'} made again"
         if self.missing:

@@ -198,15 +198,13 @@ def _damage(losses: Losses) -> dict[str, Any]:
 def _check_losses(path: Path, seconds: float, losses: Losses) -> None:
     where, again = shown(path), "get the file again"
     if not seconds and losses.skipped:
-        raise AudioError(f"{where}: is damaged: none of its {losses.packets} packets can be decoded; {again}")
+        raise AudioError(f"{where}: is damaged: nothing in it can be decoded; {again}")
     if not seconds:
         raise AudioError(f"{where}: has no samples")
-    if losses.skipped > LARGEST_LOSS * losses.packets:
-        raise AudioError(
-            f"{where}: is damaged: {losses.skipped} of {losses.packets} packets cannot be decoded; {again}"
-        )
+    if losses.share > LARGEST_LOSS:
+        raise AudioError(f"{where}: is damaged: {100 * losses.share:.0f} % of it cannot be decoded; {again}")
     if losses.missing > LARGEST_LOSS * (seconds + losses.missing):
         raise AudioError(
-            f"{where}: is truncated: its header says {seconds + losses.missing:.1f} s, {seconds:.1f} s are there; "
-            f"{again}, or encode it again if it is meant to be so short"
+            f"{where}: is truncated or damaged: its header says {seconds + losses.missing:.1f} s, "
+            f"{seconds:.1f} s can be heard; {again}, or encode it again if it is meant to be so short"
         )

@@ -47,6 +47,8 @@ MOST_PLANES = 8
 BLOCK_SAMPLES = 1 << 16
 # What may be missing from the end before it is told: headers of lossy files count a few frames of padding.
 PADDING_SECONDS, PADDING_SAMPLES, EXACT_SECONDS = 0.15, 2_400, 0.002
+# So much at the end that is not audio is not worth a word.
+LITTER_BYTES = 4_096
 
 av.logging.set_level(None)  # its remarks name no file; what matters of them comes back as an error
 
@@ -59,8 +61,11 @@ class AudioFile:
 
     def __init__(self, path: Path, container: Any, stream: Any) -> None:
         self.path, self._container, self._stream = path, container, stream
-        self.packets = self.skipped = self._unheard = 0
-        self._last = b""
+        self.packets = self.skipped = 0
+        # Bytes of packets that were decoded, and of what was not; and of what may be damage or litter in an MP3.
+        self._bytes = self._lost = 0
+        self._litter: list[int] = []
+        self._in_tag, self._last = False, b""
         self._interleave: Any = None
 
     def blocks(self) -> Iterator[tuple[NDArray[np.float32], int]]:
@@ -103,39 +108,57 @@ class AudioFile:
         yield from self._decoded(None)
 
     def _decoded(self, packet: Any) -> Sequence[Any]:
+        size = 0 if packet is None else packet.size
         try:
             frames = list(self._stream.codec_context.decode(packet))
         except (FFmpegError, EOFError) as error:
             if isinstance(error, MemoryError):
                 raise
-            self._unheard += packet is not None
-            # What does not begin as an MP3 frame does is damage between frames, and only litter behind the last.
-            if self.container_name != "mp3" or self._last[:1] == b"\xff":
-                self._count_skipped()
+            self._fail(bytes(packet) if size else b"")
             return []
+        self._bytes += size
         if frames:
-            self._count_skipped()
+            self._between_frames()
         return frames
 
-    def _count_skipped(self) -> None:
-        self.skipped += self._unheard
-        self._unheard = 0
+    def _fail(self, packet: bytes) -> None:
+        """Count a packet that cannot be decoded, unless it is a tag or the like that somebody put into an MP3."""
+        if self.container_name == "mp3" and packet[:1] != b"\xff":
+            self._in_tag = self._in_tag or packet.startswith((b"ID3", b"TAG", b"APETAGEX", b"LYRICS"))
+            if not self._in_tag:
+                self._litter.append(len(packet))
+        elif packet:
+            self._between_frames()
+            self.skipped += 1
+            # Before the first frame there may be junk of any size.
+            self._lost += len(packet) if self._bytes else 0
+
+    def _between_frames(self) -> None:
+        """What is not a frame of an MP3 is damage where more frames follow, and only litter behind the last."""
+        self.skipped += len(self._litter)
+        self._lost += sum(self._litter)
+        self._litter, self._in_tag = [], False
 
     def _packets(self) -> Iterator[Any]:
         """All packets of the stream, without tags that stand behind the audio."""
-        end = audio_end(self.path) if self.container_name in TAGGED else None
+        tagged = self.container_name in TAGGED
+        end = audio_end(self.path) if tagged else self.path.stat().st_size
+        place = 0
         try:
             for packet in self._container.demux(self._stream):
-                kept = self._cut(packet, end)
+                kept = self._cut(packet, end if tagged else None)
                 if kept is not None and kept.size:
                     self.packets += 1
                     self._last = bytes(kept) if self.container_name == "mp3" else b""
+                    place = max(place, (packet.pos or 0) + packet.size)
                     yield kept
         except FFmpegError as error:
             if isinstance(error, MemoryError):
                 raise
-            # The container is damaged here, and nothing after this place can be found.
-            self.skipped += 1
+            # Nothing behind this place can be found, and a few bytes may be anything.
+            if end - place > LITTER_BYTES:
+                self.skipped += 1
+                self._lost += end - place
 
     def _cut(self, packet: Any, end: int | None) -> Any:
         """The packet without tags, which begin at `end`, and without a part of a PCM sample; None if that is all."""
@@ -178,7 +201,8 @@ class AudioFile:
         exact = share < 1 or context.codec.lossless
         padding = EXACT_SECONDS if exact else max(PADDING_SECONDS, PADDING_SAMPLES / context.sample_rate)
         missing = declared - seconds if declared - seconds > padding else 0.0
-        return Losses(truncated=missing > 0 or cut, missing=missing, skipped=self.skipped, packets=self.packets)
+        share = self._lost / max(1, self._lost + self._bytes)
+        return Losses(truncated=missing > 0 or cut, missing=missing, skipped=self.skipped, share=share)
 
     @property
     def container_name(self) -> str:
@@ -209,14 +233,15 @@ class Losses:
     ----------
     truncated, missing
         Whether the end is missing, and how many seconds of it; 0 where the file does not say how long it should be.
-    skipped, packets
-        Packets that could not be decoded, of so many.
+    skipped, share
+        Packets that could not be decoded, and their share of the bytes: of a damaged file, one packet may be 20 ms or
+        all the rest.
     """
 
     truncated: bool
     missing: float
     skipped: int
-    packets: int
+    share: float
 
 
 @contextmanager

@@ -184,17 +184,38 @@ def clock_seconds(text: str) -> float | None:
 
 
 def is_cut_ogg(path: Path) -> bool:
-    """Whether an Ogg file lacks its last page, which is marked as such, or a part of it."""
+    """Whether a stream of an Ogg file, or of one of several that were chained, lacks its last page, or a part."""
     with path.open("rb") as file:
         size = file.seek(0, os.SEEK_END)
-        # A page has 65,307 bytes at most.
-        file.seek(max(0, size - (1 << 17)))
-        tail = file.read()
-    page = tail[max(0, tail.rfind(b"OggS\x00")) :]
-    if len(page) < 27 or len(page) < 27 + page[26]:
-        return True
-    marked_last = page[5] & 4
-    return not marked_last or len(page) < 27 + page[26] + sum(page[27 : 27 + page[26]])
+        place, running, begun = _next_page(file, 0), set[bytes](), False
+        while place is not None:
+            head = _read(file, place, 27)
+            if len(head) < 27:
+                return True
+            flags, serial = head[5], head[14:18]
+            place += 27 + head[26] + sum(_read(file, place + 27, head[26]))
+            first = bool(flags & 2)
+            # First pages stand together; another one after others begins a chained file.
+            if place > size or (first and begun and running):
+                return True
+            running |= {serial} if first else set()
+            running -= {serial} if flags & 4 else set()
+            begun = not first
+            end, place = place, _next_page(file, place)
+            # Pages follow each other without a gap; only behind the last there may be anything.
+            if place not in (end, None):
+                return True
+    return bool(running)
+
+
+def _next_page(file: BinaryIO, place: int) -> int | None:
+    """Where the next page of Ogg begins, from a place on; None behind the last."""
+    while block := _read(file, place, 1 << 16):
+        found = block.find(b"OggS\0")
+        if found >= 0:
+            return place + found
+        place += max(1, len(block) - 4)
+    return None
 
 
 def mp3_frames(path: Path) -> int:

@@ -57,9 +57,8 @@ def damage_text(damage: Mapping[str, Any]) -> str:
     """What could not be heard, for people; empty for a sound file."""
     told = []
     if damage.get("truncated"):
-        told.append(
-            f"the last {damage['missing']:.1f} s are missing" if damage.get("missing") else "its end is missing"
-        )
+        missing = damage.get("missing", 0.0)
+        told.append(f"{missing:.1f} s are missing" if missing >= 0.05 else "a part is missing")
     if damage.get("skipped"):
         told.append(f"{damage['skipped']} of its packets could not be decoded")
     return " and ".join(told)

@@ -128,9 +128,9 @@ class Row:
         return "more than 1.00" if shown == "1.00" else shown
 
     def to_score(self) -> dict[str, Any]:
-        """The three keys of `--json`, and `caution` if there is one; failed songs have an error, and no scores."""
+        """The keys of `--json`: which song, its scores, and what must be said beside them, where there is something."""
         row: dict[str, Any] = {"song_id": self.song_id, "path": self.path, "scores": dict(self.scores)}
-        more = {"caution": self.caution, "error": self.error}
+        more = {"caution": self.caution, "warning": self.warning, "error": self.error}
         return {**row, **{name: text for name, text in more.items() if text}}
 
     def to_json(self) -> dict[str, Any]:
@@ -141,7 +141,6 @@ class Row:
             "novelty": self.novelty if self.novelty is None else _rounded(self.novelty),
             "loudest_dbfs": self.loudest,
             "damage": dict(self.damage),
-            "warning": self.warning,
             "seconds": self.seconds if self.seconds is None else round(self.seconds, 3),
             "over_time": self.curve.to_json() if self.curve else None,
             "source": self.source,

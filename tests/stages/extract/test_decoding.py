@@ -6,9 +6,11 @@ within a frame. Signals are alike at no two places, so that a part that is missi
 
 import struct
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import av
 import numpy as np
 import pytest
 import soundfile
@@ -137,6 +139,36 @@ def test_joined_files_are_heard_to_the_end_or_refused(
     assert probe_seconds(path) == pytest.approx(waveform.seconds, abs=0.15)
 
 
+@pytest.mark.parametrize("name", ["opus.ogg", "flac.oga"])
+def test_a_chain_whose_first_part_breaks_off_is_told(files: dict[str, Path], tmp_path: Path, name: str) -> None:
+    content, path = files[name].read_bytes(), tmp_path / name
+    path.write_bytes(content[: int(len(content) * 0.7)] + content)
+    waveform = outcome_of(path)
+    assert waveform.damage if isinstance(waveform, Waveform) else "damaged" in waveform
+
+
+@pytest.mark.parametrize("name", ["info.mp3", "plain.mp3"])
+def test_a_tag_between_joined_mp3s_is_no_damage(
+    files: dict[str, Path], song: Samples, tmp_path: Path, name: str
+) -> None:
+    path = tmp_path / name
+    path.write_bytes(files[name].read_bytes() + with_id3(20_000)(files[name].read_bytes()))
+    waveform = read_audio(path, rate=SAMPLE_RATE)
+    agree(waveform, np.concatenate([song, song]), RATE, 2 * KINDS[name].frame)
+    assert waveform.damage == {}
+
+
+def test_what_is_lost_is_measured_in_bytes_not_in_packets(files: dict[str, Path], tmp_path: Path) -> None:
+    """FFmpeg takes all frames of FLAC from a damaged one to the next good one for a single packet."""
+    content = bytearray(with_flac_total(0)(files["plain.flac"].read_bytes()))
+    for place in range(len(content) // 3, 2 * len(content) // 3, 500):
+        content[place : place + 300] = bytes(300)
+    path = tmp_path / "a.flac"
+    path.write_bytes(content)
+    with pytest.raises(AudioError, match=r"is damaged: \d\d % of it cannot be decoded"):
+        read_audio(path)
+
+
 @pytest.mark.parametrize("junk", [bytes(5_000), np.random.default_rng(1).bytes(3_000)], ids=["zeros", "noise"])
 @pytest.mark.parametrize("name", KINDS)
 def test_junk_before_a_file_is_passed_over_or_refused(
@@ -224,6 +256,11 @@ def with_info_frames(frames: int) -> Callable[[bytes], bytes]:
     return change
 
 
+def with_riff_chunks(content: bytes, name: bytes, body: bytes) -> bytes:
+    whole = content[8:] + name + struct.pack("<I", len(body)) + body
+    return content[:4] + struct.pack("<I", len(whole)) + whole
+
+
 def with_id3(size: int) -> Callable[[bytes], bytes]:
     def change(content: bytes) -> bytes:
         synchsafe = bytes(size >> shift & 0x7F for shift in (21, 14, 7, 0))
@@ -233,8 +270,38 @@ def with_id3(size: int) -> Callable[[bytes], bytes]:
     return change
 
 
-def with_ape_and_id3v1(content: bytes) -> bytes:
-    return content + b"TAG" + b"x" * 125
+def ape_tag(size: int) -> bytes:
+    """An APEv2 tag with header and footer, as of a cover of `size` bytes that look like frames of MP3."""
+    body = struct.pack("<II", size, 2) + b"Cover Art (Front)\0" + np.random.default_rng(3).bytes(size)
+    ends = [
+        struct.pack("<8sIIII8x", b"APETAGEX", 2000, len(body) + 32, 1, flags) for flags in (0xA000_0000, 0x8000_0000)
+    ]
+    return ends[0] + body + ends[1]
+
+
+LYRICS = b"LYRICSBEGININD0000200" + b"000021LYRICS200"
+TAGS = {
+    "ID3v1": b"TAG" + b"x" * 125,
+    "APEv2": ape_tag(40_000),
+    "APEv2 and ID3v1": ape_tag(300_000) + b"TAG" + b"x" * 125,
+    "Lyrics3 and ID3v1": LYRICS + b"TAG" + b"x" * 125,
+    "ID3v2": b"ID3\x04\0\x10" + bytes([0, 0, 2, 0]) + b"\xff\xfb" * 128 + b"3DI\x04\0\x10" + bytes([0, 0, 2, 0]),
+}
+
+
+@pytest.mark.parametrize("tag", TAGS)
+@pytest.mark.parametrize("name", ["info.mp3", "plain.mp3", "plain.flac", "plain.wv", "plain.aac"])
+def test_tags_behind_the_audio_are_neither_heard_nor_damage(
+    files: dict[str, Path], song: Samples, tmp_path: Path, name: str, tag: str
+) -> None:
+    path = tmp_path / name
+    path.write_bytes(files[name].read_bytes() + TAGS[tag])
+    waveform = read_audio(path, rate=SAMPLE_RATE)
+    alone = read_audio(files[name], rate=SAMPLE_RATE)
+    assert len(waveform.samples) == pytest.approx(len(alone.samples), abs=1200)
+    agree(waveform, song, RATE, KINDS[name].frame)
+    assert waveform.damage == {}
+    assert probe_seconds(path) == pytest.approx(3.0, abs=0.15)
 
 
 WRONG: dict[str, tuple[str, Callable[[bytes], bytes]]] = {
@@ -249,7 +316,10 @@ WRONG: dict[str, tuple[str, Callable[[bytes], bytes]]] = {
     "MP3 after two tags": ("plain.mp3", lambda content: with_id3(3_000)(with_id3(70_000)(content))),
     "FLAC after a tag": ("plain.flac", with_id3(100_000)),
     "AAC after a tag": ("plain.aac", with_id3(100_000)),
-    "MP3 before a tag": ("plain.mp3", with_ape_and_id3v1),
+    "WAV after a tag": ("pcm.wav", with_id3(3_000)),
+    "AIFF after a tag": ("pcm.aiff", with_id3(3_000)),
+    "WAV with chunks behind": ("pcm.wav", lambda content: with_riff_chunks(content, b"LIST", b"INFOINAM\3\0\0\0abc\0")),
+    "WAV with a WAV in a chunk": ("pcm.wav", lambda content: with_riff_chunks(content, b"junk", content[:2_000])),
 }
 
 
@@ -277,8 +347,66 @@ def test_a_header_that_says_nothing_or_too_little_does_not_cut_the_song(
 def test_a_header_that_says_too_much_is_told(files: dict[str, Path], tmp_path: Path, kind: str, change: Any) -> None:
     path = tmp_path / kind
     path.write_bytes(change(files[kind].read_bytes()))
-    with pytest.raises(AudioError, match=r"is truncated: its header says \d+\.\d s, [23]\.\d s are there"):
+    with pytest.raises(AudioError, match=r"truncated or damaged: its header says \d+\.\d s, [23]\.\d s can be heard"):
         read_audio(path)
+
+
+@pytest.mark.parametrize("rate", [8_000, 11_025, 12_000])
+@pytest.mark.parametrize("seconds", [1.3, 3.07])
+def test_slow_mp3s_are_whole(tmp_path: Path, melody: Any, encode: Any, rate: int, seconds: float) -> None:
+    """Their frames are long, and so is the padding that the header counts."""
+    path = encode(tmp_path / "a.mp3", melody(rate, channels=1, seconds=seconds), rate, "mp3", "libmp3lame")
+    waveform = read_audio(path)
+    assert waveform.seconds == pytest.approx(seconds, abs=0.15)
+    assert waveform.damage == {}
+
+
+@pytest.mark.parametrize("seconds", [0.1, 0.41, 0.72])
+def test_the_length_of_a_short_vorbis_is_right(tmp_path: Path, melody: Any, seconds: float) -> None:
+    """FFmpeg gives the last packet a negative duration, as 4,294,967,232."""
+    soundfile.write(tmp_path / "a.ogg", melody(44_100, seconds=seconds), 44_100)
+    assert probe_seconds(tmp_path / "a.ogg") == pytest.approx(seconds, abs=0.05)
+
+
+@pytest.mark.parametrize(
+    ("container", "subtype"), [("AIFF", "PCM_24"), ("AIFF", "PCM_S8"), ("WAV", "PCM_24"), ("W64", "PCM_24")]
+)
+@pytest.mark.parametrize("count", [83_199, 83_200, 83_201])
+def test_the_padding_of_odd_chunks_costs_no_samples(
+    tmp_path: Path, melody: Any, container: str, subtype: str, count: int
+) -> None:
+    samples = melody(44_100, channels=1)[:count]
+    soundfile.write(tmp_path / "a", samples, 44_100, format=container, subtype=subtype)
+    waveform = read_audio(tmp_path / "a")
+    assert count <= len(waveform.samples) <= count + 1
+    assert waveform.damage == {}
+
+
+@pytest.mark.parametrize(("length", "start"), [(3.0, 0.0), (6.0, 0.0), (1.0, 0.0), (5.0, 2.0)])
+def test_a_film_is_as_long_as_its_sound(tmp_path: Path, song: Samples, length: float, start: float) -> None:
+    """The container's length is that of its longest stream; its end is that of a sound that begins late."""
+    path = tmp_path / "film.mkv"
+    with av.open(str(path), "w") as file:
+        sound, picture = file.add_stream("flac", rate=RATE, layout="stereo"), file.add_stream("ffv1", rate=10)
+        picture.width = picture.height = 16
+        picture.pix_fmt = "yuv420p"
+        for number in range(int(length * 10)):
+            frame = av.VideoFrame.from_ndarray(np.full((24, 16), number, np.uint8), format="yuv420p")
+            frame.pts, frame.time_base = number, Fraction(1, 10)
+            file.mux(picture.encode(frame))
+        file.mux(picture.encode(None))
+        values = (song * 32_767).astype(np.int16)
+        for place in range(0, len(values), 4096):
+            frame = av.AudioFrame.from_ndarray(
+                values[place : place + 4096].reshape(1, -1), format="s16", layout="stereo"
+            )
+            frame.sample_rate = RATE
+            frame.pts, frame.time_base = place + int(start * RATE), Fraction(1, RATE)
+            file.mux(sound.encode(frame))
+        file.mux(sound.encode(None))
+    waveform = read_audio(path, rate=SAMPLE_RATE)
+    assert waveform.seconds == pytest.approx(3.0, abs=0.01)
+    assert waveform.damage == {}
 
 
 # Files that libsndfile cut or refused, and their length in seconds.
@@ -374,8 +502,6 @@ def test_a_name_is_never_an_address(
 
 
 def test_a_film_without_sound_is_refused(tmp_path: Path) -> None:
-    import av
-
     path = tmp_path / "a.mkv"
     with av.open(str(path), "w") as file:
         stream = file.add_stream("ffv1", rate=1)

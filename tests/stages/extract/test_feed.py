@@ -10,7 +10,7 @@ import pytest
 import soundfile
 
 from stages.extract import feed
-from stages.extract.feed import FailedView, PreparedView, ViewFeed, ViewRequest, prepare_view
+from stages.extract.feed import FailedView, PreparedView, ViewFeed, ViewRequest, prepare_in, prepare_view
 
 
 @pytest.fixture
@@ -40,6 +40,16 @@ def test_a_process_that_dies_costs_the_view_that_killed_it_and_no_other(song: Pa
     failed = outcomes[1][1]
     assert isinstance(failed, FailedView)
     assert failed.error == "deadly.mp3: the process that decoded it died (exit code 9)"
+
+
+def test_memory_that_runs_out_beside_the_decoding_is_the_views_failure(song: Path) -> None:
+    class Full:
+        def call(self, *_: Any) -> Any:
+            raise MemoryError
+
+    outcome = prepare_in(Full(), ViewRequest("song", song, 0, 0))  # type: ignore[arg-type]
+    assert isinstance(outcome, FailedView)
+    assert outcome.error.startswith(f"{song}: decoding and augmenting it takes more than its share of memory")
 
 
 def test_no_more_is_begun_than_is_to_be_ahead(song: Path) -> None:

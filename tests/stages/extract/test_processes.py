@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psutil
 import pytest
 
@@ -67,6 +68,16 @@ def test_memory_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
         with pytest.raises(MemoryError):
             pool.call(LONG, bytes, 400_000_000)
         assert pool.call(LONG, operator.add, 1, 1) == 2
+
+
+def test_what_a_call_returns_is_not_copied_in_its_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes, "MEMORY_SHARE", 0.0)
+    monkeypatch.setattr(processes, "LEAST_MEMORY", 300_000_000)
+    with Processes(1) as pool:
+        values = pool.call(LONG, np.zeros, 25_000_000)
+        assert values.nbytes == 200_000_000
+        values[0] = 1  # it is the caller's own
+        assert not values[1:].any()
 
 
 def test_closing_ends_calls_that_wait() -> None:

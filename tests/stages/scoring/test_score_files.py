@@ -38,10 +38,15 @@ GOOD = Row(
 BAD = Row(song_id="b", path="b.mp3", error="is empty (0 bytes)", source="sha256:cc", model="sha256:bb")
 
 
-def test_json_has_three_keys_and_failures_an_error(tmp_path: Path) -> None:
+def test_json_has_scores_and_what_must_be_said_beside_them(tmp_path: Path) -> None:
     write_json(tmp_path / "new" / "scores.json", [GOOD, BAD])
     assert json.loads((tmp_path / "new" / "scores.json").read_text(encoding="utf-8")) == [
-        {"song_id": GOOD.song_id, "path": GOOD.path, "scores": {"Coherence": 3.25, "Musicality": 4.0}},
+        {
+            "song_id": GOOD.song_id,
+            "path": GOOD.path,
+            "scores": {"Coherence": 3.25, "Musicality": 4.0},
+            "warning": GOOD.warning,
+        },
         {"song_id": "b", "path": "b.mp3", "scores": {}, "error": "is empty (0 bytes)"},
     ]
 
@@ -66,7 +71,7 @@ def test_csv(tmp_path: Path) -> None:
 def test_a_caution_is_one_more_key_of_json(tmp_path: Path) -> None:
     write_json(tmp_path / "scores.json", [replace(GOOD, caution="no")])
     (row,) = json.loads((tmp_path / "scores.json").read_text(encoding="utf-8"))
-    assert list(row) == ["song_id", "path", "scores", "caution"]
+    assert list(row) == ["song_id", "path", "scores", "caution", "warning"]
     assert row["caution"] == "no"
 
 
