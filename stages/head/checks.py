@@ -7,6 +7,7 @@ import numpy as np
 from stages.evaluate.metrics import THRESHOLDS
 from stages.head.corpus import Corpus
 from stages.head.data import Data
+from stages.head.encoders import store_caution
 from stages.head.errors import HeadError
 from stages.head.plan import Item
 from stages.head.recipe import Recipe
@@ -66,7 +67,9 @@ def _problem(whole: Records, song: str) -> str:
 
 def describe_data(data: Data, recipe: Recipe) -> list[str]:
     """What a user should know of the songs of a run before believing its figures, one sentence each."""
+    caution = store_caution(data.store, data.streams)
     return [
+        *([caution] if caution else []),
         *left_out(data.train, split="train"),
         *_few_to_learn_from(data, recipe),
         *left_out(data.val, split="val"),

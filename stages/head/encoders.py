@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from stages.extract.encoders.untrained import tiny_hashes
 from stages.head.errors import HeadError
 from stages.head.head import Head
-from stages.provenance import Provenance
+from stages.provenance import Provenance, read_provenance
+from store import EmbeddingStore
 
 # Said wherever scores of such a head appear.
 CAUTION = "trained on the demo: meaningless for music"
@@ -40,6 +41,16 @@ def encoders_from(heads: Sequence[Head]) -> dict[str, Provenance]:
 def caution_of(heads: Sequence[Head]) -> str:
     """What must be said beside scores of these heads; empty where nothing must."""
     return CAUTION if any(one.kind == "untrained" for one in encoders_from(heads).values()) else ""
+
+
+def store_caution(store: EmbeddingStore, streams: Sequence[str]) -> str:
+    """What must be said beside figures of heads that learn from these streams; empty where nothing must."""
+    tiny, known = tiny_hashes(), read_provenance(store.encoders_from, store.root)
+    for name in {stream.split("/")[0] for stream in streams}:
+        digest = store.spec.encoders.get(name)
+        if (name in tiny and digest == tiny[name][0]) or (name in known and known[name].kind == "untrained"):
+            return CAUTION
+    return ""
 
 
 def _needed(head: Head) -> list[str]:

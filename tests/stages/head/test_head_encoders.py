@@ -19,7 +19,7 @@ from stages.extract.encoders.load import MUQ, MUSICFM
 from stages.extract.recipe import Recipe as ExtractRecipe
 from stages.head.card import model_card
 from stages.head.checkpoint import load_head, save_head
-from stages.head.encoders import CAUTION, caution_of, encoders_from
+from stages.head.encoders import CAUTION, caution_of, encoders_from, store_caution
 from stages.head.errors import HeadError
 from stages.head.head import Head, HeadConfig
 from stages.head.model import HearHead
@@ -27,7 +27,7 @@ from stages.head.recipe import Recipe
 from stages.head.share import pull, push
 from stages.head.sizes import preset_sizes
 from stages.head.train import train_head
-from stages.provenance import FOLDER, Provenance, ProvenanceError
+from stages.provenance import FOLDER, Provenance, ProvenanceError, provenance_to_json
 from stages.scoring.ensemble import Ensemble, load_encoders, load_ensemble
 from stages.scoring.scorer import Scorer
 from stages.songs import DIMENSIONS, Song, read_manifest, write_manifest
@@ -288,3 +288,16 @@ def test_the_card_of_a_demo_s_head_says_so_first() -> None:
     assert first == "> **Trained on the demo: meaningless for music.** Its encoders are untrained."
     assert "| muq from | untrained (tiny, seed 1) |" in text
     assert "--preset" not in text
+
+
+@pytest.mark.parametrize("recorded", [True, False])
+def test_training_and_ablations_on_untrained_encoders_say_so(tmp_path: Path, recorded: bool) -> None:
+    """The notes of a run, which the ablation's table repeats; also for a store that records only hashes."""
+    spec = ExtractRecipe(preset="tiny", muq="", musicfm="", layers=(2,), precision="fp32", device="cpu")
+    encoders = spec.load_encoders()
+    known = provenance_to_json(encoders.provenance) if recorded else {}
+    writer = StoreWriter.open(tmp_path / "store.zarr", spec.spec(encoders), encoders_from=known)
+    store = EmbeddingStore.open(writer.root)
+    assert store_caution(store, STREAMS) == CAUTION
+    other = StoreWriter.open(tmp_path / "other.zarr", replace(store.spec, encoders={"muq": "sha256:0"}))
+    assert store_caution(EmbeddingStore.open(other.root), STREAMS) == ""
