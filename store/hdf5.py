@@ -24,6 +24,7 @@ import numpy as np
 
 from store.catalogue import index
 from store.errors import StoreError
+from store.keys import DEPTH, METADATA, RECORDS, ROOT
 from store.metadata import FORMAT
 from store.objects import open_objects
 from store.progress import Track
@@ -138,12 +139,26 @@ def import_hdf5(path: str | Path, root: str, *, track: Track = iter) -> int:
             names = list(_dataset_names(file, path))
             own = file.attrs.get("format") == FORMAT
             spec, encoders_from = _spec_of(file, names, path), _encoders_from(file, path)
-            writer = StoreWriter.open(root, spec, encoders_from=encoders_from)
-            count = sum(_import_record(file, name, writer, own) for name in track(names))
+            with _no_empty_store(root) as written:
+                writer = StoreWriter.open(root, spec, encoders_from=encoders_from)
+                written += [_import_record(file, name, writer, own) for name in track(names)]
     except OSError as error:
         raise StoreError(f"{path}: cannot be read as HDF5: {_reason(error)}") from error
     index(root)
-    return count
+    return sum(written)
+
+
+@contextmanager
+def _no_empty_store(root: str) -> Iterator[list[bool]]:
+    """Remove a store that was made for records of which none could be written: it would refuse another file's spec."""
+    objects = open_objects(str(root))
+    new, written = not objects.exists(ROOT), list[bool]()
+    try:
+        yield written
+    except BaseException:
+        if new and not any(True for _ in objects.named(RECORDS, depth=DEPTH, name=METADATA)):
+            objects.delete(ROOT)
+        raise
 
 
 def _reason(error: Exception) -> str:

@@ -283,3 +283,18 @@ def test_escaped_names_are_readable() -> None:
         "a..b",
         "%0A",
     ]
+
+
+def test_a_file_that_gives_no_record_leaves_no_store(tmp_path: Path) -> None:
+    """Otherwise the corrected file, of other channels, would be refused for the spec of the first."""
+    for name, channels, value in (("bad.h5", 4, np.nan), ("good.h5", 8, 1.0)):
+        with h5py.File(tmp_path / name, "w") as file:
+            file.attrs["streams"] = ["mine"]
+            file["song/0"] = np.full((1, 3, channels), value, np.float32)
+    target = str(tmp_path / "store.zarr")
+    with pytest.raises(StoreError, match="NaN or infinite"):
+        import_hdf5(tmp_path / "bad.h5", target)
+    assert import_hdf5(tmp_path / "good.h5", target) == 1
+    with pytest.raises(StoreError, match="another spec"):
+        import_hdf5(tmp_path / "bad.h5", target)
+    assert len(EmbeddingStore.open(target)) == 1
