@@ -24,7 +24,7 @@ def is_list(path: Path) -> bool:
 
 
 def read_list(path: Path) -> list[Listed]:
-    """Read a `.scp` file (`utt path`, one line per file) or a `.jsonl` file (`path`, `audio_path`, `audio_filepath`).
+    """Read a `.scp` file (`utt path`, one line per file) or a `.jsonl` file (a path in one of `PATH_COLUMNS`).
 
     Paths are relative to the list's folder, or else to the working directory. In JSON lines `song_id`, or else `id`,
     is the id where it is there.
@@ -73,7 +73,8 @@ def _json_lines(path: Path) -> list[Listed]:
     for line, row in read_json_lines(path):
         place = next((row[name] for name in PATH_COLUMNS if row.get(name)), None)
         if not isinstance(place, str):
-            raise SongsError(f"{shown(path)} line {line}: expected a text {', '.join(PATH_COLUMNS[:-1])}")
+            columns = f"{', '.join(PATH_COLUMNS[:-1])} or {PATH_COLUMNS[-1]}"
+            raise SongsError(f"{shown(path)} line {line}: expected a text {columns}")
         song_id = row.get("song_id", row.get("id", ""))
         listed.append(Listed(line, str(song_id if song_id is not None else ""), beside(path.parent, place)))
     return listed
