@@ -1,5 +1,6 @@
 """Lists of audio files as other programs write them: Kaldi's `wav.scp`, and JSON lines as NeMo and others have them."""
 
+import os
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,7 +21,7 @@ class Listed(NamedTuple):
 
 def is_list(path: Path) -> bool:
     """Whether this is a file that `read_list` reads, by its name."""
-    return path.suffix.lower() in (SCP, JSONL) and path.is_file()
+    return path.suffix.lower() in (SCP, JSONL) and os.path.isfile(path)  # noqa: PTH113 - Path's raises for long names
 
 
 def read_list(path: Path) -> list[Listed]:
@@ -43,7 +44,8 @@ def read_list(path: Path) -> list[Listed]:
 def beside(folder: Path, name: str) -> Path:
     """A path in a list: relative to the list's folder, or to the working directory where only that is there."""
     place = folder / name
-    return place if place.exists() or not Path(name).exists() else Path(name)
+    there = os.path.exists(place) or not os.path.exists(name)  # noqa: PTH110 - Path's raises for names that are too long
+    return place if there else Path(name)
 
 
 def _scp(path: Path) -> list[Listed]:

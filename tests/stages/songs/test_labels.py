@@ -276,6 +276,24 @@ def test_an_error_in_a_list_names_its_line(put: Put, text: str, problem: str) ->
         read_folder(put(text, "a.wav", "b.wav", name="wav.scp"), validation=0)
 
 
+LONG = "x" * 300
+
+
+@pytest.mark.parametrize("name", [LONG, f"{LONG}.scp", f"{LONG}.jsonl", "a\0"])
+def test_a_name_that_no_file_can_have_is_refused(put: Put, tmp_path: Path, name: str) -> None:
+    with pytest.raises(SongsError, match="is no folder; expected one with audio files, or a list"):
+        read_folder(tmp_path / name)
+    for table in (name, f"{name}.csv", f"{name}.jsonl"):
+        with pytest.raises(SongsError, match=r"cannot be read: (File name too long|embedded null byte)"):
+            read_folder(put("", "a.wav").parent / "songs", labels=tmp_path / table)
+    lists = {"wav.scp": f"u {name}", "list.jsonl": json.dumps({"path": name})}
+    for file, text in lists.items():
+        with pytest.raises(SongsError, match=rf"{file} line 1: .* is no file; mend the path"):
+            read_folder(put(text, name=file))
+    with pytest.raises(SongsError, match=r"labels\.csv line 2: path .* is no audio file below"):
+        read_folder(tmp_path / "songs", labels=put(f"path,Clarity\n{name},3\n"))
+
+
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
