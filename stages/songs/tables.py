@@ -25,6 +25,8 @@ PATH_COLUMNS = ("path", "audio_path", "audio_filepath", "file_name")
 ID_COLUMNS = ("song_id", *PATH_COLUMNS)
 LOOSE_ID_COLUMNS = ("id", "file", "filename")
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs"}
+# Text, whatever it looks like: the file 1,5.wav is not the file 1.5.wav.
+_TEXT_COLUMNS = frozenset({*ID_COLUMNS, *LOOSE_ID_COLUMNS, *KNOWN})
 _DECIMAL_COMMA = re.compile(r"\s*\d+,\d+\s*")
 
 
@@ -88,7 +90,7 @@ def read_cells(path: Path) -> Cells:
     """Read a table without asking what its columns mean.
 
     Where the separator is not a comma, a column of numbers with decimal commas gets points; one that may as well have
-    commas between thousands (`1,234` and the like alone) is left as it is.
+    commas between thousands (`1,234` and the like alone) is left as it is, and so are ids, paths, splits and systems.
 
     Raises
     ------
@@ -106,7 +108,8 @@ def read_cells(path: Path) -> Cells:
     check_names(path, header)
     named = [(line, _named(path, line, header, cells, separator)) for line, cells in rows[1:]]
     if separator != ",":
-        decimal = [name for name in header if _has_decimal_commas([row[name] for _, row in named])]
+        others = [name for name in header if _plain_name(name) not in _TEXT_COLUMNS]
+        decimal = [name for name in others if _has_decimal_commas([row[name] for _, row in named])]
         named = [(line, {**row, **{name: row[name].replace(",", ".") for name in decimal}}) for line, row in named]
     return Cells(header, named, separator)
 
