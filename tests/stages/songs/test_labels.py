@@ -87,6 +87,15 @@ def test_decimal_commas_in_other_columns(put: Put, separator: str, values: list[
     assert [song.extra["bpm"] for song in read(put(quoted)).values()] == values
 
 
+@pytest.mark.parametrize("column", ["song_id", "path", "File Name", "id", "file", "filename", "audio_filepath"])
+@pytest.mark.parametrize("separator", [";", "\t"])
+def test_a_comma_in_a_name_stays(put: Put, column: str, separator: str) -> None:
+    rows = [(column, "Clarity", "system", "bpm"), ("1,5", "3", "3,5", "90,5"), ("2,25", "4,5", "4,5", "100")]
+    songs = read(put("\n".join(map(separator.join, rows)), "1,5.wav", "1.5.wav", "2,25.wav", "2.25.wav"))
+    rated = {name: (dict(song.labels), song.system, song.extra["bpm"]) for name, song in songs.items() if song.labels}
+    assert rated == {"1,5": ({"Clarity": 3.0}, "3,5", "90.5"), "2,25": ({"Clarity": 4.5}, "4,5", "100")}
+
+
 def test_a_spreadsheets_empty_rows_and_columns_are_no_matter(put: Put) -> None:
     songs = read(put("song_id;Clarity;;\na;3;;\n;;;\nb;4;;\n", "a.wav", "b.wav"))
     assert [song.labels["Clarity"] for song in songs.values()] == [3.0, 4.0]
@@ -200,6 +209,31 @@ def test_an_exact_id_is_never_another_song(put: Put) -> None:
     }
     with pytest.raises(SongsError, match="'07' may be '007' or '7'"):
         read(put("song_id,Clarity\n07,1\n"))
+
+
+@pytest.mark.parametrize("cwd", ["", "mA", "mB"])
+def test_the_working_directory_does_not_decide(put: Put, monkeypatch: pytest.MonkeyPatch, cwd: str) -> None:
+    labels = put("file,Clarity\n001.wav,3\n", "mA/001.wav", "mB/001.wav")
+    monkeypatch.chdir(labels.parent / "songs" / cwd)
+    with pytest.raises(SongsError, match=r"line 2: file '001\.wav' may be 'mA/001' or 'mB/001'; write the whole"):
+        read(labels)
+    put(f"file,Clarity\n{labels.parent / 'songs/mB/001.wav'},3\nmA/001.wav,2\n")
+    assert {name: song.labels["Clarity"] for name, song in read(labels).items()} == {"mA/001": 2.0, "mB/001": 3.0}
+
+
+def test_a_path_beside_the_table_and_below_the_songs_must_be_one_song(put: Put) -> None:
+    labels = put("file,Clarity\n001.wav,3\n", "mA/001.wav", "mB/001.wav", name="songs/mB/labels.csv")
+    songs = {song.song_id: song for song in read_folder(labels.parents[1], labels=labels, validation=0)}
+    assert {name for name, song in songs.items() if song.labels} == {"mB/001"}
+    put("", "001.wav")
+    with pytest.raises(SongsError, match=r"line 2: file '001\.wav' may be '001' or 'mB/001'; write the whole"):
+        read_folder(labels.parents[1], labels=labels, validation=0)
+
+
+def test_a_path_of_two_songs_is_not_clear(put: Put) -> None:
+    scp = put("u1 songs/a.wav\nu2 songs/a.wav\n", "a.wav", name="wav.scp")
+    with pytest.raises(SongsError, match=r"line 2: path 'songs/a\.wav' may be 'u1' or 'u2'; write the whole id"):
+        read_folder(scp, labels=put("path,Clarity\nsongs/a.wav,3\n"), validation=0)
 
 
 def test_every_line_that_names_no_song_counts_in_one_message(put: Put) -> None:
