@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from stages.songs.errors import SongsError, printable, shown
 from stages.songs.json_lines import read_json_lines
-from stages.songs.tables import PATH_COLUMNS
+from stages.songs.tables import PATH_COLUMNS, cell_text, plain_name
 
 SCP, JSONL = ".scp", ".jsonl"
 
@@ -28,7 +28,7 @@ def read_list(path: Path) -> list[Listed]:
     """Read a `.scp` file (`utt path`, one line per file) or a `.jsonl` file (a path in one of `PATH_COLUMNS`).
 
     Paths are relative to the list's folder, or else to the working directory. In JSON lines `song_id`, or else `id`,
-    is the id where it is there.
+    is the id where it is there and not empty. Columns are known in any case, as in tables.
 
     Raises
     ------
@@ -72,11 +72,12 @@ def _utterance(path: Path, line: int, text: str) -> Listed:
 
 def _json_lines(path: Path) -> list[Listed]:
     listed = []
-    for line, row in read_json_lines(path):
+    for line, written in read_json_lines(path):
+        row = {plain_name(name): value for name, value in written.items()} | written
         place = next((row[name] for name in PATH_COLUMNS if row.get(name)), None)
         if not isinstance(place, str):
             columns = f"{', '.join(PATH_COLUMNS[:-1])} or {PATH_COLUMNS[-1]}"
             raise SongsError(f"{shown(path)} line {line}: expected a text {columns}")
-        song_id = row.get("song_id", row.get("id", ""))
-        listed.append(Listed(line, str(song_id if song_id is not None else ""), beside(path.parent, place)))
+        ids = (cell_text(row.get(name)) for name in ("song_id", "id"))
+        listed.append(Listed(line, next((text for text in ids if text.strip()), ""), beside(path.parent, place)))
     return listed

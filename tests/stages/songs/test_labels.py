@@ -4,6 +4,7 @@ import json
 import tempfile
 import unicodedata
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stages.songs import Song, SongsError
+from stages.songs import Song, SongsError, write_manifest
 from stages.songs.folder import read_folder
 
 Put = Callable[..., Path]
@@ -236,6 +237,77 @@ def test_a_path_of_two_songs_is_not_clear(put: Put) -> None:
         read_folder(scp, labels=put("path,Clarity\nsongs/a.wav,3\n"), validation=0)
 
 
+NUMBERED = ("001.wav", "002.wav", "003.wav")
+
+
+def rated(labels: Path, said: list[str] | None = None) -> dict[str, float]:
+    return {name: song.labels["Clarity"] for name, song in read(labels, said).items() if song.labels}
+
+
+@pytest.mark.parametrize("column", ["path", "audio_path", "audio_filepath", "file_name", "file", "filename"])
+def test_paths_count_where_no_id_is_a_songs(put: Put, column: str) -> None:
+    said: list[str] = []
+    labels = put(f"song_id,{column},Clarity\n1,003.wav,3\n2,001.wav,4\n3,002.wav,5\n", *NUMBERED)
+    assert rated(labels, said) == {"003": 3.0, "001": 4.0, "002": 5.0}
+    assert said[:2] == [
+        f"{labels}: no song_id is a song's as it is written",
+        f"{labels}: songs are named by column {column!r}",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        # An id that is a song's, and a path that is another's.
+        ("song_id,path,Clarity\n001,003.wav,3\n", "line 2: song_id '001' is '001', but path '003.wav' is '003'"),
+        ("song_id,path,Clarity\n1,001.wav,3\n002,003,3\n", "line 3: song_id '002' is '002', but path '003' is '003'"),
+        ("song_id,path,Clarity\n001.wav,003.wav,3\n", r"line 2: song_id '001\.wav' is '001', but path"),
+        # Not all paths are songs.
+        ("song_id,path,Clarity\n1,gone.wav,3\n2,003.wav,3\n", "line 3: song_id '2' is '002', but path"),
+        ("path,file_name,Clarity\n001.wav,003.wav,3\n", r"line 2: path '001\.wav' is '001', but file_name '003\.wav'"),
+    ],
+)
+def test_an_id_and_a_path_of_two_songs_are_refused(put: Put, text: str, problem: str) -> None:
+    with pytest.raises(SongsError, match=problem):
+        read(put(text, *NUMBERED))
+
+
+def test_an_id_and_a_path_may_say_the_same_in_two_ways(put: Put) -> None:
+    assert rated(put("song_id,path,file_name,Clarity\n1,gone,003.wav,3\n", *NUMBERED)) == {"003": 3.0}
+    # Paths of another machine say nothing here; a path may tell songs apart that an id does not, or stand for it.
+    assert rated(put("song_id,path,Clarity\n001,/data/x.wav,3\n2,/data/y.wav,4\n", *NUMBERED)) == {"001": 3, "002": 4}
+    both = put("song_id,path,Clarity\n001,b/001.wav,3\n,a/001.wav,4\n003,003.wav,5\n", "a/001.wav", "b/001.wav")
+    (both.parent / "songs/001.wav").unlink()
+    assert rated(both) == {"b/001": 3.0, "a/001": 4.0, "003": 5.0}
+
+
+@pytest.mark.parametrize("place", ["manifest.csv", "songs/manifest.csv", "elsewhere/manifest.csv"])
+@pytest.mark.parametrize("audio", ["songs", "songs/m", "wav.scp"])
+@pytest.mark.parametrize("again", ["songs", "songs/m", "wav.scp"])
+def test_a_manifest_serves_as_labels(put: Put, tmp_path: Path, place: str, audio: str, again: str) -> None:
+    put("u1 songs/m/1.wav\nu2 songs/m/02.wav\n", "m/1.wav", "m/02.wav", name="wav.scp")
+    songs = read_folder(tmp_path / audio, validation=0)
+    ratings = {"1.wav": 2.0, "02.wav": 4.5}
+    write_manifest(tmp_path / place, [replace(song, labels={"Clarity": ratings[song.path.name]}) for song in songs])
+    found = read_folder(tmp_path / again, labels=tmp_path / place, validation=0)
+    assert {song.path.name: song.labels["Clarity"] for song in found} == ratings
+
+
+def test_a_manifest_whose_ids_are_other_songs_files(put: Put, tmp_path: Path) -> None:
+    swapped = put("02 songs/m/1.wav\n1 songs/m/02.wav\n", "m/1.wav", "m/02.wav", name="wav.scp")
+    songs = read_folder(swapped, validation=0)
+    write_manifest(
+        tmp_path / "manifest.csv",
+        [replace(song, labels={"Clarity": 2.0 if song.song_id == "1" else 4.0}) for song in songs],
+    )
+    found = read_folder(tmp_path / "songs", labels=tmp_path / "manifest.csv", validation=0)
+    assert {song.song_id: song.labels["Clarity"] for song in found} == {"m/1": 4.0, "m/02": 2.0}
+    with pytest.raises(
+        SongsError, match=r"line 2: song_id '02' is '02', but path 'songs/m/1\.wav' is '1'; correct one"
+    ):
+        read_folder(tmp_path / "songs/m", labels=tmp_path / "manifest.csv", validation=0)
+
+
 def test_every_line_that_names_no_song_counts_in_one_message(put: Put) -> None:
     lines = [f"other {number},3" for number in range(13)]
     with pytest.raises(
@@ -295,6 +367,42 @@ def test_a_list_of_files_in_place_of_a_folder(put: Put, tmp_path: Path) -> None:
     assert [(song.song_id, dict(song.labels), song.extra) for song in songs] == [
         (f"{model}/a", {"Clarity": 3.0}, {"duration": "1.5"}) for model in "mn"
     ]
+
+
+LISTED = ("m/a.wav", "n/a.wav", "b.wav")
+
+
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [
+        # Ids on some lines, empty ones and null: the stem is the id then.
+        ([{"song_id": "x"}, {}, {}], ["x", "a", "b"]),
+        ([{"song_id": "x"}, {"song_id": ""}, {"song_id": None}], ["x", "a", "b"]),
+        ([{"song_id": " "}, {"id": 7}, {"song_id": None, "id": "y"}], ["a", "7", "y"]),
+        ([{"Song ID": True}, {"Song ID": 1.5}, {"Song ID": "z"}], ["true", "1.5", "z"]),
+        # A given id is no other line's.
+        ([{"song_id": "n/a"}, {}, {"song_id": "a"}], ["n/a", "songs/n/a", "a"]),
+    ],
+)
+@pytest.mark.parametrize("columns", [["path"] * 3, ["path", "audio_path", "file_name"], ["File Name", "id", "path"]])
+def test_json_lines_are_their_own_table_line_by_line(
+    put: Put, rows: list[dict[str, object]], expected: list[str], columns: list[str]
+) -> None:
+    named = [
+        {**row, ("audio_filepath" if column == "id" else column): f"songs/{file}", "Clarity": number + 1}
+        for number, (row, column, file) in enumerate(zip(rows, columns, LISTED, strict=True))
+    ]
+    path = put("\n\n".join(map(json.dumps, named)), *LISTED, name="list.jsonl")
+    songs = read_folder(path, validation=0)
+    assert [song.song_id for song in songs] == expected
+    assert [song.path.relative_to(path.parent / "songs").as_posix() for song in songs] == list(LISTED)
+    assert [song.labels["Clarity"] for song in songs] == [1.0, 2.0, 3.0]
+
+
+def test_two_ids_of_one_file_are_two_songs(put: Put) -> None:
+    rows = [{"path": "songs/a.wav", "id": name, "Clarity": rating} for name, rating in (("x", 2), ("y", 3))]
+    songs = read_folder(put("\n".join(map(json.dumps, rows)), "a.wav", name="l.jsonl"), validation=0)
+    assert {song.song_id: song.labels["Clarity"] for song in songs} == {"x": 2.0, "y": 3.0}
 
 
 @pytest.mark.parametrize(
