@@ -30,11 +30,15 @@ class SongIndex:
         self.root, self.suffixes = root, suffixes
         self._ids: dict[str, Song] = {}
         self._paths: dict[str, list[Song]] = defaultdict(list)
+        # Songs that a list calls otherwise than their files.
+        self._by_file: dict[str, list[Song]] = defaultdict(list)
         self._by_end: dict[str, list[tuple[Parts, Song]]] = defaultdict(list)
         for song in songs:
             self._ids[song.song_id] = song
             self._paths[_absolute(song.path)].append(song)
             parts = self._parts(song.song_id, stem=True)
+            if parts[-1] != unicodedata.normalize("NFC", song.path.stem):
+                self._by_file[unicodedata.normalize("NFC", song.path.name)].append(song)
             self._by_end[_without_zeros(parts[-1])].append(((unicodedata.normalize("NFC", root.name), *parts), song))
 
     def find(self, name: str, *, beside: Path) -> list[Song]:
@@ -58,7 +62,10 @@ class SongIndex:
             [song for own, song in alike if _agree(own, parts)],
             [song for own, song in alike if _agree(_plain(own), _plain(parts))],
         )
-        return next((songs for songs in readings if songs), [])
+        meant = next((songs for songs in readings if songs), [])
+        # In a list, `7.wav` may be the song 7, or the file of another.
+        file = unicodedata.normalize("NFC", name.strip().replace("\\", "/")).rpartition("/")[2]
+        return [*meant, *(song for song in self._by_file.get(file, ()) if meant and song not in meant)]
 
     def has_id(self, name: str) -> bool:
         """Whether a song has this very id."""

@@ -308,6 +308,16 @@ def test_a_manifest_whose_ids_are_other_songs_files(put: Put, tmp_path: Path) ->
         read_folder(tmp_path / "songs/m", labels=tmp_path / "manifest.csv", validation=0)
 
 
+def test_a_lists_id_may_be_another_songs_file(put: Put) -> None:
+    scp = put("7 songs/a.wav\n8 songs/7.wav\n", "a.wav", "7.wav", name="wav.scp")
+    for place in ("labels.csv", "songs/labels.csv"):
+        labels = put("path,Clarity\nsongs/7.wav,3\n", name=place)
+        assert [song.song_id for song in read_folder(scp, labels=labels, validation=0) if song.labels] == ["8"]
+    labels = put("path,Clarity\n7.wav,3\n")
+    with pytest.raises(SongsError, match=r"line 2: path '7\.wav' may be '7' or '8'; write the whole id or path"):
+        read_folder(scp, labels=labels, validation=0)
+
+
 def test_every_line_that_names_no_song_counts_in_one_message(put: Put) -> None:
     lines = [f"other {number},3" for number in range(13)]
     with pytest.raises(
