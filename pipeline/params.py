@@ -144,8 +144,8 @@ def load_params(path: Path) -> Params:
         values: Any = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
-        line = f" line {mark.line + 1}" if mark else ""
-        raise ParamsError(f"{path}{line}: cannot be read as YAML: {error.problem}") from error
+        line = f"line {mark.line + 1}: " if mark else ""
+        raise ParamsError(f"{path}: cannot be read as YAML: {line}{error.problem}") from error
     except RecursionError as error:
         raise ParamsError(f"{path}: cannot be read as YAML: it is nested too deep") from error
     # A value that only looks like a date, or a tag that does not fit its value, are Python's own errors.

@@ -63,14 +63,14 @@ def test_a_wrong_key_or_value_is_named(tmp_path: Path, text: str, message: str) 
     [
         ("[" * 5000, r"params\.yaml: cannot be read as YAML: it is nested too deep$"),
         ("a: " + "{b: " * 3000 + "}" * 3000, r"params\.yaml: cannot be read as YAML: it is nested too deep$"),
-        ("a: [\n\n", r"params\.yaml line 3: cannot be read as YAML: expected the node content"),
+        ("a: [\n\n", r"params\.yaml: cannot be read as YAML: line 3: expected the node content"),
         ("a: \0", r"params\.yaml: cannot be read as YAML: unacceptable character"),
         # Each of these is another error of Python's own.
         ("demo: {seed: 2026-13-45}", r"params\.yaml: cannot be read as YAML: month must be in 1"),
         ("demo: {seed: !!int x}", r"params\.yaml: cannot be read as YAML: invalid literal"),
         ("demo: {seed: !!bool x}", r"params\.yaml: cannot be read as YAML: 'x'"),
         ("demo: {seed: !!timestamp x}", r"params\.yaml: cannot be read as YAML: "),
-        ("demo: {[1]: 2}", r"params\.yaml line 1: cannot be read as YAML: found unhashable key"),
+        ("demo: {[1]: 2}", r"params\.yaml: cannot be read as YAML: line 1: found unhashable key"),
     ],
 )
 def test_what_is_not_yaml_is_refused_in_one_line(tmp_path: Path, text: str, message: str) -> None:
