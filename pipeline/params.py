@@ -116,18 +116,41 @@ class Params(Section):
     head: HeadParams = HeadParams()
 
 
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that is there twice: YAML forbids it, but PyYAML takes the last and forgets the others."""
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node: yaml.MappingNode = super().compose_mapping_node(anchor)
+        lines: dict[tuple[str, str], int] = {}
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                name = (key.tag, key.value)
+                if name in lines:
+                    problem = f"the key {key.value!r} is on line {lines[name]} already; keep one of the two"
+                    raise yaml.MarkedYAMLError(problem=problem, problem_mark=key.start_mark)
+                lines[name] = key.start_mark.line + 1
+        return node
+
+
 def load_params(path: Path) -> Params:
     """Read the parameters from a YAML file; keys that it leaves out have the defaults above.
 
     Raises
     ------
     ParamsError
-        The file cannot be read, is not YAML, or has an unknown or ill-typed key, which the message names.
+        The file cannot be read, is not YAML, or has an unknown, repeated or ill-typed key, which the message names.
     """
     try:
-        values: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ParamsError(f"{path}: cannot be read as YAML: {error}") from error
+        values: Any = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        line = f"line {mark.line + 1}: " if mark else ""
+        raise ParamsError(f"{path}: cannot be read as YAML: {line}{error.problem}") from error
+    except RecursionError as error:
+        raise ParamsError(f"{path}: cannot be read as YAML: it is nested too deep") from error
+    # A value that only looks like a date, or a tag that does not fit its value, are Python's own errors.
+    except (OSError, yaml.YAMLError, ValueError, LookupError, AttributeError) as error:
+        raise ParamsError(f"{path}: cannot be read as YAML: {' '.join(str(error).split())}") from error
     try:
         return Params.model_validate({} if values is None else values)
     except ValidationError as error:

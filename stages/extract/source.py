@@ -58,8 +58,8 @@ def source_hash(path: Path) -> str:
     try:
         with path.open("rb") as file:
             return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
-    except OSError as error:
-        raise AudioError(f"{shown(path)}: cannot be read: {error.strerror}") from error
+    except (OSError, ValueError) as error:
+        raise AudioError(f"{shown(path)}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
 
 
 def read_source(path: Path, *, since: FileStamp | None) -> SourceFile:

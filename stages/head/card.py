@@ -122,6 +122,8 @@ def _caution(caution: str) -> str:
 
 def _usage(repo: str, head: Head, encoders: Mapping[str, Provenance]) -> str:
     """How to score with it, and whether that needs weights that only their owner has."""
+    if not head.layers:
+        return _usage_of_stores(repo, head)
     channels = head.config.channels
     local = [name for name, provenance in encoders.items() if not provenance.source and provenance.kind != "untrained"]
     if local:
@@ -144,6 +146,26 @@ hear-head predict song.mp3 --checkpoint {repo}
 from stages.head import Scorer
 scorer = Scorer.load("{repo}")
 print(scorer.score("song.mp3").scores)
+```"""
+
+
+def _usage_of_stores(repo: str, head: Head) -> str:
+    """How to score with a head of embeddings that were imported, which no encoder here makes from audio."""
+    return f"""## Use
+
+It learned from embeddings that were imported ({", ".join(head.streams)}), so it scores the songs of a store that has
+them, not audio files.
+
+```sh
+hear-head predict --store store.zarr --checkpoint {repo}
+```
+
+```python
+from stages.head import load_head
+from store import EmbeddingStore
+head = load_head("{repo}")
+frames = EmbeddingStore.open("store.zarr").read("song", streams={list(head.streams)})
+print(head.score(frames))
 ```"""
 
 

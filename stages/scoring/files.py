@@ -206,17 +206,23 @@ def check_outputs(files: Mapping[str, Path | None], folders: Mapping[str, Path |
         A file is a folder or a device that cannot be written to, or a folder cannot be made or written to.
     """
     for option, path in files.items():
-        if path is None:
-            continue
-        if path.is_dir():
-            raise ScoringError(f"{option} {path}: is a folder; expected a file to write")
-        if not is_device(path):
-            _make_folder(option, _target(path).parent)
-        elif not os.access(path, os.W_OK):
-            raise ScoringError(f"{option}: {path} cannot be written to; choose another file")
+        if path is not None:
+            try:
+                _check_file(option, path)
+            except OSError as error:  # such as a name that is too long
+                raise ScoringError(f"{option} {path}: {error.strerror}; choose another file") from error
     for option, folder in folders.items():
         if folder is not None:
             _make_folder(option, folder)
+
+
+def _check_file(option: str, path: Path) -> None:
+    if path.is_dir():
+        raise ScoringError(f"{option} {path}: is a folder; expected a file to write")
+    if not is_device(path):
+        _make_folder(option, _target(path).parent)
+    elif not os.access(path, os.W_OK):
+        raise ScoringError(f"{option}: {path} cannot be written to; choose another file")
 
 
 def _make_folder(option: str, folder: Path) -> None:

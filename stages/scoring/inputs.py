@@ -3,7 +3,7 @@
 import glob
 import itertools
 import os
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -50,7 +50,7 @@ class _Found:
 
 
 def expand_inputs(inputs: Sequence[str], *, lines: Iterable[str] = ()) -> list[Candidate]:
-    """List the songs that some inputs name, each file once, in order.
+    """List the songs that some inputs name, in order: each file once, or once per id that a list gives it.
 
     Parameters
     ----------
@@ -65,8 +65,8 @@ def expand_inputs(inputs: Sequence[str], *, lines: Iterable[str] = ()) -> list[C
     -------
     list of Candidate
         The id of a file is its stem; of one in a folder that is named, or in that of a pattern, its path below it
-        without suffix; in a list that gives ids, that. Where some ids repeat, see `told_apart`. Files that are missing
-        are listed, too: they become rows with an error.
+        without suffix; in a list that gives ids, that. Where others repeat or are such an id, see `told_apart`. Files
+        that are missing are listed, too: they become rows with an error.
 
     Raises
     ------
@@ -75,22 +75,26 @@ def expand_inputs(inputs: Sequence[str], *, lines: Iterable[str] = ()) -> list[C
     SongsError
         A folder cannot be listed, or holds no audio; or a list has an error.
     """
-    files: dict[str, _Found] = {}
+    files: dict[tuple[str, str], _Found] = {}
     for found in (found for name in inputs for found in _expand(name, lines)):
-        files.setdefault(os.path.abspath(found.path), found)  # noqa: PTH100 - resolve() follows links
+        place = os.path.abspath(found.path)  # noqa: PTH100 - resolve() follows links
+        files.setdefault((place, found.song_id if found.given else ""), found)
     if inputs and not files:
         raise ScoringError(f"{', '.join(inputs)}: names no file")
-    free = [found for found in files.values() if not found.given]
-    ids = told_apart([found.song_id for found in free], [found.path for found in free])
-    names = iter(ids)
-    return [Candidate(_text(found.song_id if found.given else next(names)), found.path) for found in files.values()]
+    # A file that a list gives ids is listed under these alone, wherever else it is named.
+    named = {place for (place, _), found in files.items() if found.given}
+    kept = [found for (place, _), found in files.items() if found.given or place not in named]
+    free = [found for found in kept if not found.given]
+    given = {found.song_id for found in kept if found.given}
+    names = iter(told_apart([found.song_id for found in free], [found.path for found in free], taken=given))
+    return [Candidate(_text(found.song_id if found.given else next(names)), found.path) for found in kept]
 
 
 def _expand(name: str, lines: Iterable[str]) -> Iterator[_Found]:
     path = Path(name)
     if name == STANDARD_INPUT:
         yield from _listed(lines, Path())
-    elif path.suffix.lower() == ".txt" and path.is_file():
+    elif path.suffix.lower() == ".txt" and os.path.isfile(path):  # noqa: PTH113 - as in `_file_or_folder`
         yield from _listed(_read_list(path), path.parent)
     elif is_list(path):
         yield from (_Found(one.path, one.song_id or one.path.stem, bool(one.song_id)) for one in read_list(path))
@@ -112,7 +116,7 @@ def _matches(pattern: str) -> Iterator[_Found]:
 
 
 def _file_or_folder(path: Path) -> Iterator[_Found]:
-    if not path.is_dir():
+    if not os.path.isdir(path):  # noqa: PTH112 - Path.is_dir raises for names that are too long
         yield _Found(path, path.stem)
         return
     files = audio_files(path)
@@ -160,12 +164,25 @@ def join_manifest(candidates: Sequence[Candidate], manifest: Manifest | None, *,
     """
     if manifest is None:
         return _grouped(candidates, None, by)
-    known = {os.path.realpath(song.path): song.song_id for song in manifest.songs}
-    joined = [
-        song if song.path is None else replace(song, song_id=known.get(os.path.realpath(song.path), song.song_id))
-        for song in candidates
-    ]
+    known: dict[str, list[str]] = defaultdict(list)
+    for listed in manifest.songs:
+        known[_real(listed.path)].append(listed.song_id)
+    joined = [song if song.path is None else replace(song, song_id=_id_in(known, song)) for song in candidates]
     return _grouped(joined or [Candidate(song.song_id, song.path) for song in manifest.songs], manifest, by)
+
+
+def _id_in(known: Mapping[str, Sequence[str]], song: Candidate) -> str:
+    """The manifest's id of a song's file; of several, the one that the song has already, else the last."""
+    ids = known.get(_real(song.path), ()) if song.path else ()
+    return song.song_id if song.song_id in ids or not ids else ids[-1]
+
+
+def _real(path: Path) -> str:
+    """The path without links, or only absolute where no file can have such a name."""
+    try:
+        return os.path.realpath(path)
+    except ValueError:  # a null byte
+        return os.path.abspath(path)  # noqa: PTH100 - resolve() fails alike
 
 
 def store_candidates(

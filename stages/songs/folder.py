@@ -44,8 +44,9 @@ def read_folder(
     labels
         A table, see `read_table`: a column that names songs, and columns as in a manifest: `split` and `system` where
         they are given, the dimensions, and any other. A song may be named by its id or its path, with or without its
-        folder and suffix, and with or without zeros before its number, where that means one song. Without it, a list
-        of JSON lines is its own table.
+        folder and suffix, and with or without zeros before its number, where that means one song. A path beside an id
+        must mean the same song; where no id is a song's as it is written, the paths count. Without it, a list of JSON
+        lines is its own table, line by line.
     validation, test
         Shares of the songs without a split of their own, drawn with `seed`; the rest trains.
     system_from_folder
@@ -60,10 +61,15 @@ def read_folder(
         share that is asked for gets no song, or none is left to train.
     """
     place = Path(audio).absolute()
-    songs, root = (_listed(place), place.parent) if is_list(place) else (_below(place), place)
-    table = Path(labels) if labels is not None else place if is_list(place) and _is_table(place) else None
-    if table is not None:
-        songs = _labelled(songs, table, root, say)
+    by_line = _listed(place) if is_list(place) else {}
+    songs, root = (
+        ({song.song_id: song for song in by_line.values()}, place.parent) if by_line else (_below(place), place)
+    )
+    if labels is not None:
+        songs = _labelled(songs, *_matched(songs, read_table(Path(labels)), root), say)
+    elif by_line and _is_table(place):
+        table = read_table(place)
+        songs = _labelled(songs, table, [by_line[line] for line, _ in table.rows], say)
     else:
         _tell_of_tables(root, say)
     if system_from_folder:
@@ -82,7 +88,7 @@ def _tell_of_tables(root: Path, say: Callable[[str], None]) -> None:
 
 
 def _below(root: Path) -> dict[str, Song]:
-    if not root.is_dir():
+    if not os.path.isdir(root):  # noqa: PTH112 - Path.is_dir raises for names that are too long
         raise SongsError(f"{shown(root)}: is no folder; expected one with audio files, or a list (.scp, .jsonl)")
     songs: dict[str, Song] = {}
     for path in audio_files(root):
@@ -98,19 +104,22 @@ def _below(root: Path) -> dict[str, Song]:
     return songs
 
 
-def _listed(path: Path) -> dict[str, Song]:
+def _listed(path: Path) -> dict[int, Song]:
+    """The songs of a list, by line."""
     files = [one._replace(path=_encodable(one.path.absolute())) for one in read_list(path)]
     for one in files:
         if not os.path.isfile(one.path):  # noqa: PTH113 - Path.is_file raises where a folder is closed
             raise SongsError(f"{shown(path)} line {one.line}: {shown(one.path)} is no file; mend the path")
     free = [one.path for one in files if not one.song_id]
-    names = iter(told_apart([place.stem for place in free], free))
-    songs: dict[str, Song] = {}
+    names = iter(told_apart([place.stem for place in free], free, taken={one.song_id for one in files if one.song_id}))
+    songs: dict[int, Song] = {}
+    ids: set[str] = set()
     for one in files:
         song_id = one.song_id or next(names)
-        if song_id in songs:
+        if song_id in ids:
             raise SongsError(f"{shown(path)} line {one.line}: the song id {song_id!r} is on a line before; rename one")
-        songs[song_id] = Song(song_id, one.path, "")
+        ids.add(song_id)
+        songs[one.line] = Song(song_id, one.path, "")
     return songs
 
 
@@ -142,9 +151,11 @@ def _encodable(path: Path) -> Path:
     return path
 
 
-def _labelled(songs: dict[str, Song], path: Path, root: Path, say: Callable[[str], None]) -> dict[str, Song]:
-    table = read_table(path)
-    matched = _matched(songs, table, root)
+def _labelled(
+    songs: dict[str, Song], table: Table, matched: Sequence[Song], say: Callable[[str], None]
+) -> dict[str, Song]:
+    """The songs with what a table says of them; `matched` are the songs of its rows."""
+    path = table.path
     labelled = dict(songs)
     lines: dict[str, int] = {}
     for song, (line, cells) in zip(matched, table.rows, strict=True):
@@ -163,34 +174,73 @@ def _labelled(songs: dict[str, Song], path: Path, root: Path, say: Callable[[str
     return labelled
 
 
-def _matched(songs: dict[str, Song], table: Table, root: Path) -> list[Song]:
-    """The song of each row."""
+def _matched(songs: dict[str, Song], table: Table, root: Path) -> tuple[Table, list[Song]]:
+    """The table, with the column that names songs and a note where it is not song_id; and the song of each row."""
     index = SongIndex(songs.values(), root, SUFFIXES)
+    table = _by_paths(table, index)
+    if table.key != "song_id":
+        table = replace(table, notes=(*table.notes, f"songs are named by column {table.key!r}"))
     found: list[Song] = []
-    unknown: list[tuple[int, str]] = []
+    unknown: list[tuple[int, str, str]] = []
     for line, cells in table.rows:
-        name = cells[table.key]
-        meant = index.find(name, beside=table.path.absolute().parent)
+        column = next((name for name in (table.key, *table.paths) if cells[name].strip()), table.key)
+        meant = _meant(table, line, cells, column, index)
         if len(meant) > 1:
             some = " or ".join(repr(song.song_id) for song in meant[:3])
             raise SongsError(
-                f"{shown(table.path)} line {line}: {table.key} {name!r} may be {some}; write the whole id or path"
+                f"{shown(table.path)} line {line}: {column} {cells[column]!r} may be {some}; write the whole id or path"
             )
         found += meant
-        unknown += [] if meant else [(line, name)]
+        unknown += [] if meant else [(line, column, cells[column])]
     if unknown:
         raise _unknown(table, unknown, index, root)
-    return found
+    return table, found
 
 
-def _unknown(table: Table, unknown: list[tuple[int, str]], index: SongIndex, root: Path) -> SongsError:
-    line, name = unknown[0]
+def _by_paths(table: Table, index: SongIndex) -> Table:
+    """The table; its songs are named by paths where each path is one song's, and no song_id is one as it is written.
+
+    An id that is only like a song's may be a row's number: `1` need not be 001 where the path is 003.wav.
+    """
+    beside = table.path.absolute().parent
+    ids = {cells[table.key] for _, cells in table.rows}
+    if table.key != "song_id" or any(index.has_id(name) or index.at(name, beside=beside) for name in ids):
+        return table
+    for column in table.paths:
+        if table.rows and all(len(index.at(cells[column], beside=beside)) == 1 for _, cells in table.rows):
+            return replace(
+                table,
+                key=column,
+                paths=tuple(name for name in table.paths if name != column),
+                notes=(*table.notes, "no song_id is a song's as it is written"),
+            )
+    return table
+
+
+def _meant(table: Table, line: int, cells: dict[str, str], column: str, index: SongIndex) -> list[Song]:
+    """Songs that a row may mean. Raises SongsError where a path in it is another song's."""
+    beside = table.path.absolute().parent
+    meant = index.find(cells[column], beside=beside)
+    for other in table.paths:
+        there = {song.song_id for song in index.find(cells[other], beside=beside)} if meant else set()
+        both = [song for song in meant if song.song_id in there]
+        if there and not both:
+            raise SongsError(
+                f"{shown(table.path)} line {line}: {column} {cells[column]!r} is {meant[0].song_id!r}, but {other} "
+                f"{cells[other]!r} is {min(there)!r}; correct one, or remove one of the columns"
+            )
+        meant = both or meant
+    return meant
+
+
+def _unknown(table: Table, unknown: list[tuple[int, str, str]], index: SongIndex, root: Path) -> SongsError:
+    line, column, name = unknown[0]
     near = index.suggest(name)
     advice = f"did you mean {printable(near)}?" if near else "correct it or remove the line"
     count = len(unknown) - 1
     more = f" ({count} more line{'s name' if count > 1 else ' names'} no file either)" if count else ""
     return SongsError(
-        f"{shown(table.path)} line {line}: {table.key} {name!r} is no audio file below {shown(root)}; {advice}{more}"
+        f"{shown(table.path)} line {line}: {column} {name!r} is no audio file below {shown(root)}; {advice}{more}"
     )
 
 

@@ -1,11 +1,12 @@
 """Lists of audio files as other programs write them: Kaldi's `wav.scp`, and JSON lines as NeMo and others have them."""
 
+import os
 from pathlib import Path
 from typing import NamedTuple
 
 from stages.songs.errors import SongsError, printable, shown
 from stages.songs.json_lines import read_json_lines
-from stages.songs.tables import PATH_COLUMNS
+from stages.songs.tables import PATH_COLUMNS, cell_text, plain_name
 
 SCP, JSONL = ".scp", ".jsonl"
 
@@ -20,14 +21,14 @@ class Listed(NamedTuple):
 
 def is_list(path: Path) -> bool:
     """Whether this is a file that `read_list` reads, by its name."""
-    return path.suffix.lower() in (SCP, JSONL) and path.is_file()
+    return path.suffix.lower() in (SCP, JSONL) and os.path.isfile(path)  # noqa: PTH113 - Path's raises for long names
 
 
 def read_list(path: Path) -> list[Listed]:
-    """Read a `.scp` file (`utt path`, one line per file) or a `.jsonl` file (`path`, `audio_path`, `audio_filepath`).
+    """Read a `.scp` file (`utt path`, one line per file) or a `.jsonl` file (a path in one of `PATH_COLUMNS`).
 
     Paths are relative to the list's folder, or else to the working directory. In JSON lines `song_id`, or else `id`,
-    is the id where it is there.
+    is the id where it is there and not empty. Columns are known in any case, as in tables.
 
     Raises
     ------
@@ -43,7 +44,8 @@ def read_list(path: Path) -> list[Listed]:
 def beside(folder: Path, name: str) -> Path:
     """A path in a list: relative to the list's folder, or to the working directory where only that is there."""
     place = folder / name
-    return place if place.exists() or not Path(name).exists() else Path(name)
+    there = os.path.exists(place) or not os.path.exists(name)  # noqa: PTH110 - Path's raises for names that are too long
+    return place if there else Path(name)
 
 
 def _scp(path: Path) -> list[Listed]:
@@ -70,10 +72,12 @@ def _utterance(path: Path, line: int, text: str) -> Listed:
 
 def _json_lines(path: Path) -> list[Listed]:
     listed = []
-    for line, row in read_json_lines(path):
+    for line, written in read_json_lines(path):
+        row = {plain_name(name): value for name, value in written.items()} | written
         place = next((row[name] for name in PATH_COLUMNS if row.get(name)), None)
         if not isinstance(place, str):
-            raise SongsError(f"{shown(path)} line {line}: expected a text {', '.join(PATH_COLUMNS[:-1])}")
-        song_id = row.get("song_id", row.get("id", ""))
-        listed.append(Listed(line, str(song_id if song_id is not None else ""), beside(path.parent, place)))
+            columns = f"{', '.join(PATH_COLUMNS[:-1])} or {PATH_COLUMNS[-1]}"
+            raise SongsError(f"{shown(path)} line {line}: expected a text {columns}")
+        ids = (cell_text(row.get(name)) for name in ("song_id", "id"))
+        listed.append(Listed(line, next((text for text in ids if text.strip()), ""), beside(path.parent, place)))
     return listed

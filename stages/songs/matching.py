@@ -28,24 +28,31 @@ class SongIndex:
 
     def __init__(self, songs: Iterable[Song], root: Path, suffixes: tuple[str, ...]) -> None:
         self.root, self.suffixes = root, suffixes
-        self._exact: dict[str, Song] = {}
+        self._ids: dict[str, Song] = {}
+        self._paths: dict[str, list[Song]] = defaultdict(list)
+        # Songs that a list calls otherwise than their files.
+        self._by_file: dict[str, list[Song]] = defaultdict(list)
         self._by_end: dict[str, list[tuple[Parts, Song]]] = defaultdict(list)
         for song in songs:
-            self._exact[str(song.path)] = self._exact[song.song_id] = song
+            self._ids[song.song_id] = song
+            self._paths[_absolute(song.path)].append(song)
             parts = self._parts(song.song_id, stem=True)
+            if parts[-1] != unicodedata.normalize("NFC", song.path.stem):
+                self._by_file[unicodedata.normalize("NFC", song.path.name)].append(song)
             self._by_end[_without_zeros(parts[-1])].append(((unicodedata.normalize("NFC", root.name), *parts), song))
 
     def find(self, name: str, *, beside: Path) -> list[Song]:
         """Songs that a name may mean: one where it is clear, none, or several.
 
-        It is clear if it is an id or a path (relative to the songs' folder or to `beside`); or else if, without suffix,
-        it is the end of one song's id; or else the same but for zeros before a number. A name with more folders than
-        the id must have the name of the songs' folder before it: `modelB/001` is not `001` in the folder `modelA`.
+        It is clear if it is an id or a path (relative to the songs' folder or to `beside`, whatever the working
+        directory); or else if, without suffix, it is the end of one song's id; or else the same but for zeros before a
+        number. A name with more folders than the id must have the name of the songs' folder before it: `modelB/001` is
+        not `001` in the folder `modelA`.
         """
-        for known in (name, str(self.root / name), str(beside / name)):
-            song = self._exact.get(known) or self._exact.get(os.path.abspath(known))  # noqa: PTH100 - keeps links
-            if song is not None:
-                return [song]
+        if self.has_id(name):
+            return [self._ids[name]]
+        if there := self.at(name, beside=beside):
+            return there
         parts = self._parts(name)
         if not parts or ".." in parts:
             return []
@@ -55,11 +62,23 @@ class SongIndex:
             [song for own, song in alike if _agree(own, parts)],
             [song for own, song in alike if _agree(_plain(own), _plain(parts))],
         )
-        return next((songs for songs in readings if songs), [])
+        meant = next((songs for songs in readings if songs), [])
+        # In a list, `7.wav` may be the song 7, or the file of another.
+        file = unicodedata.normalize("NFC", name.strip().replace("\\", "/")).rpartition("/")[2]
+        return [*meant, *(song for song in self._by_file.get(file, ()) if meant and song not in meant)]
+
+    def has_id(self, name: str) -> bool:
+        """Whether a song has this very id."""
+        return name in self._ids
+
+    def at(self, name: str, *, beside: Path) -> list[Song]:
+        """Songs of the file at a path, relative to the songs' folder or to `beside`: several where both are there."""
+        places = dict.fromkeys(_absolute(folder / name) for folder in (self.root, beside))
+        return [song for place in places for song in self._paths.get(place, ())]
 
     def suggest(self, name: str) -> str:
         """The id that is most like a name; empty if none is."""
-        ids = sorted({song.song_id for song in self._exact.values()})
+        ids = sorted(self._ids)
         wanted = "/".join(self._parts(name)) or name
         folded = {song_id.casefold(): song_id for song_id in ids}
         stems = {song_id.rpartition("/")[2].casefold(): song_id for song_id in ids}
@@ -76,6 +95,10 @@ class SongIndex:
         if parts and not stem and parts[-1].lower().endswith(self.suffixes):
             parts[-1] = parts[-1].rpartition(".")[0] or parts[-1]
         return tuple(parts) if parts or not stem else (plain,)
+
+
+def _absolute(path: Path) -> str:
+    return os.path.abspath(path)  # noqa: PTH100 - keeps links
 
 
 def _agree(first: Parts, second: Parts) -> bool:

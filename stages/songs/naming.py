@@ -1,7 +1,7 @@
 """How files are called: a song's id is its path below the folder that was named, without the suffix."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 
@@ -16,16 +16,23 @@ def common_folder(paths: Sequence[Path]) -> Path:
     return Path(os.path.commonpath([os.path.abspath(path.parent) for path in paths]))  # noqa: PTH100 - keeps links
 
 
-def told_apart(ids: Sequence[str], paths: Sequence[Path]) -> list[str]:
+def told_apart(ids: Sequence[str], paths: Sequence[Path], *, taken: Collection[str] = ()) -> list[str]:
     """The ids of these files; where some repeat, those below the files' common folder, if they tell more files apart.
 
-    `001` of `modelA/001.wav` and `modelB/001.wav` becomes `modelA/001` and `modelB/001`.
+    `001` of `modelA/001.wav` and `modelB/001.wav` becomes `modelA/001` and `modelB/001`. Where one is `taken` by
+    another song, all are called by their path below the deepest folder from which none is.
     """
-    if len(set(ids)) == len(ids):
+    other = set(taken)
+    if len(set(ids)) == len(ids) and other.isdisjoint(ids):
         return list(ids)
     root = common_folder(paths)
     relative = [relative_id(path, root) for path in paths]
-    return relative if len(set(relative)) > len(set(ids)) else list(ids)
+    chosen = relative if len(set(relative)) > len(set(ids)) else list(ids)
+    for folder in (root, *root.parents):
+        if other.isdisjoint(chosen):
+            break
+        chosen = [relative_id(path, folder) for path in paths]
+    return chosen
 
 
 def first_folder(song_id: str) -> str:

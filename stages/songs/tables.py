@@ -24,7 +24,11 @@ PATH_COLUMNS = ("path", "audio_path", "audio_filepath", "file_name")
 # Columns that may name a song, the first that is there does; of the last group only one may be there.
 ID_COLUMNS = ("song_id", *PATH_COLUMNS)
 LOOSE_ID_COLUMNS = ("id", "file", "filename")
+# Those that hold a path, too, where song_id is beside them.
+_LOOSE_PATH_COLUMNS = ("file", "filename")
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs"}
+# Text, whatever it looks like: the file 1,5.wav is not the file 1.5.wav.
+_TEXT_COLUMNS = frozenset({*ID_COLUMNS, *LOOSE_ID_COLUMNS, *KNOWN})
 _DECIMAL_COMMA = re.compile(r"\s*\d+,\d+\s*")
 
 
@@ -38,6 +42,8 @@ class Table:
         The file.
     key
         The column that names songs.
+    paths
+        Other columns that name them by a path.
     columns
         All columns, in order; dimensions and a manifest's columns under their own names.
     rows
@@ -48,6 +54,7 @@ class Table:
 
     path: Path
     key: str
+    paths: tuple[str, ...]
     columns: tuple[str, ...]
     rows: tuple[tuple[int, dict[str, str]], ...]
     notes: tuple[str, ...]
@@ -63,14 +70,14 @@ def read_table(path: Path) -> Table:
         called as a dimension; a row has another length than the header.
     """
     cells = read_cells(path)
-    names = {name: _plain_name(name) for name in cells.header}
+    names = {name: plain_name(name) for name in cells.header}
     columns = list(names.values())
     check_names(path, columns)
     _check_spelling(path, columns)
     key = _key_column(path, columns)
     named = ((line, {names[name]: value for name, value in row.items()}) for line, row in cells.rows)
     rows = tuple((line, _with_points(row)) for line, row in named)
-    return Table(path, key, tuple(columns), rows, tuple(_notes(names, key, cells.separator)))
+    return Table(path, key, _other_paths(key, columns), tuple(columns), rows, tuple(_notes(names, cells.separator)))
 
 
 class Cells(NamedTuple):
@@ -88,7 +95,7 @@ def read_cells(path: Path) -> Cells:
     """Read a table without asking what its columns mean.
 
     Where the separator is not a comma, a column of numbers with decimal commas gets points; one that may as well have
-    commas between thousands (`1,234` and the like alone) is left as it is.
+    commas between thousands (`1,234` and the like alone) is left as it is, and so are ids, paths, splits and systems.
 
     Raises
     ------
@@ -106,7 +113,8 @@ def read_cells(path: Path) -> Cells:
     check_names(path, header)
     named = [(line, _named(path, line, header, cells, separator)) for line, cells in rows[1:]]
     if separator != ",":
-        decimal = [name for name in header if _has_decimal_commas([row[name] for _, row in named])]
+        others = [name for name in header if plain_name(name) not in _TEXT_COLUMNS]
+        decimal = [name for name in others if _has_decimal_commas([row[name] for _, row in named])]
         named = [(line, {**row, **{name: row[name].replace(",", ".") for name in decimal}}) for line, row in named]
     return Cells(header, named, separator)
 
@@ -122,7 +130,7 @@ def _separator(text: str) -> str:
     headers = {mark: _first_row(text, mark) for mark in SEPARATORS}
 
     def worth(mark: str) -> tuple[bool, int]:
-        names = {_plain_name(name) for name in headers[mark]}
+        names = {plain_name(name) for name in headers[mark]}
         return bool(names & {*ID_COLUMNS, *LOOSE_ID_COLUMNS}), len(headers[mark])
 
     return max(headers, key=worth)
@@ -165,20 +173,23 @@ def _named(path: Path, line: int, header: list[str], cells: list[str], separator
 
 
 def _json_cells(path: Path) -> Cells:
-    rows = [(line, {name.strip(): _text(value) for name, value in row.items()}) for line, row in read_json_lines(path)]
+    rows = [
+        (line, {name.strip(): cell_text(value) for name, value in row.items()}) for line, row in read_json_lines(path)
+    ]
     if not rows:
         raise SongsError(f"{shown(path)}: is empty; expected lines with {' or '.join(ID_COLUMNS)}")
     header = list(dict.fromkeys(name for _, row in rows for name in row))
     return Cells(header, [(line, {name: row.get(name, "") for name in header}) for line, row in rows], "")
 
 
-def _text(value: Any) -> str:
+def cell_text(value: Any) -> str:
+    """A value of JSON as a cell of a table: text as it is, nothing as empty, any other as JSON writes it."""
     if value is None:
         return ""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def _plain_name(name: str) -> str:
+def plain_name(name: str) -> str:
     """A dimension or a known column, in whatever case it is written, under its own name; any other as it is."""
     folded = re.sub(r"[\s-]+", "_", name.strip()).casefold()
     own = {known.casefold(): known for known in (*DIMENSIONS, *KNOWN, *ID_COLUMNS, *LOOSE_ID_COLUMNS)}
@@ -205,6 +216,11 @@ def _key_column(path: Path, names: Sequence[str]) -> str:
     )
 
 
+def _other_paths(key: str, names: Sequence[str]) -> tuple[str, ...]:
+    paths = (*PATH_COLUMNS, *(_LOOSE_PATH_COLUMNS if key == ID_COLUMNS[0] else ()))
+    return tuple(name for name in paths if name in names and name != key)
+
+
 def _with_points(cells: Mapping[str, str]) -> dict[str, str]:
     """Ratings with a decimal point. They are from 1 to 5: a comma in one never separates thousands."""
     return {
@@ -213,11 +229,9 @@ def _with_points(cells: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def _notes(names: Mapping[str, str], key: str, separator: str) -> Iterator[str]:
+def _notes(names: Mapping[str, str], separator: str) -> Iterator[str]:
     if separator not in ("", ","):
         yield f"columns are separated by {SEPARATORS[separator]}"
-    if key != ID_COLUMNS[0]:
-        yield f"songs are named by column {key!r}"
     for written, name in names.items():
         if written != name and name in DIMENSIONS:
             yield f"column {written!r} is {name}"

@@ -21,8 +21,9 @@ def read_text(path: Path, *, advice: str = "") -> str:
     """
     try:
         data = path.read_bytes()
-    except OSError as error:
-        raise SongsError(f"{shown(path)}: cannot be read: {error.strerror}{advice and f'; {advice}'}") from error
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise SongsError(f"{shown(path)}: cannot be read: {reason}{advice and f'; {advice}'}") from error
     wide = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     try:
         return data.decode("utf-16" if wide else "utf-8-sig")

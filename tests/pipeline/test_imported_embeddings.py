@@ -1,6 +1,9 @@
 """Somebody else's HDF5 file, streams and datasets alone: imported, learned from, evaluated and scored."""
 
 import json
+from ast import literal_eval
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
 
 import h5py
@@ -9,6 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from pipeline.cli import head, store
+from stages.head.card import model_card
 from stages.head.checkpoint import load_head
 from stages.scoring.ensemble import load_encoders, load_ensemble
 from stages.scoring.errors import ScoringError
@@ -73,6 +77,16 @@ def test_such_a_head_says_that_it_cannot_hear_audio(tmp_path: Path, monkeypatch:
     call(head.app, "train", "--manifest", "manifest.csv", "--store", "their.zarr", *options)
     with pytest.raises(ScoringError, match=r"learned from stream 'mine' of embeddings that were imported.*--store"):
         load_encoders(load_ensemble(["model"]))
+    # Its card does not promise it either, and what the card shows runs.
+    card = model_card("their.zarr", [load_head("model")], metrics={}, run={}, receipt={}, license="mit")
+    usage = card.partition("## Use")[2].partition("\n## ")[0]
+    assert "hear-head predict --store store.zarr --checkpoint their.zarr\n" in usage
+    assert "song.mp3" not in usage
+    code = usage.partition("```python\n")[2].partition("```")[0]
+    code = code.replace('"their.zarr"', '"model"').replace("store.zarr", "their.zarr").replace('"song"', repr(SONGS[0]))
+    with redirect_stdout(StringIO()) as printed:
+        exec(code, {})
+    assert set(literal_eval(printed.getvalue())) == set(load_head("model").dimensions)
 
 
 def test_songevals_head_learns_from_a_stream_that_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

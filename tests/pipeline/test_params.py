@@ -58,6 +58,45 @@ def test_a_wrong_key_or_value_is_named(tmp_path: Path, text: str, message: str) 
         load_params(written(tmp_path, text))
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[" * 5000, r"params\.yaml: cannot be read as YAML: it is nested too deep$"),
+        ("a: " + "{b: " * 3000 + "}" * 3000, r"params\.yaml: cannot be read as YAML: it is nested too deep$"),
+        ("a: [\n\n", r"params\.yaml: cannot be read as YAML: line 3: expected the node content"),
+        ("a: \0", r"params\.yaml: cannot be read as YAML: unacceptable character"),
+        # Each of these is another error of Python's own.
+        ("demo: {seed: 2026-13-45}", r"params\.yaml: cannot be read as YAML: month must be in 1"),
+        ("demo: {seed: !!int x}", r"params\.yaml: cannot be read as YAML: invalid literal"),
+        ("demo: {seed: !!bool x}", r"params\.yaml: cannot be read as YAML: 'x'"),
+        ("demo: {seed: !!timestamp x}", r"params\.yaml: cannot be read as YAML: "),
+        ("demo: {[1]: 2}", r"params\.yaml: cannot be read as YAML: line 1: found unhashable key"),
+    ],
+)
+def test_what_is_not_yaml_is_refused_in_one_line(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(ParamsError, match=message) as caught:
+        load_params(written(tmp_path, text))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("head: {beta: 0.1}\ndemo: {seed: 1}\nhead: {seed: 7}\n", r"line 3: .*the key 'head' is on line 1 already"),
+        ("head:\n  seed: 1\n  beta: 0.1\n  'seed': 1\n", r"line 4: .*the key 'seed' is on line 2 already"),
+        ("head: {seed: 1, seed: 2}", r"line 1: .*the key 'seed' is on line 1 already"),
+    ],
+)
+def test_a_key_that_is_there_twice_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(ParamsError, match=message):
+        load_params(written(tmp_path, text))
+
+
+def test_a_merged_section_may_override_keys(tmp_path: Path) -> None:
+    params = load_params(written(tmp_path, "demo: &one {songs: 30, seed: 1}\nextract: {<<: {seed: 1}, seed: 2}\n"))
+    assert (params.demo.songs, params.extract.seed) == (30, 2)
+
+
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(ParamsError, match=r"nowhere\.yaml: cannot be read"):
         load_params(tmp_path / "nowhere.yaml")

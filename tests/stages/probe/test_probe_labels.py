@@ -50,6 +50,12 @@ def test_labels_of_other_forms(tmp_path: Path, name: str, text: str) -> None:
     assert (table.songs, dict(table.column("mood"))) == (("a", "b"), {"a": "x, y"})
 
 
+def test_a_comma_in_an_id_stays(tmp_path: Path) -> None:
+    table = read_labels(labels=write(tmp_path, "labels.csv", "song_id;bpm;system\n1,5;90,5;3,5\n1.5;100;4\n"))
+    assert dict(table.column("bpm")) == {"1,5": "90.5", "1.5": "100"}
+    assert dict(table.column("system")) == {"1,5": "3,5", "1.5": "4"}
+
+
 @pytest.mark.parametrize(
     ("text", "error", "message"),
     [

@@ -1,10 +1,13 @@
 """What a user names → songs: each kind of input, their order, and what is refused."""
 
+import json
 import os
 from pathlib import Path
 
 import pytest
 
+from stages.extract.source import source_hash
+from stages.extract.waveform import AudioError
 from stages.scoring.errors import ScoringError
 from stages.scoring.inputs import (
     Candidate,
@@ -164,7 +167,11 @@ def test_kaldi_and_json_lines_are_lists_in_their_order_with_their_ids(generated:
         ("wav.scp", "a x.wav\nb\n", r"wav\.scp line 2: expected an id, a space and a path, found b"),
         ("wav.scp", "\n", r"wav\.scp: lists no files"),
         ("a.jsonl", '{"path": "x.wav"}\n{\n', r"a\.jsonl line 2: is not JSON"),
-        ("a.jsonl", '{"text": "x.wav"}\n', r"a\.jsonl line 1: expected a text path, audio_path, audio_filepath"),
+        (
+            "a.jsonl",
+            '{"text": "x.wav"}\n',
+            r"a\.jsonl line 1: expected a text path, .* or file_name$",
+        ),
         ("a.jsonl", '{"path": 3}\n', r"a\.jsonl line 1: expected a text path"),
         ("a.jsonl", "[1]\n", r"a\.jsonl line 1: expected an object, found '\[1\]'"),
     ],
@@ -174,6 +181,61 @@ def test_an_error_in_a_list_is_one_line(tmp_path: Path, name: str, text: str, pr
     with pytest.raises(SongsError, match=problem) as caught:
         expand_inputs([str(tmp_path / name)])
     assert "\n" not in str(caught.value)
+
+
+def pairs(*inputs: str) -> list[tuple[str, str]]:
+    return [(song.song_id, song.shown_path) for song in expand_inputs(inputs)]
+
+
+def test_a_list_may_give_one_file_several_ids(generated: Path) -> None:
+    a, b = "out/modelA/001.wav", "out/modelB/001.wav"
+    Path("wav.scp").write_text(f"u1 {a}\nu2 {a}\nu3 {b}\nu2 {a}\n")
+    listed = [("u1", a), ("u2", a), ("u3", b)]
+    assert pairs("wav.scp") == listed
+    # A file that is named elsewhere, too, keeps the ids of the list, and is not there a third time.
+    assert pairs(a, "wav.scp") == pairs("wav.scp", a) == listed
+    assert pairs("out/modelA", "wav.scp") == [("002", "out/modelA/002.wav"), *listed]
+    # A manifest of the same utterances does not give both the id of one; it names a file that has an id of our own.
+    songs = [Song(song_id, Path(path).absolute(), "val", song_id) for song_id, path in listed]
+    write_manifest("manifest.csv", songs)
+    joined = join_manifest(expand_inputs(["wav.scp", b]), read_manifest("manifest.csv"), by="system")
+    assert [(song.song_id, song.group) for song in joined] == [(name, name) for name, _ in listed]
+    assert [song.song_id for song in join_manifest(expand_inputs([b]), read_manifest("manifest.csv"))] == ["u3"]
+
+
+@pytest.mark.parametrize(
+    ("text", "inputs", "expected"),
+    [
+        ("001 out/modelA/002.wav\n", ["out/modelA/001.wav"], ["modelA/001"]),
+        ("001 out/modelA/002.wav\n", ["out/modelB"], ["modelB/001", "modelB/x/003"]),
+        ("001 out/modelA/002.wav\nmodelB/001 gone.wav\n", ["out/modelB/001.wav"], ["out/modelB/001"]),
+        # Nothing is changed that need not be.
+        ("003 out/modelA/002.wav\n", ["out/modelA/001.wav", "out/modelB/x"], ["modelA/001", "modelB/x/003"]),
+        ("u out/modelA/002.wav\n", ["out/modelA/001.wav", "out/modelB/x"], ["001", "003"]),
+    ],
+)
+def test_a_given_id_is_no_other_files_id(generated: Path, text: str, inputs: list[str], expected: list[str]) -> None:
+    Path("wav.scp").write_text(text)
+    given = [line.split()[0] for line in text.splitlines()]
+    assert ids(*inputs, "wav.scp") == [*expected, *given]
+    assert ids("wav.scp", *inputs) == [*given, *expected]
+
+
+LONG = "x" * 300
+
+
+@pytest.mark.parametrize("name", [f"{LONG}.mp3", f"{LONG}.txt", f"{LONG}.scp", f"{LONG}.jsonl", LONG, "a\0.wav"])
+def test_a_name_that_no_file_can_have_is_a_row_with_an_error(generated: Path, name: str) -> None:
+    Path("wav.scp").write_text(f"u {name}\n")
+    Path("list.jsonl").write_text(json.dumps({"path": name}))
+    Path("list.txt").write_text(f"{name}\n")
+    Path("manifest.csv").write_text(f"song_id,path,split\na,{name},val\n")
+    manifest = read_manifest("manifest.csv", check_files=False)
+    for given in (name, "wav.scp", "list.jsonl", "list.txt"):
+        (song,) = join_manifest(expand_inputs([given]), manifest)
+        assert (song.song_id, Path(str(song.path)).name) == ("a", name)
+        with pytest.raises(AudioError, match=r"cannot be read: (File name too long|embedded null byte)"):
+            source_hash(Path(str(song.path)))
 
 
 def groups(*inputs: str) -> list[str]:

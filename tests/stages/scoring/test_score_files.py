@@ -193,6 +193,8 @@ def test_outputs_are_checked_before_anything_is_scored(tmp_path: Path, monkeypat
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b"]
     with pytest.raises(ScoringError, match=r"--csv .*: is a folder"):
         check_outputs({"--csv": tmp_path}, {})
+    with pytest.raises(ScoringError, match=r"--csv .*xxx: File name too long; choose another file"):
+        check_outputs({"--csv": tmp_path / ("x" * 300)}, {})
     (tmp_path / "x.json").touch()
     with pytest.raises(ScoringError, match=r"--json: .*x\.json cannot be made a folder: File exists"):
         check_outputs({"--json": tmp_path / "x.json" / "y.json"}, {})

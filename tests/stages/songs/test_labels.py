@@ -4,6 +4,7 @@ import json
 import tempfile
 import unicodedata
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stages.songs import Song, SongsError
+from stages.songs import Song, SongsError, write_manifest
 from stages.songs.folder import read_folder
 
 Put = Callable[..., Path]
@@ -85,6 +86,15 @@ def test_decimal_commas_in_other_columns(put: Put, separator: str, values: list[
     assert [song.extra["bpm"] for song in songs.values()] == read_as
     quoted = "\n".join(",".join(f'"{cell}"' for cell in row) for row in rows)
     assert [song.extra["bpm"] for song in read(put(quoted)).values()] == values
+
+
+@pytest.mark.parametrize("column", ["song_id", "path", "File Name", "id", "file", "filename", "audio_filepath"])
+@pytest.mark.parametrize("separator", [";", "\t"])
+def test_a_comma_in_a_name_stays(put: Put, column: str, separator: str) -> None:
+    rows = [(column, "Clarity", "system", "bpm"), ("1,5", "3", "3,5", "90,5"), ("2,25", "4,5", "4,5", "100")]
+    songs = read(put("\n".join(map(separator.join, rows)), "1,5.wav", "1.5.wav", "2,25.wav", "2.25.wav"))
+    rated = {name: (dict(song.labels), song.system, song.extra["bpm"]) for name, song in songs.items() if song.labels}
+    assert rated == {"1,5": ({"Clarity": 3.0}, "3,5", "90.5"), "2,25": ({"Clarity": 4.5}, "4,5", "100")}
 
 
 def test_a_spreadsheets_empty_rows_and_columns_are_no_matter(put: Put) -> None:
@@ -202,6 +212,112 @@ def test_an_exact_id_is_never_another_song(put: Put) -> None:
         read(put("song_id,Clarity\n07,1\n"))
 
 
+@pytest.mark.parametrize("cwd", ["", "mA", "mB"])
+def test_the_working_directory_does_not_decide(put: Put, monkeypatch: pytest.MonkeyPatch, cwd: str) -> None:
+    labels = put("file,Clarity\n001.wav,3\n", "mA/001.wav", "mB/001.wav")
+    monkeypatch.chdir(labels.parent / "songs" / cwd)
+    with pytest.raises(SongsError, match=r"line 2: file '001\.wav' may be 'mA/001' or 'mB/001'; write the whole"):
+        read(labels)
+    put(f"file,Clarity\n{labels.parent / 'songs/mB/001.wav'},3\nmA/001.wav,2\n")
+    assert {name: song.labels["Clarity"] for name, song in read(labels).items()} == {"mA/001": 2.0, "mB/001": 3.0}
+
+
+def test_a_path_beside_the_table_and_below_the_songs_must_be_one_song(put: Put) -> None:
+    labels = put("file,Clarity\n001.wav,3\n", "mA/001.wav", "mB/001.wav", name="songs/mB/labels.csv")
+    songs = {song.song_id: song for song in read_folder(labels.parents[1], labels=labels, validation=0)}
+    assert {name for name, song in songs.items() if song.labels} == {"mB/001"}
+    put("", "001.wav")
+    with pytest.raises(SongsError, match=r"line 2: file '001\.wav' may be '001' or 'mB/001'; write the whole"):
+        read_folder(labels.parents[1], labels=labels, validation=0)
+
+
+def test_a_path_of_two_songs_is_not_clear(put: Put) -> None:
+    scp = put("u1 songs/a.wav\nu2 songs/a.wav\n", "a.wav", name="wav.scp")
+    with pytest.raises(SongsError, match=r"line 2: path 'songs/a\.wav' may be 'u1' or 'u2'; write the whole id"):
+        read_folder(scp, labels=put("path,Clarity\nsongs/a.wav,3\n"), validation=0)
+
+
+NUMBERED = ("001.wav", "002.wav", "003.wav")
+
+
+def rated(labels: Path, said: list[str] | None = None) -> dict[str, float]:
+    return {name: song.labels["Clarity"] for name, song in read(labels, said).items() if song.labels}
+
+
+@pytest.mark.parametrize("column", ["path", "audio_path", "audio_filepath", "file_name", "file", "filename"])
+def test_paths_count_where_no_id_is_a_songs(put: Put, column: str) -> None:
+    said: list[str] = []
+    labels = put(f"song_id,{column},Clarity\n1,003.wav,3\n2,001.wav,4\n3,002.wav,5\n", *NUMBERED)
+    assert rated(labels, said) == {"003": 3.0, "001": 4.0, "002": 5.0}
+    assert said[:2] == [
+        f"{labels}: no song_id is a song's as it is written",
+        f"{labels}: songs are named by column {column!r}",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        # An id that is a song's, and a path that is another's.
+        ("song_id,path,Clarity\n001,003.wav,3\n", "line 2: song_id '001' is '001', but path '003.wav' is '003'"),
+        ("song_id,path,Clarity\n1,001.wav,3\n002,003,3\n", "line 3: song_id '002' is '002', but path '003' is '003'"),
+        ("song_id,path,Clarity\n001.wav,003.wav,3\n", r"line 2: song_id '001\.wav' is '001', but path"),
+        # Not all paths are songs.
+        ("song_id,path,Clarity\n1,gone.wav,3\n2,003.wav,3\n", "line 3: song_id '2' is '002', but path"),
+        ("path,file_name,Clarity\n001.wav,003.wav,3\n", r"line 2: path '001\.wav' is '001', but file_name '003\.wav'"),
+    ],
+)
+def test_an_id_and_a_path_of_two_songs_are_refused(put: Put, text: str, problem: str) -> None:
+    with pytest.raises(SongsError, match=problem):
+        read(put(text, *NUMBERED))
+
+
+def test_an_id_and_a_path_may_say_the_same_in_two_ways(put: Put) -> None:
+    assert rated(put("song_id,path,file_name,Clarity\n1,gone,003.wav,3\n", *NUMBERED)) == {"003": 3.0}
+    # Paths of another machine say nothing here; a path may tell songs apart that an id does not, or stand for it.
+    assert rated(put("song_id,path,Clarity\n001,/data/x.wav,3\n2,/data/y.wav,4\n", *NUMBERED)) == {"001": 3, "002": 4}
+    both = put("song_id,path,Clarity\n001,b/001.wav,3\n,a/001.wav,4\n003,003.wav,5\n", "a/001.wav", "b/001.wav")
+    (both.parent / "songs/001.wav").unlink()
+    assert rated(both) == {"b/001": 3.0, "a/001": 4.0, "003": 5.0}
+
+
+@pytest.mark.parametrize("place", ["manifest.csv", "songs/manifest.csv", "elsewhere/manifest.csv"])
+@pytest.mark.parametrize("audio", ["songs", "songs/m", "wav.scp"])
+@pytest.mark.parametrize("again", ["songs", "songs/m", "wav.scp"])
+def test_a_manifest_serves_as_labels(put: Put, tmp_path: Path, place: str, audio: str, again: str) -> None:
+    put("u1 songs/m/1.wav\nu2 songs/m/02.wav\n", "m/1.wav", "m/02.wav", name="wav.scp")
+    songs = read_folder(tmp_path / audio, validation=0)
+    ratings = {"1.wav": 2.0, "02.wav": 4.5}
+    write_manifest(tmp_path / place, [replace(song, labels={"Clarity": ratings[song.path.name]}) for song in songs])
+    found = read_folder(tmp_path / again, labels=tmp_path / place, validation=0)
+    assert {song.path.name: song.labels["Clarity"] for song in found} == ratings
+
+
+def test_a_manifest_whose_ids_are_other_songs_files(put: Put, tmp_path: Path) -> None:
+    swapped = put("02 songs/m/1.wav\n1 songs/m/02.wav\n", "m/1.wav", "m/02.wav", name="wav.scp")
+    songs = read_folder(swapped, validation=0)
+    write_manifest(
+        tmp_path / "manifest.csv",
+        [replace(song, labels={"Clarity": 2.0 if song.song_id == "1" else 4.0}) for song in songs],
+    )
+    found = read_folder(tmp_path / "songs", labels=tmp_path / "manifest.csv", validation=0)
+    assert {song.song_id: song.labels["Clarity"] for song in found} == {"m/1": 4.0, "m/02": 2.0}
+    with pytest.raises(
+        SongsError, match=r"line 2: song_id '02' is '02', but path 'songs/m/1\.wav' is '1'; correct one"
+    ):
+        read_folder(tmp_path / "songs/m", labels=tmp_path / "manifest.csv", validation=0)
+
+
+def test_a_lists_id_may_be_another_songs_file(put: Put) -> None:
+    scp = put("7 songs/a.wav\n8 songs/7.wav\n", "a.wav", "7.wav", name="wav.scp")
+    for place in ("labels.csv", "songs/labels.csv"):
+        labels = put("path,Clarity\nsongs/7.wav,3\n", name=place)
+        assert [song.song_id for song in read_folder(scp, labels=labels, validation=0) if song.labels] == ["8"]
+    labels = put("path,Clarity\n7.wav,3\n")
+    with pytest.raises(SongsError, match=r"line 2: path '7\.wav' may be '7' or '8'; write the whole id or path"):
+        read_folder(scp, labels=labels, validation=0)
+
+
 def test_every_line_that_names_no_song_counts_in_one_message(put: Put) -> None:
     lines = [f"other {number},3" for number in range(13)]
     with pytest.raises(
@@ -263,6 +379,42 @@ def test_a_list_of_files_in_place_of_a_folder(put: Put, tmp_path: Path) -> None:
     ]
 
 
+LISTED = ("m/a.wav", "n/a.wav", "b.wav")
+
+
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [
+        # Ids on some lines, empty ones and null: the stem is the id then.
+        ([{"song_id": "x"}, {}, {}], ["x", "a", "b"]),
+        ([{"song_id": "x"}, {"song_id": ""}, {"song_id": None}], ["x", "a", "b"]),
+        ([{"song_id": " "}, {"id": 7}, {"song_id": None, "id": "y"}], ["a", "7", "y"]),
+        ([{"Song ID": True}, {"Song ID": 1.5}, {"Song ID": "z"}], ["true", "1.5", "z"]),
+        # A given id is no other line's.
+        ([{"song_id": "n/a"}, {}, {"song_id": "a"}], ["n/a", "songs/n/a", "a"]),
+    ],
+)
+@pytest.mark.parametrize("columns", [["path"] * 3, ["path", "audio_path", "file_name"], ["File Name", "id", "path"]])
+def test_json_lines_are_their_own_table_line_by_line(
+    put: Put, rows: list[dict[str, object]], expected: list[str], columns: list[str]
+) -> None:
+    named = [
+        {**row, ("audio_filepath" if column == "id" else column): f"songs/{file}", "Clarity": number + 1}
+        for number, (row, column, file) in enumerate(zip(rows, columns, LISTED, strict=True))
+    ]
+    path = put("\n\n".join(map(json.dumps, named)), *LISTED, name="list.jsonl")
+    songs = read_folder(path, validation=0)
+    assert [song.song_id for song in songs] == expected
+    assert [song.path.relative_to(path.parent / "songs").as_posix() for song in songs] == list(LISTED)
+    assert [song.labels["Clarity"] for song in songs] == [1.0, 2.0, 3.0]
+
+
+def test_two_ids_of_one_file_are_two_songs(put: Put) -> None:
+    rows = [{"path": "songs/a.wav", "id": name, "Clarity": rating} for name, rating in (("x", 2), ("y", 3))]
+    songs = read_folder(put("\n".join(map(json.dumps, rows)), "a.wav", name="l.jsonl"), validation=0)
+    assert {song.song_id: song.labels["Clarity"] for song in songs} == {"x": 2.0, "y": 3.0}
+
+
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
@@ -274,6 +426,24 @@ def test_a_list_of_files_in_place_of_a_folder(put: Put, tmp_path: Path) -> None:
 def test_an_error_in_a_list_names_its_line(put: Put, text: str, problem: str) -> None:
     with pytest.raises(SongsError, match=problem):
         read_folder(put(text, "a.wav", "b.wav", name="wav.scp"), validation=0)
+
+
+LONG = "x" * 300
+
+
+@pytest.mark.parametrize("name", [LONG, f"{LONG}.scp", f"{LONG}.jsonl", "a\0"])
+def test_a_name_that_no_file_can_have_is_refused(put: Put, tmp_path: Path, name: str) -> None:
+    with pytest.raises(SongsError, match="is no folder; expected one with audio files, or a list"):
+        read_folder(tmp_path / name)
+    for table in (name, f"{name}.csv", f"{name}.jsonl"):
+        with pytest.raises(SongsError, match=r"cannot be read: (File name too long|embedded null byte)"):
+            read_folder(put("", "a.wav").parent / "songs", labels=tmp_path / table)
+    lists = {"wav.scp": f"u {name}", "list.jsonl": json.dumps({"path": name})}
+    for file, text in lists.items():
+        with pytest.raises(SongsError, match=rf"{file} line 1: .* is no file; mend the path"):
+            read_folder(put(text, name=file))
+    with pytest.raises(SongsError, match=r"labels\.csv line 2: path .* is no audio file below"):
+        read_folder(tmp_path / "songs", labels=put(f"path,Clarity\n{name},3\n"))
 
 
 @pytest.mark.parametrize(
