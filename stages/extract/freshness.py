@@ -10,6 +10,7 @@ import os
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from stages.extract.waveform import AudioError
 from stages.songs import Song
 from stages.songs.errors import shown
 from store import EmbeddingStore, Row
-from store.errors import HearError
+from store.errors import HearError, StoreError
 from store.progress import Track
 from store.sources import SeenFile, read_seen_files, write_seen_files
 
@@ -158,6 +159,21 @@ def remember_hashes(root: str, hashed: Mapping[str, SourceFile]) -> None:
         write_seen_files(root, {**read_seen_files(root), **seen})
 
 
+def remembered_freshness(store: EmbeddingStore, songs: Iterable[Song], *, track: Track = iter) -> Freshness:
+    """As `stored_freshness`, and remember what had to be hashed; a store that cannot be written is left as it is.
+
+    Raises
+    ------
+    StoreError
+        The store cannot be read, or a record is damaged.
+    """
+    found = stored_freshness(store, songs, track=track)
+    # Remembering saves time and changes no answer: whoever only reads a store need not be allowed to write it.
+    with suppress(StoreError):
+        remember_hashes(store.root, found.hashed)
+    return found
+
+
 class StaleError(HearError):
     """Stored records are not of the songs as they are now."""
 
@@ -174,7 +190,7 @@ def refuse_changed(
     StoreError
         The store cannot be read, or a record is damaged.
     """
-    found = stored_freshness(store, songs, track=track)
+    found = remembered_freshness(store, songs, track=track)
     if found.changed:
         first = found.changed[0]
         path = next(song.path for song in songs if song.song_id == first)
