@@ -147,30 +147,20 @@ def stored_freshness(store: EmbeddingStore, songs: Iterable[Song], *, track: Tra
 
 
 def remember_hashes(root: str, hashed: Mapping[str, SourceFile]) -> None:
-    """Write down beside the store that these songs' files, as they are now, are those that were stored.
+    """Write down in the store that these songs' files, as they are now, are those that were stored.
 
-    Raises
-    ------
-    StoreError
-        The store cannot be read or written.
+    It saves time and changes no answer, so a store that cannot be written is left as it is.
     """
     if hashed:
         seen = {song: SeenFile(file.hash, *file.stamp) for song, file in hashed.items()}
-        write_seen_files(root, {**read_seen_files(root), **seen})
+        with suppress(StoreError):
+            write_seen_files(root, {**read_seen_files(root), **seen})
 
 
 def remembered_freshness(store: EmbeddingStore, songs: Iterable[Song], *, track: Track = iter) -> Freshness:
-    """As `stored_freshness`, and remember what had to be hashed; a store that cannot be written is left as it is.
-
-    Raises
-    ------
-    StoreError
-        The store cannot be read, or a record is damaged.
-    """
+    """As `stored_freshness`, and remember what had to be hashed, see `remember_hashes`."""
     found = stored_freshness(store, songs, track=track)
-    # Remembering saves time and changes no answer: whoever only reads a store need not be allowed to write it.
-    with suppress(StoreError):
-        remember_hashes(store.root, found.hashed)
+    remember_hashes(store.root, found.hashed)
     return found
 
 

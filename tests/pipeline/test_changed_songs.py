@@ -1,5 +1,6 @@
 """Songs whose files change between two runs: whatever changed, and wherever the store is or the work is done."""
 
+import json
 import os
 import shutil
 import uuid
@@ -22,7 +23,8 @@ from stages.extract.source import FileStamp, SourceFile
 from stages.songs import Song, read_manifest, write_manifest
 from store import EmbeddingStore, StoreWriter, verify
 from store.errors import HearError
-from store.keys import METADATA, SHARD, record_path
+from store.keys import INDEX, METADATA, SHARD, record_path
+from store.metadata import sealed
 from store.objects import open_objects
 
 RATE = 24_000
@@ -249,6 +251,51 @@ def test_records_of_older_versions_and_imports(
     changed = run_extraction(manifest, older.root, recipe, augment=0, receipt=None, options=INLINE)
     expected = "1 done, 1 skipped, 0 failed, 1 changed song made again" if known == "hash" else unchanged.line
     assert changed.line.split(";")[0] == expected
+
+
+def lacks_columns(root: Path) -> None:
+    document = json.loads((root / INDEX).read_bytes())
+    del document["columns"]["source_size"]
+    (root / INDEX).write_bytes(sealed(document))
+
+
+def copied_with_other_times(root: Path) -> None:
+    for path in root.glob(f"records/*/*/*/{METADATA}"):
+        os.utime(path, (1_100_000_000, 1_100_000_000))
+
+
+def has_a_record_too_few(root: Path) -> None:
+    """As after a kill between the last record and the index."""
+    document = json.loads((root / INDEX).read_bytes())
+    short = {"stamps": document["stamps"][1:]}
+    (root / INDEX).write_bytes(
+        sealed({**document, **short, "columns": {name: column[1:] for name, column in document["columns"].items()}})
+    )
+
+
+def test_a_run_with_nothing_to_do_mends_the_index_so_that_the_store_opens_fast(
+    tmp_path: Path, make_songs: Callable[..., Path], recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest, root = make_songs(tmp_path / "songs", count=2, seconds=0.2), tmp_path / "s.zarr"
+    run_extraction(manifest, str(root), recipe, augment=0, receipt=None, options=INLINE)
+    catalogue = root / "catalogue"
+
+    def rerun() -> int:
+        summary = run_extraction(manifest, str(root), recipe, augment=0, receipt=None, options=INLINE)
+        assert summary.line == "0 done, 2 skipped, 0 failed"
+        return (root / INDEX).stat().st_mtime_ns if catalogue.is_dir() else 0
+
+    for spoil in (lacks_columns, copied_with_other_times, has_a_record_too_few, lambda root: (root / INDEX).unlink()):
+        spoil(root)
+        mended = rerun()
+        assert rerun() == mended, "an index that is right is not written again"
+        with monkeypatch.context() as patched:
+            patched.setattr("store.catalogue._read_row", None)
+            assert len(EmbeddingStore.open(root)) == 2
+    # A store that cannot be written is left as it is.
+    shutil.rmtree(catalogue)
+    catalogue.write_text("Where a file is, no folder can be made.")
+    rerun()
 
 
 def test_an_interrupted_rerun_goes_on_with_the_views_that_are_left(

@@ -24,7 +24,7 @@ from stages.extract.freshness import (
 from stages.songs import Song
 from store import EmbeddingStore, Row, Spec, StoreWriter
 from store.errors import StoreError
-from store.sources import SeenFile, read_seen_files
+from store.sources import SeenFile, read_seen_files, write_seen_files
 
 SPEC = Spec(streams=("a",), channels=2, encoders={}, layers=(1,))
 # Two of one size, and one of another.
@@ -127,7 +127,7 @@ def test_remembered_hashes_add_up(song: Song, store: EmbeddingStore) -> None:
 def test_a_store_that_cannot_be_written_is_compared_all_the_same(song: Song, store: EmbeddingStore) -> None:
     (Path(store.root) / "catalogue").write_text("Where a file is, no folder can be made.")
     with pytest.raises(StoreError, match=r"sources\.json: cannot write"):
-        remember_hashes(store.root, stored_freshness(store, [song]).hashed)
+        write_seen_files(store.root, {})
     assert [list(remembered_freshness(store, [song]).hashed) for _ in range(2)] == [["song"]] * 2
     File(b"two", 5).put(song.path)
     assert remembered_freshness(store, [song]).changed == ("song",)
