@@ -185,8 +185,9 @@ def test_a_rerun_makes_what_a_fresh_run_makes_of_the_files_as_they_are(
     fresh = str(tmp_path / "fresh.zarr")
     run(fresh, options=INLINE)
     assert records(root, *MADE_AGAIN, as_it_was) == records(fresh, *MADE_AGAIN, as_it_was)
-    kept = (*SKIPPED, *MISSING, undecodable)
-    assert records(root, *kept) == {key: value for key, value in before.items() if key in records(root, *kept)}
+    kept = records(root, *SKIPPED, *MISSING, undecodable)
+    assert len(kept) == 12
+    assert kept == {key: value for key, value in before.items() if key in kept}
     store, other = EmbeddingStore.open(root), EmbeddingStore.open(fresh)
     for change in (touched, copied):
         np.testing.assert_array_equal(store.read(change.__name__, 1), other.read(change.__name__, 1))
@@ -195,6 +196,13 @@ def test_a_rerun_makes_what_a_fresh_run_makes_of_the_files_as_they_are(
     assert third.line == "0 done, 20 skipped, 2 failed, 0 changed songs made again, 2 sources missing"
 
 
+@pytest.fixture
+def unestimated(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs do not count the hours before they begin: it starts a process, which takes longer than a few short songs."""
+    monkeypatch.setattr(estimates, "durations", lambda paths, processes, track: [1.0] * len(paths))
+
+
+@pytest.mark.usefixtures("unestimated")
 def test_what_is_not_read_again_once_it_was_hashed(
     songs: Songs, tmp_path: Path, recipe: Recipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -216,6 +224,7 @@ def test_what_is_not_read_again_once_it_was_hashed(
     assert read == ["undecodable"]
 
 
+@pytest.mark.usefixtures("unestimated")
 def test_views_beyond_what_is_asked_for_do_not_stay_of_the_old_song(
     tmp_path: Path, make_songs: Callable[..., Path], recipe: Recipe
 ) -> None:
@@ -233,6 +242,7 @@ def test_views_beyond_what_is_asked_for_do_not_stay_of_the_old_song(
             )
 
 
+@pytest.mark.usefixtures("unestimated")
 @pytest.mark.parametrize("known", ["hash", "nothing"])
 def test_records_of_older_versions_and_imports(
     known: str, tmp_path: Path, make_songs: Callable[..., Path], recipe: Recipe
@@ -273,6 +283,7 @@ def has_a_record_too_few(root: Path) -> None:
     )
 
 
+@pytest.mark.usefixtures("unestimated")
 def test_a_run_with_nothing_to_do_mends_the_index_so_that_the_store_opens_fast(
     tmp_path: Path, make_songs: Callable[..., Path], recipe: Recipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -298,6 +309,7 @@ def test_a_run_with_nothing_to_do_mends_the_index_so_that_the_store_opens_fast(
     rerun()
 
 
+@pytest.mark.usefixtures("unestimated")
 def test_an_interrupted_rerun_goes_on_with_the_views_that_are_left(
     tmp_path: Path, make_songs: Callable[..., Path], recipe: Recipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -333,6 +345,7 @@ def test_what_is_replaced_makes_room_for_what_replaces_it(
         run_extraction(manifest, root, recipe, augment=0, receipt=None, options=INLINE)
 
 
+@pytest.mark.usefixtures("unestimated")
 def test_of_many_missing_sources_the_first_are_named(
     tmp_path: Path,
     make_songs: Callable[..., Path],
