@@ -3,12 +3,14 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from pipeline.head_runs import Room, find_room, run_all
+from pipeline.head_runs import find_room, run_all
 from stages.head.ablation import TABLE_2, PaperRow, Setting, describe_rows, row_job
 from stages.head.ablation_table import Row, ablation_markdown, describe_runs, write_ablation
 from stages.head.checks import describe_data
 from stages.head.data import Data
+from stages.head.errors import HeadError
 from stages.head.report import read_report
+from stages.head.run_folder import RunFolder
 from stages.head.runs import Ended, Job, refuse_failures
 from stages.head.seeds import begin_seeds, finish_seeds, seed_jobs
 
@@ -22,6 +24,14 @@ class _PlannedRow:
     members: Sequence[Job]
     data: Data
 
+    def differences(self) -> dict[str, str]:
+        """Name of a run → what tells the one that is in its folder from it, where something does."""
+        found = {member.name: member.difference(self.data) for member in self.members}
+        # Each seed has a folder in the row's; a run in the row's own would be removed for them.
+        if len(self.members) > 1 and RunFolder(self.job.out).is_begun:
+            found[self.job.name] = f"{self.job.out}: this is the run of one seed, now it is {len(self.members)}"
+        return {name: difference for name, difference in found.items() if difference}
+
 
 def run_ablation(
     job: Job, *, seeds: int = 1, parallel: int | None = None, threads: int | None = None, say: Callable[[str], None]
@@ -31,7 +41,8 @@ def run_ablation(
     Parameters
     ----------
     job
-        Store, manifest, track, folder and the full recipe; a row leaves out of it what the row is without.
+        Store, manifest, track, folder and the full recipe; a row leaves out of it what the row is without. Rows that
+        something else made are trained again if it says `replace`.
     seeds
         Heads a row; figures are means over them.
     parallel, threads
@@ -47,18 +58,25 @@ def run_ablation(
     Raises
     ------
     HearError
-        The store cannot be learned from, or a run failed; the others, and the table of those, are there all the same.
+        The store cannot be learned from; or other parameters, songs or another store made a row that is there, and
+        nothing was changed; or a run failed: the others, and the table of those, are there all the same.
     KeyboardInterrupt
         Runs in hand were cut off; what is left was said.
     """
     rows = _plan(job, seeds)
+    differences = _differences(job, rows)
+    if seeds > 1:
+        for row in rows:
+            begin_seeds(row.job, row.members)
     jobs = [(member, row.data) for row in rows for member in row.members]
     waiting = [(member, data) for member, data in jobs if not member.is_complete(data)]
     for note in _data_notes(rows) if waiting else ():
         say(note)
     room = find_room(waiting, parallel=parallel, threads=threads)
-    for line in _what_is_to_do(len(jobs), waiting, room):
-        say(line)
+    counts = f"{len(jobs) - len(waiting)} of {len(jobs)} runs are complete"
+    for name, difference in differences.items():
+        say(f"{name} is trained again: {difference}")
+    say(f"{counts}; {len(waiting)} to train, {room.line}" if waiting else counts)
     try:
         ends = run_all([replace(member, threads=room.threads) for member, _ in waiting], room, say=say)
     except KeyboardInterrupt:
@@ -73,19 +91,29 @@ def run_ablation(
 def _plan(job: Job, seeds: int) -> list[_PlannedRow]:
     rows = []
     for paper in TABLE_2:
-        row = replace(row_job(job, paper.setting), replace=True)
+        row = row_job(job, paper.setting)
         members = [row] if seeds == 1 else seed_jobs(row, seeds)
         rows.append(_PlannedRow(paper=paper, job=row, members=members, data=row.open()))
-    if seeds > 1:
-        for planned in rows:
-            begin_seeds(planned.job, planned.members)
     return rows
 
 
-def _what_is_to_do(count: int, waiting: Sequence[tuple[Job, Data]], room: Room) -> list[str]:
-    others = [f"{member.name} is trained anew: {why}" for member, data in waiting if (why := member.difference(data))]
-    counts = f"{count - len(waiting)} of {count} runs are complete"
-    return [*others, f"{counts}; {len(waiting)} to train, {room.line}" if waiting else counts]
+def _differences(job: Job, rows: Sequence[_PlannedRow]) -> dict[str, str]:
+    """Name of a run → why it is trained again.
+
+    Raises
+    ------
+    HeadError
+        There is one, and `job.replace` does not allow it.
+    """
+    found = {name: difference for row in rows for name, difference in row.differences().items()}
+    if found and not job.replace:
+        # Rows differ one by one: `--beta` is of four of them. The first tells what to look at.
+        raise HeadError(
+            f"{next(iter(found.values()))}; {len(found)} of {sum(len(row.members) for row in rows)} runs in {job.out} "
+            "differ from this command, and nothing was changed: set it back, choose another --out, or train them again "
+            "with --replace"
+        )
+    return found
 
 
 def _tabulate(job: Job, rows: Sequence[_PlannedRow], ends: Sequence[Ended]) -> str:

@@ -4,7 +4,7 @@ import json
 import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
@@ -19,8 +19,8 @@ from stages.extract.run import Extractor, Outcome, Tally
 from stages.provenance import provenance_to_json
 from stages.songs import read_manifest
 from stages.songs.errors import printable
-from store import EmbeddingStore, Spec, StoreWriter, index, write_receipt
-from store.errors import HearError, StoreNotFoundError
+from store import EmbeddingStore, Spec, StoreWriter, index, is_indexed, write_receipt
+from store.errors import HearError, StoreError, StoreNotFoundError
 from store.info import record_bytes
 
 if TYPE_CHECKING:
@@ -182,8 +182,7 @@ def run_extraction(
         report = watch.hearing(progress, failures)
         tally = _extract(plan, writer, encoders, recipe, options, report=report, say=progress.say, stop=stop)
     left = plan.records - tally.done - len(tally.failures)
-    if tally.done:
-        index(store)
+    _index(store, changed=bool(tally.done))
     changed, again = len(plan.sources.changed), watch.made_again
     # What a receipt stands for is of the songs as they are; records of what they were may still be there.
     if receipt is not None and not left and again == changed:
@@ -191,6 +190,16 @@ def run_extraction(
     return ExtractionSummary(
         tally, plan.stored, left, watch.reason if left else "", changed, again, len(plan.sources.missing)
     )
+
+
+def _index(store: str, *, changed: bool) -> None:
+    """Write the index where it is not of the records as they are: an older version's, or of a store that was copied."""
+    if changed:
+        index(store)
+    elif not is_indexed(store):
+        # Where nothing is to be made, nothing has to be written: without an index a store only opens slowly.
+        with suppress(StoreError):
+            index(store)
 
 
 def _name_missing(missing: Mapping[str, str], say: Callable[[str], None]) -> None:

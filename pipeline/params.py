@@ -63,8 +63,9 @@ class HeadParams(Section):
         default=(), strict=False, description="Streams to learn from; if not given all, and muq/track for songeval."
     )
     augmented: int | None = Field(default=None, ge=0, description="Augmented views of a song to use; all if not given.")
+    # A file may set it to null, as any option, for the command's own default.
     views_per_epoch: int | None = Field(
-        default=None, ge=1, description="Views of each song per epoch, drawn at random; all if unset."
+        default=0, ge=0, description="Views of each song per epoch, drawn at random; 0: all."
     )
     crop: float = Field(default=900.0, gt=0, description="Seconds of a longer song that training sees at once.")
     beta: float | None = Field(

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.progress import ExtractionProgress, bar
-from stages.extract.freshness import stored_freshness
+from stages.extract.freshness import remembered_freshness
 from stages.scoring.ensemble import Ensemble, load_encoders, load_ensemble
 from stages.scoring.files import Journal, check_outputs, check_scp_ids, read_journal, write_csv, write_json, write_scp
 from stages.scoring.inputs import (
@@ -144,7 +144,7 @@ def _candidates(request: Request, manifest: Manifest | None, store: EmbeddingSto
 
 def _source(request: Request, store: EmbeddingStore | None, manifest: Manifest | None, ensemble: Ensemble) -> Source:
     if store is not None:
-        changed = stored_freshness(store, manifest.songs, track=bar("files hashed")).changed if manifest else ()
+        changed = remembered_freshness(store, manifest.songs, track=bar("files hashed")).changed if manifest else ()
         return StoreSource(store, ensemble, changed=changed)
     return AudioSource(load_encoders(ensemble, **request.encoders), ensemble)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from store.errors import HearError, StoreError, StoreNotFoundError
 
 if TYPE_CHECKING:
-    from store.catalogue import Row, index
+    from store.catalogue import Row, index, is_indexed
     from store.hdf5 import export_hdf5, import_hdf5
     from store.info import describe
     from store.merging import merge
@@ -36,6 +36,7 @@ _HOMES = {
     "export_hdf5": "hdf5",
     "import_hdf5": "hdf5",
     "index": "catalogue",
+    "is_indexed": "catalogue",
     "locate_store": "receipt",
     "merge": "merging",
     "prune": "pruning",
@@ -61,6 +62,7 @@ __all__ = [
     "export_hdf5",
     "import_hdf5",
     "index",
+    "is_indexed",
     "locate_store",
     "merge",
     "prune",

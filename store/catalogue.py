@@ -65,6 +65,18 @@ def index(root: str) -> int:
     return len(current)
 
 
+def is_indexed(root: str) -> bool:
+    """Whether the index has every record as it is now, so that an opening reads none. Costs a listing.
+
+    Raises
+    ------
+    StoreError
+        The store cannot be read.
+    """
+    objects = open_objects(str(root))
+    return _stamps(objects) == {path: stamp for path, (stamp, _) in indexed(objects).items()}
+
+
 def _current(objects: Objects, spec: Spec) -> list[tuple[str, Row]]:
     """(stamp, row) of each record that exists now."""
     stamps, known = _stamps(objects), indexed(objects)

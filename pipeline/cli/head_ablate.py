@@ -11,7 +11,7 @@ from pipeline.cli.head_options import options_from
 from pipeline.params import HeadParams
 
 # Rows with augmented views would make more steps than those without: one view per epoch makes them equal.
-ROWS = DEFAULTS.head.model_copy(update={"views_per_epoch": DEFAULTS.head.views_per_epoch or 1})
+ROWS = DEFAULTS.head.model_copy(update={"views_per_epoch": 1})
 
 
 @options_from(ROWS, name="params", without=("architecture",))
@@ -37,6 +37,12 @@ def ablate(
             help="CPU threads a run; results differ in their last bits.", min=1, show_default="an eighth of the cores"
         ),
     ] = None,
+    replace: Annotated[
+        bool,
+        typer.Option(
+            "--replace", help="Train again what other parameters or songs made in --out; otherwise it is refused."
+        ),
+    ] = False,
     params_file: Annotated[Path | None, params_option("head")] = None,
 ) -> None:
     """Train the eight rows of Table 2 and print them beside the paper's; run again, it goes on where it was cut off."""
@@ -53,6 +59,7 @@ def ablate(
         out=out,
         recipe=Recipe(**params.model_dump()),
         receipt=receipt,
+        replace=replace,
     )
 
     refuse_changed_songs(job.store_root, job.manifest.among("train", "val"))

@@ -10,6 +10,7 @@ import os
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from stages.extract.waveform import AudioError
 from stages.songs import Song
 from stages.songs.errors import shown
 from store import EmbeddingStore, Row
-from store.errors import HearError
+from store.errors import HearError, StoreError
 from store.progress import Track
 from store.sources import SeenFile, read_seen_files, write_seen_files
 
@@ -146,16 +147,21 @@ def stored_freshness(store: EmbeddingStore, songs: Iterable[Song], *, track: Tra
 
 
 def remember_hashes(root: str, hashed: Mapping[str, SourceFile]) -> None:
-    """Write down beside the store that these songs' files, as they are now, are those that were stored.
+    """Write down in the store that these songs' files, as they are now, are those that were stored.
 
-    Raises
-    ------
-    StoreError
-        The store cannot be read or written.
+    It saves time and changes no answer, so a store that cannot be written is left as it is.
     """
     if hashed:
         seen = {song: SeenFile(file.hash, *file.stamp) for song, file in hashed.items()}
-        write_seen_files(root, {**read_seen_files(root), **seen})
+        with suppress(StoreError):
+            write_seen_files(root, {**read_seen_files(root), **seen})
+
+
+def remembered_freshness(store: EmbeddingStore, songs: Iterable[Song], *, track: Track = iter) -> Freshness:
+    """As `stored_freshness`, and remember what had to be hashed, see `remember_hashes`."""
+    found = stored_freshness(store, songs, track=track)
+    remember_hashes(store.root, found.hashed)
+    return found
 
 
 class StaleError(HearError):
@@ -174,7 +180,7 @@ def refuse_changed(
     StoreError
         The store cannot be read, or a record is damaged.
     """
-    found = stored_freshness(store, songs, track=track)
+    found = remembered_freshness(store, songs, track=track)
     if found.changed:
         first = found.changed[0]
         path = next(song.path for song in songs if song.song_id == first)

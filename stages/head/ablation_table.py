@@ -45,7 +45,7 @@ def ablation_markdown(rows: Sequence[Row], *, track: int, notes: Sequence[str]) 
     return "\n".join([*lines, "", *(f"- {note}" for note in notes)])
 
 
-def describe_runs(rows: Sequence[Row], *, views_per_epoch: int | None) -> list[str]:
+def describe_runs(rows: Sequence[Row], *, views_per_epoch: int) -> list[str]:
     """How long the rows were trained and how their epochs were chosen, a sentence each: notes of the table.
 
     Parameters
@@ -59,8 +59,8 @@ def describe_runs(rows: Sequence[Row], *, views_per_epoch: int | None) -> list[s
     return [_told_steps(trained, views_per_epoch), _told_epoch([count for row in trained for count in row.validations])]
 
 
-def _told_steps(rows: Sequence[Row], views_per_epoch: int | None) -> str:
-    views = {None: "all views", 1: "one view"}.get(views_per_epoch, f"{views_per_epoch} views")
+def _told_steps(rows: Sequence[Row], views_per_epoch: int) -> str:
+    views = {0: "all views", 1: "one view"}.get(views_per_epoch, f"{views_per_epoch} views")
     counts = {count for row in rows for count in row.steps}
     if len(counts) == 1:
         told = f"{counts.pop()} in every run"

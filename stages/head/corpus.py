@@ -32,10 +32,6 @@ class Corpus:
         """Every (song, view), song by song."""
         return [(song, view) for song, views in zip(self.songs, self.views, strict=True) for view in views]
 
-    def originals(self) -> "Corpus":
-        """The same songs with view 0 alone."""
-        return replace(self, views=((0,),) * len(self.songs))
-
     def shuffled(self, seed: int) -> "Corpus":
         """The same songs with their labels dealt out anew: the control that a head must fail."""
         order = np.random.default_rng([seed, len(self.songs)]).permutation(len(self.songs))

@@ -66,13 +66,13 @@ def plan_epoch(corpus: Corpus, recipe: Recipe, *, epoch: int) -> list[PlannedBat
 
 
 def _anchors(
-    corpus: Corpus, views_per_epoch: int | None, generator: np.random.Generator
+    corpus: Corpus, views_per_epoch: int, generator: np.random.Generator
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Song positions and views, (A,) each, in the order of the epoch."""
     pairs = [
         (song, int(view))
         for song, views in enumerate(corpus.views)
-        for view in (views if views_per_epoch is None else generator.permutation(views)[:views_per_epoch])
+        for view in (generator.permutation(views)[:views_per_epoch] if views_per_epoch else views)
     ]
     table = generator.permutation(np.array(pairs, np.int64).reshape(-1, 2))
     return table[:, 0], table[:, 1]

@@ -28,7 +28,7 @@ class Recipe:
     augmented
         Augmented views of each song to use, besides the song itself; all there are if None.
     views_per_epoch
-        Views of each song an epoch shows, drawn at random; all if None.
+        Views of each song an epoch shows, drawn at random; all if 0.
     crop
         Longer songs are cut to this many seconds while training, at a place drawn anew each time. The default only
         bounds memory: no song of SongEval is that long.
@@ -67,7 +67,7 @@ class Recipe:
     size: Size = "paper"
     streams: tuple[str, ...] = ()
     augmented: int | None = None
-    views_per_epoch: int | None = None
+    views_per_epoch: int = 0
     crop: float = 900.0
     beta: float | None = None
     smooth_l1_beta: float = 0.5

@@ -38,8 +38,8 @@ PARAMS, VERSIONS, RECEIPT, RUN, RESUME = "params.json", "versions.json", "receip
 
 # These change how fast a run is, not what it computes: a resumed run may differ in them.
 FREE_PARAMS = ("memory", "workers")
-# Runs that were made before these could be chosen do not name them; this is what they did.
-IMPLIED_PARAMS = {"schedule": "constant", "plateau_patience": 400}
+# Runs that were made before these could be chosen do not name them, or name them null; this is what they did.
+IMPLIED_PARAMS = {"schedule": "constant", "plateau_patience": 400, "views_per_epoch": 0}
 # Digests tell that something differs, not what: they are compared last, and with these words.
 DIGESTS = {"data": "songs, their views and ratings", "labels": "ratings"}
 ANEW = "a resumed run must be the same run: set it back, or train anew without --resume"
@@ -202,11 +202,12 @@ def _other_ratings(path: Path, ratings: Ratings) -> str:
 def _difference(
     path: Path, values: dict[str, Any], *, free: Sequence[str] = (), implied: Mapping[str, Any] | None = None
 ) -> str:
-    """The first value that differs from the file's; what the file does not name is as `implied`."""
+    """The first value that differs from the file's; what the file does not name, or names null, is as `implied`."""
     try:
-        before = {**(implied or {}), **json.loads(path.read_text(encoding="utf-8"))}
+        before = dict(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError) as error:
         return f"{path}: cannot be read: {error}"
+    before |= {name: value for name, value in (implied or {}).items() if before.get(name) is None}
     now = json.loads(json.dumps(values))
     for name in sorted({*before, *now} - set(free)):
         if before.get(name) != now.get(name):

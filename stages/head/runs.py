@@ -28,7 +28,7 @@ class Job:
     store_root, manifest, track, out, recipe, receipt
         As for `train_head`.
     replace
-        A run in `out` that other parameters or another store made is trained anew; otherwise that is an error.
+        A run in `out` that other parameters or another store made is trained again; otherwise that is an error.
     threads
         CPU threads of torch, which change the last bits of its results; as many as torch finds fit if None.
     """

@@ -1,5 +1,6 @@
 """Songs whose files change between two runs: whatever changed, and wherever the store is or the work is done."""
 
+import json
 import os
 import shutil
 import uuid
@@ -22,7 +23,8 @@ from stages.extract.source import FileStamp, SourceFile
 from stages.songs import Song, read_manifest, write_manifest
 from store import EmbeddingStore, StoreWriter, verify
 from store.errors import HearError
-from store.keys import METADATA, SHARD, record_path
+from store.keys import INDEX, METADATA, SHARD, record_path
+from store.metadata import sealed
 from store.objects import open_objects
 
 RATE = 24_000
@@ -183,8 +185,9 @@ def test_a_rerun_makes_what_a_fresh_run_makes_of_the_files_as_they_are(
     fresh = str(tmp_path / "fresh.zarr")
     run(fresh, options=INLINE)
     assert records(root, *MADE_AGAIN, as_it_was) == records(fresh, *MADE_AGAIN, as_it_was)
-    kept = (*SKIPPED, *MISSING, undecodable)
-    assert records(root, *kept) == {key: value for key, value in before.items() if key in records(root, *kept)}
+    kept = records(root, *SKIPPED, *MISSING, undecodable)
+    assert len(kept) == 12
+    assert kept == {key: value for key, value in before.items() if key in kept}
     store, other = EmbeddingStore.open(root), EmbeddingStore.open(fresh)
     for change in (touched, copied):
         np.testing.assert_array_equal(store.read(change.__name__, 1), other.read(change.__name__, 1))
@@ -193,6 +196,13 @@ def test_a_rerun_makes_what_a_fresh_run_makes_of_the_files_as_they_are(
     assert third.line == "0 done, 20 skipped, 2 failed, 0 changed songs made again, 2 sources missing"
 
 
+@pytest.fixture
+def unestimated(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs do not count the hours before they begin: it starts a process, which takes longer than a few short songs."""
+    monkeypatch.setattr(estimates, "durations", lambda paths, processes, track: [1.0] * len(paths))
+
+
+@pytest.mark.usefixtures("unestimated")
 def test_what_is_not_read_again_once_it_was_hashed(
     songs: Songs, tmp_path: Path, recipe: Recipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -214,6 +224,7 @@ def test_what_is_not_read_again_once_it_was_hashed(
     assert read == ["undecodable"]
 
 
+@pytest.mark.usefixtures("unestimated")
 def test_views_beyond_what_is_asked_for_do_not_stay_of_the_old_song(
     tmp_path: Path, make_songs: Callable[..., Path], recipe: Recipe
 ) -> None:
@@ -231,6 +242,7 @@ def test_views_beyond_what_is_asked_for_do_not_stay_of_the_old_song(
             )
 
 
+@pytest.mark.usefixtures("unestimated")
 @pytest.mark.parametrize("known", ["hash", "nothing"])
 def test_records_of_older_versions_and_imports(
     known: str, tmp_path: Path, make_songs: Callable[..., Path], recipe: Recipe
@@ -251,6 +263,53 @@ def test_records_of_older_versions_and_imports(
     assert changed.line.split(";")[0] == expected
 
 
+def lacks_columns(root: Path) -> None:
+    document = json.loads((root / INDEX).read_bytes())
+    del document["columns"]["source_size"]
+    (root / INDEX).write_bytes(sealed(document))
+
+
+def copied_with_other_times(root: Path) -> None:
+    for path in root.glob(f"records/*/*/*/{METADATA}"):
+        os.utime(path, (1_100_000_000, 1_100_000_000))
+
+
+def has_a_record_too_few(root: Path) -> None:
+    """As after a kill between the last record and the index."""
+    document = json.loads((root / INDEX).read_bytes())
+    short = {"stamps": document["stamps"][1:]}
+    (root / INDEX).write_bytes(
+        sealed({**document, **short, "columns": {name: column[1:] for name, column in document["columns"].items()}})
+    )
+
+
+@pytest.mark.usefixtures("unestimated")
+def test_a_run_with_nothing_to_do_mends_the_index_so_that_the_store_opens_fast(
+    tmp_path: Path, make_songs: Callable[..., Path], recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest, root = make_songs(tmp_path / "songs", count=2, seconds=0.2), tmp_path / "s.zarr"
+    run_extraction(manifest, str(root), recipe, augment=0, receipt=None, options=INLINE)
+    catalogue = root / "catalogue"
+
+    def rerun() -> int:
+        summary = run_extraction(manifest, str(root), recipe, augment=0, receipt=None, options=INLINE)
+        assert summary.line == "0 done, 2 skipped, 0 failed"
+        return (root / INDEX).stat().st_mtime_ns if catalogue.is_dir() else 0
+
+    for spoil in (lacks_columns, copied_with_other_times, has_a_record_too_few, lambda root: (root / INDEX).unlink()):
+        spoil(root)
+        mended = rerun()
+        assert rerun() == mended, "an index that is right is not written again"
+        with monkeypatch.context() as patched:
+            patched.setattr("store.catalogue._read_row", None)
+            assert len(EmbeddingStore.open(root)) == 2
+    # A store that cannot be written is left as it is.
+    shutil.rmtree(catalogue)
+    catalogue.write_text("Where a file is, no folder can be made.")
+    rerun()
+
+
+@pytest.mark.usefixtures("unestimated")
 def test_an_interrupted_rerun_goes_on_with_the_views_that_are_left(
     tmp_path: Path, make_songs: Callable[..., Path], recipe: Recipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -286,6 +345,7 @@ def test_what_is_replaced_makes_room_for_what_replaces_it(
         run_extraction(manifest, root, recipe, augment=0, receipt=None, options=INLINE)
 
 
+@pytest.mark.usefixtures("unestimated")
 def test_of_many_missing_sources_the_first_are_named(
     tmp_path: Path,
     make_songs: Callable[..., Path],

@@ -78,6 +78,10 @@ def made(out: Path, rows: Sequence[str] = ROWS) -> dict[str, int]:
     return {row: (out / row / "run.json").stat().st_mtime_ns for row in rows}
 
 
+def files_in(out: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(out)): path.read_bytes() for path in out.rglob("*") if path.is_file()}
+
+
 def test_the_table_is_printed_and_written_beside_the_papers(whole: Path, call: Callable[..., Result]) -> None:
     before = made(whole)
     again = call("ablate", "--out", str(whole), "--parallel", "1", "--threads", "1")
@@ -94,7 +98,7 @@ def test_the_table_is_printed_and_written_beside_the_papers(whole: Path, call: C
     assert len({(whole / name / "model.safetensors").read_bytes() for name in ROWS}) == 8
 
 
-@pytest.mark.parametrize("views", [None, 3])
+@pytest.mark.parametrize("views", [None, 0])
 def test_rows_make_equal_steps_unless_epochs_are_to_have_more_views(
     tmp_path: Path, place: Path, call: Callable[..., Result], views: int | None
 ) -> None:
@@ -111,7 +115,7 @@ def test_rows_make_equal_steps_unless_epochs_are_to_have_more_views(
     assert done.exit_code == 0, done.output
     steps = {row: json.loads((tmp_path / "out" / row / "run.json").read_text())["steps"] for row in ROWS}
     # Batches of 4: 3 a pass over 9 records, 7 over 27.
-    expected = {row: 2 * (7 if views == 3 and "has" in row else 3) for row in ROWS}
+    expected = {row: 2 * (7 if views == 0 and "has" in row else 3) for row in ROWS}
     assert steps == expected
     with (tmp_path / "out" / "ablation.csv").open(newline="", encoding="utf-8") as file:
         assert {row["row"]: int(row["steps"]) for row in csv.DictReader(file)} == expected
@@ -123,7 +127,7 @@ def test_rows_make_equal_steps_unless_epochs_are_to_have_more_views(
     assert f"- Steps: {told}" in done.stdout
     assert "- Epoch: the best of 2 validations per run on these same songs, by the sum of LCC, SRCC," in done.stdout
     params = {row: json.loads((tmp_path / "out" / row / "params.json").read_text()) for row in ROWS}
-    assert {each["views_per_epoch"] for each in params.values()} == {views or 1}
+    assert {each["views_per_epoch"] for each in params.values()} == {1 if views is None else 0}
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
@@ -156,17 +160,59 @@ def test_interrupted_it_says_what_is_left_and_goes_on_to_the_same_bytes(
     assert numbers_of(tmp_path / "cut") == numbers_of(whole)
 
 
-def test_only_rows_that_a_change_concerns_are_trained_anew(
+@pytest.mark.parametrize(
+    ("options", "difference"),
+    [
+        (("--beta", "0.4"), "l/params.json: beta was 0.05, now it is 0.4; 4 of 8"),
+        (("--views-per-epoch", "0"), "baseline/params.json: views_per_epoch was 1, now it is 0; 8 of 8"),
+        (("--seeds", "2"), "baseline: this is the run of one seed, now it is 2; 8 of 16"),
+    ],
+)
+def test_rows_that_something_else_made_are_refused_and_stay(
+    tmp_path: Path, whole: Path, call: Callable[..., Result], options: tuple[str, ...], difference: str
+) -> None:
+    out = shutil.copytree(whole, tmp_path / "out")
+    before = files_in(out)
+    done = call("ablate", "--out", str(out), "--parallel", "1", "--threads", "1", *options)
+    assert done.exit_code == 1
+    assert isinstance(done.exception, HeadError)
+    assert str(done.exception) == (
+        f"{out}/{difference} runs in {out} differ from this command, and nothing was changed: set it back, choose "
+        "another --out, or train them again with --replace"
+    )
+    assert files_in(out) == before
+
+
+def test_an_ablation_of_an_older_version_stays_and_is_completed_with_all_views(
     tmp_path: Path, whole: Path, call: Callable[..., Result]
 ) -> None:
-    before = made(whole)
-    options = ("--out", str(whole), "--parallel", "1", "--threads", "1")
-    done = call("ablate", *options, "--beta", "0.4")
-    assert "l is trained anew: " in done.stderr
-    assert "beta was 0.05, now it is 0.4" in done.stderr
-    after = made(whole)
+    """It showed all views without more, and wrote null for it."""
+    out = shutil.copytree(whole, tmp_path / "out")
+    for row in ROWS:
+        params = json.loads((out / row / "params.json").read_text())
+        (out / row / "params.json").write_text(json.dumps({**params, "views_per_epoch": None}))
+    before = files_in(out)
+    options = ("--out", str(out), "--parallel", "1", "--threads", "1")
+    refused = call("ablate", *options)
+    assert isinstance(refused.exception, HeadError)
+    assert "views_per_epoch was 0, now it is 1; 8 of 8 runs" in str(refused.exception)
+    assert files_in(out) == before
+    done = call("ablate", *options, "--views-per-epoch", "0")
+    assert (done.exit_code, done.stderr) == (0, "8 of 8 runs are complete\n")
+    assert {name for name, data in files_in(out).items() if before[name] != data} <= {"ablation.md", "ablation.png"}
+
+
+def test_only_rows_that_a_change_concerns_are_trained_again(
+    tmp_path: Path, whole: Path, call: Callable[..., Result]
+) -> None:
+    out = shutil.copytree(whole, tmp_path / "out")
+    before = made(out)
+    done = call("ablate", "--out", str(out), "--parallel", "1", "--threads", "1", "--beta", "0.4", "--replace")
+    assert done.exit_code == 0, done.output
+    assert f"mmr-l is trained again: {out}/mmr-l/params.json: beta was 0.05, now it is 0.4\n" in done.stderr
+    assert "4 of 8 runs are complete; 4 to train" in done.stderr
+    after = made(out)
     assert {row for row in ROWS if after[row] != before[row]} == {row for row in ROWS if row.split("-")[-1] == "l"}
-    assert call("ablate", *options).exit_code == 0  # as it was, for the other tests
 
 
 def test_several_seeds_a_row(tmp_path: Path, call: Callable[..., Result]) -> None:
@@ -178,6 +224,11 @@ def test_several_seeds_a_row(tmp_path: Path, call: Callable[..., Result]) -> Non
     each = [json.loads((out / "mmr" / f"seed-{seed}" / "metrics.json").read_text())["mean"]["LCC"] for seed in (0, 1)]
     mean, std = np.mean(each), np.std(each, ddof=1)
     assert f"| {mean:.3f} ± {std:.3f} | {TABLE_2[1].metrics(2)['LCC']:.3f} |" in done.stdout
+    before = files_in(out)
+    single = call("ablate", "--out", str(out), "--parallel", "1")
+    assert isinstance(single.exception, HeadError)
+    assert "baseline: these are the heads of several seeds, now it is one; 8 of 8 runs" in str(single.exception)
+    assert files_in(out) == before
 
 
 def test_a_row_that_fails_is_named_and_the_others_are_there(

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from pipeline.cli.entry import run
+from stages.extract import freshness
 from stages.extract.source import file_stamp, read_source
 from stages.songs import DIMENSIONS, Song, write_manifest
 from store import Spec, StoreWriter
@@ -103,3 +104,23 @@ def test_songs_that_were_only_touched_are_no_others(
     code, lines = call(name)
     assert code == 0, lines
     assert not any("changed" in line or "note" in line for line in lines)
+
+
+@pytest.mark.parametrize("writable", [True, False])
+def test_songs_that_were_only_touched_are_hashed_once_where_the_store_can_be_written(
+    writable: bool, folder: Path, call: Callable[[str], tuple[int, list[str]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All of SongEval is 11 GB. `evaluate` stands for the commands: here it ends at a head that is not there."""
+    for path in folder.glob("*.wav"):
+        os.utime(path, (1, 1))
+    if not writable:
+        (folder / "store.zarr" / "catalogue").write_text("Where a file is, no folder can be made.")
+    read: list[Path] = []
+    monkeypatch.setattr(
+        freshness, "read_source", lambda path, since: [read.append(path), read_source(path, since=since)][1]
+    )
+    for expected in (6, 6 if writable else 12):
+        code, lines = call("evaluate")
+        assert (code, len(lines)) == (1, 1)
+        assert lines[0].startswith("hear-head: none: no such checkpoint")
+        assert len(read) == expected

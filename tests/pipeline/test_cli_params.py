@@ -128,6 +128,18 @@ def test_the_file_that_is_named_gives_the_defaults_and_options_win(reached: Call
 
 
 @pytest.mark.parametrize(
+    ("said", "trained", "ablated"), [("0", 0, 0), ("2", 2, 2), ("null", 0, 1)], ids=["all", "two", "own default"]
+)
+def test_all_views_can_be_asked_for_in_a_file_and_by_an_option(
+    reached: Callable[..., Any], said: str, trained: int, ablated: int
+) -> None:
+    file = write(f"head: {{views_per_epoch: {said}}}")
+    for command, expected in ((TRAIN, trained), (ABLATE, ablated)):
+        assert reached(*command, "--params", file)[1]["recipe"].views_per_epoch == expected
+        assert reached(*command, "--params", file, "--views-per-epoch", "0")[1]["recipe"].views_per_epoch == 0
+
+
+@pytest.mark.parametrize(
     ("given", "expected"),
     [
         ((), ("tiny", "OpenMuQ/MuQ-large-msd-iter")),

@@ -20,6 +20,7 @@ from typer.testing import CliRunner, Result
 
 from pipeline.cli.entry import run
 from pipeline.cli.head_predict import predict
+from stages.extract import freshness
 from stages.extract.encoders import load_multiscale
 from stages.extract.recipe import Recipe
 from stages.extract.source import file_stamp, read_source
@@ -312,7 +313,7 @@ def test_our_errors_are_one_line(
 
 
 def test_a_song_that_changed_since_it_was_stored_is_a_row_with_an_error(
-    call: Callable[..., Result], place: Path, tmp_path: Path
+    call: Callable[..., Result], place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stored = EmbeddingStore.open(place / "store.zarr")
     writer, songs = StoreWriter.open(tmp_path / "store.zarr", stored.spec), []
@@ -330,5 +331,13 @@ def test_a_song_that_changed_since_it_was_stored_is_a_row_with_an_error(
     error = "its file has changed since it was extracted; run hear-extract again"
     assert {name: row.get("error", "") for name, row in found.items()} == {"a1": error, "a2": "", "b1": ""}
     assert [bool(row["scores"]) for row in found.values()] == [False, True, True]
+    # What was only touched is hashed once.
+    os.utime(tmp_path / "b1.wav", (1, 1))
+    read: list[str] = []
+    monkeypatch.setattr(
+        freshness, "read_source", lambda path, since: [read.append(path.stem), read_source(path, since=since)][1]
+    )
+    assert [rows(call(*options, code=1))[2].get("error", "") for _ in range(2)] == ["", ""]
+    assert sorted(read) == ["a1", "a1", "b1"]
     # Without a manifest nothing is known of files.
     assert ["error" in row for row in rows(call("--store", writer.root))] == [False] * 3

@@ -18,11 +18,13 @@ from stages.extract.freshness import (
     compare_sources,
     refuse_changed,
     remember_hashes,
+    remembered_freshness,
     stored_freshness,
 )
 from stages.songs import Song
 from store import EmbeddingStore, Row, Spec, StoreWriter
-from store.sources import SeenFile, read_seen_files
+from store.errors import StoreError
+from store.sources import SeenFile, read_seen_files, write_seen_files
 
 SPEC = Spec(streams=("a",), channels=2, encoders={}, layers=(1,))
 # Two of one size, and one of another.
@@ -120,6 +122,15 @@ def test_remembered_hashes_add_up(song: Song, store: EmbeddingStore) -> None:
     remember_hashes(store.root, found)
     remember_hashes(store.root, {})
     assert set(read_seen_files(store.root)) == {"another", "song"}
+
+
+def test_a_store_that_cannot_be_written_is_compared_all_the_same(song: Song, store: EmbeddingStore) -> None:
+    (Path(store.root) / "catalogue").write_text("Where a file is, no folder can be made.")
+    with pytest.raises(StoreError, match=r"sources\.json: cannot write"):
+        write_seen_files(store.root, {})
+    assert [list(remembered_freshness(store, [song]).hashed) for _ in range(2)] == [["song"]] * 2
+    File(b"two", 5).put(song.path)
+    assert remembered_freshness(store, [song]).changed == ("song",)
 
 
 def test_progress_hears_of_files_that_are_hashed_and_of_no_others(song: Song, store: EmbeddingStore) -> None:

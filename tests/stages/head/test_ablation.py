@@ -129,8 +129,8 @@ def trained_row(number: int, steps: tuple[int, ...], validations: tuple[int, ...
 @pytest.mark.parametrize(
     ("rows", "views", "expected"),
     [
-        ([], None, []),
-        ([Row(paper=TABLE_2[7], ours=None)], None, []),
+        ([], 0, []),
+        ([Row(paper=TABLE_2[7], ours=None)], 0, []),
         (
             [trained_row(0, (12,), (3,)), trained_row(7, (12,), (3,))],
             1,
@@ -151,7 +151,7 @@ def trained_row(number: int, steps: tuple[int, ...], validations: tuple[int, ...
         ),
         (
             [trained_row(1, (5,), (1,))],
-            None,
+            0,
             [
                 "Steps: 5 in every run; an epoch has all views of each song.",
                 "Epoch: the last; each run was validated once, at its end.",
