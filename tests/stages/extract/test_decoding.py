@@ -201,12 +201,17 @@ def test_a_file_damaged_in_the_middle_is_told_or_refused_or_still_the_song(
     assert np.abs(waveform.samples).max() < 8
 
 
-@pytest.mark.parametrize("rate", [8_000, 11_025, 16_000, 22_050, 44_100, 96_000, 192_000])
-@pytest.mark.parametrize("name", ["pcm.wav", "plain.flac", "alac.m4a", "plain.mp3", "opus.ogg", "pcm.caf"])
+ALL_RATES = (8_000, 11_025, 16_000, 22_050, 44_100, 96_000, 192_000)
+RATES = {
+    **dict.fromkeys(("pcm.wav", "plain.flac", "alac.m4a", "pcm.caf"), ALL_RATES),
+    "plain.mp3": tuple(rate for rate in ALL_RATES if rate <= 48_000),
+    "opus.ogg": (8_000, 16_000),
+}
+
+
+@pytest.mark.parametrize(("name", "rate"), [(name, rate) for name, rates in RATES.items() for rate in rates])
 def test_rates(tmp_path: Path, melody: Any, encode: Any, name: str, rate: int) -> None:
     kind = KINDS[name]
-    if (kind.codec == "libmp3lame" and rate > 48_000) or (kind.codec == "libopus" and rate not in (8_000, 16_000)):
-        pytest.skip("the codec has no such rate")
     samples = melody(rate, channels=1)
     path = encode(tmp_path / name, samples, rate, kind.container, kind.codec, kind.options)
     agree(read_audio(path, rate=SAMPLE_RATE), samples, rate, kind.frame)
