@@ -197,7 +197,7 @@ def _index(store: str, *, changed: bool) -> None:
     if changed:
         index(store)
     elif not is_indexed(store):
-        # Where nothing is to be made, nothing has to be written: without an index a store only opens slowly.
+        # A run that makes nothing need not be able to write: without an index, a store opens slowly, and that is all.
         with suppress(StoreError):
             index(store)
 

@@ -74,7 +74,7 @@ def _scalar(value: Any) -> Any:
 
 
 def root_document(spec: Mapping[str, Any], encoders_from: Mapping[str, Any]) -> bytes:
-    """The group that makes a folder a store; where its encoders came from is left out if that is not known."""
+    """Write the root group's document, with the encoders' provenance where it is known."""
     about = {"encoders_from": dict(encoders_from)} if encoders_from else {}
     attributes = {"format": FORMAT, "version": VERSION, "spec": spec, **about}
     return sealed({"zarr_format": 3, "node_type": "group", "attributes": attributes})

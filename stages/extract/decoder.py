@@ -54,16 +54,14 @@ av.logging.set_level(None)  # its remarks name no file; what matters of them com
 
 
 class AudioFile:
-    """The first audio stream of an open file; made by `open_audio`.
-
-    `skipped` counts the packets that could not be decoded, `packets` all that were read so far.
-    """
+    """The main audio stream of an open file; made by `open_audio`."""
 
     def __init__(self, path: Path, container: Any, stream: Any) -> None:
         self.path, self._container, self._stream = path, container, stream
-        self.packets = self.skipped = 0
-        # Bytes of packets that were decoded, and of what was not; and of what may be damage or litter in an MP3.
+        self._skipped = 0
+        # Bytes of packets that were decoded, and of those that were not.
         self._bytes = self._lost = 0
+        # Sizes of what may be damage in an MP3, or litter behind it.
         self._litter: list[int] = []
         self._in_tag, self._last = False, b""
         self._interleave: Any = None
@@ -129,13 +127,13 @@ class AudioFile:
                 self._litter.append(len(packet))
         elif packet:
             self._between_frames()
-            self.skipped += 1
+            self._skipped += 1
             # Before the first frame there may be junk of any size.
             self._lost += len(packet) if self._bytes else 0
 
     def _between_frames(self) -> None:
         """What is not a frame of an MP3 is damage where more frames follow, and only litter behind the last."""
-        self.skipped += len(self._litter)
+        self._skipped += len(self._litter)
         self._lost += sum(self._litter)
         self._litter, self._in_tag = [], False
 
@@ -148,7 +146,6 @@ class AudioFile:
             for packet in self._container.demux(self._stream):
                 kept = self._cut(packet, end if tagged else None)
                 if kept is not None and kept.size:
-                    self.packets += 1
                     self._last = bytes(kept) if self.container_name == "mp3" else b""
                     place = max(place, (packet.pos or 0) + packet.size)
                     yield kept
@@ -157,7 +154,7 @@ class AudioFile:
                 raise
             # Nothing behind this place can be found, and a few bytes may be anything.
             if end - place > LITTER_BYTES:
-                self.skipped += 1
+                self._skipped += 1
                 self._lost += end - place
 
     def _cut(self, packet: Any, end: int | None) -> Any:
@@ -201,8 +198,8 @@ class AudioFile:
         exact = share < 1 or context.codec.lossless
         padding = EXACT_SECONDS if exact else max(PADDING_SECONDS, PADDING_SAMPLES / context.sample_rate)
         missing = declared - seconds if declared - seconds > padding else 0.0
-        share = self._lost / max(1, self._lost + self._bytes)
-        return Losses(truncated=missing > 0 or cut, missing=missing, skipped=self.skipped, share=share)
+        lost = self._lost / max(1, self._lost + self._bytes)
+        return Losses(truncated=missing > 0 or cut, missing=missing, skipped=self._skipped, share=lost)
 
     @property
     def container_name(self) -> str:

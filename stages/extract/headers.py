@@ -9,9 +9,8 @@ from typing import BinaryIO
 
 # A data chunk of this size or more, or of none, was written before its length was known.
 _UNKNOWN_BYTES = 0x7FFF_F000
-_W64_RIFF = bytes.fromhex("726966662e91cf11a5d628db04c10000")
 _W64_DATA = bytes.fromhex("64617461f3acd3118cd100c04f8edb8a")
-# kbit a second of MPEG audio layer III by the header's index, for MPEG-1 and for MPEG-2 and 2.5.
+# kbit/s of MPEG audio layer III by the header's index, for MPEG-1 and for MPEG-2 and 2.5.
 _KBITS_1 = (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)
 _KBITS_2 = (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)
 _RATES_1 = (44_100, 48_000, 32_000)
@@ -37,7 +36,10 @@ _CHUNKS = {
 
 
 def data_share(path: Path, container: str) -> float:
-    """Share of the samples' bytes that are there, of those that a WAV, Wave64, AIFF or CAF header promises."""
+    """Share of the samples' bytes that are there, of those that a WAV, Wave64, AIFF or CAF header promises.
+
+    1 for other containers, and where the header does not know.
+    """
     chunks = _CHUNKS.get(container)
     if chunks is None:
         return 1.0
@@ -69,7 +71,10 @@ def _data_chunk(file: BinaryIO, chunks: _Chunks, first: int, size: int) -> tuple
 
 
 def second_start(path: Path, container: str) -> int | None:
-    """Where another file begins behind the end of this one, in bytes; None where there is none, or it is heard, too."""
+    """Where another file begins behind the end of this one, in bytes.
+
+    None where there is none, and for containers of which the second file is heard, too.
+    """
     ends = {"aiff": _riff_end, "au": _au_end, "caf": _caf_end, "mov": _mov_end, "w64": _w64_end, "wav": _riff_end}
     if container not in ends:
         return None

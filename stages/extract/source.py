@@ -36,14 +36,14 @@ def file_stamp(path: Path) -> FileStamp:
     Raises
     ------
     AudioError
-        There is no such file, or it is no regular file.
+        There is no such file, or it is not a regular file.
     """
     try:
         about = path.stat()
     except (OSError, ValueError) as error:
         raise AudioError(f"{shown(path)}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
     if not stat.S_ISREG(about.st_mode):
-        raise AudioError(f"{shown(path)}: is no regular file; expected an audio file")
+        raise AudioError(f"{shown(path)}: is not a regular file; expected an audio file")
     return FileStamp(about.st_size, about.st_mtime_ns)
 
 

@@ -175,7 +175,7 @@ def test_a_rerun_makes_what_a_fresh_run_makes_of_the_files_as_they_are(
     told = capsys.readouterr().err.splitlines()
     folder = songs.manifest.parent
     assert f"source missing: removed: {folder / 'removed.wav'}: cannot be read: No such file or directory; " in told[0]
-    assert f"source missing: a_folder_now: {folder / 'a_folder_now.wav'}: is no regular file; " in told[1]
+    assert f"source missing: a_folder_now: {folder / 'a_folder_now.wav'}: is not a regular file; " in told[1]
     assert f"failed: undecodable view 0: {folder / 'undecodable.wav'}: " in told[2]
     assert len(told) == 3
     # What could not be made again still stands for the song that it was.

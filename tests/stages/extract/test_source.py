@@ -32,8 +32,8 @@ def test_the_stamp_is_that_of_what_a_link_leads_to(tmp_path: Path) -> None:
     ("name", "reason"),
     [
         ("nowhere", "nowhere: cannot be read: No such file"),
-        ("folder", "folder: is no regular file"),
-        ("pipe", "pipe: is no regular file"),
+        ("folder", "folder: is not a regular file"),
+        ("pipe", "pipe: is not a regular file"),
         ("loop", "loop: cannot be read: Too many levels of symbolic links"),
         ("x" * 300, "x: cannot be read: File name too long"),
         ("a\0b", "cannot be read: embedded null byte"),
