@@ -10,7 +10,7 @@ READY := $(VENV)/.ready
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
-.PHONY: help setup repro test lint types tests format bench lock clean
+.PHONY: help setup repro test lint types tests stress format bench lock clean
 
 help:  ## List the targets
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 10
@@ -43,6 +43,9 @@ types: setup
 # One thread a process: two test processes share two cores.
 tests: setup
 	OMP_NUM_THREADS=1 python -m pytest -n 2 --dist worksteal
+
+stress: setup  ## Try random hostile input for SECONDS=300, from SEED=0 on
+	OMP_NUM_THREADS=1 python -m pytest tests/stress -n 2 --seconds $(or $(SECONDS),300) --seed $(or $(SEED),0)
 
 format: setup  ## Format the code
 	ruff check --fix .
