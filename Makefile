@@ -36,6 +36,7 @@ test: setup lint types tests  ## Lint, types and tests, as CI runs them
 lint: setup
 	ruff check .
 	ruff format --check .
+	deptry . --no-ansi
 
 types: setup
 	mypy
