@@ -1,7 +1,5 @@
 """The application: `GET /` the page, `POST /score` audio → scores, `GET /health`."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
 from fastapi import FastAPI, HTTPException, Request
@@ -10,8 +8,8 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from stages.scoring.page.document import upload_html
 from stages.scoring.scorer import Scorer
-from stages.scoring.service.desk import Desk, Limits, RefusedError
-from stages.scoring.service.upload import check_request, receive
+from stages.scoring.service.desk import RETRY_AFTER, Desk, Limits, RefusedError
+from stages.scoring.service.upload import Body, check_request, receive
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 # As they stand in a request; older Starlettes cut the last one at its first colon.
@@ -19,7 +17,7 @@ _NAMES = ["127.0.0.1", "localhost", "[::1]", "["]
 
 
 def make_service(scorer: Scorer, *, limits: Limits | None = None, host: str = LOOPBACK[0], about: str = "") -> FastAPI:
-    """Make the application.
+    """Make the application; its `state.desk` must be closed when it is over, as `Server` does.
 
     Parameters
     ----------
@@ -34,16 +32,14 @@ def make_service(scorer: Scorer, *, limits: Limits | None = None, host: str = LO
         A note for the page: which heads score.
     """
     costs = limits or Limits()
-    desk = Desk(scorer.limited(longest=60 * costs.minutes, deadline=costs.seconds).score, costs)
+    limited = scorer.limited(longest=60 * costs.minutes)
+    desk = Desk(lambda path, deadline: limited.score(path, deadline=deadline), costs)
     page = upload_html(scorer.dimensions, title="HEAR: score songs", about=about, caution=scorer.caution)
 
-    @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        yield
-        desk.close()
-
-    # FastAPI's interactive documentation loads its scripts from a network: left out.
-    app = FastAPI(title="HEAR", lifespan=lifespan, docs_url=None, redoc_url=None)
+    # FastAPI's interactive documentation loads its scripts from a network: left out. A path with a slash more is not
+    # redirected, since that would say back what the request says of its host.
+    app = FastAPI(title="HEAR", docs_url=None, redoc_url=None, redirect_slashes=False)
+    app.state.desk = desk
     if host in LOOPBACK:
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=_NAMES)
 
@@ -58,11 +54,20 @@ def make_service(scorer: Scorer, *, limits: Limits | None = None, host: str = LO
 
     @app.post("/score")
     async def score(request: Request) -> dict[str, Any]:
+        body = Body(request, costs)
         try:
-            check_request(request, desk.limits)
-            row = await desk.answer(lambda file: receive(request, file, desk.limits))
+            check_request(request, costs)
+            row = await desk.answer(lambda upload: receive(request, body, upload), body.gone)
         except RefusedError as refused:
-            raise HTTPException(refused.status, str(refused)) from refused
+            if not desk.stopping:
+                await body.drain()
+            raise HTTPException(refused.status, str(refused), headers=_headers(refused, body)) from refused
         return row.to_json()
 
     return app
+
+
+def _headers(refused: RefusedError, body: Body) -> dict[str, str]:
+    """What a refusal says to programs: whether to come back, and that what is left of a body will not be read."""
+    again = {"Retry-After": str(RETRY_AFTER)} if refused.status == 503 else {}
+    return again if body.ended else {**again, "Connection": "close"}
