@@ -2,9 +2,10 @@
 
 from typing import Any
 
-from fastapi import FastAPI, HTTPException, Request
-from fastapi.responses import HTMLResponse
+from fastapi import FastAPI, Request
+from fastapi.responses import HTMLResponse, JSONResponse, Response
 from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.types import Receive, Scope, Send
 
 from stages.scoring.page.document import upload_html
 from stages.scoring.scorer import Scorer
@@ -53,21 +54,34 @@ def make_service(scorer: Scorer, *, limits: Limits | None = None, host: str = LO
         return {"status": "ok", "dimensions": list(scorer.dimensions), "model": scorer.scoring.model, **caution}
 
     @app.post("/score")
-    async def score(request: Request) -> dict[str, Any]:
+    async def score(request: Request) -> Response:
         body = Body(request, costs)
         try:
             check_request(request, costs)
             row = await desk.answer(lambda upload: receive(request, body, upload), body.gone)
         except RefusedError as refused:
-            if not desk.stopping:
-                await body.drain()
-            raise HTTPException(refused.status, str(refused), headers=_headers(refused, body)) from refused
-        return row.to_json()
+            return Refusal(refused, body, drains=not desk.stopping)
+        return JSONResponse(row.to_json())
 
     return app
 
 
-def _headers(refused: RefusedError, body: Body) -> dict[str, str]:
-    """What a refusal says to programs: whether to come back, and that what is left of a body will not be read."""
-    again = {"Retry-After": str(RETRY_AFTER)} if refused.status == 503 else {}
-    return again if body.ended else {**again, "Connection": "close"}
+class Refusal(JSONResponse):
+    """The answer to a refused request. What is left of its body is read for a while, and then the connection ends.
+
+    Many clients send all before they read an answer, and would lose it with a connection that is closed before.
+    """
+
+    def __init__(self, refused: RefusedError, body: Body, *, drains: bool) -> None:
+        again = {"Retry-After": str(RETRY_AFTER)} if refused.status == 503 else {}
+        close = {} if body.ended else {"Connection": "close"}
+        super().__init__({"detail": str(refused)}, refused.status, headers={**again, **close})
+        self._rest = body if drains else None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it."""
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        await send({"type": "http.response.body", "body": self.body, "more_body": True})
+        if self._rest is not None:
+            await self._rest.drain()
+        await send({"type": "http.response.body", "body": b"", "more_body": False})

@@ -54,6 +54,12 @@ class Connection(H11Protocol):
             super().send_400_response(msg)
         self._close()
 
+    def shutdown(self) -> None:
+        """End when the answer is given; what is left of a refused body is not read on."""
+        super().shutdown()
+        if self.cycle is not None and self.cycle.response_started and not self.cycle.response_complete:
+            self._close()
+
     def _look(self) -> None:
         self._timer = self.loop.call_later(LOOK, self._look)
         state, answered = self.conn.their_state, self.cycle is None or self.cycle.response_complete

@@ -199,8 +199,11 @@ class Desk:
                     del self._asked[limit]
                     # Whoever gave up, gave up for good.
                     deadline.end()
-        except TimeoutError:
+        except (TimeoutError, asyncio.CancelledError) as error:
+            # What a stop ends, or the loop's end, is told so.
             self._check_open()
+            if isinstance(error, asyncio.CancelledError):
+                raise
             raise RefusedError(
                 504, f"not done within {self.limits.seconds:g} s; try a shorter song, or later"
             ) from None

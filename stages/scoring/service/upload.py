@@ -1,6 +1,7 @@
 """A request's body → a file: a form's file, or the body itself; never more than is allowed."""
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 
@@ -10,11 +11,14 @@ from starlette.requests import Request
 
 from stages.scoring.service.desk import Limits, RefusedError, Upload
 
-# A body that was refused is read on for so many seconds at most: many clients send all before they read an answer.
+# Seconds for which what is left of a refused body is read.
 DRAIN = 30.0
 MOST_FIELDS = 8
 # Bytes of one header of a form's part.
 LONGEST_HEADER = 4_096
+
+# What it warns of is in the answer.
+logging.getLogger("python_multipart").setLevel(logging.ERROR)
 
 
 def check_request(request: Request, limits: Limits) -> None:
@@ -63,7 +67,7 @@ class Body:
             yield block
 
     async def drain(self) -> None:
-        """Read on without use, so that a client that sends all before it reads hears why it was refused."""
+        """Read on without use, for `DRAIN` seconds at most."""
         if not self._size and "expect" in self._request.headers:
             return  # it waits to be asked for its body
         with suppress(TimeoutError, RefusedError):
