@@ -5,8 +5,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from torch.nn.modules.module import register_module_forward_pre_hook
-
 from stages.scoring.errors import ScoringError
 
 
@@ -43,6 +41,9 @@ class Deadline:
         It is checked before each module of a model, such as one linear layer or one norm: the longest that a model can
         go on is one operation, the largest of which is the attention over a whole song.
         """
+        # Here, since what only counts seconds need not load torch.
+        from torch.nn.modules.module import register_module_forward_pre_hook
+
         thread = threading.get_ident()
 
         def check(*_: object) -> None:

@@ -1,6 +1,6 @@
 """The application: `GET /` the page, `POST /score` audio → scores, `GET /health`."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI, Request
 from fastapi.responses import HTMLResponse, JSONResponse, Response
@@ -8,16 +8,20 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.types import Receive, Scope, Send
 
 from stages.scoring.page.document import upload_html
-from stages.scoring.scorer import Scorer
 from stages.scoring.service.desk import RETRY_AFTER, Desk, Limits, RefusedError
 from stages.scoring.service.upload import Body, check_request, receive
+
+if TYPE_CHECKING:
+    from stages.scoring.scorer import Scorer
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 # As they stand in a request; older Starlettes cut the last one at its first colon.
 _NAMES = ["127.0.0.1", "localhost", "[::1]", "["]
 
 
-def make_service(scorer: Scorer, *, limits: Limits | None = None, host: str = LOOPBACK[0], about: str = "") -> FastAPI:
+def make_service(
+    scorer: "Scorer", *, limits: Limits | None = None, host: str = LOOPBACK[0], about: str = ""
+) -> FastAPI:
     """Make the application; its `state.desk` must be closed when it is over, as `Server` does.
 
     Parameters

@@ -382,10 +382,8 @@ def test_a_stop_lets_a_song_finish(serve: Callable[..., Service]) -> None:
 # Imports everything once, then is a service per folder, each a process of its own; it tells how each ended.
 _PROCESSES = """
 import os, sys, tempfile, time
-from types import SimpleNamespace
-from pipeline import serving
+from types import ModuleType, SimpleNamespace
 from pipeline.cli.entry import serve
-from stages.scoring.scorer import Scorer
 from stages.scoring.service import app, desk, server
 
 class Fake:
@@ -393,7 +391,9 @@ class Fake:
     limited = lambda self, longest: self
     score = lambda self, path, deadline: time.sleep(60)  # one operation of a model: nothing ends it
 
-Scorer.load = lambda *heads, **about: Fake()
+# Instead of the real one, which loads torch.
+sys.modules["stages.scoring.scorer"] = ModuleType("scorer")
+sys.modules["stages.scoring.scorer"].Scorer = SimpleNamespace(load=lambda *heads, **about: Fake())
 desk.GRACE = 3.0
 folders = {}
 for folder in sys.argv[1:]:
