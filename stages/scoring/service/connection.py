@@ -15,6 +15,8 @@ MOST_CONNECTIONS = 256
 LOOK, LEAST_BYTES = 5.0, 5_000
 # Looks during which a client may leave its answer unread, or go on with a body after the answer.
 MOST_LOOKS = 6
+# Chunks that a body may have, and the bytes that more must have on average: reading one costs far more than sending it.
+FREE_CHUNKS, LEAST_CHUNK = 1_000, 256
 
 _BUSY = JSONResponse(
     {"detail": f"{MOST_CONNECTIONS} connections are open already; try again later"},
@@ -24,12 +26,31 @@ _BUSY = JSONResponse(
 _TOO_SLOW = b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 
 
+class _Parser(h11.Connection):
+    """Refuses bodies in crumbs."""
+
+    _chunks = _size = 0
+
+    def next_event(self) -> h11.Event | type[h11.NEED_DATA] | type[h11.PAUSED]:
+        """What came next. Raises h11.RemoteProtocolError for what is not HTTP, and for many small chunks."""
+        event = super().next_event()
+        if isinstance(event, h11.Request):
+            self._chunks = self._size = 0
+        elif isinstance(event, h11.Data):
+            self._chunks += event.chunk_start
+            self._size += len(event.data)
+            if self._chunks > FREE_CHUNKS + self._size // LEAST_CHUNK:
+                raise h11.RemoteProtocolError(f"expected chunks of {LEAST_CHUNK} bytes or more")
+        return event
+
+
 class Connection(H11Protocol):
     """Looks after itself every `LOOK` seconds, and closes where its client does not go on."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin, if there are not too many."""
         super().connection_made(transport)
+        self.conn = _Parser(h11.SERVER)
         self._received = self._looks = 0
         self._before: object = None
         if len(self.connections) > 2 * MOST_CONNECTIONS:

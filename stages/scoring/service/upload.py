@@ -77,7 +77,8 @@ class Body:
 
     async def gone(self) -> None:
         """Return when the client has gone, after its body has ended."""
-        await self._request.receive()
+        while (await self._request.receive())["type"] != "http.disconnect":
+            pass
 
     async def _next(self) -> bytes:
         message = await self._request.receive()

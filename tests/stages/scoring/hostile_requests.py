@@ -64,6 +64,12 @@ REQUESTS: dict[str, tuple[bytes, Sequence[int]]] = {
     "chunk size of 30 digits": (_chunks(b"f" * 30 + b"\r\n"), [400]),
     "chunk without its end": (_chunks(b"1\r\nxy\r\n"), [400]),
     "chunk with a long extension": (_chunks(b"1;" + b"a" * 70_000), [400]),
+    "body in crumbs": (_chunks(b"1\r\nx\r\n" * 5_000 + b"0\r\n\r\n"), [400]),
+    "body in crumbs at a path that is not there": (
+        post(CHUNKED, target=b"/nowhere", length=False, body=b"1\r\nx\r\n" * 5_000 + b"0\r\n\r\n"),
+        [0, 400, 404],
+    ),
+    "body in a few crumbs": (_chunks(b"1\r\nx\r\n" * 900 + b"0\r\n\r\n"), [200]),
     "trailer of 70 kB": (_chunks(b"0\r\nA: " + b"b" * 70_000), [400]),
     "body's chunks break after the answer": (
         post(CHUNKED, b"Origin: null", length=False, body=b"5\r\nabcde\r\nzz\r\n"),

@@ -223,7 +223,7 @@ def test_what_is_sent_in_part_is_closed(serve: Callable[..., Service], begun: by
 
 
 @pytest.mark.usefixtures("quick_looks")
-def test_who_does_not_read_is_closed(serve: Callable[..., Service], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_does_not_read_is_closed(serve: Callable[..., Service]) -> None:
     service = serve()
     service.app.add_api_route("/large", lambda: "a" * 20_000_000)
     with service.open(b"GET /large HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"):
@@ -535,3 +535,17 @@ def test_a_port_that_is_taken_while_models_are_loaded() -> None:
         theirs.listen()
         with pytest.raises(ScoringError, match="cannot listen there: Address already in use"):
             listen(ours)
+
+
+def test_a_name_may_have_addresses_that_this_machine_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As `localhost` has where there is no IPv6; but one must be there, and all share a port."""
+    absent, first, second = (
+        (socket.AF_INET, 0, 0, "", (host, 0)) for host in ("203.0.113.1", "127.0.0.1", "127.0.0.2")
+    )
+    monkeypatch.setattr("socket.getaddrinfo", lambda *place, **options: [absent, first, second])
+    with bound("here", 0) as sockets:
+        (one, port), (other, same) = (each.getsockname() for each in sockets)
+    assert (one, other, same) == ("127.0.0.1", "127.0.0.2", port)
+    monkeypatch.setattr("socket.getaddrinfo", lambda *place, **options: [absent, absent])
+    with pytest.raises(ScoringError, match="Cannot assign requested address"), bound("here", 0):
+        pass
