@@ -278,38 +278,28 @@ def test_all_uploads_together_have_a_bound(serve: Callable[..., Service]) -> Non
         client.close()
 
 
-@pytest.mark.parametrize(
-    ("number", "status"), [(errno.ENOSPC, 507), (errno.EDQUOT, 507), (errno.EIO, 507), (errno.EMFILE, 503)]
-)
 @pytest.mark.parametrize("where", ["open", "write"])
-@pytest.mark.parametrize(
-    "request_", [post(body=b"song" * 99_999), form(FILE % b"a" + bytes(3_000_000))], ids=["body", "form"]
-)
-def test_a_full_disk_is_told(
-    serve: Callable[..., Service],
-    monkeypatch: pytest.MonkeyPatch,
-    number: int,
-    status: int,
-    where: str,
-    request_: bytes,
-) -> None:
-    """The whole request is read, although it is refused at its first block."""
+def test_a_full_disk_is_told(serve: Callable[..., Service], monkeypatch: pytest.MonkeyPatch, where: str) -> None:
+    """The whole request is read, although it is refused at its first block: else many clients hear no answer."""
+    number, fdopen = 0, os.fdopen
 
     def full(*args: Any, **options: Any) -> Any:
         raise OSError(number, os.strerror(number))
-
-    fdopen = os.fdopen
 
     def full_file(*args: Any, **options: Any) -> Any:
         file = fdopen(*args, **options)
         return SimpleNamespace(write=full, close=file.close)
 
     service = serve()
-    with monkeypatch.context() as patch:
-        patch.setattr(*(("tempfile.mkstemp", full) if where == "open" else ("os.fdopen", full_file)))
-        found, answer = service.ask(request_)
-    assert (found, os.strerror(number).encode() in answer or status == 503) == (status, True)
-    assert service.ask(HONEST)[0] == 200
+    requests = [post(b"Connection: close", body=b"song" * 999_999), form(FILE % b"a" + bytes(3_000_000))]
+    for number, status in [(errno.ENOSPC, 507), (errno.EDQUOT, 507), (errno.EIO, 507), (errno.EMFILE, 503)]:
+        for request in requests:
+            with monkeypatch.context() as patch:
+                patch.setattr(*(("tempfile.mkstemp", full) if where == "open" else ("os.fdopen", full_file)))
+                found, answer = service.ask(request)
+            assert found == status
+            assert status == 503 or os.strerror(number).encode() in answer
+            assert service.ask(HONEST)[0] == 200
     assert service.files == []
 
 
@@ -336,16 +326,16 @@ def test_who_leaves_ends_his_song(serve: Callable[..., Service]) -> None:
 
 
 def test_a_song_that_takes_too_long_ends(serve: Callable[..., Service]) -> None:
-    service = serve(seconds=0.3)
+    service = serve(seconds=1.0)
     status, answer = service.ask(post(body=b"wait"))
-    assert (status, b"not done within 0.3 s" in answer) == (504, True)
+    assert (status, b"not done within 1 s" in answer) == (504, True)
     assert service.ask(HONEST)[0] == 200
 
 
 def test_a_stop_ends_uploads_and_what_waits_at_once_and_the_running_song_after_its_grace(
     serve: Callable[..., Service], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("stages.scoring.service.desk.GRACE", 1.0)
+    monkeypatch.setattr("stages.scoring.service.desk.GRACE", 2.0)
     service = serve()
     running = service.open(post(body=b"wait"))
     assert service.scorer.begun.wait(10)
@@ -353,14 +343,15 @@ def test_a_stop_ends_uploads_and_what_waits_at_once_and_the_running_song_after_i
     upload = service.open(post(b"Content-Length: 5000", length=False, body=b"so"))
     head = service.open(b"POST /sc")
     until(lambda: len(service.files) == 3)
-    begun = time.monotonic()
     service.server.should_exit = True
     assert b"the service is stopping" in rest(waiting)
     assert b"the service is stopping" in rest(upload)
     assert rest(head) == b""
-    assert time.monotonic() - begun < 0.9
+    running.setblocking(False)
+    with pytest.raises(BlockingIOError, match="temporarily unavailable"):
+        running.recv(9_999)
+    running.settimeout(10)
     assert b"the service is stopping" in rest(running)
-    assert 0.9 < time.monotonic() - begun < 3
     service.thread.join(5)
     assert not service.thread.is_alive()
     assert list(service.folder.iterdir()) == []
@@ -394,11 +385,12 @@ class Fake:
 # Instead of the real one, which loads torch.
 sys.modules["stages.scoring.scorer"] = ModuleType("scorer")
 sys.modules["stages.scoring.scorer"].Scorer = SimpleNamespace(load=lambda *heads, **about: Fake())
-desk.GRACE = 3.0
 folders = {}
 for folder in sys.argv[1:]:
     process = os.fork()
     if not process:
+        with open(folder + "/grace") as file:
+            desk.GRACE = server.GRACE = float(file.read())
         tempfile.tempdir = folder + "/temporary"
         os.mkdir(tempfile.tempdir)
         os.dup2(os.open(folder + "/error", os.O_CREAT | os.O_WRONLY), 2)
@@ -412,14 +404,14 @@ while folders:
         print(os.waitstatus_to_exitcode(status), file=file)
 """
 
-# Signals, whether a song is being scored, the exit code, and the most seconds: 2 where no grace is given.
+# Signals, whether a song is being scored, the exit code, and the grace in seconds: a minute where it must not count.
 ENDS = [
-    ([signal.SIGTERM], False, -signal.SIGTERM, 2.0),
-    ([signal.SIGTERM], True, -signal.SIGTERM, 5.0),
-    ([signal.SIGINT], False, 130, 2.0),
-    ([signal.SIGINT], True, 130, 5.0),
-    ([signal.SIGINT, signal.SIGINT], True, 130, 2.0),
-    ([signal.SIGTERM, signal.SIGINT], True, -signal.SIGTERM, 2.0),
+    ([signal.SIGTERM], False, -signal.SIGTERM, 60),
+    ([signal.SIGTERM], True, -signal.SIGTERM, 1),
+    ([signal.SIGINT], False, 130, 60),
+    ([signal.SIGINT], True, 130, 1),
+    ([signal.SIGINT, signal.SIGINT], True, 130, 60),
+    ([signal.SIGTERM, signal.SIGINT], True, -signal.SIGTERM, 60),
 ]
 
 
@@ -428,24 +420,24 @@ def test_signals_end_the_process_and_leave_no_file(
 ) -> None:
     """An upload is arriving, and a song is in an operation that nothing ends, or there is none."""
     folders = [tmp_path / str(number) for number in range(len(ENDS))]
-    for folder in folders:
+    for folder, (*_, grace) in zip(folders, ENDS, strict=True):
         folder.mkdir()
+        (folder / "grace").write_text(str(grace))
     services = start_process([sys.executable, "-c", _PROCESSES, *map(str, folders)], stdout=subprocess.PIPE, text=True)
     assert services.stdout is not None
     processes = [int(services.stdout.readline()) for _ in folders]
     with ThreadPoolExecutor(len(ENDS)) as threads:
-        took = list(threads.map(end_service, folders, processes, ENDS))
-    for seconds, folder, (signals, song, code, most) in zip(took, folders, ENDS, strict=True):
-        assert seconds < most, (signals, song)
-        assert int((folder / "code").read_text()) == code
+        list(threads.map(end_service, folders, processes, ENDS))
+    for folder, (_, _, code, _) in zip(folders, ENDS, strict=True):
+        assert (folder / "code").read_text() == f"{code}\n"
         error = (folder / "error").read_text()
         assert "Traceback" not in error, error
         assert error.endswith("hear-serve: interrupted\n") == (code == 130), error
         assert list((folder / "temporary").iterdir()) == []
 
 
-def end_service(folder: Path, process: int, end: tuple[list[signal.Signals], bool, int, float]) -> float:
-    """Begin uploads, send the signals, and return how many seconds the process then goes on."""
+def end_service(folder: Path, process: int, end: tuple[list[signal.Signals], bool, int, int]) -> None:
+    """Begin uploads, send the signals, and wait for the end, far less than a minute."""
     log = folder / "error"
     until(lambda: log.exists() and "Serving on" in log.read_text(), seconds=30)
     port = int(log.read_text().split("Serving on http://127.0.0.1:")[1].split()[0])
@@ -454,12 +446,10 @@ def end_service(folder: Path, process: int, end: tuple[list[signal.Signals], boo
         for request in [post(b"Content-Length: 5000", length=False, body=b"so"), HONEST][: 1 + song]:
             clients.enter_context(socket.create_connection(("127.0.0.1", port), timeout=10)).sendall(request)
         until(lambda: len(list((folder / "temporary").rglob("tmp*"))) == 1 + song)
-        begun = time.monotonic()
         for number, one in enumerate(signals):
             time.sleep(0.3 * number)
             os.kill(process, one)
-        until((folder / "code").exists)
-        return time.monotonic() - begun
+        until(lambda: (folder / "code").exists() and (folder / "code").read_text() != "", seconds=30)
 
 
 def test_models_end_at_the_deadline(head_folders: Path, tmp_path: Path) -> None:
@@ -467,7 +457,7 @@ def test_models_end_at_the_deadline(head_folders: Path, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     song = tmp_path / "a.flac"
     soundfile.write(song, rng.standard_normal(48_000) * 0.1, 24_000)
-    scorer = Scorer.load(head_folders, windows=Windows(1.0, 0.5), device="cpu", precision="fp32")
+    scorer = Scorer.load(head_folders / "0", windows=Windows(1.0, 0.5), device="cpu", precision="fp32")
     limited = scorer.limited(longest=60)
     expected = scorer.score(song)
     assert limited.score(song, deadline=Deadline(60)) == expected
@@ -484,7 +474,7 @@ def test_models_end_at_the_deadline(head_folders: Path, tmp_path: Path) -> None:
 
     whole = Counted(1_000_000)
     assert limited.score(song, deadline=whole) == expected
-    for looks in (1, 2, 40, 999_999 - whole.looks):
+    for looks in (1, 40, 999_999 - whole.looks):
         with pytest.raises(ScoringError, match="the time for this song is over"):
             limited.score(song, deadline=Counted(looks))
     ended = Deadline(60)
