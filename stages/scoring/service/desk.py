@@ -9,7 +9,7 @@ import tempfile
 import weakref
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path, PureWindowsPath
 from typing import Any
@@ -204,9 +204,7 @@ class Desk:
             self._check_open()
             if isinstance(error, asyncio.CancelledError):
                 raise
-            raise RefusedError(
-                504, f"not done within {self.limits.seconds:g} s; try a shorter song, or later"
-            ) from None
+            raise self._too_late() from None
 
     def stop(self) -> None:
         """Refuse what comes, what arrives and what waits; the song being scored has `GRACE` seconds left."""
@@ -226,6 +224,9 @@ class Desk:
     def _check_open(self) -> None:
         if self.stopping:
             raise RefusedError(503, "the service is stopping")
+
+    def _too_late(self) -> RefusedError:
+        return RefusedError(504, f"not done within {self.limits.seconds:g} s; try a shorter song, or later")
 
     def _check_room(self) -> None:
         self._check_open()
@@ -258,8 +259,9 @@ class Desk:
         return sum(upload.size for upload in list(self._uploads)) + size <= self.limits.disk
 
     def _drop(self, upload: Upload) -> None:
-        upload.remove()
         self._uploads.discard(upload)
+        with suppress(OSError):  # the folder is removed at the end
+            upload.remove()
 
     def _queued(self, upload: Upload, name: str, deadline: Deadline) -> Future[Row]:
         """Give the upload to the thread. It owns the file now: a request that gives up must not take it away."""
@@ -273,6 +275,8 @@ class Desk:
         try:
             row = self._score(path, deadline)
         except HearError as error:
+            if not deadline.left:  # which is then why, whatever the error says
+                raise self._too_late() from error
             status = 413 if isinstance(error, SongTooLongError) else 422
             raise RefusedError(status, f"{name}: {str(error).removeprefix(f'{path}: ')}") from error
         except MemoryError as error:

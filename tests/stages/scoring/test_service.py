@@ -242,6 +242,18 @@ def test_who_waits_too_long_or_behind_too_many_is_told(folder: Path) -> None:
     assert list(folder.iterdir()) == []
 
 
+def test_too_late_is_told_whoever_finds_out_first(folder: Path) -> None:
+    def late(path: Path, deadline: Deadline) -> Row:
+        deadline.end()
+        raise ScoringError("was ended")
+
+    desk = Desk(late, Limits(seconds=60))
+    with pytest.raises(RefusedError, match="not done within 60 s") as refused:
+        asyncio.run(desk.answer(_song, _never))
+    assert refused.value.status == 504
+    desk.close()
+
+
 def test_an_upload_that_breaks_off_leaves_no_file(folder: Path) -> None:
     async def broken(upload: Upload) -> str:
         raise RefusedError(422, "the upload was broken off")
