@@ -1,11 +1,15 @@
 """`hear-serve` from checkpoints to a listening server."""
 
+import os
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from stages.scoring.errors import ScoringError
 from stages.scoring.over_time import Windows
 
+# What shells expect of a program that SIGINT ended.
+INTERRUPTED = 130
 EXTRA = ("fastapi", "uvicorn", "python_multipart")
 
 
@@ -32,22 +36,31 @@ def run_service(
     Raises
     ------
     ScoringError
-        The extra `serve` is not installed, or a limit is not finite.
+        The extra `serve` is not installed, a limit is not finite, or the port cannot be had.
     HeadError, EncoderError
         See `Scorer.load`.
     """
     check_extra()
-    import uvicorn
-
     from stages.scoring.scorer import Scorer
     from stages.scoring.service.app import make_service
     from stages.scoring.service.desk import Limits
+    from stages.scoring.service.server import Server, bound, listen
 
     costs = Limits(**limits)
-    scorer = Scorer.load(*checkpoints, windows=windows, **encoders)
-    about = f"scored by {', '.join(checkpoints)}"
-    app = make_service(scorer, limits=costs, host=host, about=about)
-    uvicorn.run(app, host=host, port=port, server_header=False)
+    # Before models are loaded, which takes a while.
+    with bound(host, port) as sockets:
+        scorer = Scorer.load(*checkpoints, windows=windows, **encoders)
+        app = make_service(scorer, limits=costs, host=host, about=f"scored by {', '.join(checkpoints)}")
+        listen(sockets)
+        try:
+            Server(app).run(sockets)
+        except KeyboardInterrupt:
+            if app.state.desk.busy:
+                # Python would wait for the song that is being scored.
+                sys.stderr.write("hear-serve: interrupted\n")
+                sys.stderr.flush()
+                os._exit(INTERRUPTED)
+            raise
 
 
 def check_extra() -> None:

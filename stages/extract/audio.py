@@ -38,6 +38,9 @@ LOWEST_RATE, HIGHEST_RATE = 1_000, 768_000
 HIGHEST_OWN_RATE = 96_000
 # +18 dB over full scale: more than any decoder overshoots, far less than integers written as floats.
 HIGHEST_PEAK = 8.0
+# Samples of all channels that a second of audio may cost where the length is limited: stereo at 192 kHz, or eight
+# channels at 48 kHz.
+MOST_VALUES = 384_000
 # Share of a song that may be missing or undecodable before the file is refused.
 LARGEST_LOSS = 0.1
 
@@ -53,7 +56,8 @@ def read_audio(path: Path, *, rate: int | None = None, longest: float | None = N
         In Hz. None keeps the file's own (the first one, if it changes midway), up to 96,000 Hz; files above that are
         brought down to it.
     longest
-        Stop with `TooLongError` when there are more seconds than this.
+        Stop with `TooLongError` when there are more seconds than this, or more samples in all channels than so many
+        seconds have at `MOST_VALUES`: the work that a file costs is limited, too.
 
     Raises
     ------
@@ -66,6 +70,11 @@ def read_audio(path: Path, *, rate: int | None = None, longest: float | None = N
         heard = _Heard(path, rate, longest)
         for block, own_rate in file.blocks():
             heard.add(block, own_rate)
+            if longest is not None and file.values > longest * MOST_VALUES:
+                raise TooLongError(
+                    f"{shown(path)}: has more than {longest * MOST_VALUES:.3g} samples in all channels, the most "
+                    "allowed; save it in stereo at 48,000 Hz"
+                )
         samples = heard.finish()
         losses = file.losses(heard.seconds)
     _check_losses(path, heard.seconds, losses)

@@ -54,10 +54,11 @@ av.logging.set_level(None)  # its remarks name no file; what matters of them com
 
 
 class AudioFile:
-    """The main audio stream of an open file; made by `open_audio`."""
+    """The main audio stream of an open file; made by `open_audio`. `values` counts decoded samples of all channels."""
 
     def __init__(self, path: Path, container: Any, stream: Any) -> None:
         self.path, self._container, self._stream = path, container, stream
+        self.values = 0
         self._skipped = 0
         # Bytes of packets that were decoded, and of those that were not.
         self._bytes = self._lost = 0
@@ -90,6 +91,7 @@ class AudioFile:
         channels = frame.layout.nb_channels
         if channels > MOST_CHANNELS:
             raise AudioError(f"{shown(self.path)}: expected at most {MOST_CHANNELS} channels, found {channels}")
+        self.values += channels * frame.samples
         if not frame.format.is_planar:
             return np.asarray(frame.to_ndarray()).reshape(-1, channels).T
         if channels < MOST_PLANES:

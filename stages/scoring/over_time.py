@@ -2,13 +2,16 @@
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.scoring.ensemble import Ensemble
 from stages.scoring.errors import ScoringError
 from stages.scoring.rows import Curve
+
+if TYPE_CHECKING:
+    from stages.scoring.ensemble import Ensemble
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,7 @@ def window_starts(frames: int, *, window: int, hop: int) -> list[int]:
     return [*starts, last] if 2 * (last - starts[-1]) > hop else starts
 
 
-def curve_of(ensemble: Ensemble, frames: NDArray[np.floating], windows: Windows, *, frame_rate: float) -> Curve:
+def curve_of(ensemble: "Ensemble", frames: NDArray[np.floating], windows: Windows, *, frame_rate: float) -> Curve:
     """Scores over time of one song (S, T, C), the ensemble's streams at `frame_rate` frames a second.
 
     Raises

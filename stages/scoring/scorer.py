@@ -1,8 +1,10 @@
 """Audio → scores from Python: the encoders and heads of the command, loaded once."""
 
 from collections.abc import Iterable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
+from stages.scoring.deadline import Deadline
 from stages.scoring.ensemble import Ensemble, load_encoders, load_ensemble
 from stages.scoring.errors import ScoringError, SongTooLongError
 from stages.scoring.inputs import audio_candidates
@@ -65,17 +67,15 @@ class Scorer:
         encoders = load_encoders(ensemble, muq=muq, musicfm=musicfm, device=device, precision=precision)
         return cls(ensemble, AudioSource(encoders, ensemble), windows=windows)
 
-    def limited(self, *, longest: float, deadline: float) -> "Scorer":
+    def limited(self, *, longest: float) -> "Scorer":
         """The same scorer for files from strangers; it shares the models.
 
         Parameters
         ----------
         longest
-            Refuse songs of more seconds than this.
-        deadline
-            Seconds that decoding a song may take.
+            Refuse songs of more seconds than this, or of more samples than so much audio has (see `read_audio`).
         """
-        source = AudioSource(self._source.encoders, self.ensemble, longest=longest, deadline=deadline)
+        source = AudioSource(self._source.encoders, self.ensemble, longest=longest)
         return Scorer(self.ensemble, source, windows=self.scoring.windows)
 
     @property
@@ -88,8 +88,16 @@ class Scorer:
         """What must be said wherever the scores appear; empty where nothing must."""
         return self.ensemble.caution
 
-    def score(self, path: str | Path) -> Row:
+    def score(self, path: str | Path, *, deadline: Deadline | None = None) -> Row:
         """Score one file.
+
+        Parameters
+        ----------
+        path
+            The file.
+        deadline
+            When to give up. Decoding is ended then, and the models before their next operation. Songs that have a
+            deadline are scored one after the other.
 
         Raises
         ------
@@ -98,7 +106,12 @@ class Scorer:
         ScoringError
             The file cannot be scored; the message says why.
         """
-        (scored,) = self._scored([path])
+        self._source.deadline = deadline
+        try:
+            with deadline.ends_models() if deadline else nullcontext():
+                (scored,) = self._scored([path])
+        finally:
+            self._source.deadline = None
         if scored.row.error:
             raise (SongTooLongError if scored.too_long else ScoringError)(scored.row.error)
         return scored.row

@@ -18,6 +18,7 @@ from stages.extract.source import source_hash
 from stages.extract.waveform import damage_of
 from stages.head.head import FRAMES_AT_ONCE
 from stages.head.score import check_encoders, check_spec, qualified
+from stages.scoring.deadline import Deadline
 from stages.scoring.ensemble import Ensemble
 from stages.scoring.inputs import Candidate
 from store import EmbeddingStore
@@ -92,9 +93,12 @@ class AudioSource:
     threads
         Songs that are decoded ahead, each in a process.
     longest
-        Refuse songs of more seconds than this.
+        Refuse songs of more seconds than this, or of more samples than so much audio has.
+
+    Attributes
+    ----------
     deadline
-        Seconds that decoding a song may take; by default it depends on the file's size.
+        When decoding a song is ended; None leaves it to the file's size.
 
     Raises
     ------
@@ -111,11 +115,11 @@ class AudioSource:
         *,
         threads: int = 2,
         longest: float | None = None,
-        deadline: float | None = None,
     ) -> None:
         for head in ensemble.heads:
             check_encoders(head, encoders)
-        self._longest, self._deadline = longest, deadline
+        self.deadline: Deadline | None = None
+        self._longest = longest
         self._processes = Processes(threads)
         self.encoders, self.threads = encoders, threads
         self.pool = ensemble.pool
@@ -156,7 +160,9 @@ class AudioSource:
         if known(candidate, source):
             return Heard(candidate=candidate, source=source)
         request = ViewRequest(candidate.song_id, candidate.path, view=0, seed=0, longest=self._longest)
-        prepared = prepare_in(self._processes, request, seconds=self._deadline)
+        # Not 0, which is as good as None: a song that is too late is ended at once.
+        seconds = None if self.deadline is None else max(0.001, self.deadline.left)
+        prepared = prepare_in(self._processes, request, seconds=seconds)
         if isinstance(prepared, FailedView):
             return Heard(candidate=candidate, source=source, error=prepared.error, too_long=prepared.too_long)
         # The hash of the file that was decoded, which may have been replaced since it was looked up.

@@ -1,6 +1,7 @@
 """`hear-serve`: what reaches the server, and what it says without its extra."""
 
 import importlib.util
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from pipeline.cli import serve
 from pipeline.cli.entry import run
 from pipeline.serving import run_service
 from stages.scoring.over_time import Windows
+from stages.scoring.service.server import Server
 
 
 def test_options_become_limits(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -44,13 +46,20 @@ def test_the_server_gets_the_application(monkeypatch: pytest.MonkeyPatch) -> Non
         def score(self, path: Path) -> None: ...
 
     monkeypatch.setattr("stages.scoring.scorer.Scorer", Scorer)
-    monkeypatch.setattr("uvicorn.run", lambda app, **about: seen.update(about, app=app))
+
+    def serve_nothing(server: Server, sockets: list[socket.socket]) -> None:
+        seen.update(app=server.config.app, places=[each.getsockname() for each in sockets])
+
+    monkeypatch.setattr(Server, "run", serve_nothing)
     limits = {"megabytes": 5.0, "minutes": 2.0, "seconds": 30.0, "waiting": 1}
     windows = Windows(4.0, 2.0)
     run_service(["a"], encoders={"muq": "folder"}, windows=windows, host="127.0.0.1", port=0, limits=limits)
     assert (seen["heads"], seen["muq"], seen["windows"]) == (("a",), "folder", windows)
-    assert (seen["host"], seen["port"]) == ("127.0.0.1", 0)
-    assert seen["limited"] == {"longest": 120.0, "deadline": 30.0}
+    ((address, port),) = seen["places"]
+    assert address == "127.0.0.1"
+    assert port > 0
+    assert seen["limited"] == {"longest": 120.0}
+    assert seen["app"].state.desk.limits.seconds == 30.0
     assert {route.path for route in seen["app"].routes} >= {"/", "/score", "/health"}
 
 

@@ -1,25 +1,28 @@
 """The application: `GET /` the page, `POST /score` audio → scores, `GET /health`."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from fastapi import FastAPI, HTTPException, Request
-from fastapi.responses import HTMLResponse
+from fastapi import FastAPI, Request
+from fastapi.responses import HTMLResponse, JSONResponse, Response
 from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.types import Receive, Scope, Send
 
 from stages.scoring.page.document import upload_html
-from stages.scoring.scorer import Scorer
-from stages.scoring.service.desk import Desk, Limits, RefusedError
-from stages.scoring.service.upload import check_request, receive
+from stages.scoring.service.desk import RETRY_AFTER, Desk, Limits, RefusedError
+from stages.scoring.service.upload import Body, check_request, receive
+
+if TYPE_CHECKING:
+    from stages.scoring.scorer import Scorer
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 # As they stand in a request; older Starlettes cut the last one at its first colon.
 _NAMES = ["127.0.0.1", "localhost", "[::1]", "["]
 
 
-def make_service(scorer: Scorer, *, limits: Limits | None = None, host: str = LOOPBACK[0], about: str = "") -> FastAPI:
-    """Make the application.
+def make_service(
+    scorer: "Scorer", *, limits: Limits | None = None, host: str = LOOPBACK[0], about: str = ""
+) -> FastAPI:
+    """Make the application; its `state.desk` must be closed when it is over, as `Server` does.
 
     Parameters
     ----------
@@ -34,16 +37,14 @@ def make_service(scorer: Scorer, *, limits: Limits | None = None, host: str = LO
         A note for the page: which heads score.
     """
     costs = limits or Limits()
-    desk = Desk(scorer.limited(longest=60 * costs.minutes, deadline=costs.seconds).score, costs)
+    limited = scorer.limited(longest=60 * costs.minutes)
+    desk = Desk(lambda path, deadline: limited.score(path, deadline=deadline), costs)
     page = upload_html(scorer.dimensions, title="HEAR: score songs", about=about, caution=scorer.caution)
 
-    @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        yield
-        desk.close()
-
-    # FastAPI's interactive documentation loads its scripts from a network: left out.
-    app = FastAPI(title="HEAR", lifespan=lifespan, docs_url=None, redoc_url=None)
+    # FastAPI's interactive documentation loads its scripts from a network: left out. A path with a slash more is not
+    # redirected, since that would say back what the request says of its host.
+    app = FastAPI(title="HEAR", docs_url=None, redoc_url=None, redirect_slashes=False)
+    app.state.desk = desk
     if host in LOOPBACK:
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=_NAMES)
 
@@ -57,12 +58,34 @@ def make_service(scorer: Scorer, *, limits: Limits | None = None, host: str = LO
         return {"status": "ok", "dimensions": list(scorer.dimensions), "model": scorer.scoring.model, **caution}
 
     @app.post("/score")
-    async def score(request: Request) -> dict[str, Any]:
+    async def score(request: Request) -> Response:
+        body = Body(request, costs)
         try:
-            check_request(request, desk.limits)
-            row = await desk.answer(lambda file: receive(request, file, desk.limits))
+            check_request(request, costs)
+            row = await desk.answer(lambda upload: receive(request, body, upload), body.gone)
         except RefusedError as refused:
-            raise HTTPException(refused.status, str(refused)) from refused
-        return row.to_json()
+            return Refusal(refused, body, drains=not desk.stopping)
+        return JSONResponse(row.to_json())
 
     return app
+
+
+class Refusal(JSONResponse):
+    """The answer to a refused request. What is left of its body is read for a while, and then the connection ends.
+
+    Many clients send all before they read an answer, and would lose it with a connection that is closed before.
+    """
+
+    def __init__(self, refused: RefusedError, body: Body, *, drains: bool) -> None:
+        again = {"Retry-After": str(RETRY_AFTER)} if refused.status == 503 else {}
+        close = {} if body.ended else {"Connection": "close"}
+        super().__init__({"detail": str(refused)}, refused.status, headers={**again, **close})
+        self._rest = body if drains else None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it."""
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        await send({"type": "http.response.body", "body": self.body, "more_body": True})
+        if self._rest is not None:
+            await self._rest.drain()
+        await send({"type": "http.response.body", "body": b"", "more_body": False})

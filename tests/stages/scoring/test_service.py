@@ -4,7 +4,6 @@ import asyncio
 import base64
 import io
 import threading
-import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,15 +13,16 @@ import httpx
 import numpy as np
 import pytest
 import soundfile
-import uvicorn
 from fastapi.responses import HTMLResponse
 
+from stages.scoring.deadline import Deadline
 from stages.scoring.errors import ScoringError
 from stages.scoring.over_time import Windows
 from stages.scoring.rows import Row
 from stages.scoring.scorer import Scorer
 from stages.scoring.service.app import make_service
-from stages.scoring.service.desk import Desk, Limits, RefusedError, plain_name
+from stages.scoring.service.desk import Desk, Limits, RefusedError, Upload, plain_name
+from stages.scoring.service.server import Server, bound, listen
 from stages.songs import DIMENSIONS
 
 HOME = "http://127.0.0.1:8000"
@@ -127,7 +127,9 @@ def test_a_playlist_that_leads_elsewhere_is_refused_and_the_next_song_is_scored(
 def test_broken_forms(client: Client) -> None:
     assert "has no file" in client.post("/score", data={"a": "b"}, files={"": ("", b"")}).json()["detail"]
     headers = {"content-type": "multipart/form-data"}
-    assert "cannot be read: Missing boundary" in client.post("/score", content=b"x", headers=headers).json()["detail"]
+    assert (
+        "cannot be read: it names no boundary" in client.post("/score", content=b"x", headers=headers).json()["detail"]
+    )
     two = [("audio", ("a.mp3", b"1")), ("audio", ("b.mp3", b"2"))]
     assert client.post("/score", files=two).status_code == 422
 
@@ -179,39 +181,55 @@ def test_the_page_scores_what_is_dropped_on_it(scorer: Scorer, dump: Callable[[s
 
 @contextmanager
 def listening(app: Any) -> Iterator[str]:
-    """Serve an application on a free port of this machine."""
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning"))
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    while not server.started:
-        time.sleep(0.01)
-        assert thread.is_alive()
-    try:
-        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-    finally:
-        server.should_exit = True
-        thread.join()
+    """Serve an application on a free port of this machine, as `hear-serve` does."""
+    with bound("127.0.0.1", 0) as sockets:
+        listen(sockets)
+        server = Server(app, log_level="warning")
+        thread = threading.Thread(target=server.run, args=(sockets,), daemon=True)
+        home = f"http://127.0.0.1:{sockets[0].getsockname()[1]}"
+        thread.start()
+        try:
+            yield home
+        finally:
+            server.should_exit = True
+            thread.join()
 
 
-async def _nothing(file: object) -> str:
-    file.write(sound(1))  # type: ignore[attr-defined]
+async def _song(upload: Upload) -> str:
+    upload.write(b"audio")
     return "a.flac"
 
 
-def test_who_waits_too_long_or_behind_too_many_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def _never() -> None:
+    await asyncio.Event().wait()
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty temporary folder that the service uses."""
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    return tmp_path
+
+
+def files_in(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file()]
+
+
+def test_who_waits_too_long_or_behind_too_many_is_told(folder: Path) -> None:
     going = threading.Event()
 
-    def slow(path: Path) -> Row:
+    def slow(path: Path, deadline: Deadline) -> Row:
         going.wait(30)
         assert path.exists()
         return Row(song_id="", path="", scores={"A": 3.0})
 
     async def run() -> list[object]:
         desk = Desk(slow, Limits(seconds=0.5, waiting=1))
-        answers = await asyncio.gather(*(desk.answer(_nothing) for _ in range(3)), return_exceptions=True)
+        answers = await asyncio.gather(*(desk.answer(_song, _never) for _ in range(3)), return_exceptions=True)
         going.set()
-        answers.append(await desk.answer(_nothing))
+        await asyncio.sleep(0.1)
+        assert files_in(folder) == []
+        answers.append(await desk.answer(_song, _never))
         desk.close()
         return answers
 
@@ -221,23 +239,44 @@ def test_who_waits_too_long_or_behind_too_many_is_told(tmp_path: Path, monkeypat
     assert "1 songs wait already" in str(third)
     assert isinstance(last, Row)
     assert (last.song_id, last.path) == ("a", "a.flac")
-    assert list(tmp_path.iterdir()) == []
+    assert list(folder.iterdir()) == []
 
 
-def test_an_upload_that_breaks_off_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+def test_too_late_is_told_whoever_finds_out_first(folder: Path) -> None:
+    def late(path: Path, deadline: Deadline) -> Row:
+        deadline.end()
+        raise ScoringError("was ended")
 
-    async def broken(file: object) -> str:
+    desk = Desk(late, Limits(seconds=60))
+    with pytest.raises(RefusedError, match="not done within 60 s") as refused:
+        asyncio.run(desk.answer(_song, _never))
+    assert refused.value.status == 504
+    desk.close()
+
+
+def test_an_upload_that_breaks_off_leaves_no_file(folder: Path) -> None:
+    async def broken(upload: Upload) -> str:
         raise RefusedError(422, "the upload was broken off")
 
-    desk = Desk(lambda path: Row(song_id="", path=""), Limits())
+    desk = Desk(lambda path, deadline: Row(song_id="", path=""), Limits())
     with pytest.raises(RefusedError, match="broken off"):
-        asyncio.run(desk.answer(broken))
-    assert list(tmp_path.iterdir()) == []
+        asyncio.run(desk.answer(broken, _never))
+    assert files_in(folder) == []
 
 
 @pytest.mark.parametrize(
-    ("name", "plain"), [("/a/b.mp3", "b.mp3"), ("C:\\x\\b.mp3", "b.mp3"), ("", "song"), ("..", "..")]
+    ("name", "plain"),
+    [
+        ("/a/b.mp3", "b.mp3"),
+        ("C:\\x\\b.mp3", "b.mp3"),
+        ("", "song"),
+        ("..", ".."),
+        (
+            "a\x1b[31m\0\u202e.mp3",
+            "a\N{REPLACEMENT CHARACTER}[31m\N{REPLACEMENT CHARACTER}\N{REPLACEMENT CHARACTER}.mp3",
+        ),
+        ("ä" * 70_000, "ä" * 255),
+    ],
 )
 def test_plain_names(name: str, plain: str) -> None:
     assert plain_name(name) == plain

@@ -1,0 +1,116 @@
+"""The application on a port: uvicorn, with limits that it lacks, and an end that is soon whatever is going on."""
+
+import errno
+import logging
+import socket
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+
+import uvicorn
+from fastapi import FastAPI
+
+from stages.scoring.errors import ScoringError
+from stages.scoring.service.connection import Connection
+from stages.scoring.service.desk import GRACE
+
+# For every answer. The page's own policy is in its head, where it also holds for a report on disk; this is what a head
+# cannot say.
+HEADERS = [
+    ("x-content-type-options", "nosniff"),
+    ("content-security-policy", "frame-ancestors 'none'"),
+    ("cross-origin-resource-policy", "same-origin"),
+    ("referrer-policy", "no-referrer"),
+]
+
+
+class Server(uvicorn.Server):
+    """Serves an application of `make_service`.
+
+    Told to stop by SIGTERM or SIGINT, it takes no more connections, refuses what arrives and what waits, gives the song
+    being scored `GRACE` seconds, and removes all uploads. A second SIGINT takes the grace away.
+    """
+
+    def __init__(self, app: FastAPI, *, log_level: str | None = None) -> None:
+        self._desk = app.state.desk
+        config = uvicorn.Config(
+            app,
+            http=Connection,
+            ws="none",
+            lifespan="off",
+            headers=HEADERS,
+            server_header=False,
+            # What a client says of its own address is not believed, and not logged.
+            proxy_headers=False,
+            timeout_graceful_shutdown=int(GRACE) + 1,
+            log_level=log_level,
+        )
+        super().__init__(config)
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen, and say where."""
+        await super().startup(sockets)
+        for each in sockets or []:
+            host, port = each.getsockname()[:2]
+            where = f"[{host}]" if ":" in host else host
+            logging.getLogger("uvicorn.error").info("Serving on http://%s:%d (Ctrl-C ends it)", where, port)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """End what is going on."""
+        self._desk.stop()
+        try:
+            await super().shutdown(sockets)
+        finally:
+            self._desk.close()
+
+
+@contextmanager
+def bound(host: str, port: int) -> Iterator[list[socket.socket]]:
+    """Sockets for each address of a host, at one port, within this context; they do not listen yet.
+
+    Parameters
+    ----------
+    host
+        A name or an address.
+    port
+        0 takes a free one.
+
+    Raises
+    ------
+    ScoringError
+        There is no such address on this machine, or the port is taken.
+    """
+    with ExitStack() as opened:
+        sockets: list[socket.socket] = []
+        with _binding(host, port):
+            places = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+            for number, (family, *_, address) in enumerate(places, start=1):
+                each = opened.enter_context(socket.socket(family, socket.SOCK_STREAM))
+                each.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                if family == socket.AF_INET6:
+                    each.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+                try:
+                    each.bind((address[0], port, *address[2:]))
+                except OSError as error:
+                    # A name may have an IPv6 address where the system has no IPv6.
+                    if error.errno != errno.EADDRNOTAVAIL or not (sockets or number < len(places)):
+                        raise
+                    continue
+                port = each.getsockname()[1]
+                sockets.append(each)
+        yield sockets
+
+
+def listen(sockets: Sequence[socket.socket]) -> None:
+    """Let connections in. Raises ScoringError where the port was taken meanwhile."""
+    for each in sockets:
+        with _binding(*each.getsockname()[:2]):
+            each.listen()
+
+
+@contextmanager
+def _binding(host: str, port: int) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ScoringError(f"--host {host} --port {port}: cannot listen there: {reason}; choose another") from error
