@@ -58,7 +58,7 @@ def measure_loading(folder: Path, *, songs: int, frames: int, device: str) -> No
 
 
 def _report(size: str, songs: int, rows: list[StepRow], workers: int) -> None:
-    """The first step starts the workers, once a run; what comes after it is an epoch's steady state."""
+    """The first step waits for the first batch; what comes after it is an epoch's steady state."""
     for name, chosen in (("all steps", rows), ("after the first", rows[1:])):
         seconds, waited = sum(row.seconds for row in chosen), sum(row.seconds * row.waiting for row in chosen)
         print(

@@ -1,9 +1,9 @@
 """The second Ctrl-C, or SIGTERM, ends a command at once, whatever it is doing.
 
 Python handles a signal between two instructions of the main thread, which may be in a long computation of a library, in
-the close of a cluster, or in the wait for other threads at the end of the program. So a thread counts signals. The first
-is left to the command, which finishes what is in hand, or to Python. At the second the thread ends the processes that
-the command began, and then the command: what is stored stays, as it is written atomically.
+the close of a cluster, or in the wait for other threads at the end of the program. So a thread counts signals. The
+first is left to the command, which finishes what is in hand, or to Python. At the second the thread ends the processes
+that the command began, and then the command. What is stored stays, as it is written atomically.
 """
 
 import os
@@ -12,8 +12,8 @@ import threading
 from contextlib import suppress
 
 COUNTED = (signal.SIGINT, signal.SIGTERM)
-# Seconds for killed processes to go before this one does.
-_GONE_SECONDS = 0.5
+# Seconds until this process ends even if ending others takes longer.
+_LATEST = 0.5
 # Progress bars hide the cursor.
 _SHOW_CURSOR = "\x1b[?25h"
 
@@ -35,6 +35,8 @@ class _Watch:
             for number in os.read(read, 64):
                 if number in COUNTED:
                     self.count += 1
+                    import psutil  # noqa: F401  # at the first, so that the second need not wait for it
+
                     if self.count >= 2:
                         _end(self.command, number)
 
@@ -60,21 +62,21 @@ def watch_interrupts(command: str) -> None:
 
 def _end(command: str, number: int) -> None:
     """End the processes that this one began, and this one."""
+    code = 128 + number
+    latest = threading.Timer(_LATEST, os._exit, (code,))
+    latest.daemon = True
+    latest.start()
     with suppress(Exception):
         _end_children()
-    with suppress(Exception):
-        show = _SHOW_CURSOR if os.isatty(2) else ""
+    with suppress(OSError):
         # Not through sys.stderr, which the main thread may hold.
-        os.write(2, f"{show}\n{command}: interrupted\n".encode())
-    os._exit(128 + number)
+        os.write(2, f"{_SHOW_CURSOR if os.isatty(2) else ''}\n{command}: interrupted\n".encode())
+    os._exit(code)
 
 
 def _end_children() -> None:
     import psutil
 
-    this = psutil.Process()
-    children = this.children(recursive=True)
-    for child in children:
+    for child in psutil.Process().children(recursive=True):
         with suppress(psutil.Error):
             child.kill()
-    psutil.wait_procs(children, timeout=_GONE_SECONDS)

@@ -221,7 +221,8 @@ class _Channel:
         data = pickle.dumps(value, protocol=5, buffer_callback=buffers.append)
         raw = [buffer.raw() for buffer in buffers]
         head = pickle.dumps((data, [part.nbytes for part in raw]))
-        for part in (len(head).to_bytes(_LENGTH), head, *raw):
+        parts: list[bytes | memoryview] = [len(head).to_bytes(_LENGTH), head, *raw]
+        for part in parts:
             self._wait_until(deadline)
             self._socket.sendall(part)
 
