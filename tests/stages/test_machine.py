@@ -11,7 +11,6 @@ import pytest
 from stages import machine
 from stages.extract import processes
 from stages.extract.processes import Processes
-from stages.extract.processes import Processes
 from stages.machine import WAITING, count_cores, memory_limit
 
 
