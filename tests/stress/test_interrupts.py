@@ -128,9 +128,10 @@ def end(process: "subprocess.Popen[bytes]", how: str, *, pause: float) -> float:
 def test_stopped_readers(campaign: Any) -> None:
     with Processes(2) as pool:
         for rng in campaign:
+            pool.call(60.0, np.ones, 1)  # which the same process does that does the next call: it has NumPy now
             reader = pool.call(60.0, os.getpid)
-            size, limit = rng.choice([0, 1_000, 30_000_000]), 0.5
-            stop = threading.Timer(rng.choice([0.0, rng.uniform(0.0, 0.1)]), os.kill, (reader, signal.SIGSTOP))
+            size, limit = rng.choice([0, 1_000, 100_000_000]), 1.0
+            stop = threading.Timer(rng.choice([0.0, rng.uniform(0.0, 0.3)]), os.kill, (reader, signal.SIGSTOP))
             begun = time.monotonic()
             stop.start()
             try:
