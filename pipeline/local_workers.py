@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from stages.extract.processes import end_with_the_parent
+from stages.machine import users_environment
 
 # Seconds for a worker to go when it is asked to; and until one that was lost is begun again.
 CLOSE_SECONDS, AGAIN_SECONDS = 2.0, 0.5
@@ -78,11 +79,11 @@ class _Worker:
 
 
 def _environment() -> dict[str, str]:
-    """What Dask sets for its workers, such as one thread each; what is set already wins."""
+    """What Dask sets for its workers, such as one thread each; what the user has set wins."""
     import dask
 
     ours = dask.config.get("distributed.nanny.pre-spawn-environ")
-    return {**{name: str(value) for name, value in ours.items() if value is not None}, **os.environ}
+    return {**{name: str(value) for name, value in ours.items() if value is not None}, **users_environment()}
 
 
 def serve() -> None:

@@ -13,6 +13,9 @@ from pathlib import Path
 CGROUPS, MEMBERSHIP = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 # A user who has set one of these has decided how threads wait.
 WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME", "KMP_LIBRARY")
+THREADS = "OMP_NUM_THREADS"
+# Variables that were set here because of a quota, which is not the user's word.
+_for_quota: set[str] = set()
 
 
 def count_cores() -> int:
@@ -40,8 +43,14 @@ def prepare_openmp() -> None:
     if not any(name in os.environ for name in WAITING):
         os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
     # Libraries count by affinity themselves, but know no quota.
-    if (cores := count_cores()) < _affinity():
-        os.environ.setdefault("OMP_NUM_THREADS", str(cores))
+    if (cores := count_cores()) < _affinity() and THREADS not in os.environ:
+        os.environ[THREADS] = str(cores)
+        _for_quota.add(THREADS)
+
+
+def users_environment() -> dict[str, str]:
+    """The environment without the number of threads, where `prepare_openmp` chose it: for one process of several."""
+    return {name: value for name, value in os.environ.items() if name not in _for_quota}
 
 
 def _affinity() -> int:

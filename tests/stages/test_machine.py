@@ -11,7 +11,7 @@ import pytest
 from stages import machine
 from stages.extract import processes
 from stages.extract.processes import Processes
-from stages.machine import WAITING, count_cores, memory_limit
+from stages.machine import WAITING, count_cores, memory_limit, users_environment
 
 
 @pytest.fixture
@@ -88,14 +88,18 @@ def test_cores_are_counted_by_affinity(groups: Path, monkeypatch: pytest.MonkeyP
 
 def test_openmp_gets_as_many_threads_as_the_quota_allows(groups: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "environ", environment := {})
+    monkeypatch.setattr(machine, "_for_quota", set())
     machine.prepare_openmp()
     assert environment == {"OMP_WAIT_POLICY": "PASSIVE"}
     put(groups, "0::/\n", {"cpu.max": "300000 100000"})
     machine.prepare_openmp()
     assert environment == {"OMP_WAIT_POLICY": "PASSIVE", "OMP_NUM_THREADS": "3"}
+    # Each of several Dask workers has one thread, unless the user says otherwise.
+    assert users_environment() == {"OMP_WAIT_POLICY": "PASSIVE"}
+    machine._for_quota.clear()
     environment["OMP_NUM_THREADS"] = "7"
     machine.prepare_openmp()
-    assert environment["OMP_NUM_THREADS"] == "7"
+    assert users_environment() == environment == {"OMP_WAIT_POLICY": "PASSIVE", "OMP_NUM_THREADS": "7"}
 
 
 # Ends a script where it would load a library that brings OpenMP, and prints how OpenMP would wait.
