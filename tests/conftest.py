@@ -80,12 +80,13 @@ class Family:
 
     def shared_memory(self) -> set[str]:
         """Files in /dev/shm that they have open and that would stay if all were killed now."""
-        names: set[str] = set()
+        mapped: set[int] = set()
         for process in self.living():
             with suppress(OSError):
                 lines = Path(f"/proc/{process.pid}/maps").read_text(encoding="utf-8").splitlines()
-                names |= {line[line.index("/dev/shm/") :] for line in lines if "/dev/shm/" in line}
-        return {name for name in names if Path(name).exists()}
+                # By inode: a semaphore is made under another name than the one it gets.
+                mapped |= {int(line.split()[4]) for line in lines if "/dev/shm/" in line}
+        return {entry.name for entry in os.scandir("/dev/shm") if entry.inode() in mapped}
 
     def is_gone(self, seconds: float = 20.0) -> bool:
         """Whether all end within so many seconds."""
