@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-MODULES = ("bench_store", "bench_head", "bench_decode", "bench_extract")
+MODULES = ("bench_store", "bench_head", "bench_busy", "bench_decode", "bench_extract")
 
 
 def main() -> int:

@@ -31,6 +31,7 @@ from stages.extract.encoders.windows import segment_lengths, spectrograms, token
 from stages.extract.feed import ViewFeed
 from stages.extract.plan import SongTask
 from stages.extract.run import Extractor
+from stages.machine import count_cores
 from store import Spec, StoreWriter
 
 LAYER = 10
@@ -74,7 +75,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--precision", default="auto", help="ours: auto, fp32 or bf16 (the plain way is fp32)")
     parser.add_argument("--repeats", type=int, default=1, help="of both; 0 measures ours alone, by parts")
     parser.add_argument("--sizes", choices=("full", "tiny"), default="full", help="of the encoders")
-    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="CPU threads")
+    parser.add_argument("--threads", type=int, default=count_cores(), help="CPU threads")
     return parser.parse_args()
 
 
@@ -148,7 +149,7 @@ def _pipeline(ours: MultiScale, song: Waveform, seconds: float) -> None:
     """Time a whole run of one song's nine views: decoded and augmented ahead, encoded, written behind."""
     import soundfile
 
-    readers = max(1, min(8, (os.cpu_count() or 2) - 1))
+    readers = max(1, min(8, count_cores() - 1))
     with tempfile.TemporaryDirectory() as folder, ViewFeed(processes=readers) as feed:
         path = Path(folder) / "song.flac"
         soundfile.write(path, np.resize(song.samples, int(seconds * song.rate)), song.rate)

@@ -38,6 +38,7 @@ from stages.head.published import to_published
 from stages.head.records import Packed
 from stages.head.sizes import preset_sizes
 from stages.head.step import Objective, batch_loss
+from stages.machine import count_cores
 
 SIZES = preset_sizes("paper", features=4096, classes=5)
 OBJECTIVE = Objective(beta=0.05, smooth_l1_beta=0.5, mix="pooled")
@@ -100,7 +101,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--spread", type=float, default=0.2, help="of the lengths around it, ± (default: 0.2)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda")
     parser.add_argument("--precision", default="auto", help="ours: auto, fp32 or bf16")
-    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="CPU threads")
+    parser.add_argument("--threads", type=int, default=count_cores(), help="CPU threads")
     parser.add_argument("--songs", type=int, default=48, help="in the generated store, 43 MB each (default: 48)")
     parser.add_argument("--folder", type=Path, help="for that store (default: the folder for temporary files)")
     return parser.parse_args()

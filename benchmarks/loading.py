@@ -17,7 +17,7 @@ CHANNELS = 1024
 VALIDATION = 2
 
 
-class _Steps(Listener):
+class Steps(Listener):
     """Keeps every step's row."""
 
     def __init__(self) -> None:
@@ -40,11 +40,11 @@ def measure_loading(folder: Path, *, songs: int, frames: int, device: str) -> No
     device
         Where the heads run.
     """
-    store = _generate(folder / "store", songs, frames)
+    store = generate_store(folder / "store", songs, frames)
     # Pairs are read too, so a batch of 8 reads 16 records.
     for size, count, epochs in (("small", songs, 2), ("paper", min(songs, 24), 1)):
-        steps = _Steps()
-        manifest = _manifest(folder / f"{size}.csv", count)
+        steps = Steps()
+        manifest = write_songs(folder / f"{size}.csv", count)
         recipe = Recipe(size=size, epochs=epochs, accumulate=1, memory=0.0, device=device)
         train_head(
             store_root=store,
@@ -58,7 +58,7 @@ def measure_loading(folder: Path, *, songs: int, frames: int, device: str) -> No
 
 
 def _report(size: str, songs: int, rows: list[StepRow], workers: int) -> None:
-    """The first step starts the workers, once a run; what comes after it is an epoch's steady state."""
+    """The first step waits for the first batch; what comes after it is an epoch's steady state."""
     for name, chosen in (("all steps", rows), ("after the first", rows[1:])):
         seconds, waited = sum(row.seconds for row in chosen), sum(row.seconds * row.waiting for row in chosen)
         print(
@@ -68,7 +68,7 @@ def _report(size: str, songs: int, rows: list[StepRow], workers: int) -> None:
         )
 
 
-def _generate(root: Path, songs: int, frames: int) -> Path:
+def generate_store(root: Path, songs: int, frames: int) -> Path:
     """A store of songs of noise, float16, with the published sizes."""
     generator = np.random.default_rng(0)
     noise = generator.standard_normal((len(STREAMS), 2 * frames, CHANNELS), np.float32).astype(np.float16)
@@ -79,7 +79,7 @@ def _generate(root: Path, songs: int, frames: int) -> Path:
     return root
 
 
-def _manifest(path: Path, songs: int) -> Path:
+def write_songs(path: Path, songs: int) -> Path:
     """The first `songs` songs train, the next few validate; labels are drawn."""
     generator = np.random.default_rng(1)
     with path.open("w", newline="", encoding="utf-8") as file:

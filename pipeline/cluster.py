@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 SONGS_AHEAD = 2
 # Seconds until a scheduler that does not answer, or that no worker joins, is given up.
 CONNECT_SECONDS = 10.0
+# Seconds for processes on this machine to start; a cold disk takes half a minute to load the libraries.
+START_SECONDS = 300.0
 # Seconds between two looks for a stop and for the workers.
 LOOK_EVERY = 0.2
 # The scheduler's states of a task that no worker has.
@@ -46,6 +48,8 @@ def dask_client(*, workers: int, scheduler: str, device: str) -> "Iterator[Clien
     import dask
     from distributed import Client, LocalCluster
 
+    from pipeline.local_workers import local_workers
+
     if scheduler:
         try:
             client = Client(scheduler, timeout=CONNECT_SECONDS)
@@ -55,13 +59,30 @@ def dask_client(*, workers: int, scheduler: str, device: str) -> "Iterator[Clien
             _wait_for_a_worker(client, scheduler)
             yield client
         return
+    # Port 0 is any free one: a second run beside this one must not quarrel about the dashboard's.
+    settings: dict[str, Any] = {"threads_per_worker": 1, "memory_limit": None, "dashboard_address": ":0"}
     with dask.config.set(_worker_settings()):
-        kind: Any = _cuda_cluster() if device == "cuda" else LocalCluster
-        with _deaf_to_interrupts():
-            # Port 0 is any free one: a second run beside this one must not quarrel about the dashboard's.
-            cluster = kind(n_workers=workers, threads_per_worker=1, memory_limit=None, dashboard_address=":0")
-        with cluster, Client(cluster) as client:
+        if device == "cuda":
+            with _deaf_to_interrupts():
+                cluster = _cuda_cluster()(n_workers=workers, **settings)
+            with cluster, Client(cluster) as client:
+                yield client
+            return
+        with (
+            LocalCluster(n_workers=0, **settings) as cluster,
+            Client(cluster) as client,
+            local_workers(cluster.scheduler_address, workers),
+        ):
+            _wait_for_all(client, workers)
             yield client
+
+
+def _wait_for_all(client: "Client", workers: int) -> None:
+    try:
+        if workers:
+            client.wait_for_workers(workers, timeout=START_SECONDS)
+    except TimeoutError as error:
+        raise ClusterError(f"{workers} worker processes did not start within {START_SECONDS:g} s") from error
 
 
 @contextmanager

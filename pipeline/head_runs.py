@@ -11,6 +11,7 @@ from stages.head.data import Data
 from stages.head.device import pick_device
 from stages.head.footprint import run_gigabytes
 from stages.head.runs import Ended, Job, run_jobs
+from stages.machine import count_cores, memory_limit
 from store.errors import HearError
 
 if TYPE_CHECKING:
@@ -51,18 +52,17 @@ def find_room(jobs: Sequence[tuple[Job, Data]], *, parallel: int | None = None, 
     """
     import psutil
     import torch
-    from dask.system import CPU_COUNT
-    from distributed.system import MEMORY_LIMIT
 
-    threads = threads or max(1, CPU_COUNT // len(TABLE_2))
-    free = min(psutil.virtual_memory().available, MEMORY_LIMIT) / 1e9
+    cores = count_cores()
+    threads = threads or max(1, cores // len(TABLE_2))
+    free = min(psutil.virtual_memory().available, memory_limit()) / 1e9
     needs = sorted((run_gigabytes(data, job.recipe) for job, data in jobs), reverse=True)
     fitting = sum(sum(needs[: count + 1]) <= SHARE_OF_MEMORY * free for count in range(len(needs)))
     device = pick_device(jobs[0][0].recipe.device) if jobs else torch.device("cpu")
     gpus = torch.cuda.device_count() if device.type == "cuda" and device.index is None else 1
-    serving = gpus if device.type == "cuda" else max(1, CPU_COUNT // threads)
+    serving = gpus if device.type == "cuda" else max(1, cores // threads)
     chosen = parallel or max(1, min(fitting, serving, len(needs)))
-    places = f"{gpus} GPU{'s' if gpus > 1 else ''}" if device.type == "cuda" else f"{CPU_COUNT} cores"
+    places = f"{gpus} GPU{'s' if gpus > 1 else ''}" if device.type == "cuda" else f"{cores} cores"
     return Room(
         parallel=chosen,
         threads=threads,

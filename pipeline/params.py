@@ -103,7 +103,7 @@ class HeadParams(Section):
     )
     device: str = Field(default="auto", description="auto (the first GPU, else cpu), cpu, cuda, cuda:1, …")
     memory: float = Field(default=4.0, ge=0, description="Gigabytes of records held in memory; more are streamed.")
-    workers: int = Field(default=2, ge=0, description="Processes that read ahead while streaming; 0: none.")
+    workers: int = Field(default=2, ge=0, description="Threads that read ahead while streaming; 0: none.")
     allow_missing: int = Field(default=0, ge=0, description="Songs of a split that the store may lack.")
 
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 from urllib.parse import unquote, urlsplit
 
+import psutil
 import pytest
 from hypothesis import HealthCheck, settings
 
@@ -60,6 +61,47 @@ def start_process() -> Iterator[Start]:
     for process in processes:
         with process, suppress(ProcessLookupError):  # leaving it closes the pipes and waits
             os.killpg(process.pid, signal.SIGKILL)
+
+
+class Family:
+    """A process that leads a session, and all that it began, however far down."""
+
+    def __init__(self, leader: int) -> None:
+        self.leader = leader
+
+    def living(self) -> list[psutil.Process]:
+        """Those that run; in a container without an init, those that have ended may stay as zombies."""
+        found = []
+        for process in psutil.process_iter():
+            with suppress(psutil.Error, ProcessLookupError):
+                if os.getsid(process.pid) == self.leader and process.status() != psutil.STATUS_ZOMBIE:
+                    found.append(process)
+        return found
+
+    def shared_memory(self) -> set[str]:
+        """Files in /dev/shm that they have open and that would stay if all were killed now."""
+        mapped: set[int] = set()
+        for process in self.living():
+            with suppress(OSError):
+                lines = Path(f"/proc/{process.pid}/maps").read_text(encoding="utf-8").splitlines()
+                # By inode: a semaphore is made under another name than the one it gets.
+                mapped |= {int(line.split()[4]) for line in lines if "/dev/shm/" in line}
+        return {entry.name for entry in os.scandir("/dev/shm") if entry.inode() in mapped}
+
+    def is_gone(self, seconds: float = 20.0) -> bool:
+        """Whether all end within so many seconds."""
+        deadline = time.monotonic() + seconds
+        while self.living():
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.02)
+        return True
+
+
+@pytest.fixture
+def family() -> type[Family]:
+    """`Family`, for what `start_process` started."""
+    return Family
 
 
 @pytest.fixture(scope="session")

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, TextIO, cast
 
+from pipeline.interrupts import watch_interrupts
 from store.errors import HearError
 
 # What shells expect of a program that SIGINT ended.
@@ -21,6 +22,8 @@ def run(command: str) -> None:
         With 0 when done, 1 on an error of ours or when standard output cannot be written, 2 on wrong usage, 130 when
         interrupted.
     """
+    if command != "serve":  # its server handles signals itself, and counts them
+        watch_interrupts(f"hear-{command}")
     try:
         with _watched_output():
             app = importlib.import_module(f"pipeline.cli.{command}").app

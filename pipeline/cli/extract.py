@@ -1,7 +1,6 @@
 """`hear-extract`: songs → embeddings in a store."""
 
 import json
-import os
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -9,6 +8,7 @@ from typing import Annotated
 import typer
 
 from pipeline.cli.common import DEFAULTS, command_app, params_option, version_option
+from stages.machine import count_cores
 
 app = command_app()
 _ENCODERS, _EXTRACT = DEFAULTS.encoders, DEFAULTS.extract
@@ -67,7 +67,7 @@ def extract(
     seed: Annotated[int, typer.Option(help="Seed of the augmentation.")] = _EXTRACT.seed,
     receipt: Annotated[Path | None, typer.Option(help="Where to write the receipt that stage two checks.")] = None,
     readers: Annotated[int, typer.Option(help="Processes that decode and augment ahead of each encoder.", min=0)] = max(
-        1, min(8, (os.cpu_count() or 2) - 1)
+        1, min(8, count_cores() - 1)
     ),
     workers: Annotated[int, typer.Option(help="Dask worker processes on this machine; 0: this process.", min=0)] = 0,
     scheduler: Annotated[str, typer.Option(help="A Dask scheduler to use instead, such as tcp://host:8786.")] = "",

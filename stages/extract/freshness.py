@@ -6,7 +6,6 @@ store's catalogue (`store.sources`), so that a file that was only touched or cop
 size and time with other content is found by `SourceCheck` alone, which hashes every file.
 """
 
-import os
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +16,7 @@ from typing import Any
 
 from stages.extract.source import FileStamp, SourceFile, file_stamp, read_source
 from stages.extract.waveform import AudioError
+from stages.machine import count_cores
 from stages.songs import Song
 from stages.songs.errors import shown
 from store import EmbeddingStore, Row
@@ -121,7 +121,7 @@ def _hash(files: Mapping[str, tuple[Path, FileStamp]], track: Track) -> tuple[di
     """Song → its file, or why it cannot be read."""
     hashed: dict[str, SourceFile] = {}
     unread: dict[str, str] = {}
-    threads = ThreadPoolExecutor(min(THREADS, os.cpu_count() or 1), thread_name_prefix="hash")
+    threads = ThreadPoolExecutor(min(THREADS, count_cores()), thread_name_prefix="hash")
     try:
         pending = [(song, threads.submit(read_source, path, since=stamp)) for song, (path, stamp) in files.items()]
         for song, future in track(pending) if pending else ():

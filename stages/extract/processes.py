@@ -9,16 +9,19 @@ import os
 import pickle
 import queue
 import signal
+import socket
 import subprocess
 import sys
 import threading
+import time
 import weakref
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from multiprocessing.connection import Connection, Pipe
+from mmap import mmap
 from typing import Any, ParamSpec, Self, TypeVar
 
+from stages.machine import memory_limit
 from store.errors import HearError
 
 P = ParamSpec("P")
@@ -26,6 +29,10 @@ R = TypeVar("R")
 
 # Of this machine's memory, what all processes may take together; each may have the least in any case.
 MEMORY_SHARE, LEAST_MEMORY = 0.5, 2 << 30
+# Bytes of the length that comes before each message.
+_LENGTH = 8
+# Seconds that a process which was killed has to go: one that waits for a dead disk does not.
+_END_SECONDS = 5.0
 # Not `multiprocessing`'s own way to begin a process: that runs the caller's script again, which a script without
 # `if __name__ == "__main__"` does not survive, and Dask's workers may not use it.
 _BEGIN = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from stages.extract.processes import serve; serve()"
@@ -67,7 +74,7 @@ class Processes:
         Parameters
         ----------
         seconds
-            How long it may take; then its process is ended.
+            How long it may take, with the way there and back; then its process is ended, even one that is stopped.
 
         Raises
         ------
@@ -130,15 +137,15 @@ def _end_all(workers: "set[_Worker]") -> None:
 
 @dataclass(eq=False)
 class _Worker:
-    """One process and the pipe to it."""
+    """One process and the channel to it."""
 
     process: "subprocess.Popen[bytes]"
-    pipe: Connection
+    channel: "_Channel"
 
     @classmethod
     def begin(cls, memory: int) -> "_Worker":
         path = json.dumps([str(place) for place in sys.path])
-        ours, theirs = Pipe()
+        ours, theirs = socket.socketpair()
         with theirs:
             process = subprocess.Popen(
                 [sys.executable, "-c", _BEGIN, path, str(theirs.fileno()), str(memory)],
@@ -151,22 +158,19 @@ class _Worker:
                 # Ctrl-C reaches the whole group of the terminal: who began the process decides what is finished.
                 process_group=0,
             )
-        return cls(process, ours)
+        return cls(process, _Channel(ours))
 
     def ask(self, seconds: float, task: Any) -> tuple[bool, Any]:
+        """Send a task and wait for its outcome; both count, as the process may stop at any moment of either."""
+        deadline = time.monotonic() + seconds
         try:
-            self.pipe.send(task)
-            if not self.pipe.poll(seconds):
-                raise LostProcessError(f"took longer than {seconds:.4g} s and was ended")
-            data, sizes = pickle.loads(self.pipe.recv_bytes())
-            return pickle.loads(data, buffers=[self._buffer(size) for size in sizes])  # type: ignore[no-any-return]
-        except (EOFError, OSError) as error:
+            self.channel.send(task, deadline)
+            message = self.channel.receive(deadline)
+        except TimeoutError as error:
+            raise LostProcessError(f"took longer than {seconds:.4g} s and was ended") from error
+        except OSError as error:
             raise LostProcessError(f"died ({self._how()})") from error
-
-    def _buffer(self, size: int) -> bytearray:
-        buffer = bytearray(size)
-        self.pipe.recv_bytes_into(buffer)
-        return buffer
+        return message.value()  # type: ignore[no-any-return]
 
     def _how(self) -> str:
         try:
@@ -177,36 +181,109 @@ class _Worker:
 
     def end(self) -> None:
         self.process.kill()
-        self.process.wait()
+        with suppress(subprocess.TimeoutExpired):
+            self.process.wait(_END_SECONDS)
         if self.process.stdin is not None:
             self.process.stdin.close()
-        self.pipe.close()
+        self.channel.close()
+
+
+@dataclass(frozen=True)
+class _Message:
+    """A pickle, and the arrays that it left out."""
+
+    data: bytes
+    arrays: list[bytearray | mmap]
+
+    def value(self) -> Any:
+        return pickle.loads(self.data, buffers=self.arrays)
+
+
+class _Channel:
+    """Sends and receives values over a socket; each takes a deadline in seconds of `time.monotonic`, None for none.
+
+    A value is its pickle and the sizes of its arrays, pickled, then the arrays as they lie: a copy of a long song may
+    be more than a process may take.
+
+    Raises
+    ------
+    TimeoutError
+        The deadline has passed.
+    OSError
+        The other side is gone.
+    """
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._socket = connection
+
+    def send(self, value: Any, deadline: float | None = None) -> None:
+        buffers: list[pickle.PickleBuffer] = []
+        data = pickle.dumps(value, protocol=5, buffer_callback=buffers.append)
+        raw = [buffer.raw() for buffer in buffers]
+        head = pickle.dumps((data, [part.nbytes for part in raw]))
+        parts: list[bytes | memoryview] = [len(head).to_bytes(_LENGTH), head, *raw]
+        for part in parts:
+            self._wait_until(deadline)
+            self._socket.sendall(part)
+
+    def receive(self, deadline: float | None = None) -> _Message:
+        length = int.from_bytes(self._bytes(_LENGTH, deadline))
+        data, sizes = pickle.loads(self._bytes(length, deadline))
+        return _Message(data, [self._bytes(size, deadline) for size in sizes])
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def _bytes(self, size: int, deadline: float | None) -> bytearray | mmap:
+        buffer = _buffer(size)
+        with memoryview(buffer) as left:
+            begun = 0
+            while begun < size:
+                self._wait_until(deadline)
+                count = self._socket.recv_into(left[begun:])
+                if not count:
+                    raise ConnectionResetError
+                begun += count
+        return buffer
+
+    def _wait_until(self, deadline: float | None) -> None:
+        """Let what follows wait so long at most."""
+        left = None if deadline is None else deadline - time.monotonic()
+        if left is not None and left <= 0:
+            raise TimeoutError
+        self._socket.settimeout(left)
+
+
+def _buffer(size: int) -> bytearray | mmap:
+    """Mapped pages are zero already: those of a bytearray would be filled here, while no other thread runs."""
+    try:
+        return mmap(-1, size) if size else bytearray()
+    except OSError as error:
+        raise MemoryError from error
 
 
 def _memory_limit(count: int) -> int:
-    import psutil
-
-    return max(LEAST_MEMORY, int(MEMORY_SHARE * psutil.virtual_memory().total / max(1, count)))
+    return max(LEAST_MEMORY, int(MEMORY_SHARE * memory_limit() / max(1, count)))
 
 
 def serve() -> None:
     """Be one of the processes: answer calls until the other side is gone."""
-    pipe = Connection(int(sys.argv[2]))
+    channel = _Channel(socket.socket(fileno=int(sys.argv[2])))
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_the_parent, daemon=True).start()
+    threading.Thread(target=end_with_the_parent, daemon=True).start()
     _limit_memory(int(sys.argv[3]))
     while True:
         try:
-            task = pipe.recv_bytes()
-        except (EOFError, OSError):
+            task = channel.receive()
+        except OSError:
             return
-        _send(pipe, *_outcome(task))
+        channel.send(_outcome(task))
 
 
-def _outcome(task: bytes) -> tuple[bool, Any]:
+def _outcome(task: _Message) -> tuple[bool, Any]:
     """Whether a call returned, and what; or what it raised."""
     try:
-        function, args, kwargs = pickle.loads(task)
+        function, args, kwargs = task.value()
         return True, function(*args, **kwargs)
     except (HearError, MemoryError) as error:
         return False, error
@@ -214,18 +291,11 @@ def _outcome(task: bytes) -> tuple[bool, Any]:
         return False, HearError(f"{type(error).__name__}: {' '.join(str(error).split())}")
 
 
-def _send(pipe: Connection, ok: bool, value: Any) -> None:
-    """Send an outcome; arrays go as they lie, since a copy of a long song may be more than this process may take."""
-    buffers: list[pickle.PickleBuffer] = []
-    data = pickle.dumps((ok, value), protocol=5, buffer_callback=buffers.append)
-    raw = [buffer.raw() for buffer in buffers]
-    pipe.send_bytes(pickle.dumps((data, [part.nbytes for part in raw])))
-    for part in raw:
-        pipe.send_bytes(part)
+def end_with_the_parent() -> None:
+    """Wait until the pipe on standard input closes, as when the parent is gone, and end this process.
 
-
-def _end_with_the_parent() -> None:
-    """A parent that was killed closes no pipe of a child that is busy."""
+    For a thread: a busy process would not notice that its parent was killed.
+    """
     sys.stdin.buffer.read()
     os._exit(1)
 

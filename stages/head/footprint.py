@@ -5,9 +5,10 @@ import torch
 from stages.head.architectures import make_model, make_sizes
 from stages.head.data import Data
 from stages.head.recipe import Recipe
+from stages.head.records import AHEAD
 from stages.head.sizes import HeadSizes, ModelSizes
 
-# Python, torch and the store's reader; a reading process has no torch tensors to speak of but imports it too.
+# Python, torch and the store's reader.
 PROCESS_GIGABYTES = 0.7
 # Weights, gradients, Adam's two moments, and a copy of the weights while they are written.
 BYTES_A_PARAMETER = 5 * 4
@@ -32,8 +33,7 @@ def run_gigabytes(data: Data, recipe: Recipe) -> float:
     batch = recipe.batch_size * (1 if recipe.mix == "none" else 2) * longest
     held = data.gigabytes()
     if held > recipe.memory:
-        ahead = 2 * recipe.workers * batch * data.features * 2 / 1e9
-        held = ahead + 2 * recipe.workers * PROCESS_GIGABYTES  # the readers of both splits
+        held = AHEAD * recipe.workers * batch * data.features * 2 / 1e9
     working = parameters * BYTES_A_PARAMETER + batch * _numbers_a_frame(sizes) * BYTES_A_NUMBER
     if recipe.architecture == "songeval":
         working += sizes.heads * (longest // sizes.stride) ** 2 * BYTES_A_WEIGHT

@@ -58,7 +58,7 @@ class Recipe:
     memory
         Gigabytes of records to hold in memory; what does not fit is streamed from the store.
     workers
-        Processes that read ahead while streaming; 0 reads in this process.
+        Threads that read ahead while streaming; 0 reads when a batch is asked for.
     allow_missing
         Songs that the store may lack.
     """

@@ -1,6 +1,9 @@
-"""From the store to the head: records as packed frames, held in memory where they fit, else read ahead by workers."""
+"""From the store to the head: records as packed frames, held in memory where they fit, else read ahead by threads."""
 
+from collections import deque
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
@@ -8,12 +11,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
 
 from stages.head.errors import HeadError
 from stages.head.plan import Item
 from store import EmbeddingStore
 from store.quantise import to_native
+
+# Batches that each thread has read, or reads, before they are asked for.
+AHEAD = 2
 
 
 class Packed(NamedTuple):
@@ -28,8 +33,8 @@ def flatten_streams(record: NDArray[np.floating]) -> NDArray[np.floating]:
     return to_native(record.transpose(1, 0, 2)).reshape(record.shape[1], -1)
 
 
-class Records(Dataset[Packed]):
-    """Reads the records of a batch and packs their whole windows. Pickles as its settings, to open the store elsewhere.
+class Records:
+    """Reads the records of a batch and packs their whole windows; safe to use from several threads.
 
     Parameters
     ----------
@@ -49,8 +54,11 @@ class Records(Dataset[Packed]):
         self, root: str | Path, *, streams: Sequence[str], stride: int, crop: int | None = None, keep: bool = False
     ) -> None:
         self.root, self.streams, self.stride, self.crop, self.keep = root, tuple(streams), stride, crop, keep
-        self._store: EmbeddingStore | None = None
-        self._held: dict[tuple[str, int], Tensor] = {}
+        self._held: dict[tuple[str, int], NDArray[np.floating]] = {}
+
+    @cached_property
+    def _store(self) -> EmbeddingStore:
+        return EmbeddingStore.open(self.root)
 
     def __getitem__(self, items: Sequence[Item]) -> Packed:
         """Pack these records.
@@ -63,15 +71,14 @@ class Records(Dataset[Packed]):
             A record cannot be read.
         """
         songs = [self._cropped(self._read(item.song, item.view), item.place) for item in items]
-        return Packed(torch.cat(songs), [len(song) // self.stride for song in songs])
+        # NumPy's copy uses this thread alone; torch would begin more threads for each that reads.
+        return Packed(torch.from_numpy(np.concatenate(songs)), [len(song) // self.stride for song in songs])
 
-    def _read(self, song: str, view: int) -> Tensor:
+    def _read(self, song: str, view: int) -> NDArray[np.floating]:
         held = self._held.get((song, view))
         if held is not None:
             return held
-        if self._store is None:
-            self._store = EmbeddingStore.open(self.root)
-        frames = torch.from_numpy(flatten_streams(self._store.read(song, view, streams=self.streams)))
+        frames = flatten_streams(self._store.read(song, view, streams=self.streams))
         whole = len(frames) // self.stride * self.stride
         if not whole:
             raise HeadError(
@@ -81,58 +88,50 @@ class Records(Dataset[Packed]):
             self._held[song, view] = frames[:whole]
         return frames[:whole]
 
-    def _cropped(self, frames: Tensor, place: float) -> Tensor:
+    def _cropped(self, frames: NDArray[np.floating], place: float) -> NDArray[np.floating]:
         windows = len(frames) // self.stride
         if self.crop is None or windows <= self.crop:
             return frames
         start = int(place * (windows - self.crop + 1)) * self.stride
         return frames[start : start + self.crop * self.stride]
 
-    def __getstate__(self) -> dict[str, object]:
-        """Leave the open store and what is held behind."""
-        return {**self.__dict__, "_store": None, "_held": {}}
-
-
-class _Queue(Sampler[Sequence[Item]]):
-    """The batches that the next pass of a loader reads."""
-
-    def __init__(self) -> None:
-        self.batches: Sequence[Sequence[Item]] = ()
-
-    def __iter__(self) -> Iterator[Sequence[Item]]:
-        return iter(self.batches)
-
-    def __len__(self) -> int:
-        return len(self.batches)
-
 
 class Reader:
-    """Yields batches in order; with workers, they read ahead and stay alive between epochs.
+    """Yields batches in order; with workers, they read ahead.
+
+    Threads do: reading a file and copying arrays lets other threads run, and what is read need not travel.
 
     Parameters
     ----------
     records
         What reads a batch.
     workers
-        Spawned processes; 0 reads in this one.
+        Threads; 0 reads when a batch is asked for.
     pin
         Place batches in page-locked memory, for a GPU.
     """
 
     def __init__(self, records: Records, *, workers: int, pin: bool = False) -> None:
-        self._queue = _Queue()
-        self._loader: DataLoader[Packed] = DataLoader(
-            records,
-            sampler=self._queue,
-            batch_size=None,
-            num_workers=workers,
-            multiprocessing_context="spawn" if workers else None,
-            prefetch_factor=2 if workers else None,
-            persistent_workers=workers > 0,
-            pin_memory=pin,
-        )
+        self._records, self._workers, self._pin = records, workers, pin
 
     def read(self, batches: Sequence[Sequence[Item]]) -> Iterator[Packed]:
-        """Read these batches, one pass at a time."""
-        self._queue.batches = batches
-        return iter(self._loader)
+        """Read these batches. Raises as `Records`."""
+        if not self._workers:
+            yield from map(self._batch, batches)
+            return
+        threads = ThreadPoolExecutor(self._workers, thread_name_prefix="read")
+        pending: deque[Future[Packed]] = deque()
+        waiting = iter(batches)
+        try:
+            while True:
+                while len(pending) < AHEAD * self._workers and (batch := next(waiting, None)) is not None:
+                    pending.append(threads.submit(self._batch, batch))
+                if not pending:
+                    return
+                yield pending.popleft().result()
+        finally:
+            threads.shutdown(wait=False, cancel_futures=True)
+
+    def _batch(self, items: Sequence[Item]) -> Packed:
+        packed = self._records[items]
+        return Packed(packed.frames.pin_memory(), packed.lengths) if self._pin else packed

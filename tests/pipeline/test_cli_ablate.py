@@ -275,8 +275,8 @@ def test_seeds_of_train(tmp_path: Path, call: Callable[..., Result], place: Path
 def test_as_many_run_at_a_time_as_cores_and_memory_allow(
     place: Path, monkeypatch: pytest.MonkeyPatch, cores: int, free: float, given: dict, expected: tuple[int, int]
 ) -> None:
-    monkeypatch.setattr("dask.system.CPU_COUNT", cores)
-    monkeypatch.setattr("distributed.system.MEMORY_LIMIT", free * 1e9)
+    monkeypatch.setattr("pipeline.head_runs.count_cores", lambda: cores)
+    monkeypatch.setattr("pipeline.head_runs.memory_limit", lambda: free * 1e9)
     monkeypatch.setattr("psutil.virtual_memory", lambda: type("Memory", (), {"available": 1e12}))
     job = Job(
         name="",

@@ -109,6 +109,7 @@ def test_a_worker_killed_loses_nothing_and_no_byte_differs(
         pids = list(client.run(os.getpid).values())
         # With Dask's own threshold, every large array would be mapped and faulted in anew.
         assert set(client.run(os.getenv, "MALLOC_TRIM_THRESHOLD_").values()) == {os.getenv("MALLOC_TRIM_THRESHOLD_")}
+        assert set(client.run(os.getenv, "OMP_WAIT_POLICY").values()) == {os.environ["OMP_WAIT_POLICY"]}
 
         def kill_one_at_work() -> None:
             wait_until(lambda: list(root.glob("records/*/*/*/zarr.json")))
@@ -199,11 +200,14 @@ def test_no_more_songs_are_submitted_than_keep_all_workers_busy(
 
 
 def test_ctrl_c_reaches_all_processes_and_only_what_is_in_hand_is_finished(
-    tmp_path: Path, songs: Path, undisturbed: dict[str, bytes], record_bytes: Records, begin: Begin
+    tmp_path: Path, songs: Path, undisturbed: dict[str, bytes], record_bytes: Records, begin: Begin, family: Any
 ) -> None:
     root, views = tmp_path / "dask.zarr", 101
     run = begin_extract(begin, tmp_path, songs, root, "--augment", str(views - 1), "--workers", "2")
     wait_until(lambda: list(root.glob("records/*/*/*/zarr.json")) or run.poll() is not None)
+    # The command, two workers, and a reader of each: what would stay if all were killed now.
+    assert len(family(run.pid).living()) >= 5
+    assert family(run.pid).shared_memory() == set()
     # As a terminal does: the workers and the processes that read ahead hear Ctrl-C, too.
     os.killpg(run.pid, signal.SIGINT)
     printed, said = run.communicate(timeout=SECONDS)

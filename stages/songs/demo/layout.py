@@ -1,7 +1,6 @@
 """Demo songs on disk, laid out as SongEval is: `metadata.jsonl`, `val_ids.txt`, and one audio file a song."""
 
 import json
-import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 import numpy as np
 import soundfile
 
+from stages.machine import count_cores
 from stages.songs.demo.produce import synthesise
 from stages.songs.demo.qualities import Qualities, draw_qualities, rate
 from stages.songs.demo.voices import RATE
@@ -59,7 +59,7 @@ def _write_demo(root: Path, songs: int, seconds: float, seed: int, report: Calla
         report()
 
     # numpy and libsndfile release the interpreter's lock, and each song has a generator of its own.
-    threads = ThreadPoolExecutor(min(THREADS, os.cpu_count() or 1))
+    threads = ThreadPoolExecutor(min(THREADS, count_cores()))
     try:
         list(threads.map(write, range(songs)))
     finally:

@@ -1,5 +1,6 @@
 """Calls in processes that can be ended: what a call may do to its process, and that it costs no other call."""
 
+import importlib
 import math
 import operator
 import os
@@ -113,3 +114,61 @@ def test_a_plain_script_may_use_them_and_a_killed_one_leaves_none(start_process:
     while psutil.pid_exists(child) and psutil.Process(child).status() != psutil.STATUS_ZOMBIE:
         assert time.monotonic() - waited < 30
         time.sleep(0.05)
+
+
+STOPPING = """
+import os, signal, sys, threading, time
+import numpy as np
+
+def before_long(argument):
+    os.kill(os.getpid(), signal.SIGSTOP)
+
+def while_sending(argument):
+    threading.Thread(target=stop_while_sending, daemon=True).start()
+    return np.ones(100_000_000, np.uint8)
+
+def stop_while_sending():
+    main = threading.main_thread().ident
+    while "send" not in sys._current_frames()[main].f_code.co_name:
+        time.sleep(0.0005)
+    time.sleep(0.005)
+    os.kill(os.getpid(), signal.SIGSTOP)
+
+def length(argument):
+    return len(argument)
+"""
+
+
+@pytest.mark.parametrize(
+    ("function", "argument", "stop_first", "seconds"),
+    [
+        ("length", b"", True, 0.3),
+        # More than a socket or a pipe holds: sending waits for a process that reads nothing.
+        ("length", bytes(5_000_000), True, 0.3),
+        ("before_long", b"", False, 0.3),
+        ("while_sending", b"", False, 2.0),
+    ],
+)
+def test_a_process_that_is_stopped_costs_its_own_call(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    function: str,
+    argument: bytes,
+    stop_first: bool,
+    seconds: float,
+) -> None:
+    (tmp_path / "stopping.py").write_text(STOPPING, encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    with Processes(1) as pool:
+        stopped = pool.call(LONG, os.getpid)
+        if stop_first:
+            os.kill(stopped, signal.SIGSTOP)
+        else:  # imports NumPy, which the time limit need not cover
+            pool.call(LONG, np.zeros, 1)
+        rescue = threading.Timer(10.0, pool.close)
+        rescue.start()
+        with pytest.raises(LostProcessError, match=rf"^took longer than {seconds:g} s and was ended"):
+            pool.call(seconds, getattr(importlib.import_module("stopping"), function), argument)
+        rescue.cancel()
+        assert pool.call(LONG, os.getpid) != stopped
+    assert not psutil.pid_exists(stopped)

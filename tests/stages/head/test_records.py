@@ -1,14 +1,17 @@
 """From the store to packed frames: streams side by side, whole windows, and crops where they are asked for."""
 
+import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import torch
 
 from stages.head.errors import HeadError
 from stages.head.plan import Item
-from stages.head.records import Reader, Records, flatten_streams
+from stages.head.records import AHEAD, Packed, Reader, Records, flatten_streams
 from store import Spec, StoreWriter
 
 STREAMS = ("musicfm/track", "muq/track")
@@ -84,8 +87,9 @@ def test_records_that_are_held_are_cropped_anew(root: Path) -> None:
     assert starts == [whole("long")[first * STRIDE, 0] for first in (0, 3, 6, 0)]
 
 
-def test_a_reader_gives_batches_in_order_pass_after_pass(root: Path) -> None:
-    reader = Reader(Records(root, streams=STREAMS, stride=STRIDE), workers=0)
+@pytest.mark.parametrize("workers", [0, 1, 3])
+def test_a_reader_gives_batches_in_order_pass_after_pass(root: Path, workers: int) -> None:
+    reader = Reader(Records(root, streams=STREAMS, stride=STRIDE), workers=workers)
     one, other = [Item("short", 0, 0.0)], [Item("long", 0, 0.0), Item("short", 0, 0.0)]
     assert [packed.lengths for packed in reader.read([one, other])] == [[4], [10, 4]]
     last = list(reader.read([other]))
@@ -96,3 +100,35 @@ def test_a_reader_gives_batches_in_order_pass_after_pass(root: Path) -> None:
 def test_a_song_shorter_than_a_window_is_named(root: Path) -> None:
     with pytest.raises(HeadError, match=r"song 'tiny' view 0 has 2 frames, a head needs at least 3"):
         read(root, Item("tiny", 0, 0.0))
+
+
+class Counted(Records):
+    """Counts the batches that were read."""
+
+    count = 0
+
+    def __getitem__(self, items: Sequence[Item]) -> Packed:
+        self.count += 1
+        return super().__getitem__(items)
+
+
+def test_workers_read_a_few_batches_ahead_and_no_more_once_nobody_asks(root: Path) -> None:
+    records, before = Counted(root, streams=STREAMS, stride=STRIDE), psutil.Process().children()
+    batches = Reader(records, workers=2).read([[Item("short", 0, 0.0)]] * 100)
+    next(batches)
+    deadline = time.monotonic() + 60
+    while records.count < 2 * AHEAD and time.monotonic() < deadline:
+        time.sleep(0.01)
+    time.sleep(0.05)
+    assert records.count == 2 * AHEAD
+    assert psutil.Process().children() == before, "reading ahead needs no process"
+    batches.close()
+    time.sleep(0.05)
+    assert records.count == 2 * AHEAD
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_what_cannot_be_read_is_the_same_error_with_workers(root: Path, workers: int) -> None:
+    reader = Reader(Records(root, streams=STREAMS, stride=STRIDE), workers=workers)
+    with pytest.raises(HeadError, match=r"song 'tiny' view 0 has 2 frames, a head needs at least 3$"):
+        list(reader.read([[Item("short", 0, 0.0)], [Item("tiny", 0, 0.0)]]))

@@ -1,0 +1,112 @@
+"""Training beside other programs: ours, whose threads wait without spinning, against OpenMP's own way of waiting.
+
+    python -m benchmarks.bench_busy --repeats 3
+
+The small head, on songs held in memory, in a process of its own: alone, and beside busy loops. With two cores and eight
+loops a fair share is a fifth of the machine, so five times the quiet time is the least that can be.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+
+from benchmarks.loading import Steps, generate_store, write_songs
+from stages.head.recipe import Recipe
+from stages.head.train import train_head
+from stages.machine import WAITING, count_cores
+from stages.songs import read_manifest
+
+# What GNU's OpenMP does where nobody has set anything: so many turns of a loop before a thread sleeps.
+WAYS: dict[str, dict[str, str]] = {"ours": {}, "plain": {"GOMP_SPINCOUNT": "300000"}}
+# It ends with this process, however that goes.
+LOOP = "import os; parent = os.getppid()\nwhile os.getppid() == parent: pass"
+
+
+def main() -> None:
+    """Measure and print."""
+    options = _options()
+    if options.train is not None:
+        print(json.dumps(_train(options.train, options.threads, options.epochs)))
+        return
+    print(f"{options.threads} threads, {options.loops} busy loops, load {os.getloadavg()[0]:.1f}", flush=True)
+    found: dict[tuple[str, bool], list[float]] = {(way, busy): [] for busy in (False, True) for way in WAYS}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        generate_store(folder / "store", options.songs, options.frames)
+        write_songs(folder / "manifest.csv", options.songs)
+        for _ in range(options.repeats):
+            for way, busy in found:
+                with _busy_loops(options.loops if busy else 0):
+                    seconds = _in_own_process(folder, WAYS[way], options)
+                found[way, busy].append(seconds)
+                beside = "beside the loops" if busy else "alone"
+                print(f"busy: {way:5} {beside:16}: {seconds:6.2f} s, load {os.getloadavg()[0]:.1f}", flush=True)
+    medians = {case: statistics.median(seconds) for case, seconds in found.items()}
+    for way in WAYS:
+        print(f"busy: {way}: beside the loops / alone: {medians[way, True] / medians[way, False]:.2f}")
+    print(f"busy: ours / plain, alone: {medians['ours', False] / medians['plain', False]:.2f}")
+    print(f"busy: plain / ours, beside the loops: {medians['plain', True] / medians['ours', True]:.2f}")
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repeats", type=int, default=3, help="of each (default: 3)")
+    parser.add_argument("--loops", type=int, default=8, help="programs beside it that always compute (default: 8)")
+    parser.add_argument("--threads", type=int, default=count_cores(), help="CPU threads")
+    parser.add_argument("--songs", type=int, default=24, help="in the generated store (default: 24)")
+    parser.add_argument("--frames", type=int, default=750, help="of a song, on average (default: 750)")
+    parser.add_argument("--epochs", type=int, default=4, help="passes over the songs (default: 4)")
+    parser.add_argument("--train", type=Path, help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+@contextmanager
+def _busy_loops(count: int) -> Iterator[None]:
+    loops = [subprocess.Popen([sys.executable, "-c", LOOP]) for _ in range(count)]
+    try:
+        yield
+    finally:
+        for loop in loops:
+            loop.kill()
+            loop.wait()
+
+
+def _in_own_process(folder: Path, waiting: dict[str, str], options: argparse.Namespace) -> float:
+    command = [sys.executable, "-m", "benchmarks.bench_busy", "--train", str(folder)]
+    environment = {name: value for name, value in os.environ.items() if name not in WAITING}
+    done = subprocess.run(
+        [*command, "--threads", str(options.threads), "--epochs", str(options.epochs)],
+        env={**environment, **waiting},
+        stdout=subprocess.PIPE,
+        check=True,
+    )
+    return float(json.loads(done.stdout))
+
+
+def _train(folder: Path, threads: int, epochs: int) -> float:
+    """Seconds of all steps but the first, which reads the songs."""
+    torch.set_num_threads(threads)
+    steps = Steps()
+    with tempfile.TemporaryDirectory() as name:
+        train_head(
+            store_root=folder / "store",
+            manifest=read_manifest(folder / "manifest.csv", check_files=False),
+            track=2,
+            out=Path(name) / "run",
+            recipe=Recipe(size="small", epochs=epochs, accumulate=1, device="cpu"),
+            listeners=[steps],
+        )
+    return sum(row.seconds for row in steps.rows[1:])
+
+
+if __name__ == "__main__":
+    main()

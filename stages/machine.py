@@ -1,0 +1,93 @@
+"""What this process may use of the machine: CPU cores and memory, as its affinity and its control groups allow.
+
+A container, or a systemd unit with a quota, may use less than the machine has. The limits of a control group bind all
+groups within it, so each group up to the root counts.
+"""
+
+import math
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+# Where Linux mounts control groups, and where it names those of this process.
+CGROUPS, MEMBERSHIP = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
+# A user who has set one of these has decided how threads wait.
+WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME", "KMP_LIBRARY")
+THREADS = "OMP_NUM_THREADS"
+# Variables that were set here because of a quota, which is not the user's word.
+_for_quota: set[str] = set()
+
+
+def count_cores() -> int:
+    """CPU cores that this process may use, at least 1; a quota of one and a half cores counts as two."""
+    quotas = [_quota(folder) for folder in _groups("cpu")]
+    return max(1, math.ceil(min([_affinity(), *quotas])))
+
+
+def memory_limit() -> int:
+    """Bytes of main memory that this process and those beside it may take: the machine's, or less in a container."""
+    import psutil
+
+    limits = [
+        _numbers(folder / name)[0] for folder in _groups("memory") for name in ("memory.max", "memory.limit_in_bytes")
+    ]
+    return int(min([psutil.virtual_memory().total, *limits]))
+
+
+def prepare_openmp() -> None:
+    """Set what OpenMP reads when it is loaded: threads wait without spinning, and are as many as the quota allows.
+
+    A thread that spins while it waits takes its core from other programs, and from the threads it waits for. What the
+    user has set is left. It has no effect if torch is loaded already; processes begun from here inherit it.
+    """
+    if not any(name in os.environ for name in WAITING):
+        os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
+    # Libraries count by affinity themselves, but know no quota.
+    if (cores := count_cores()) < _affinity() and THREADS not in os.environ:
+        os.environ[THREADS] = str(cores)
+        _for_quota.add(THREADS)
+
+
+def users_environment() -> dict[str, str]:
+    """The environment without the number of threads, where `prepare_openmp` chose it: for one process of several."""
+    return {name: value for name, value in os.environ.items() if name not in _for_quota}
+
+
+def _affinity() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _groups(controller: str) -> Iterator[Path]:
+    """Folders of this process's control groups, of version 1 and 2, and of all groups around them."""
+    try:
+        lines = MEMBERSHIP.read_text().splitlines()
+    except OSError:  # not Linux
+        return
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if controllers and controller not in controllers.split(","):
+            continue
+        # In a container the path may be the host's, which is not there: the group is then mounted as the root.
+        root = CGROUPS / controller if controllers else CGROUPS
+        group = root / path.lstrip("/")
+        yield from (folder for folder in (group, *group.parents) if folder.is_relative_to(root))
+
+
+def _quota(folder: Path) -> float:
+    """Cores' worth of time that a group may take; infinite without a limit."""
+    quota, *period = _numbers(folder / "cpu.max")
+    if not period:
+        quota = _numbers(folder / "cpu.cfs_quota_us")[0]
+        period = _numbers(folder / "cpu.cfs_period_us")
+    return quota / period[0] if 0 < period[0] < math.inf else math.inf
+
+
+def _numbers(file: Path) -> list[float]:
+    """The numbers in a file of a group; infinite where there is none, or no limit."""
+    try:
+        numbers = [math.inf if word == "max" else float(word) for word in file.read_text().split()]
+    except (OSError, ValueError):
+        return [math.inf]
+    return [number if number > 0 else math.inf for number in numbers] or [math.inf]

@@ -1,0 +1,65 @@
+"""The second Ctrl-C or SIGTERM ends a command at once, also in a computation of a library."""
+
+import signal
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+# A quiet machine takes 0.1 s.
+SECONDS = 10.0
+
+# A command at work in a library, which handles no signal of Python's, with processes of its own.
+COMMAND = """
+import signal, subprocess, sys, threading, time
+import numpy as np
+from pipeline.cli import entry
+from stages.extract.processes import Processes
+
+def app(prog_name):
+    processes = Processes(1)
+    processes.call(60.0, int)
+    threading.Thread(target=processes.call, args=(600.0, time.sleep, 600.0)).start()
+    subprocess.Popen(["sleep", "600"])
+    {first}
+    print("at work", flush=True)
+    {work}
+
+sys.modules["pipeline.cli.data"] = type(sys)("data")
+sys.modules["pipeline.cli.data"].app = app
+entry.data()
+"""
+IN_A_LIBRARY = "np.linalg.svd(np.random.default_rng(0).random((6000, 6000)))"
+ASKED = "signal.signal(signal.SIGTERM, lambda *_: None)"  # as hear-extract, which finishes what is in hand
+
+
+@pytest.mark.parametrize(
+    ("first", "number"),
+    [("pass", signal.SIGINT), (ASKED, signal.SIGTERM)],
+)
+def test_the_second_ends_a_command_and_its_processes(
+    start_process: Any, family: Any, first: str, number: signal.Signals
+) -> None:
+    code = COMMAND.format(first=first, work=IN_A_LIBRARY)
+    process = start_process([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "at work\n"
+    relatives = family(process.pid)
+    assert len(relatives.living()) == 3
+    process.send_signal(number)
+    with pytest.raises(subprocess.TimeoutExpired, match="timed out"):
+        process.wait(0.3)  # the first is the command's own matter
+    process.send_signal(number)
+    assert process.wait(SECONDS) == 128 + number
+    assert relatives.is_gone(SECONDS)
+    assert process.stderr.read().splitlines()[-1] == "hear-data: interrupted"
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGKILL])
+def test_a_closed_terminal_and_a_kill_leave_no_process(start_process: Any, family: Any, number: signal.Signals) -> None:
+    code = COMMAND.format(first="pass", work="threading.Event().wait()").replace('"sleep", "600"', '"true"')
+    process = start_process([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    assert process.stdout.readline() == "at work\n"
+    process.send_signal(number)
+    process.wait(SECONDS)
+    assert family(process.pid).is_gone(SECONDS)
