@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 from store.catalogue import index
 from store.errors import StoreError
+from store.hdf5_file import shown
 from store.hdf5_process import read_apart
 from store.json_text import parse_json
 from store.keys import DEPTH, METADATA, RECORDS, ROOT
@@ -192,8 +193,7 @@ def _spec_of(about: Mapping[str, Any], path: str | Path) -> Spec:
     if "streams" not in about or not names:
         raise StoreError(f"{path}: expected a file attribute `streams` (names in order) and at least one dataset")
     if about["dtype"] not in DTYPES[:2]:
-        song, view = names[0]
-        raise StoreError(f"{path}: /{song}/{view}: expected float16 or float32, found {about['dtype']}")
+        raise StoreError(f"{path}: {shown(*names[0])}: expected float16 or float32, found {about['dtype']}")
     return Spec(
         streams=tuple(about["streams"]),
         channels=about["channels"],
@@ -224,7 +224,7 @@ def _import_record(
     about: Mapping[str, Any], arrays: list[Any], writer: StoreWriter, own: bool, path: str | Path
 ) -> bool:
     name, view = about["name"]
-    where = f"{path}: /{name}/{view}"
+    where = f"{path}: {shown(name, view)}"
     with _as_exported(where):
         attributes = _attributes(about, where)
         if own:

@@ -82,8 +82,8 @@ def read_hdf5(path: str, *, alive: Callable[[], object] = lambda: None) -> Itera
         yield {**about, "names": names, "largest": walk.largest}, []
         for name in names:
             alive()
-            with _failing(path, _shown(*name)):
-                yield _record(_open(file, name), name, f"{path}: {_shown(*name)}")
+            with _failing(path, shown(*name)):
+                yield _record(_open(file, name), name, f"{path}: {shown(*name)}")
 
 
 def _size(path: str) -> _Size:
@@ -120,7 +120,8 @@ def _reason(error: Exception) -> str:
     return found[1] if found else _printable(str(error))
 
 
-def _shown(*name: object) -> str:
+def shown(*name: object) -> str:
+    """An object's path, as one line of an error has it."""
     return _printable("/".join(("", *map(str, name))))
 
 
@@ -152,19 +153,19 @@ class _Walk:
             self._alive()
             name = raw.decode("utf-8", "surrogateescape")
             place = (*parents, name)
-            with _failing(self._path, _shown(*place)):
+            with _failing(self._path, shown(*place)):
                 found = self._open(group, raw, place)
             if isinstance(found, h5py.h5g.GroupID) and len(place) <= _DEEPEST:
                 yield from self.datasets(found, place)
             elif parents and isinstance(found, h5py.h5d.DatasetID) and _VIEW.fullmatch(name) and found.rank == 3:
-                with _failing(self._path, _shown(*place)):
+                with _failing(self._path, shown(*place)):
                     self._check(found, place)
                 yield "/".join(parents), int(name)
             else:
                 self._refuse(place, "expected a dataset /<song id>/<view> of (stream, frame, channel)")
 
     def _refuse(self, place: tuple[str, ...], why: str) -> None:
-        raise StoreError(f"{self._path}: {_shown(*place)}: {why}")
+        raise StoreError(f"{self._path}: {shown(*place)}: {why}")
 
     def _open(self, group: Any, raw: bytes, place: tuple[str, ...]) -> Any:
         """Open what a hard link names."""
@@ -196,6 +197,8 @@ class _Walk:
             self._refuse(place, "keeps its values in another file; write them here (h5repack)")
         chunked = layout == h5py.h5d.CHUNKED
         itemsize, blocks = dataset.get_type().get_size(), plan.get_chunk() if chunked else dataset.shape
+        if 0 in dataset.shape:
+            self._refuse(place, f"expected at least one stream, frame and channel, found {dataset.shape}")
         counts = [-(-length // block) for length, block in zip(dataset.shape, blocks, strict=True)]
         size = math.prod(counts) * math.prod(blocks) * itemsize
         self._bytes += size
