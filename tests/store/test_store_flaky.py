@@ -20,8 +20,9 @@ SONGS = "abcd"
 
 
 @pytest.fixture
-def remote(spec: Spec, make_frames: Make) -> str:
+def remote(spec: Spec, make_frames: Make, monkeypatch: pytest.MonkeyPatch) -> str:
     """Songs a, b, c and d, of one view, with a catalogue."""
+    monkeypatch.setattr("store.remote.RemoteObjects.patience", 0.05)
     root = f"memory://{uuid.uuid4().hex}/s.zarr"
     writer = StoreWriter.open(root, spec)
     for number, song in enumerate(SONGS):
