@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
-from store.errors import StoreAccessError
+from store.errors import StoreAccessError, StoreError
 
 # What becomes of the bytes of one reading.
 Spoil = Callable[[str, bytes], bytes]
@@ -35,9 +35,9 @@ def at_random(rng: random.Random, *, rate: float, kinds: str = "short wrong long
     return spoil
 
 
-def attempt(work: Callable[[], object]) -> bool:
-    """Whether the work was done; a network that failed is the only other end that it may have."""
-    with suppress(StoreAccessError):
+def attempt(work: Callable[[], object], *, also_damage: bool = False) -> bool:
+    """Whether the work was done; that the network failed, or the store is damaged, is the only other end."""
+    with suppress(StoreError if also_damage else StoreAccessError):
         work()
         return True
     return False
