@@ -22,7 +22,7 @@ from store.hdf5_file import Message, read_hdf5
 # Seconds of computing for one object: gigabytes take a few. Waiting for a disk or a network does not count.
 PATIENCE = 30.0
 # Bytes of memory, beside two copies of the largest record.
-_MEMORY = 2 << 30
+MEMORY = 2 << 30
 # The caller's own main script is left alone, and a module of the folder that it runs in is not taken for Python's.
 _BEGIN = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from store.hdf5_process import serve; serve()"
 
@@ -38,7 +38,7 @@ def read_apart(path: str | Path) -> Generator[Message, None, None]:
     places = json.dumps([str(place) for place in sys.path])
     try:
         process = subprocess.Popen(
-            [sys.executable, "-P", "-c", _BEGIN, places, str(path), str(PATIENCE)],
+            [sys.executable, "-P", "-c", _BEGIN, places, str(path), str(PATIENCE), str(MEMORY)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -80,11 +80,11 @@ def _how(code: int) -> str:
 
 def serve() -> None:
     """Be the process: read the file that the command line names."""
-    path, patience = sys.argv[2], float(sys.argv[3])
+    path, patience, memory = sys.argv[2], float(sys.argv[3]), int(sys.argv[4])
     # What libraries print must not come between the messages.
     pipe = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
-    _limit_memory(0)
+    _limit_memory(memory)
 
     def alive() -> None:
         # The library holds Python's lock while it loops: the system ends this process, without Python.
@@ -94,7 +94,8 @@ def serve() -> None:
     with suppress(BrokenPipeError):
         try:
             for header, arrays in read_hdf5(path, alive=alive):
-                _limit_memory(header.get("largest", 0))
+                if "largest" in header:
+                    _limit_memory(memory + 2 * header["largest"])
                 _send(pipe, header, arrays)
         except StoreError as error:
             _send_line(pipe, {"error": str(error)})
@@ -114,14 +115,10 @@ def _send_line(pipe: IO[bytes], header: dict[str, Any]) -> None:
     pipe.flush()
 
 
-def _limit_memory(largest: int) -> None:
-    """Let this process take so much; a limit once set by `largest` is not lowered again."""
+def _limit_memory(size: int) -> None:
+    """Let this process take so much, where the system has such a limit."""
     import resource
 
-    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
-    wanted = _MEMORY + 2 * largest
-    wanted = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-    if soft == resource.RLIM_INFINITY or soft < wanted:
-        # Not every system has such a limit.
-        with suppress(OSError, ValueError):
-            resource.setrlimit(resource.RLIMIT_AS, (wanted, hard))
+    _, hard = resource.getrlimit(resource.RLIMIT_AS)
+    with suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_AS, (size if hard == resource.RLIM_INFINITY else min(size, hard), hard))
