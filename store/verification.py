@@ -210,7 +210,7 @@ def _repair(
         found = _found_again(objects, spec, problem, outdated)
         if found is None:
             continue
-        gone = replace(found, removed=_is_ours(found))
+        gone = replace(found, removed=_can_go(objects, found))
         if gone.removed and found.kind in ("damaged", "stale") and found.path not in CATALOGUE_FILES:
             remove_array(objects, found.path, removed=partial(removed, gone))
         elif gone.removed:
@@ -218,13 +218,20 @@ def _repair(
                 objects.delete(found.path)
             removed(gone)
         repaired.append(gone)
-    if repaired and all(problem.kind != "unreadable" for problem in repaired):
-        index(objects.root)
-    return repaired
+    if not repaired or any(problem.kind == "unreadable" for problem in repaired):
+        return repaired
+    index(objects.root)
+    missing = [replace(problem, removed=True) for problem in repaired if problem.kind == "missing"]
+    for problem in missing:
+        removed(problem)
+    return [problem for problem in repaired if problem.kind != "missing"] + missing
 
 
-def _is_ours(problem: Problem) -> bool:
-    return problem.path.startswith((f"{RECORDS}/", "catalogue/")) and problem.kind != "unreadable"
+def _can_go(objects: Objects, problem: Problem) -> bool:
+    """Whether a repair may remove it, or, for what is unfinished, whether the sweep has."""
+    if problem.kind == "unfinished":
+        return not objects.exists(f"{problem.path}/{SHARD}")
+    return problem.kind not in ("unreadable", "missing") and problem.path.startswith((f"{RECORDS}/", "catalogue/"))
 
 
 def _found_again(objects: Objects, spec: Spec, problem: Problem, outdated: Judge) -> Problem | None:

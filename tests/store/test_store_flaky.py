@@ -128,3 +128,15 @@ def test_a_shard_that_cannot_be_had_whole_is_not_removed_beside_a_new_zarr_json(
     with flaky(come_back):
         objects.delete_unless(f"{path}/{SHARD}", f"{path}/{METADATA}")
     assert not verify(remote).problems
+
+
+def test_what_a_repair_could_not_sweep_is_not_told_as_removed(remote: str) -> None:
+    path = record_path("a", 0)
+    open_objects(remote).delete(f"{path}/{METADATA}")
+    removed: list[Problem] = []
+    with flaky(lambda where, data: cut(where, data) if where.endswith(f"{path}/{SHARD}") else data):
+        found = verify(remote, repair=True, removed=removed.append)
+    assert [(problem.kind, problem.removed) for problem in found.problems] == [("unfinished", False)]
+    assert not removed
+    assert [problem.removed for problem in verify(remote, repair=True, removed=removed.append).problems] == [True]
+    assert [problem.kind for problem in removed] == ["unfinished"]
