@@ -226,7 +226,7 @@ def _import_record(
     name, view = about["name"]
     where = f"{path}: {shown(name, view)}"
     with _as_exported(where):
-        attributes = _attributes(about, where)
+        attributes = _attributes(about, where, own)
         if own:
             song = unescape(name)
             if escape(song) != name:
@@ -245,13 +245,14 @@ def _levels(values: NDArray[Any], *levels: NDArray[Any]) -> Levels | None:
     return Levels(*levels)
 
 
-def _attributes(about: Mapping[str, Any], where: str) -> dict[str, Any]:
+def _attributes(about: Mapping[str, Any], where: str, own: bool) -> dict[str, Any]:
     try:
         attributes = _object(about.get("attributes", "{}"))
     except ValueError as error:
         raise StoreError(f"{where}: attribute `attributes`: {error}; write it as {{…}}") from error
     seconds = attributes.get("seconds")
-    if seconds is not None and (isinstance(seconds, bool) or not isinstance(seconds, int | float) or seconds < 0):
+    known = seconds is not None and not own
+    if known and (isinstance(seconds, bool) or not isinstance(seconds, int | float) or seconds < 0):
         raise StoreError(f"{where}: attribute `attributes`: `seconds` must be a number from 0 on; correct it")
     return attributes
 

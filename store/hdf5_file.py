@@ -111,13 +111,10 @@ def _failing(path: str, name: str) -> Iterator[None]:
         raise StoreError(f"{path}: {name or 'it'} takes more memory than there is; {_DAMAGED}") from error
     except Exception as error:
         where = f"{path}: {name}: cannot be read" if name else f"{path}: cannot be read as HDF5"
-        raise StoreError(f"{where}: {_reason(error)}; {_DAMAGED}") from error
-
-
-def _reason(error: Exception) -> str:
-    """The system's words, where HDF5's own message, of half a page, holds them."""
-    found = re.search(r"error message = '([^']*)'", str(error))
-    return found[1] if found else _printable(str(error))
+        # HDF5's own message, of half a page, may hold the system's words.
+        system = re.search(r"error message = '([^']*)'", str(error))
+        reason = system[1] if system else f"{_printable(str(error))}; {_DAMAGED}"
+        raise StoreError(f"{where}: {reason}") from error
 
 
 def shown(*name: object) -> str:

@@ -85,6 +85,7 @@ def serve() -> None:
     pipe = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     _limit_memory(memory)
+    signal.signal(signal.SIGPROF, signal.SIG_DFL)  # whoever began this process may ignore it
 
     def alive() -> None:
         # The library holds Python's lock while it loops: the system ends this process, without Python.
