@@ -7,7 +7,7 @@ seek and a read into the result. Any Zarr v3 reader goes by the index and finds 
 
 import random
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any
@@ -16,11 +16,12 @@ import google_crc32c
 import numpy as np
 from numpy.typing import NDArray
 
-from store.errors import StoreError, StoreNotFoundError
+from store.errors import StoreAccessError, StoreError, StoreNotFoundError
 from store.keys import METADATA, SHARD
 from store.metadata import ArrayInfo, read_array_info
 from store.objects import Bytes, Objects
 from store.quantise import BLOCK, block_finite
+from store.rereading import get_document
 
 CRC_BYTES = 4
 # While a writer replaces a record, a reader may see the old zarr.json with the new shard: it looks again.
@@ -165,9 +166,10 @@ def _get_whole(objects: Objects, path: str) -> ArrayInfo | None:
     return info if stored_checksums(objects, path, info) == info.checksums else None
 
 
-def remove_array(objects: Objects, path: str) -> None:
-    """Remove an array; after its zarr.json it exists no more, so an interruption leaves litter at most."""
+def remove_array(objects: Objects, path: str, *, removed: Callable[[], object] = lambda: None) -> None:
+    """Remove an array; after its zarr.json it exists no more, and `removed` is told: a failure then leaves litter."""
     objects.delete(f"{path}/{METADATA}")
+    removed()
     objects.delete_unless(f"{path}/{SHARD}", f"{path}/{METADATA}")
 
 
@@ -207,10 +209,11 @@ def get_info(objects: Objects, path: str) -> ArrayInfo:
     StoreError
         It is damaged.
     """
-    data = objects.get(f"{path}/{METADATA}")
-    if data is None:
+    key = f"{path}/{METADATA}"
+    info = get_document(objects, key, lambda data: read_array_info(data, f"{objects.root}/{key}"))
+    if info is None:
         raise StoreNotFoundError(f"{objects.root}/{path}: no such record")
-    return read_array_info(data, f"{objects.root}/{path}/{METADATA}")
+    return info
 
 
 def await_info(objects: Objects, path: str) -> ArrayInfo:
@@ -255,27 +258,35 @@ def get_array(
         There is no such array.
     StoreError
         It is damaged.
+    StoreAccessError
+        Other bytes come each time, or fewer than there are.
     """
+    found: list[tuple[str, list[int] | None]] = []
     for attempt in range(_READ_ATTEMPTS):
         if attempt:
             time.sleep(_READ_PAUSE * attempt)
         info = await_info(objects, path)
         wanted = range(info.shape[0]) if streams is None else streams
-        values = _get_streams(objects, path, info, wanted)
-        if values is not None:
+        values, checksums = _get_streams(objects, path, info, wanted)
+        if checksums == [info.checksums[stream] for stream in wanted]:
             return values, info
+        found.append((info.digest, checksums))
+    if found[-1] != found[-2]:
+        raise StoreAccessError(f"{objects.root}/{path}: cannot read: each reading gives other bytes; try again")
     raise StoreError(
         f"{objects.root}/{path}: the data is missing or not what its checksum says; "
         "run hear-store verify --repair, then extract this song again"
     )
 
 
-def _get_streams(objects: Objects, path: str, info: ArrayInfo, streams: Sequence[int]) -> NDArray[np.generic] | None:
+def _get_streams(
+    objects: Objects, path: str, info: ArrayInfo, streams: Sequence[int]
+) -> tuple[NDArray[np.generic], list[int] | None]:
+    """The values, and the checksum of what came of each stream; None where the data is missing or too short."""
     values = _empty((len(streams), *info.shape[1:]), info.dtype)
     length = info.stream_bytes + CRC_BYTES
     pieces = [(stream * length, data) for stream, data in zip(streams, _stream_bytes(values), strict=True)]
-    found = objects.read_into(f"{path}/{SHARD}", pieces)
-    return values if found == [info.checksums[stream] for stream in streams] else None
+    return values, objects.read_into(f"{path}/{SHARD}", pieces)
 
 
 def _empty(shape: tuple[int, ...], dtype: str) -> NDArray[np.generic]:

@@ -2,41 +2,43 @@
 
     /<song id>/<view>    dataset (stream, frame, channel) in the storage type; attributes: `attributes` (JSON),
                          `digest` (the record's), and for int8 `scale` and `offset`, (stream, channel) each
-    file attributes      `streams` (names in order), `spec` and `encoders_from` (JSON), `format`
+    file attributes      `streams` (names in order), `spec` and `encoders_from` (JSON), `format`, and `digest`, of the
+                         other attributes and of which records there are
 
 In song ids `%`, `/`, control characters and lone surrogates are written as `%XX` of their UTF-8, and so are the dots of
 an id that is nothing but dots. A file from elsewhere needs `streams` and the datasets alone. Its ids are taken as they
 are, and groups in groups are ids with `/` (`/modelA/001/0` is view 0 of `modelA/001`); the file attribute `frame_rate`
-(frames a second) is read where it is there.
+(frames per second) is read where it is there.
 """
 
+import hashlib
 import json
-import math
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
 from io import FileIO
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
 import numpy as np
+from numpy.typing import NDArray
 
 from store.catalogue import index
 from store.errors import StoreError
+from store.hdf5_file import shown
+from store.hdf5_process import read_apart
+from store.json_text import parse_json
 from store.keys import DEPTH, METADATA, RECORDS, ROOT
 from store.metadata import FORMAT
 from store.objects import open_objects
 from store.progress import Track
-from store.quantise import Levels, to_native
+from store.quantise import Levels
 from store.reader import EmbeddingStore
 from store.records import Record, encode_record, get_record
 from store.spec import DTYPES, Spec
 from store.writer import StoreWriter
 
-_VIEW = re.compile("0|[1-9][0-9]*")
-# Groups in groups that an id may have: a loop of links has no end.
-_DEEPEST = 32
 _UNSAFE = re.compile(r"[%/\x00-\x1f\x7f\ud800-\udfff]|^\.+$")
 
 
@@ -66,15 +68,26 @@ def export_hdf5(root: str, path: str | Path, *, track: Track = iter) -> int:
     with _appearing(Path(path)) as partial, _Patient(partial, "w+") as raw:
         # Only the newer layout takes attributes of more than 64 KiB, such as the scale of many streams.
         with h5py.File(raw, "w", libver="latest") as file:
-            file.attrs["format"] = FORMAT
-            file.attrs["streams"] = list(store.streams)
-            file.attrs["spec"] = json.dumps(store.spec.to_json())
-            file.attrs["encoders_from"] = json.dumps(store.encoders_from)
+            about = {
+                "format": FORMAT,
+                "streams": list(store.streams),
+                "spec": json.dumps(store.spec.to_json()),
+                "encoders_from": json.dumps(store.encoders_from),
+            }
+            names = [(escape(song), view) for song, view in store]
+            file.attrs.update({**about, "digest": _seal({**about, "names": names})})
             for song, view in track(list(store)):
                 _export_record(file, store, song, view)
                 raw.check()
         raw.check()
     return len(store)
+
+
+def _seal(about: Mapping[str, Any]) -> str:
+    """Digest of what no record's own digest covers: the file's attributes, and which records it has."""
+    parts = [about.get(key) for key in ("streams", "spec", "encoders_from")]
+    names = sorted([song, view] for song, view in about["names"])
+    return hashlib.sha256(json.dumps([*parts, names]).encode()).hexdigest()
 
 
 @contextmanager
@@ -125,25 +138,21 @@ def _export_record(file: Any, store: EmbeddingStore, song: str, view: int) -> No
 def import_hdf5(path: str | Path, root: str, *, track: Track = iter) -> int:
     """Write an HDF5 file's records to a store, new or with the same spec; return how many were not there before.
 
-    A file without a spec makes one whose `origin` is `import`.
+    A file without a spec makes one whose `origin` is `import`. Nothing outside the file is followed: see `hdf5_file`.
 
     Raises
     ------
     StoreError
         The file cannot be read or is laid out otherwise, or the store has another spec or cannot be written.
     """
-    import h5py
-
-    try:
-        with h5py.File(path, "r") as file:
-            names = list(_dataset_names(file, path))
-            own = file.attrs.get("format") == FORMAT
-            spec, encoders_from = _spec_of(file, names, path), _encoders_from(file, path)
-            with _no_empty_store(root) as written:
-                writer = StoreWriter.open(root, spec, encoders_from=encoders_from)
-                written += [_import_record(file, name, writer, own) for name in track(names)]
-    except OSError as error:
-        raise StoreError(f"{path}: cannot be read as HDF5: {_reason(error)}") from error
+    with closing(read_apart(path)) as messages:
+        about, _ = next(messages)
+        spec, encoders_from = _spec_of(about, path), _encoders_from(about, path)
+        own = _is_own(about, path)
+        with _no_empty_store(root) as written:
+            writer = StoreWriter.open(root, spec, encoders_from=encoders_from)
+            for _, message in zip(track(about["names"]), messages, strict=True):
+                written.append(_import_record(*message, writer, own, path))
     index(root)
     return sum(written)
 
@@ -161,94 +170,90 @@ def _no_empty_store(root: str) -> Iterator[list[bool]]:
         raise
 
 
-def _reason(error: Exception) -> str:
-    """The system's words, where HDF5's own message, of half a page, holds them."""
-    found = re.search(r"error message = '([^']*)'", str(error))
-    return found[1] if found else str(error)
+def _is_own(about: Mapping[str, Any], path: str | Path) -> bool:
+    """Whether `export_hdf5` wrote the file; older versions wrote no digest."""
+    found = about.get("format")
+    if found not in (None, FORMAT):
+        raise StoreError(f"{path}: attribute `format`: expected {FORMAT!r} or none, found {found[:80]!r}")
+    if found and "digest" in about and about["digest"] != _seal(about):
+        raise StoreError(f"{path}: not what its digest says: names or file attributes have changed; export it again")
+    return found is not None
 
 
-def _dataset_names(group: Any, path: str | Path, *parents: str) -> Iterator[tuple[str, int]]:
-    """Song id and view of each dataset in a group and all below it."""
-    song = "/".join(parents)
-    for name, data in group.items():
-        if hasattr(data, "items") and len(parents) < _DEEPEST:
-            yield from _dataset_names(data, path, *parents, name)
-        elif song and _VIEW.fullmatch(name) and getattr(data, "ndim", 0) == 3:
-            yield song, int(name)
-        else:
-            where = "/".join(("", *parents, name))
-            raise StoreError(f"{path}: {where}: expected a dataset /<song id>/<view> of (stream, frame, channel)")
-
-
-def _spec_of(file: Any, names: list[tuple[str, int]], path: str | Path) -> Spec:
-    if "spec" in file.attrs:
-        with _as_exported(f"{path}: attribute `spec`"):
-            return Spec.from_json(json.loads(file.attrs["spec"]))
-    if "streams" not in file.attrs or not names:
+def _spec_of(about: Mapping[str, Any], path: str | Path) -> Spec:
+    if "spec" in about:
+        where = f"{path}: attribute `spec`"
+        with _as_exported(where):
+            values = _object(about["spec"])
+            try:
+                return Spec.from_json(values)
+            except StoreError as error:
+                raise StoreError(f"{where}: {error}") from error
+    names = about["names"]
+    if "streams" not in about or not names:
         raise StoreError(f"{path}: expected a file attribute `streams` (names in order) and at least one dataset")
-    song, view = names[0]
-    data = file[f"{song}/{view}"]
-    if data.dtype.name not in DTYPES[:2]:
-        raise StoreError(f"{path}: /{song}/{view}: expected float16 or float32, found {data.dtype}")
-    listed = np.atleast_1d(file.attrs["streams"])
-    streams = tuple(name.decode() if isinstance(name, bytes) else str(name) for name in listed)
+    if about["dtype"] not in DTYPES[:2]:
+        raise StoreError(f"{path}: {shown(*names[0])}: expected float16 or float32, found {about['dtype']}")
     return Spec(
-        streams=streams,
-        channels=data.shape[2],
+        streams=tuple(about["streams"]),
+        channels=about["channels"],
         encoders={},
         layers=(),
         precision="unknown",
-        frame_rate=_frame_rate(file, path),
-        dtype=data.dtype.name,
+        # The encoders' 25, where the file does not say.
+        frame_rate=about.get("frame_rate", 25.0),
+        dtype=about["dtype"],
         origin="import",
     )
 
 
-def _frame_rate(file: Any, path: str | Path) -> float:
-    """Frames a second: the file's attribute, or the encoders' 25."""
-    found = file.attrs.get("frame_rate", 25.0)
-    try:
-        rate = float(np.asarray(found).item())
-    except (TypeError, ValueError):
-        rate = math.nan
-    if not 0 < rate < math.inf:
-        raise StoreError(f"{path}: attribute `frame_rate`: expected frames a second, a number above 0, found {found!r}")
-    return rate
-
-
-def _encoders_from(file: Any, path: str | Path) -> dict[str, Any]:
+def _encoders_from(about: Mapping[str, Any], path: str | Path) -> dict[str, Any]:
     """Where the encoders' weights came from; empty where the file does not say."""
     with _as_exported(f"{path}: attribute `encoders_from`"):
-        found = json.loads(file.attrs.get("encoders_from", "{}"))
-        if not isinstance(found, dict):
-            raise ValueError(f"expected a JSON object, found {type(found).__name__}")
+        return _object(about.get("encoders_from", "{}"))
+
+
+def _object(text: str) -> dict[str, Any]:
+    found = parse_json(text)
+    if not isinstance(found, dict):
+        raise ValueError(f"expected a JSON object, found {type(found).__name__}")
     return found
 
 
-def _import_record(file: Any, name: tuple[str, int], writer: StoreWriter, own: bool) -> bool:
-    song, view = name
-    data = file[f"{song}/{view}"]
-    where = f"{file.filename}: /{song}/{view}"
+def _import_record(
+    about: Mapping[str, Any], arrays: list[Any], writer: StoreWriter, own: bool, path: str | Path
+) -> bool:
+    name, view = about["name"]
+    where = f"{path}: {shown(name, view)}"
     with _as_exported(where):
-        attributes = _attributes(data, where)
+        attributes = _attributes(about, where, own)
         if own:
-            levels = _levels(data) if data.dtype == np.int8 else None
-            stored = to_native(data[()])
-            record, digest = Record(unescape(song), view, stored, levels, attributes), str(data.attrs["digest"])
+            song = unescape(name)
+            if escape(song) != name:
+                raise ValueError(f"the name {name!r} is not how the id {song!r} is written")
+            record, digest = Record(song, view, arrays[0], _levels(*arrays), attributes), about["digest"]
         else:
-            record, digest = encode_record(writer.spec, song, view, data[()], attributes), None
-    return writer.write_record(record, digest=digest)
+            record, digest = encode_record(writer.spec, name, view, arrays[0], attributes), None
+        return writer.write_record(record, digest=digest)
 
 
-def _levels(data: Any) -> Levels:
-    return Levels(*(np.asarray(data.attrs[name], np.float32) for name in ("scale", "offset")))
+def _levels(values: NDArray[Any], *levels: NDArray[Any]) -> Levels | None:
+    if values.dtype != np.int8:
+        return None
+    if len(levels) != len(Levels._fields):
+        raise ValueError("the attribute `scale` or `offset` is missing")
+    return Levels(*levels)
 
 
-def _attributes(data: Any, where: str) -> dict[str, Any]:
-    attributes = json.loads(data.attrs.get("attributes", "{}"))
-    if not isinstance(attributes, dict):
-        found = type(attributes).__name__
-        raise StoreError(f"{where}: attribute `attributes`: expected a JSON object, found {found}; write it as {{…}}")
+def _attributes(about: Mapping[str, Any], where: str, own: bool) -> dict[str, Any]:
+    try:
+        attributes = _object(about.get("attributes", "{}"))
+    except ValueError as error:
+        raise StoreError(f"{where}: attribute `attributes`: {error}; write it as {{…}}") from error
+    seconds = attributes.get("seconds")
+    known = seconds is not None and not own
+    if known and (isinstance(seconds, bool) or not isinstance(seconds, int | float) or seconds < 0):
+        raise StoreError(f"{where}: attribute `attributes`: `seconds` must be a number from 0 on; correct it")
     return attributes
 
 
@@ -257,5 +262,5 @@ def _as_exported(where: str) -> Iterator[None]:
     """What lacks an attribute that an export has, or has another there, was changed since."""
     try:
         yield
-    except (KeyError, ValueError, TypeError) as error:
+    except (KeyError, ValueError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise StoreError(f"{where}: not as hear-store export writes it ({error}); export it again") from error

@@ -113,6 +113,13 @@ class LocalObjects:
                 return False
             return True
 
+    def size(self, key: str) -> int | None:
+        with self._failing("read", key):
+            try:
+                return Path(self._path(key)).stat().st_size
+            except (FileNotFoundError, NotADirectoryError):
+                return None
+
     def read_into(self, key: str, pieces: Sequence[tuple[int, NDArray[np.uint8]]]) -> list[int] | None:
         with self._failing("read", key):
             try:

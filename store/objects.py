@@ -44,10 +44,13 @@ class Objects(Protocol):
     def exists(self, key: str) -> bool:
         """Tell whether the object exists."""
 
+    def size(self, key: str) -> int | None:
+        """Bytes that the object has; None if it does not exist."""
+
     def read_into(self, key: str, pieces: Sequence[tuple[int, NDArray[np.uint8]]]) -> list[int] | None:
         """Fill each uint8 buffer from its offset, and return their CRC-32C.
 
-        None when the object is missing or ends too early.
+        None when the object is missing or ends too early. Bytes that are there and do not come are a StoreAccessError.
         """
 
     def delete(self, key: str) -> None:

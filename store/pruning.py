@@ -1,6 +1,7 @@
 """Taking songs or views out of a store."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
+from functools import partial
 
 from store.arrays import remove_array
 from store.catalogue import index
@@ -12,11 +13,17 @@ from store.reader import EmbeddingStore
 
 
 def prune(
-    root: str, *, songs: Collection[str] = (), views: Collection[int] = (), dry_run: bool = False, track: Track = iter
+    root: str,
+    *,
+    songs: Collection[str] = (),
+    views: Collection[int] = (),
+    dry_run: bool = False,
+    track: Track = iter,
+    removed: Callable[[tuple[str, int]], object] = lambda record: None,
 ) -> list[tuple[str, int]]:
     """Remove the given songs, the given views of all songs, or with both the given views of the given songs.
 
-    Each record goes at once, zarr.json first; after an interruption the same call goes on.
+    Each record goes at once, zarr.json first, and `removed` is told; after an interruption the same call goes on.
 
     Returns
     -------
@@ -36,7 +43,7 @@ def prune(
     chosen = [(song, view) for song, view in store if (not songs or song in songs) and (not views or view in views)]
     if dry_run:
         return chosen
-    for song, view in track(chosen):
-        remove_array(objects, record_path(song, view))
+    for record in track(chosen):
+        remove_array(objects, record_path(*record), removed=partial(removed, record))
     index(root)
     return chosen

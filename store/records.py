@@ -88,7 +88,8 @@ def put_record(
         attributes = {**record.attributes, **own, **levels}
         return put_array(objects, path, record.stored, attributes, digest=digest, replaces=replaces)
     except StoreError as error:
-        raise StoreError(f"{name}: {error}") from error
+        # Whoever tells a network's fault from damage must still be able to.
+        raise type(error)(f"{name}: {error}") from error
 
 
 def get_record(objects: Objects, spec: Spec, song: str, view: int, streams: Sequence[int] | None = None) -> Record:

@@ -1,5 +1,6 @@
 """A store's objects on any fsspec file system (s3, memory, gcs, …): one request puts one object."""
 
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -12,6 +13,8 @@ from store.errors import StoreAccessError, StoreError
 from store.objects import Bytes, Entry, as_memory
 
 _ABSENT = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
+# A body that is too short is asked for again; seconds before the second time, and as many more before each further one.
+_READS, _PAUSE = 4, 0.1
 
 
 class RemoteObjects:
@@ -62,20 +65,34 @@ class RemoteObjects:
         with self._failing("read", key):
             return bool(self._files.exists(self._path(key)))
 
+    def size(self, key: str) -> int | None:
+        info = self._info(key)
+        return None if info is None else int(info["size"])
+
     def read_into(self, key: str, pieces: Sequence[tuple[int, NDArray[np.uint8]]]) -> list[int] | None:
-        starts = [offset for offset, _ in pieces]
         ends = [offset + buffer.nbytes for offset, buffer in pieces]
+        wanted = sum(buffer.nbytes for _, buffer in pieces)
+        for attempt in range(_READS):
+            time.sleep(_PAUSE * attempt)
+            found = self._get_ranges(key, [offset for offset, _ in pieces], ends)
+            if found is None:
+                return None
+            came = [len(data) for data in found]
+            if came == [buffer.nbytes for _, buffer in pieces]:
+                for _, buffer in pieces:
+                    buffer[:] = np.frombuffer(found.pop(0), dtype=np.uint8)
+                return [google_crc32c.value(buffer) for _, buffer in pieces]
+            size = self.size(key)
+            if size is None or size < max(ends):
+                return None
+        raise StoreAccessError(f"{self.root}/{key}: cannot read: {sum(came)} of {wanted} bytes came; try again")
+
+    def _get_ranges(self, key: str, starts: list[int], ends: list[int]) -> list[bytes] | None:
         with self._failing("read", key):
             try:
-                found = self._files.cat_ranges([self._path(key)] * len(pieces), starts, ends, on_error="raise")
+                return list(self._files.cat_ranges([self._path(key)] * len(starts), starts, ends, on_error="raise"))
             except _ABSENT:
                 return None
-        for _, buffer in pieces:
-            data = found.pop(0)
-            if len(data) != buffer.nbytes:
-                return None
-            buffer[:] = np.frombuffer(data, dtype=np.uint8)
-        return [google_crc32c.value(buffer) for _, buffer in pieces]
 
     def delete(self, key: str) -> None:
         with self._failing("remove", key):
@@ -87,9 +104,13 @@ class RemoteObjects:
     def delete_unless(self, key: str, other: str) -> None:
         # No service removes on a condition: what is put between the last look and the removal is lost, and comes back
         # as it was when it was read. Writers put nothing where something is, so it would take two sweeps at once.
-        stamp = self._stamp(key)
-        data = None if self.exists(other) else self.get(key)
-        if data is None or self._stamp(key) != stamp or self.exists(other):
+        before = self._info(key)
+        data = None if before is None or self.exists(other) else self.get(key)
+        # What did not come whole could not be put back: it stays for the next sweep.
+        if before is None or data is None or len(data) != before["size"]:
+            return
+        after = self._info(key)
+        if after is None or _stamp(after) != _stamp(before) or self.exists(other):
             return
         self.delete(key)
         if self.exists(other):
@@ -101,10 +122,11 @@ class RemoteObjects:
         for path, info in sorted(found.items()):
             yield Entry(path[len(self._base) + 1 :], int(info["size"]), _stamp(info))
 
-    def _stamp(self, key: str) -> str | None:
+    def _info(self, key: str) -> Mapping[str, Any] | None:
         with self._failing("read", key):
             try:
-                return _stamp(self._files.info(self._path(key)))
+                found: Mapping[str, Any] = self._files.info(self._path(key))
+                return found
             except _ABSENT:
                 return None
 

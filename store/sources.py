@@ -9,10 +9,11 @@ it the files are hashed again.
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from store.errors import StoreError
+from store.errors import StoreAccessError, StoreError
 from store.keys import SOURCES
 from store.metadata import sealed, unsealed
 from store.objects import open_objects
+from store.rereading import get_document
 
 
 class SeenFile(NamedTuple):
@@ -31,13 +32,15 @@ def read_seen_files(root: str) -> dict[str, SeenFile]:
     StoreError
         The store cannot be read.
     """
-    data = open_objects(str(root)).get(SOURCES)
-    if data is None:
-        return {}
     try:
-        columns = unsealed(data, SOURCES)["columns"]
+        document = get_document(open_objects(str(root)), SOURCES, lambda data: unsealed(data, SOURCES))
+        if document is None:
+            return {}
+        columns = document["columns"]
         rows = zip(columns["song_id"], *(columns[name] for name in SeenFile._fields), strict=True)
         return {song: SeenFile(*values) for song, *values in rows}
+    except StoreAccessError:
+        raise
     except (StoreError, KeyError, TypeError, ValueError):
         return {}
 

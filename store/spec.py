@@ -11,6 +11,7 @@ from store.errors import StoreError, StoreNotFoundError
 from store.keys import ROOT
 from store.metadata import root_attributes
 from store.objects import Objects
+from store.rereading import get_document
 
 DTYPES = ("float16", "float32", "int8")
 
@@ -156,9 +157,8 @@ def read_root(objects: Objects) -> Root:
     StoreError
         It is none of ours, a newer version's, or changed.
     """
-    data = objects.get(ROOT)
-    if data is None:
+    attributes = get_document(objects, ROOT, lambda data: root_attributes(data, objects.root))
+    if attributes is None:
         raise StoreNotFoundError(f"{objects.root}: no embedding store here")
-    attributes = root_attributes(data, objects.root)
     encoders_from = attributes.get("encoders_from", {})
     return Root(Spec.from_json(attributes["spec"]), encoders_from if isinstance(encoders_from, dict) else {})

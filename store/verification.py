@@ -1,8 +1,10 @@
 """Checking every byte of a store, and removing what is broken so that a rerun restores it."""
 
 import re
+import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,12 +18,15 @@ from store.objects import Entry, Objects, open_objects
 from store.progress import Track
 from store.quantise import all_finite
 from store.records import check_info, levels_of
+from store.rereading import get_document, settled
 from store.spec import Spec, read_spec
 from store.sweep import sweep
 
 _UNFINISHED = "data without zarr.json: a writer was stopped, or is at it; the next write sweeps it"
 # What is wrong with a record by its attributes, such as that its song was replaced since; empty where nothing is.
 Judge = Callable[[Mapping[str, Any]], str]
+# What could not be read is read again after these pauses, in shares of the store's patience.
+_PAUSES = (0.1, 0.5)
 _SUMMARY = re.compile(r"catalogue/summaries/[0-9]+")
 
 
@@ -48,7 +53,14 @@ def _up_to_date(attributes: Mapping[str, Any]) -> str:
     return ""
 
 
-def verify(root: str, *, repair: bool = False, outdated: Judge = _up_to_date, track: Track = iter) -> Verification:
+def verify(
+    root: str,
+    *,
+    repair: bool = False,
+    outdated: Judge = _up_to_date,
+    track: Track = iter,
+    removed: Callable[[Problem], object] = lambda problem: None,
+) -> Verification:
     """Read every object: each record's checksums, shape, finiteness and spec, and files that do not belong.
 
     Parameters
@@ -57,11 +69,14 @@ def verify(root: str, *, repair: bool = False, outdated: Judge = _up_to_date, tr
         The store.
     repair
         Remove broken and unfinished records, broken parts of the catalogue, and foreign files among them; foreign
-        files beside them stay, and so does what cannot be read, which a disk or network may give back.
+        files beside them stay, and so does what cannot be read, which a disk or network may give back. Broken is only
+        what is read twice with the same bytes, as many as are listed.
     outdated
         Says why a record that is whole is stale, from its attributes; a repair removes such records, too.
     track
         Goes through a list, for instance with a progress bar.
+    removed
+        Is told of each problem that a repair has removed, at that moment.
 
     Raises
     ------
@@ -72,17 +87,22 @@ def verify(root: str, *, repair: bool = False, outdated: Judge = _up_to_date, tr
     spec = read_spec(objects)
     sizes, problems = _sort(objects.find())
     arrays = {key.removesuffix(f"/{SHARD}").removesuffix(f"/{METADATA}") for key in sizes}
-    records = 0
+    found: dict[str, Problem | None] = {}
     for path in track(sorted(arrays)):
         problem = _problem(objects, spec, path, sizes, outdated)
         if problem is not None and problem.kind == "damaged":
             # A writer may have replaced the record since it was listed.
             problem = _problem_now(objects, spec, path, outdated)
-        records += problem is None and is_record(path)
-        problems += [problem] if problem else []
+        found[path] = problem
+    for pause in _PAUSES:
+        if unreadable := [path for path, problem in found.items() if problem and problem.kind == "unreadable"]:
+            time.sleep(pause * objects.patience)
+            found |= {path: _problem_now(objects, spec, path, outdated) for path in unreadable}
+    records = sum(problem is None and is_record(path) for path, problem in found.items())
+    problems += [problem for problem in found.values() if problem is not None]
     problems += _catalogue_problems(objects) + _missing(objects, arrays)
     if repair:
-        problems = _repair(objects, spec, problems, outdated)
+        problems = _repair(objects, spec, problems, outdated, removed)
     return Verification(records, sorted(problems, key=lambda problem: problem.path))
 
 
@@ -101,13 +121,10 @@ def _sort(entries: Iterable[Entry]) -> tuple[dict[str, int], list[Problem]]:
 
 def _problem(objects: Objects, spec: Spec, path: str, sizes: dict[str, int], outdated: Judge) -> Problem | None:
     try:
-        data = objects.get(f"{path}/{METADATA}")
-        if data is None:
+        info = get_document(objects, f"{path}/{METADATA}", partial(_read_info, spec, path))
+        if info is None:
             # It may also have been pruned since it was listed.
             return Problem(path, "unfinished", _UNFINISHED) if objects.exists(f"{path}/{SHARD}") else None
-        info = read_array_info(data, METADATA)
-        if is_record(path):
-            _check_place(info, spec, path)
         _check_data(objects, path, info, sizes.get(f"{path}/{SHARD}"))
         if is_record(path) and (why := outdated(info.attributes)):
             return Problem(path, "stale", why)
@@ -123,6 +140,13 @@ def _problem_now(objects: Objects, spec: Spec, path: str, outdated: Judge) -> Pr
     return _problem(objects, spec, path, sizes, outdated)
 
 
+def _read_info(spec: Spec, path: str, data: bytes) -> ArrayInfo:
+    info = read_array_info(data, METADATA)
+    if is_record(path):
+        _check_place(info, spec, path)
+    return info
+
+
 def _check_place(info: ArrayInfo, spec: Spec, path: str) -> None:
     song, view = info.attributes.get("song_id"), info.attributes.get("view")
     if not isinstance(song, str) or not isinstance(view, int) or record_path(song, view) != path:
@@ -136,13 +160,22 @@ def _check_data(objects: Objects, path: str, info: ArrayInfo, size: int | None) 
     if size not in (None, shard_size(info)):
         raise StoreError(f"the data has {size} bytes, expected {shard_size(info)}")
     values, _ = get_array(objects, path)
-    start = info.shape[0] * (info.stream_bytes + CRC_BYTES)
-    tail = np.empty(shard_size(info) - start, dtype=np.uint8)
-    whole = objects.read_into(f"{path}/{SHARD}", [(start, tail)]) is not None
-    if not whole or tail.tobytes() != shard_index(info) or stored_checksums(objects, path, info) != info.checksums:
-        raise StoreError("the shard's index or checksums have changed")
+    settled(objects, f"{path}/{SHARD}", partial(_read_ends, objects, path, info), partial(_check_ends, info))
     if not all(map(all_finite, levels_of(info, METADATA) or (values,))):
         raise StoreError("values are NaN or infinite")
+
+
+def _read_ends(objects: Objects, path: str, info: ArrayInfo) -> tuple[bytes, tuple[int, ...] | None]:
+    """The shard's index, and the streams' checksums, as they are stored."""
+    start = info.shape[0] * (info.stream_bytes + CRC_BYTES)
+    tail = np.zeros(shard_size(info) - start, dtype=np.uint8)
+    objects.read_into(f"{path}/{SHARD}", [(start, tail)])
+    return tail.tobytes(), stored_checksums(objects, path, info)
+
+
+def _check_ends(info: ArrayInfo, found: tuple[bytes, tuple[int, ...] | None]) -> None:
+    if found != (shard_index(info), info.checksums):
+        raise StoreError("the shard's index or checksums have changed")
 
 
 def _catalogue_problems(objects: Objects) -> list[Problem]:
@@ -150,10 +183,10 @@ def _catalogue_problems(objects: Objects) -> list[Problem]:
 
 
 def _catalogue_problem(objects: Objects, key: str) -> Problem | None:
-    data = objects.get(key)
     try:
-        if data is not None:
-            unsealed(data, key)
+        get_document(objects, key, lambda data: unsealed(data, key))
+    except StoreAccessError as error:
+        return Problem(key, "unreadable", f"{error}; it may be good, and stays")
     except StoreError:
         remedy = "hear-store index makes it again" if key == INDEX else "files are hashed again"
         return Problem(key, "damaged", f"its digest does not match; nothing is lost, {remedy}")
@@ -167,20 +200,44 @@ def _missing(objects: Objects, arrays: set[str]) -> list[Problem]:
     return [Problem(path, "missing", told.format(row)) for path, row in gone]
 
 
-def _repair(objects: Objects, spec: Spec, problems: list[Problem], outdated: Judge) -> list[Problem]:
+def _repair(
+    objects: Objects, spec: Spec, problems: list[Problem], outdated: Judge, removed: Callable[[Problem], object]
+) -> list[Problem]:
     """Remove what a problem names: of a record zarr.json first, so that no reader sees half of it."""
     sweep(objects)
     repaired = []
     for problem in problems:
-        ours = problem.path.startswith((f"{RECORDS}/", "catalogue/")) and problem.kind != "unreadable"
-        if ours and problem.kind in ("damaged", "stale") and problem.path not in CATALOGUE_FILES:
-            # Reading a large store takes hours: the record may have been removed and made anew meanwhile.
-            if _problem_now(objects, spec, problem.path, outdated) is None:
-                continue
-            remove_array(objects, problem.path)
-        elif ours and problem.kind in ("foreign", "damaged"):
-            objects.delete(problem.path)
-        repaired.append(Problem(problem.path, problem.kind, problem.detail, removed=ours))
-    if problems and all(problem.kind != "unreadable" for problem in problems):
-        index(objects.root)
-    return repaired
+        found = _found_again(objects, spec, problem, outdated)
+        if found is None:
+            continue
+        gone = replace(found, removed=_can_go(objects, found))
+        if gone.removed and found.kind in ("damaged", "stale") and found.path not in CATALOGUE_FILES:
+            remove_array(objects, found.path, removed=partial(removed, gone))
+        elif gone.removed:
+            if found.kind in ("foreign", "damaged"):
+                objects.delete(found.path)
+            removed(gone)
+        repaired.append(gone)
+    if not repaired or any(problem.kind == "unreadable" for problem in repaired):
+        return repaired
+    index(objects.root)
+    missing = [replace(problem, removed=True) for problem in repaired if problem.kind == "missing"]
+    for problem in missing:
+        removed(problem)
+    return [problem for problem in repaired if problem.kind != "missing"] + missing
+
+
+def _can_go(objects: Objects, problem: Problem) -> bool:
+    """Whether a repair may remove it, or, for what is unfinished, whether the sweep has."""
+    if problem.kind == "unfinished":
+        return not objects.exists(f"{problem.path}/{SHARD}")
+    return problem.kind not in ("unreadable", "missing") and problem.path.startswith((f"{RECORDS}/", "catalogue/"))
+
+
+def _found_again(objects: Objects, spec: Spec, problem: Problem, outdated: Judge) -> Problem | None:
+    """The problem as it is now: reading a large store takes hours, and a record may have been made again meanwhile."""
+    if problem.kind not in ("damaged", "stale"):
+        return problem
+    if problem.path in CATALOGUE_FILES:
+        return _catalogue_problem(objects, problem.path)
+    return _problem_now(objects, spec, problem.path, outdated)

@@ -51,13 +51,28 @@ def verify(
     from stages.extract.freshness import SourceCheck
     from stages.songs import read_manifest
     from stages.songs.errors import printable
-    from store import EmbeddingStore, check_receipt
+    from store import EmbeddingStore, Problem, check_receipt
     from store import verify as verify_store
 
     sources = SourceCheck(read_manifest(manifest, check_files=False).songs if manifest else ())
-    found = verify_store(store, repair=repair, outdated=sources, track=bar("verify"))
-    for problem in found.problems:
+    removed: list[Problem] = []
+
+    def say(problem: Problem) -> None:
         typer.echo(f"{problem.kind}: {problem.path}: {problem.detail}{' (removed)' if problem.removed else ''}")
+
+    def say_removed(problem: Problem) -> None:
+        removed.append(problem)
+        say(problem)
+
+    try:
+        found = verify_store(store, repair=repair, outdated=sources, track=bar("verify"), removed=say_removed)
+    except BaseException:  # also Ctrl-C
+        if repair:
+            typer.echo(f"ended early: {len(removed)} removed, all named above; run it again")
+        raise
+    for problem in found.problems:
+        if not problem.removed:
+            say(problem)
     for song, reason in sources.missing.items():
         typer.echo(f"no source: {printable(song)}: {reason}")
     left = sum(not problem.removed for problem in found.problems)
@@ -144,7 +159,26 @@ def prune(
 
     if not song and not view:
         raise typer.BadParameter("give --song, --view or both")
-    removed = prune_store(store, songs=song or (), views=view or (), dry_run=dry_run, track=bar("prune"))
-    for name, number in removed if dry_run else ():
-        typer.echo(f"{json.dumps(name, ensure_ascii=False)} {number}")
-    typer.echo(f"{len(removed)} records {'would be ' if dry_run else ''}removed")
+    removed: list[tuple[str, int]] = []
+
+    def say(record: tuple[str, int]) -> None:
+        typer.echo(f"{json.dumps(record[0], ensure_ascii=False)} {record[1]}")
+
+    try:
+        chosen = prune_store(
+            store,
+            songs=song or (),
+            views=view or (),
+            dry_run=dry_run,
+            track=bar("prune"),
+            removed=removed.append,
+        )
+    except BaseException:  # also Ctrl-C
+        for record in removed:
+            say(record)
+        if removed:
+            typer.echo(f"ended early: {len(removed)} records removed, all named above; the same command goes on")
+        raise
+    for record in chosen if dry_run else ():
+        say(record)
+    typer.echo(f"{len(chosen)} records {'would be ' if dry_run else ''}removed")

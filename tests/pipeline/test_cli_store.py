@@ -15,6 +15,8 @@ from pipeline.cli import store as command
 from pipeline.cli.entry import run
 from stages.extract.source import file_stamp, read_source
 from store import EmbeddingStore, Spec, StoreError, StoreWriter, prune, verify, write_receipt
+from store.keys import record_path
+from store.local import LocalObjects
 
 
 @pytest.fixture
@@ -175,6 +177,48 @@ def test_prune(filled: str) -> None:
     assert call("prune", filled, "--song", "a", "--view", 1).stdout == "1 records removed\n"
     assert list(EmbeddingStore.open(filled)) == [("a", 0), ("b", 0), ("b", 1)]
     call("prune", filled, code=2)
+
+
+def stopping_after(removals: int, error: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the next removal of a zarr.json fail."""
+    delete, left = LocalObjects.delete, [removals]
+
+    def delete_or_stop(objects: LocalObjects, key: str) -> None:
+        if key.endswith("/zarr.json"):
+            if not left[0]:
+                raise error
+            left[0] -= 1
+        delete(objects, key)
+
+    monkeypatch.setattr(LocalObjects, "delete", delete_or_stop)
+
+
+@pytest.mark.parametrize("error", [StoreError("s3: cannot remove: gone"), KeyboardInterrupt()], ids=["fails", "Ctrl-C"])
+@pytest.mark.parametrize("removals", [0, 2])
+@pytest.mark.parametrize("name", ["verify", "prune"])
+def test_what_was_removed_is_told_also_when_the_rest_fails(
+    name: str, removals: int, error: BaseException, filled: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = {path.parent.relative_to(filled).as_posix() for path in Path(filled, "records").rglob("zarr.json")}
+    if name == "verify":
+        for path in list(Path(filled).rglob("c/0/0/0")):
+            path.unlink()
+    stopping_after(removals, error, monkeypatch)
+    options = ["--repair"] if name == "verify" else ["--song", "a", "--song", "b"]
+    result = CliRunner().invoke(command.app, [name, filled, *options])
+    lines = result.stdout.splitlines()
+    gone = before - {path.parent.relative_to(filled).as_posix() for path in Path(filled, "records").rglob("zarr.json")}
+    assert (result.exit_code != 0, len(gone)) == (True, removals)
+    told = {record_path(*_record_of(line)) if name == "prune" else line.split(": ")[1] for line in lines[:-1]}
+    assert told == gone
+    ending = {"verify": "all named above; run it again", "prune": "all named above; the same command goes on"}[name]
+    counted = {"verify": f"{removals} removed", "prune": f"{removals} records removed"}[name]
+    assert lines[-1:] == ([f"ended early: {counted}, {ending}"] if removals or name == "verify" else [])
+
+
+def _record_of(line: str) -> tuple[str, int]:
+    song, view = line.rsplit(" ", 1)
+    return json.loads(song), int(view)
 
 
 INSTALLED = Path(sys.executable).with_name("hear-store")

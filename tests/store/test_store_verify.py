@@ -22,6 +22,7 @@ Files = Callable[[str], dict[str, bytes]]
 @pytest.mark.parametrize("dtype", ["float16", "int8"])
 def test_every_flipped_byte_is_found(dtype: str, fill: Fill, files_of: Files, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("store.arrays._READ_PAUSE", 0.0)
+    monkeypatch.setattr("store.rereading.PAUSE", 0.0)
     root = fill(songs=("a",), views=1, dtype=dtype)
     record = record_path("a", 0)
     assert verify(root).problems == []
@@ -38,7 +39,8 @@ def test_every_flipped_byte_is_found(dtype: str, fill: Fill, files_of: Files, mo
     assert verify(root).problems == []
 
 
-def test_every_flipped_byte_of_the_root_is_refused(fill: Fill) -> None:
+def test_every_flipped_byte_of_the_root_is_refused(fill: Fill, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("store.rereading.PAUSE", 0.0)
     root = Path(fill(songs=("a",), views=1), "zarr.json")
     data = root.read_bytes()
     for place in range(len(data)):
@@ -113,6 +115,7 @@ def test_what_cannot_be_read_is_told_and_stays(
     objects = open_objects(root)
     objects.delete(f"{record_path('b', 0)}/{SHARD}")
     with monkeypatch.context() as patch:
+        patch.setattr("store.verification._PAUSES", (0.0,))
         patch.setattr("store.local._read_all", failing)
         patch.setattr("fsspec.implementations.memory.MemoryFileSystem.cat_ranges", failing)
         found = {problem.path: problem for problem in verify(root, repair=True).problems}
