@@ -1,8 +1,10 @@
 """From the store to the head: records as packed frames, held in memory where they fit, else read ahead by workers."""
 
+import shutil
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -13,7 +15,11 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from stages.head.errors import HeadError
 from stages.head.plan import Item
 from store import EmbeddingStore
+from store.errors import HearError
 from store.quantise import to_native
+
+# What two readers' locks take in /dev/shm, and some room.
+LEAST_SHARED = 1 << 18
 
 
 class Packed(NamedTuple):
@@ -93,6 +99,52 @@ class Records(Dataset[Packed]):
         return {**self.__dict__, "_store": None, "_held": {}}
 
 
+class _Sent(Dataset["_Sendable"]):
+    """What a worker sends: a batch in shared memory, a copy where that is full (64 MB in a container), or an error.
+
+    Left to itself, a worker that finds no room would hang its reader, and raise errors with a traceback as their text.
+    """
+
+    def __init__(self, records: Dataset[Packed]) -> None:
+        self.records = records
+
+    def __getitem__(self, items: Sequence[Item]) -> "_Sendable":
+        try:
+            frames, lengths = self.records[items]
+        except HearError as error:
+            return error
+        # An attempt that fails would leave a file in /dev/shm; others need room there, too.
+        if frames.nbytes < _shared_free() // 2:
+            with suppress(RuntimeError):
+                return Packed(frames.share_memory_(), lengths)
+        return frames.numpy(), lengths
+
+
+def _shared_free() -> float:
+    """Bytes that are free in /dev/shm; infinite where the system does not tell."""
+    try:
+        return shutil.disk_usage("/dev/shm").free
+    except OSError:
+        return float("inf")
+
+
+_NO_WORKERS = (
+    "the processes that read records cannot be begun; make room in /dev/shm, or read in this process with --workers 0"
+)
+_Sendable = Packed | tuple[NDArray[np.floating], list[int]] | HearError
+_T = TypeVar("_T")
+
+
+def _as_it_is(value: _T) -> _T:
+    return value
+
+
+def _received(sent: _Sendable) -> Packed:
+    if isinstance(sent, HearError):
+        raise sent
+    return sent if isinstance(sent, Packed) else Packed(torch.from_numpy(sent[0]), sent[1])
+
+
 class _Queue(Sampler[Sequence[Item]]):
     """The batches that the next pass of a loader reads."""
 
@@ -121,10 +173,11 @@ class Reader:
 
     def __init__(self, records: Records, *, workers: int, pin: bool = False) -> None:
         self._queue = _Queue()
-        self._loader: DataLoader[Packed] = DataLoader(
-            records,
+        self._loader: DataLoader[_Sendable] = DataLoader(
+            _Sent(records) if workers else records,
             sampler=self._queue,
             batch_size=None,
+            collate_fn=_as_it_is,
             num_workers=workers,
             multiprocessing_context="spawn" if workers else None,
             prefetch_factor=2 if workers else None,
@@ -133,6 +186,24 @@ class Reader:
         )
 
     def read(self, batches: Sequence[Sequence[Item]]) -> Iterator[Packed]:
-        """Read these batches, one pass at a time."""
+        """Read these batches, one pass at a time.
+
+        Raises
+        ------
+        HeadError
+            A record is too short, or the workers cannot be begun or have died.
+        StoreError
+            A record cannot be read.
+        """
         self._queue.batches = batches
-        return iter(self._loader)
+        if self._loader.num_workers and _shared_free() < LEAST_SHARED:
+            raise HeadError(f"/dev/shm is full: {_NO_WORKERS}")
+        try:
+            yield from map(_received, self._loader)
+        except OSError as error:
+            raise HeadError(f"{error.strerror or error}: {_NO_WORKERS}") from error
+        except RuntimeError as error:
+            if not str(error).startswith("DataLoader worker"):
+                raise
+            why = str(error).splitlines()[0]
+            raise HeadError(f"{why}; memory may have run out: use fewer --workers, or 0") from error
