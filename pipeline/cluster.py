@@ -4,9 +4,11 @@ import logging
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError
 from contextlib import contextmanager, suppress
+from importlib.metadata import PackageNotFoundError, version
 from multiprocessing import resource_tracker
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -26,6 +28,9 @@ SONGS_AHEAD = 2
 CONNECT_SECONDS = 10.0
 # Seconds between two looks for a stop and for the workers.
 LOOK_EVERY = 0.2
+PACKAGE = "hear-music"
+# How many parts of these versions must be the same on a scheduler, its workers and here; other parts are told.
+SAME_PARTS = {PACKAGE: 9, "python": 2, "distributed": 2}
 # The scheduler's states of a task that no worker has.
 UNASSIGNED = ("waiting", "queued", "no-worker")
 
@@ -35,24 +40,34 @@ class ClusterError(HearError):
 
 
 @contextmanager
-def dask_client(*, workers: int, scheduler: str, device: str) -> "Iterator[Client]":
+def dask_client(
+    *, workers: int, scheduler: str, device: str, say: Callable[[str], None] = lambda line: None
+) -> "Iterator[Client]":
     """Connect to `scheduler`, or start `workers` processes here (one a GPU through dask-cuda on CUDA).
+
+    `say` hears of small differences between the versions there and here.
 
     Raises
     ------
     ClusterError
-        The scheduler does not answer or has no worker, or GPUs are wanted and the extra `cuda` is not installed.
+        The scheduler does not answer or has no worker, they have no hear-music or versions that do not fit, or GPUs are
+        wanted and the extra `cuda` is not installed.
     """
     import dask
     from distributed import Client, LocalCluster
+    from distributed.versions import VersionMismatchWarning
 
     if scheduler:
         try:
-            client = Client(scheduler, timeout=CONNECT_SECONDS)
+            with warnings.catch_warnings():
+                # Of versions that differ, as a table; we tell what matters of it.
+                warnings.simplefilter("ignore", VersionMismatchWarning)
+                client = Client(scheduler, timeout=CONNECT_SECONDS)
         except (OSError, TimeoutError, ValueError) as error:
             raise ClusterError(f"--scheduler {scheduler}: no Dask scheduler answers there ({error})") from error
         with _quiet("distributed.client"), client:
             _wait_for_a_worker(client, scheduler)
+            _check_versions(client, scheduler, say)
             yield client
         return
     with dask.config.set(_worker_settings()):
@@ -84,6 +99,39 @@ def _wait_for_a_worker(client: "Client", scheduler: str) -> None:
             f"--scheduler {scheduler}: has no Dask worker, and none joined within {CONNECT_SECONDS:g} s; start some "
             f"with: dask worker {scheduler}"
         ) from error
+
+
+def _check_versions(client: "Client", scheduler: str, say: Callable[[str], None]) -> None:
+    """Refuse a scheduler or worker that could not read what is sent, before it loses a song for it."""
+    told = set()
+    (_, ours), *others = _versions(client).items()
+    for place, theirs in others:
+        for name, parts in SAME_PARTS.items():
+            found, expected = theirs[name], ours[name]
+            if not found:
+                raise ClusterError(f"--scheduler {scheduler}: {place} has no {name}; install {name} {expected} there")
+            if found.split(".")[:parts] != expected.split(".")[:parts]:
+                raise ClusterError(
+                    f"--scheduler {scheduler}: {place} has {name} {found}, this command has {expected}; install the "
+                    "same there and here"
+                )
+            if found != expected:
+                told.add(f"note: {place.split(' at ')[0]} has {name} {found}, this command has {expected}")
+    for line in sorted(told):
+        say(line)
+
+
+def _versions(client: "Client") -> dict[str, Mapping[str, str]]:
+    """Versions by package of this process, the scheduler and each worker; empty for one that is not installed."""
+    found: Any = client.get_versions()
+    places = {"here": found["client"], "the scheduler": found["scheduler"]}
+    places |= {f"the worker at {address}": worker for address, worker in found["workers"].items()}
+    ours: dict[str, Any] = {"here": version(PACKAGE), "the scheduler": ""}
+    with suppress(PackageNotFoundError):
+        ours["the scheduler"] = client.run_on_scheduler(version, PACKAGE)
+    of_workers = client.run(version, PACKAGE, on_error="return")
+    ours |= {f"the worker at {address}": name if isinstance(name, str) else "" for address, name in of_workers.items()}
+    return {place: {**about["packages"], PACKAGE: ours.get(place, "")} for place, about in places.items() if about}
 
 
 def _worker_settings() -> dict[str, Any]:

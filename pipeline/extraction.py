@@ -229,7 +229,8 @@ def _extract(
 
         # Workers have working directories of their own: everything that travels is absolute.
         bench = Bench(writer.root, recipe.at_home_anywhere(), processes=options.readers)
-        with dask_client(workers=options.workers, scheduler=options.scheduler, device=encoders.device.type) as client:
+        device = encoders.device.type
+        with dask_client(workers=options.workers, scheduler=options.scheduler, device=device, say=say) as client:
             return run_on_cluster(client, plan.tasks, bench, report=report, say=say, stop=stop)
     with ViewFeed(processes=options.readers) as feed:
         extractor = Extractor(encoders, writer, feed, seed=recipe.seed, pool=recipe.pool)

@@ -1,36 +1,29 @@
 """Runs commands in forks of one process that has imported everything, so that hundreds of runs cost seconds.
 
 Reads one JSON request per line, {"command", "arguments", "output", "seconds"}; answers with one line, the exit status.
+Nothing of torch's runs before a fork, so no lock is held and no thread is lost.
 """
 
-import importlib
 import json
 import os
 import signal
 import sys
 import threading
+from contextlib import suppress
 
 import audiomentations  # noqa: F401
+import h5py  # noqa: F401
 import soundfile  # noqa: F401
-import torch  # noqa: F401
-import zarr  # noqa: F401
+import torch._dynamo  # noqa: F401
 
-from pipeline import extraction, prediction  # noqa: F401
+import stages.extract.encoders
+import stages.extract.worker
+import stages.head.train  # noqa: F401
 from pipeline.cli import entry
-from stages.extract import encoders, estimate, feed, worker  # noqa: F401
-from stages.head import train  # noqa: F401
-from stages.probe import fit  # noqa: F401
+from stages.extract import estimate
 
-for name in ("data", "extract", "head", "head_ablate", "head_predict", "probe", "store"):
-    importlib.import_module(f"pipeline.cli.{name}")
-
-
-def durations(paths, processes, track):
-    """Lengths are for the estimate of space alone; the process that reads them takes longer to begin than all else."""
-    return [2.0 for _ in track(paths)]
-
-
-estimate.durations = durations
+# The estimate of space reads lengths in a process of its own, whose start takes longer than all else here.
+estimate.durations = lambda paths, processes, track: [2.0 for _ in paths]
 
 
 def run(request):
@@ -45,32 +38,35 @@ def run(request):
     try:
         getattr(entry, request["command"])()
     except SystemExit as end:
-        code = end.code if isinstance(end.code, int) else 0 if end.code is None else 1
+        code = end.code if isinstance(end.code, int) else int(end.code is not None)
     except BaseException:
         sys.excepthook(*sys.exc_info())
         code = 99
     for stream in (sys.stdout, sys.stderr):
-        try:
+        with suppress(OSError, ValueError):
             stream.flush()
-        except (OSError, ValueError):
-            pass
     os._exit(code)
+
+
+def answer(line):
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
 
 
 def main():
     """Answer requests until there are no more."""
-    print("ready", flush=True)
+    answer("ready")
     for line in sys.stdin:
         request = json.loads(line)
         child = os.fork()
         if not child:
             run(request)
-        timer = threading.Timer(request["seconds"], os.killpg, (child, signal.SIGKILL))
+        timer = threading.Timer(request["seconds"], os.kill, (child, signal.SIGKILL))
         timer.start()
         _, status = os.waitpid(child, 0)
         timer.cancel()
         timer.join()
-        print(os.waitstatus_to_exitcode(status), flush=True)
+        answer(os.waitstatus_to_exitcode(status))
 
 
 main()

@@ -1,7 +1,7 @@
 /* Calls of the C library that fail on demand, for files below one folder: preloaded into the commands under test.
 
-   All processes share the control block, a file that the test writes: which kinds of calls count, which of them fails
-   and with what. A call that fails does nothing, but close, which closes the file and then complains, as on NFS. */
+   All processes share the control block, a file that the test writes: which call of which kind fails, and with
+   what. A call that fails does nothing, but close, which closes the file and then complains, as on NFS. */
 
 #define _GNU_SOURCE
 #include <dirent.h>
@@ -19,15 +19,15 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-enum { OPEN = 1, READ = 2, WRITE = 4, CHANGE = 8, CLOSE = 16, LOOK = 32, LIST = 64 };
+enum { OPEN, READ, WRITE, CHANGE, CLOSE, LOOK, LIST };
 
 struct control {
-    int32_t kinds; /* that count */
+    int32_t kind;  /* of the calls that fail */
     int32_t nth;   /* the first that fails, from 1; 0 for none */
     int32_t last;  /* the last that fails */
     int32_t error;
-    _Atomic int32_t count;
     _Atomic int32_t failed;
+    _Atomic int32_t counts[7]; /* calls of each kind */
     char call[32]; /* the first that failed, and its file */
     char file[PATH_MAX];
     char folder[PATH_MAX];
@@ -60,9 +60,8 @@ static int below(const char *path, char *full) {
 }
 
 static int fails(int kind, const char *call, const char *path) {
-    if (!(control->kinds & kind)) return 0;
-    int number = 1 + atomic_fetch_add(&control->count, 1);
-    if (!control->nth || number < control->nth || number > control->last) return 0;
+    int number = 1 + atomic_fetch_add(&control->counts[kind], 1);
+    if (control->kind != kind || !control->nth || number < control->nth || number > control->last) return 0;
     if (!atomic_fetch_add(&control->failed, 1)) {
         snprintf(control->call, sizeof control->call, "%s", call);
         snprintf(control->file, sizeof control->file, "%s", path);

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from stages.head import records as module
 from stages.head.errors import HeadError
 from stages.head.plan import Item
-from stages.head.records import Reader, Records, flatten_streams
+from stages.head.records import Packed, Reader, Records, flatten_streams
 from store import Spec, StoreWriter
 
 STREAMS = ("musicfm/track", "muq/track")
@@ -96,3 +97,61 @@ def test_a_reader_gives_batches_in_order_pass_after_pass(root: Path) -> None:
 def test_a_song_shorter_than_a_window_is_named(root: Path) -> None:
     with pytest.raises(HeadError, match=r"song 'tiny' view 0 has 2 frames, a head needs at least 3"):
         read(root, Item("tiny", 0, 0.0))
+
+
+@pytest.mark.parametrize(("free", "shared"), [(1 << 30, True), (400, False), (0, False)])
+def test_a_worker_copies_what_does_not_fit_into_shared_memory(
+    root: Path, free: int, shared: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_shared_free", lambda: free)
+    records, items = Records(root, streams=STREAMS, stride=STRIDE), [Item("long", 0, 0.0)]
+    sent = module._Sent(records)[items]
+    assert isinstance(sent, Packed) is shared
+    assert not shared or sent.frames.is_shared()
+    received = module._received(sent)
+    assert received.lengths == [10]
+    assert torch.equal(received.frames, records[items].frames)
+
+
+def test_memory_that_is_full_at_that_very_moment(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(self: torch.Tensor) -> torch.Tensor:
+        raise RuntimeError("unable to allocate shared memory(shm) for file </torch_1>: No space left on device (28)")
+
+    monkeypatch.setattr(torch.Tensor, "share_memory_", full)
+    sent = module._Sent(Records(root, streams=STREAMS, stride=STRIDE))[[Item("short", 0, 0.0)]]
+    np.testing.assert_array_equal(module._received(sent).frames.float().numpy(), whole("short"))
+
+
+def test_a_workers_error_comes_as_it_is(root: Path) -> None:
+    sent = module._Sent(Records(root, streams=STREAMS, stride=STRIDE))[[Item("tiny", 0, 0.0)]]
+    with pytest.raises(HeadError, match=r"store.zarr: song 'tiny' view 0 has 2 frames, a head needs at least 3$"):
+        module._received(sent)
+
+
+def test_workers_without_shared_memory_are_one_line(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_shared_free", lambda: 0)
+    reader = Reader(Records(root, streams=STREAMS, stride=STRIDE), workers=1)
+    with pytest.raises(HeadError, match="^/dev/shm is full: .*make room in /dev/shm, or .* with --workers 0$"):
+        list(reader.read([[Item("short", 0, 0.0)]]))
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (OSError(24, "Too many open files"), "^Too many open files: the processes that read records cannot be begun"),
+        (
+            RuntimeError("DataLoader worker (pid 7) is killed by signal: Bus error. \nMore."),
+            r"^DataLoader worker \(pid 7\) is killed by signal: Bus error. ; memory may have run out: use fewer",
+        ),
+    ],
+)
+def test_workers_that_cannot_begin_or_die_are_one_line(
+    root: Path, error: Exception, line: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(loader: object) -> object:
+        raise error
+
+    monkeypatch.setattr(module.DataLoader, "__iter__", failing)
+    reader = Reader(Records(root, streams=STREAMS, stride=STRIDE), workers=0)
+    with pytest.raises(HeadError, match=line):
+        list(reader.read([[Item("short", 0, 0.0)]]))
