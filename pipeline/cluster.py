@@ -16,6 +16,7 @@ from uuid import uuid4
 from stages.extract.plan import SongTask
 from stages.extract.run import Outcome, Tally
 from stages.extract.worker import Bench, SongResult, extract_song
+from stages.shared_memory import LEAST_SHARED, shared_free
 from stages.songs.errors import shown
 from store.errors import HearError
 
@@ -50,8 +51,8 @@ def dask_client(
     Raises
     ------
     ClusterError
-        The scheduler does not answer or has no worker, they have no hear-music or versions that do not fit, or GPUs are
-        wanted and the extra `cuda` is not installed.
+        The scheduler does not answer or has no worker, they have no hear-music or versions that do not fit; /dev/shm is
+        full; or GPUs are wanted and the extra `cuda` is not installed.
     """
     import dask
     from distributed import Client, LocalCluster
@@ -70,6 +71,12 @@ def dask_client(
             _check_versions(client, scheduler, say)
             yield client
         return
+    # Dask would print tracebacks and wait for its workers for ever.
+    if shared_free() < LEAST_SHARED:
+        raise ClusterError(
+            "/dev/shm is full, and processes need a little of it: make room there, or work in this process (--workers "
+            "0, for an ablation --parallel 1)"
+        )
     with dask.config.set(_worker_settings()):
         kind: Any = _cuda_cluster() if device == "cuda" else LocalCluster
         with _deaf_to_interrupts():

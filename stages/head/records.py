@@ -1,6 +1,5 @@
 """From the store to the head: records as packed frames, held in memory where they fit, else read ahead by workers."""
 
-import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -14,12 +13,10 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from stages.head.errors import HeadError
 from stages.head.plan import Item
+from stages.shared_memory import LEAST_SHARED, shared_free
 from store import EmbeddingStore
 from store.errors import HearError
 from store.quantise import to_native
-
-# What two readers' locks take in /dev/shm, and some room.
-LEAST_SHARED = 1 << 18
 
 
 class Packed(NamedTuple):
@@ -114,18 +111,10 @@ class _Sent(Dataset["_Sendable"]):
         except HearError as error:
             return error
         # An attempt that fails would leave a file in /dev/shm; others need room there, too.
-        if frames.nbytes < _shared_free() // 2:
+        if frames.nbytes < shared_free() // 2:
             with suppress(RuntimeError):
                 return Packed(frames.share_memory_(), lengths)
         return frames.numpy(), lengths
-
-
-def _shared_free() -> float:
-    """Bytes that are free in /dev/shm; infinite where the system does not tell."""
-    try:
-        return shutil.disk_usage("/dev/shm").free
-    except OSError:
-        return float("inf")
 
 
 _NO_WORKERS = (
@@ -196,7 +185,7 @@ class Reader:
             A record cannot be read.
         """
         self._queue.batches = batches
-        if self._loader.num_workers and _shared_free() < LEAST_SHARED:
+        if self._loader.num_workers and shared_free() < LEAST_SHARED:
             raise HeadError(f"/dev/shm is full: {_NO_WORKERS}")
         try:
             yield from map(_received, self._loader)

@@ -290,10 +290,24 @@ def test_a_scheduler_that_dies_is_one_line_and_what_is_stored_stays(
     assert record_bytes(root)
 
 
+def test_full_shared_memory_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster, "shared_free", lambda: 4096)
+    with (
+        pytest.raises(ClusterError, match=r"^/dev/shm is full, .*: make room there, or work in this process"),
+        dask_client(workers=1, scheduler="", device="cpu"),
+    ):
+        pass
+
+
 @pytest.mark.parametrize(
     ("place", "name", "found", "line"),
     [
-        ("scheduler", "distributed", "2024.1.0", "the scheduler has distributed 2024.1.0, this command has {}; install"),
+        (
+            "scheduler",
+            "distributed",
+            "2024.1.0",
+            "the scheduler has distributed 2024.1.0, this command has {}; install",
+        ),
         ("workers", "distributed", "2024.1.0", "the worker at tcp://.* has distributed 2024.1.0, this command has {};"),
         ("workers", "python", "3.9.1.final.0", "the worker at tcp://.* has python 3.9.1.final.0, this command has {};"),
         ("scheduler", "hear-music", "", "the scheduler has no hear-music; install hear-music {} there"),

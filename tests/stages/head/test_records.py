@@ -103,7 +103,7 @@ def test_a_song_shorter_than_a_window_is_named(root: Path) -> None:
 def test_a_worker_copies_what_does_not_fit_into_shared_memory(
     root: Path, free: int, shared: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_shared_free", lambda: free)
+    monkeypatch.setattr(module, "shared_free", lambda: free)
     records, items = Records(root, streams=STREAMS, stride=STRIDE), [Item("long", 0, 0.0)]
     sent = module._Sent(records)[items]
     assert isinstance(sent, Packed) is shared
@@ -129,9 +129,9 @@ def test_a_workers_error_comes_as_it_is(root: Path) -> None:
 
 
 def test_workers_without_shared_memory_are_one_line(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_shared_free", lambda: 0)
+    monkeypatch.setattr(module, "shared_free", lambda: 0)
     reader = Reader(Records(root, streams=STREAMS, stride=STRIDE), workers=1)
-    with pytest.raises(HeadError, match="^/dev/shm is full: .*make room in /dev/shm, or .* with --workers 0$"):
+    with pytest.raises(HeadError, match=r"^/dev/shm is full: .*make room in /dev/shm, or .* with --workers 0$"):
         list(reader.read([[Item("short", 0, 0.0)]]))
 
 
