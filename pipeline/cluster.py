@@ -1,12 +1,15 @@
 """Where songs are extracted: this process, local worker processes, or a Dask scheduler elsewhere."""
 
 import logging
+import shutil
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError
 from contextlib import contextmanager, suppress
+from importlib.metadata import PackageNotFoundError, version
 from multiprocessing import resource_tracker
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -26,8 +29,13 @@ SONGS_AHEAD = 2
 CONNECT_SECONDS = 10.0
 # Seconds for processes on this machine to start; a cold disk takes half a minute to load the libraries.
 START_SECONDS = 300.0
+# Bytes of /dev/shm that the locks of some processes take, and a little more.
+LEAST_SHARED = 1 << 18
 # Seconds between two looks for a stop and for the workers.
 LOOK_EVERY = 0.2
+PACKAGE = "hear-music"
+# How many parts of these versions must be the same on a scheduler, its workers and here; other parts are told.
+SAME_PARTS = {PACKAGE: 9, "python": 2, "distributed": 2}
 # The scheduler's states of a task that no worker has.
 UNASSIGNED = ("waiting", "queued", "no-worker")
 
@@ -37,32 +45,43 @@ class ClusterError(HearError):
 
 
 @contextmanager
-def dask_client(*, workers: int, scheduler: str, device: str) -> "Iterator[Client]":
+def dask_client(
+    *, workers: int, scheduler: str, device: str, say: Callable[[str], None] = lambda line: None
+) -> "Iterator[Client]":
     """Connect to `scheduler`, or start `workers` processes here (one a GPU through dask-cuda on CUDA).
+
+    `say` hears of small differences between the versions there and here.
 
     Raises
     ------
     ClusterError
-        The scheduler does not answer or has no worker, or GPUs are wanted and the extra `cuda` is not installed.
+        The scheduler does not answer or has no worker, they have no hear-music or versions that do not fit; /dev/shm is
+        full; or GPUs are wanted and the extra `cuda` is not installed.
     """
     import dask
     from distributed import Client, LocalCluster
+    from distributed.versions import VersionMismatchWarning
 
     from pipeline.local_workers import local_workers
 
     if scheduler:
         try:
-            client = Client(scheduler, timeout=CONNECT_SECONDS)
+            with warnings.catch_warnings():
+                # Of versions that differ, as a table; we tell what matters of it.
+                warnings.simplefilter("ignore", VersionMismatchWarning)
+                client = Client(scheduler, timeout=CONNECT_SECONDS)
         except (OSError, TimeoutError, ValueError) as error:
             raise ClusterError(f"--scheduler {scheduler}: no Dask scheduler answers there ({error})") from error
         with _quiet("distributed.client"), client:
             _wait_for_a_worker(client, scheduler)
+            _check_versions(client, scheduler, say)
             yield client
         return
     # Port 0 is any free one: a second run beside this one must not quarrel about the dashboard's.
     settings: dict[str, Any] = {"threads_per_worker": 1, "memory_limit": None, "dashboard_address": ":0"}
     with dask.config.set(_worker_settings()):
         if device == "cuda":
+            _check_shared_memory()
             with _deaf_to_interrupts():
                 cluster = _cuda_cluster()(n_workers=workers, **settings)
             with cluster, Client(cluster) as client:
@@ -75,6 +94,16 @@ def dask_client(*, workers: int, scheduler: str, device: str) -> "Iterator[Clien
         ):
             _wait_for_all(client, workers)
             yield client
+
+
+def _check_shared_memory() -> None:
+    """Refuse to begin dask-cuda's workers without room for their locks: they would never start."""
+    with suppress(OSError):  # a system without /dev/shm does not need it
+        if shutil.disk_usage("/dev/shm").free < LEAST_SHARED:
+            raise ClusterError(
+                "/dev/shm is full, and processes need a little of it: make room there, or work in this process "
+                "(--workers 0, for an ablation --parallel 1)"
+            )
 
 
 def _wait_for_all(client: "Client", workers: int) -> None:
@@ -105,6 +134,39 @@ def _wait_for_a_worker(client: "Client", scheduler: str) -> None:
             f"--scheduler {scheduler}: has no Dask worker, and none joined within {CONNECT_SECONDS:g} s; start some "
             f"with: dask worker {scheduler}"
         ) from error
+
+
+def _check_versions(client: "Client", scheduler: str, say: Callable[[str], None]) -> None:
+    """Refuse a scheduler or worker that could not read what is sent, before it loses a song for it."""
+    told = set()
+    (_, ours), *others = _versions(client).items()
+    for place, theirs in others:
+        for name, parts in SAME_PARTS.items():
+            found, expected = theirs[name], ours[name]
+            if not found:
+                raise ClusterError(f"--scheduler {scheduler}: {place} has no {name}; install {name} {expected} there")
+            if found.split(".")[:parts] != expected.split(".")[:parts]:
+                raise ClusterError(
+                    f"--scheduler {scheduler}: {place} has {name} {found}, this command has {expected}; install the "
+                    "same there and here"
+                )
+            if found != expected:
+                told.add(f"note: {place.split(' at ')[0]} has {name} {found}, this command has {expected}")
+    for line in sorted(told):
+        say(line)
+
+
+def _versions(client: "Client") -> dict[str, Mapping[str, str]]:
+    """Versions by package of this process, the scheduler and each worker; empty for one that is not installed."""
+    found: Any = client.get_versions()
+    places = {"here": found["client"], "the scheduler": found["scheduler"]}
+    places |= {f"the worker at {address}": worker for address, worker in found["workers"].items()}
+    ours: dict[str, Any] = {"here": version(PACKAGE), "the scheduler": ""}
+    with suppress(PackageNotFoundError):
+        ours["the scheduler"] = client.run_on_scheduler(version, PACKAGE)
+    of_workers = client.run(version, PACKAGE, on_error="return")
+    ours |= {f"the worker at {address}": name if isinstance(name, str) else "" for address, name in of_workers.items()}
+    return {place: {**about["packages"], PACKAGE: ours.get(place, "")} for place, about in places.items() if about}
 
 
 def _worker_settings() -> dict[str, Any]:

@@ -229,7 +229,8 @@ def _extract(
 
         # Workers have working directories of their own: everything that travels is absolute.
         bench = Bench(writer.root, recipe.at_home_anywhere(), processes=options.readers)
-        with dask_client(workers=options.workers, scheduler=options.scheduler, device=encoders.device.type) as client:
+        device = encoders.device.type
+        with dask_client(workers=options.workers, scheduler=options.scheduler, device=device, say=say) as client:
             return run_on_cluster(client, plan.tasks, bench, report=report, say=say, stop=stop)
     with ViewFeed(processes=options.readers) as feed:
         extractor = Extractor(encoders, writer, feed, seed=recipe.seed, pool=recipe.pool)
@@ -248,11 +249,23 @@ def _size(count: int) -> str:
     return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
 
 
-def _failures_file(root: str) -> TextIO:
+@contextmanager
+def _failures_file(root: str) -> Iterator[TextIO]:
     """Open `failures.jsonl` beside the store whose root this is; for a remote one, in the working directory."""
     path = Path("failures.jsonl") if "://" in root else Path(root).parent / "failures.jsonl"
+    with _writing(path):
+        file = path.open("w", encoding="utf-8")
     try:
-        return path.open("w", encoding="utf-8")
+        yield file
+    finally:
+        with _writing(path):
+            file.close()
+
+
+@contextmanager
+def _writing(path: Path | str) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise HearError(f"{path}: cannot be written: {error.strerror}; failed songs are listed there") from error
 
@@ -295,8 +308,9 @@ class _Watch:
                 self._failed += 1
                 self._failing.add(outcome.song_id)
                 row = {"song": outcome.song_id, "view": outcome.view, "error": outcome.error}
-                failures.write(json.dumps(row, ensure_ascii=False) + "\n")
-                failures.flush()
+                with _writing(failures.name):
+                    failures.write(json.dumps(row, ensure_ascii=False) + "\n")
+                    failures.flush()
                 if self._too_many:
                     self._stop.set()
 

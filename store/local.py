@@ -3,7 +3,6 @@
 import errno
 import os
 import socket
-import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -197,12 +196,23 @@ class LocalObjects:
                 return []
 
     def sweep(self) -> None:
-        for name, entry in self._scan(STAGING):
-            host, _, rest = name.partition(".")
-            with self._failing("remove", f"{STAGING}/{name}"), suppress(FileNotFoundError):
-                old = time.time() - entry.stat().st_mtime > _FOREIGN_SECONDS
+        staged = [(name.partition("."), entry) for name, entry in self._scan(STAGING)]
+        now = self._now() if any(host != HOST for (host, _, _), _ in staged) else 0.0
+        for (host, _, rest), entry in staged:
+            with self._failing("remove", f"{STAGING}/{entry.name}"), suppress(FileNotFoundError):
+                old = now - entry.stat().st_mtime > _FOREIGN_SECONDS
                 if (not _alive(rest.partition(".")[0])) if host == HOST else old:
                     Path(entry.path).unlink(missing_ok=True)
+
+    def _now(self) -> float:
+        """The time of a file that is made now: the clock that the staged files' times are of, whatever ours says."""
+        path = self._staging_path()
+        with self._failing("write", STAGING):
+            try:
+                with self._open_staged(path) as file:
+                    return os.fstat(file.fileno()).st_mtime
+            finally:
+                path.unlink(missing_ok=True)
 
     @contextmanager
     def _failing(self, verb: str, key: str) -> Iterator[None]:

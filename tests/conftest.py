@@ -3,9 +3,11 @@
 import base64
 import hashlib
 import http.client
+import importlib.util
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -369,3 +371,21 @@ def _answers(port: int) -> bool:
         return False
     finally:
         connection.close()
+
+
+@pytest.fixture(scope="module")
+def faulty_disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A `FaultyDisk`, see `tests/faults/disk.py`: a folder below which calls of the system fail."""
+    if not sys.platform.startswith("linux") or shutil.which("cc") is None:
+        pytest.skip("needs Linux and a C compiler")
+    spec = importlib.util.spec_from_file_location("faulty_disk", Path(__file__).parent / "faults" / "disk.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    disk = module.FaultyDisk(tmp_path_factory.mktemp("faults"))
+    try:
+        disk.prepare()
+        yield disk
+    finally:
+        disk.close()

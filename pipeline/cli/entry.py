@@ -11,6 +11,8 @@ from store.errors import HearError
 
 # What shells expect of a program that SIGINT ended.
 INTERRUPTED = 130
+# What Python says of a limit of the system.
+NO_THREADS = "can't start new thread"
 
 
 def run(command: str) -> None:
@@ -29,15 +31,31 @@ def run(command: str) -> None:
             app = importlib.import_module(f"pipeline.cli.{command}").app
             app(prog_name=f"hear-{command}")
     except HearError as error:
-        line = " ".join(str(error).split("\n"))
-        sys.stderr.write(f"hear-{command}: {line}\n")
-        raise SystemExit(1) from None
+        raise SystemExit(_failed(command, str(error))) from None
+    except OSError as error:
+        # A disk may fail at any call. What can say more than the system does has said it before this.
+        where = f"{error.filename}: " if error.filename is not None else ""
+        reason = error.strerror or str(error) or type(error).__name__
+        raise SystemExit(_failed(command, f"{where}{reason}; mend the cause and run again")) from None
+    except MemoryError:
+        raise SystemExit(_failed(command, "memory ran out; use a machine with more, or fewer processes")) from None
+    except RuntimeError as error:
+        if str(error) != NO_THREADS:
+            raise
+        raise SystemExit(_failed(command, "the system allows no more threads; see `ulimit -u`")) from None
     except KeyboardInterrupt:  # before the app has begun
         raise SystemExit(_interrupted(command)) from None
     except SystemExit as end:
         if end.code == INTERRUPTED:  # what Typer makes of Ctrl-C, without a word
             _interrupted(command)
         raise
+
+
+def _failed(command: str, message: str) -> int:
+    """Tell an error as one line."""
+    line = " ".join(message.split("\n"))
+    sys.stderr.write(f"hear-{command}: {line}\n")
+    return 1
 
 
 class _Output:

@@ -5,6 +5,7 @@ Ogg and joined MP3s are heard whole. It only ever sees audio: other demuxers are
 playlist named `.wav` could name other files of the machine), and so are all protocols but `file`.
 """
 
+import errno
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -12,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -243,6 +245,40 @@ class Losses:
     share: float
 
 
+class _Source(FileIO):
+    """A file that remembers why it could not be read: FFmpeg takes some such places for damage, or for the end."""
+
+    failure: OSError | None = None
+
+    def read(self, size: int | None = -1) -> bytes:
+        try:
+            return super().read(-1 if size is None else size) or b""
+        except OSError as error:
+            self.failure = error
+            raise
+
+    def seek(self, position: int, whence: int = os.SEEK_SET) -> int:
+        """Go there, or say as FFmpeg does that a damaged file names no such place."""
+        try:
+            return super().seek(position, whence)
+        except OSError as error:
+            return -(error.errno or errno.EINVAL)
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[_Source]:
+    """Open a file, and make sure at the end that all of it that was asked for could be read."""
+    try:
+        with _Source(path) as source:
+            try:
+                yield source
+            finally:
+                if source.failure is not None:
+                    raise source.failure
+    except OSError as error:
+        raise AudioError(f"{shown(path)}: cannot be read: {error.strerror or error}") from error
+
+
 @contextmanager
 def open_audio(path: Path) -> Iterator[AudioFile]:
     """Open a file for decoding.
@@ -250,28 +286,29 @@ def open_audio(path: Path) -> Iterator[AudioFile]:
     Raises
     ------
     AudioError
-        FFmpeg does not know it as audio, or it has no audio stream, none with a decoder, or one with too many channels.
+        It cannot be read, FFmpeg does not know it as audio, or it has no audio stream, none with a decoder, or one with
+        too many channels.
     """
-    try:
-        # Absolute: `http:song.wav` is a file name here, never an address.
-        container: Any = av.open(
-            os.path.abspath(path),  # noqa: PTH100 - resolve() would follow links
-            metadata_errors="replace",
-            options={"format_whitelist": ",".join(DEMUXERS), "protocol_whitelist": "file"},
-        )
-    except (FFmpegError, ValueError) as error:
-        if isinstance(error, MemoryError):
-            raise
-        raise AudioError(f"{shown(path)}: FFmpeg cannot decode it as audio ({reason(error)})") from error
-    with container:
-        file = AudioFile(path, container, _audio_stream(path, container))
-        joined = second_start(path, file.container_name)
-        if joined is not None:
-            raise AudioError(
-                f"{shown(path)}: another file begins {joined} bytes in, which players ignore; split the two, or join "
-                "them with an audio program"
+    with _readable(path) as source:
+        try:
+            container: Any = av.open(
+                source,
+                metadata_errors="replace",
+                options={"format_whitelist": ",".join(DEMUXERS), "protocol_whitelist": "file"},
             )
-        yield file
+        except (FFmpegError, ValueError) as error:
+            if isinstance(error, MemoryError):
+                raise
+            raise AudioError(f"{shown(path)}: FFmpeg cannot decode it as audio ({reason(error)})") from error
+        with container:
+            file = AudioFile(path, container, _audio_stream(path, container))
+            joined = second_start(path, file.container_name)
+            if joined is not None:
+                raise AudioError(
+                    f"{shown(path)}: another file begins {joined} bytes in, which players ignore; split the two, or "
+                    "join them with an audio program"
+                )
+            yield file
 
 
 def _audio_stream(path: Path, container: Any) -> Any:

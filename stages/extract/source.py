@@ -53,8 +53,9 @@ def source_hash(path: Path) -> str:
     Raises
     ------
     AudioError
-        The file cannot be read.
+        The file cannot be read, or is not a regular file, such as a link to a device, which may have no end.
     """
+    file_stamp(path)
     try:
         with path.open("rb") as file:
             return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"

@@ -92,6 +92,8 @@ def _below(root: Path) -> dict[str, Song]:
         raise SongsError(f"{shown(root)}: is no folder; expected one with audio files, or a list (.scp, .jsonl)")
     songs: dict[str, Song] = {}
     for path in audio_files(root):
+        if not os.path.isfile(path):  # noqa: PTH113 - Path.is_file raises for links in a circle
+            raise SongsError(f"{shown(path)}: is no file, or a link that leads to none; mend or remove it")
         song_id = relative_id(path, root)
         other = songs.get(song_id)
         if other is not None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -11,11 +12,14 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import nullcontext
 from dataclasses import replace
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from distributed import Client
+from distributed.versions import get_versions
 
 from pipeline import cluster
 from pipeline.cluster import SONGS_AHEAD, ClusterError, dask_client, run_on_cluster
@@ -289,3 +293,81 @@ def test_a_scheduler_that_dies_is_one_line_and_what_is_stored_stays(
     assert said.splitlines()[-1] == line
     assert "Traceback" not in said
     assert record_bytes(root)
+
+
+def test_full_shared_memory_is_one_line_on_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    full = SimpleNamespace(free=4096)
+    monkeypatch.setattr(cluster.shutil, "disk_usage", {"/dev/shm": full}.__getitem__)
+    with (
+        pytest.raises(ClusterError, match=r"^/dev/shm is full, .*: make room there, or work in this process"),
+        dask_client(workers=1, scheduler="", device="cuda"),
+    ):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("place", "name", "found", "line"),
+    [
+        (
+            "scheduler",
+            "distributed",
+            "2024.1.0",
+            "the scheduler has distributed 2024.1.0, this command has {}; install",
+        ),
+        ("workers", "distributed", "2024.1.0", "the worker at tcp://.* has distributed 2024.1.0, this command has {};"),
+        ("workers", "python", "3.9.1.final.0", "the worker at tcp://.* has python 3.9.1.final.0, this command has {};"),
+        ("scheduler", "hear-music", "", "the scheduler has no hear-music; install hear-music {} there"),
+        ("workers", "hear-music", "", "the worker at tcp://.* has no hear-music; install hear-music {} there"),
+        ("workers", "hear-music", "0.0.9", "the worker at tcp://.* has hear-music 0.0.9, this command has {}; install"),
+    ],
+)
+def test_versions_that_do_not_fit_are_one_line(
+    client: Client, place: str, name: str, found: str, line: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours = report_version(monkeypatch, place, name, lambda version: found)
+    assert client.scheduler is not None
+    with (
+        pytest.raises(ClusterError, match=f"^--scheduler tcp://[^ ]*: {line.format(re.escape(ours[name]))}"),
+        dask_client(workers=0, scheduler=client.scheduler.address, device="cpu"),
+    ):
+        pass
+
+
+def test_a_small_difference_of_versions_is_a_note(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    ours = report_version(monkeypatch, "workers", "distributed", lambda version: f"{version}99")["distributed"]
+    assert client.scheduler is not None
+    said: list[str] = []
+    with dask_client(workers=0, scheduler=client.scheduler.address, device="cpu", say=said.append):
+        pass
+    assert said == [f"note: the worker has distributed {ours}99, this command has {ours}"]
+
+
+def report_version(
+    monkeypatch: pytest.MonkeyPatch, place: str, name: str, change: Callable[[str], str]
+) -> dict[str, str]:
+    """Have the scheduler, or its workers, report another version of a package; returns ours."""
+    real = {method: getattr(Client, method) for method in ("get_versions", "run", "run_on_scheduler")}
+    ours = {"hear-music": version("hear-music"), **get_versions()["packages"]}
+
+    def packages(self: Client) -> Any:
+        found = real["get_versions"](self)
+        for about in found["workers"].values() if place == "workers" else [found["scheduler"]]:
+            about["packages"][name] = change(ours[name])
+        return found
+
+    def of_workers(self: Client, *arguments: Any, **options: Any) -> Any:
+        found = real["run"](self, *arguments, **options)
+        return {address: change(installed) or PackageNotFoundError(name) for address, installed in found.items()}
+
+    def of_scheduler(self: Client, *arguments: Any) -> Any:
+        if not change(ours[name]):
+            raise PackageNotFoundError(name)
+        return change(ours[name])
+
+    if name != "hear-music":
+        monkeypatch.setattr(Client, "get_versions", packages)
+    elif place == "workers":
+        monkeypatch.setattr(Client, "run", of_workers)
+    else:
+        monkeypatch.setattr(Client, "run_on_scheduler", of_scheduler)
+    return ours

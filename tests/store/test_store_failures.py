@@ -3,6 +3,7 @@
 import errno
 import os
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -160,3 +161,20 @@ def test_a_shard_that_ends_early_is_no_data(tmp_path: Path) -> None:
 def test_a_home_that_is_nobodys() -> None:
     with pytest.raises(StoreError, match=r"^~nobody-of-this-name/store: Could not determine home directory"):
         EmbeddingStore.open("~nobody-of-this-name/store")
+
+
+@pytest.mark.parametrize("jump", [-1e9, 0.0, 1e9])
+def test_a_clock_that_jumps_takes_no_file_from_another_machine(
+    tmp_path: Path, spec: Spec, jump: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    objects = LocalObjects(str(tmp_path))
+    staging = tmp_path / ".tmp"
+    staging.mkdir()
+    fresh, old = staging / "elsewhere.1.a", staging / "elsewhere.2.b"
+    for path in (fresh, old):
+        path.write_bytes(b"half")
+    os.utime(old, (0, 0))
+    now = time.time()
+    monkeypatch.setattr("time.time", lambda: now + jump)
+    objects.sweep()
+    assert list(staging.iterdir()) == [fresh]

@@ -56,7 +56,9 @@ def row(song: str, view: int, file: File, kind: str) -> Row:
     return Row(song, view, 3, 1.0, f"{song} {view}", None if kind == "import" else file.hash, size, mtime_ns)
 
 
-files = st.builds(File, st.sampled_from(CONTENTS), st.sampled_from([10_000_000_000, 20_000_000_000]))
+# Before 1970, as after a copy; when the clock was right; and far ahead of it.
+TIMES = (-1_500_000_001, 10_000_000_000, 7_258_118_400_000_000_001)
+files = st.builds(File, st.sampled_from(CONTENTS), st.sampled_from(TIMES))
 records = st.lists(st.tuples(files, st.sampled_from(["now", "before", "import"])), min_size=1, max_size=3)
 
 

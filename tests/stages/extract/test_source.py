@@ -43,8 +43,9 @@ def test_what_is_no_file_is_told_and_never_waited_for(tmp_path: Path, name: str,
     (tmp_path / "folder").mkdir()
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "loop").symlink_to("loop")
-    with pytest.raises(AudioError, match=reason):
-        file_stamp(tmp_path / name)
+    for look in (file_stamp, source_hash):
+        with pytest.raises(AudioError, match=reason):
+            look(tmp_path / name)
 
 
 @pytest.mark.parametrize("change", ["content", "length", "time", "removed"])

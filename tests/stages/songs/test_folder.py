@@ -139,3 +139,20 @@ def test_errors_in_labels_name_the_line(tmp_path: Path, text: str, problem: str)
     fill(tmp_path, "a.wav")
     with pytest.raises(SongsError, match=problem):
         read_folder(tmp_path, labels=put(tmp_path, text), validation=0)
+
+
+@pytest.mark.parametrize("target", ["nowhere.wav", "bad.wav", "/dev/zero"])
+def test_a_link_that_leads_to_no_file_is_named(tmp_path: Path, target: str) -> None:
+    fill(tmp_path, "a.wav")
+    (tmp_path / "bad.wav").symlink_to(target)
+    with pytest.raises(SongsError, match=r"bad.wav: is no file, or a link that leads to none; mend or remove it$"):
+        read_folder(tmp_path, validation=0)
+
+
+def test_links_to_files_are_songs_and_links_to_folders_are_not_followed(tmp_path: Path) -> None:
+    fill(tmp_path, "songs/a.wav", "elsewhere/b.wav")
+    for name in ("first", "second"):
+        (tmp_path / "songs" / f"{name}.wav").symlink_to("../elsewhere/b.wav")
+    (tmp_path / "songs" / "circle").symlink_to("..")
+    (tmp_path / "songs" / "outside").symlink_to("../elsewhere")
+    assert [song.song_id for song in read_folder(tmp_path / "songs", validation=0)] == ["a", "first", "second"]
