@@ -97,7 +97,6 @@ class FaultyDisk:
             "prune": Command("stored", "store", ("prune", store, "--song", "1")),
             "train": Command("stored", "head", (*train, "--out", head)),
             "stream": Command("stored", "head", (*train, "--out", head, "--memory", "0", "--workers", "0")),
-            "replace": Command("trained", "head", (*train, "--out", head, "--seed", "1")),
             "score": Command("trained", "head", (*scored, "--manifest", table, "--scp", f"{place}/p/scores.scp")),
             "hear": Command(
                 "trained", "head", ("predict", "--checkpoint", head, f"{place}/songs", "--jsonl", f"{place}/p.jsonl")
