@@ -94,7 +94,6 @@ class FaultyDisk:
             "again": Command("stored", "extract", ("--manifest", table, "--store", store, *tiny)),
             "verify": Command("stored", "store", ("verify", store, "--repair")),
             "merge": Command("stored", "store", ("merge", store, f"{place}/2.zarr")),
-            "prune": Command("stored", "store", ("prune", store, "--song", "1")),
             "train": Command("stored", "head", (*train, "--out", head)),
             "stream": Command("stored", "head", (*train, "--out", head, "--memory", "0", "--workers", "0")),
             "score": Command("trained", "head", (*scored, "--manifest", table, "--scp", f"{place}/p/scores.scp")),
