@@ -94,10 +94,8 @@ class FaultyDisk:
             "again": Command("stored", "extract", ("--manifest", table, "--store", store, *tiny)),
             "verify": Command("stored", "store", ("verify", store, "--repair")),
             "merge": Command("stored", "store", ("merge", store, f"{place}/2.zarr")),
-            "prune": Command("stored", "store", ("prune", store, "--song", "1")),
             "train": Command("stored", "head", (*train, "--out", head)),
             "stream": Command("stored", "head", (*train, "--out", head, "--memory", "0", "--workers", "0")),
-            "replace": Command("trained", "head", (*train, "--out", head, "--seed", "1")),
             "score": Command("trained", "head", (*scored, "--manifest", table, "--scp", f"{place}/p/scores.scp")),
             "hear": Command(
                 "trained", "head", ("predict", "--checkpoint", head, f"{place}/songs", "--jsonl", f"{place}/p.jsonl")
