@@ -5,9 +5,10 @@ CRC-32C. As streams are stored uncompressed and in order, their places are known
 seek and a read into the result. Any Zarr v3 reader goes by the index and finds the same.
 """
 
+import math
 import random
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any
@@ -21,6 +22,7 @@ from store.keys import METADATA, SHARD
 from store.metadata import ArrayInfo, read_array_info
 from store.objects import Bytes, Objects
 from store.quantise import BLOCK, block_finite
+from store.regular import IrregularFileError
 
 CRC_BYTES = 4
 # While a writer replaces a record, a reader may see the old zarr.json with the new shard: it looks again.
@@ -207,7 +209,10 @@ def get_info(objects: Objects, path: str) -> ArrayInfo:
     StoreError
         It is damaged.
     """
-    data = objects.get(f"{path}/{METADATA}")
+    try:
+        data = objects.get(f"{path}/{METADATA}")
+    except IrregularFileError as error:
+        raise StoreError(f"{error}; run hear-store verify --repair") from error
     if data is None:
         raise StoreNotFoundError(f"{objects.root}/{path}: no such record")
     return read_array_info(data, f"{objects.root}/{path}/{METADATA}")
@@ -245,21 +250,31 @@ def await_replaced(objects: Objects, paths: Sequence[str]) -> bool:
 
 
 def get_array(
-    objects: Objects, path: str, streams: Sequence[int] | None = None
+    objects: Objects,
+    path: str,
+    streams: Sequence[int] | None = None,
+    *,
+    check: Callable[[ArrayInfo], None] = lambda info: None,
 ) -> tuple[NDArray[np.generic], ArrayInfo]:
     """Read an array, or some of its streams, and check their CRC-32C.
+
+    Parameters
+    ----------
+    check
+        Refuses an array that is not what the caller expects, with a StoreError, before memory is taken for it.
 
     Raises
     ------
     StoreNotFoundError
         There is no such array.
     StoreError
-        It is damaged.
+        It is damaged, or refused.
     """
     for attempt in range(_READ_ATTEMPTS):
         if attempt:
             time.sleep(_READ_PAUSE * attempt)
         info = await_info(objects, path)
+        check(info)
         wanted = range(info.shape[0]) if streams is None else streams
         values = _get_streams(objects, path, info, wanted)
         if values is not None:
@@ -271,6 +286,8 @@ def get_array(
 
 
 def _get_streams(objects: Objects, path: str, info: ArrayInfo, streams: Sequence[int]) -> NDArray[np.generic] | None:
+    if objects.size(f"{path}/{SHARD}") not in (None, shard_size(info)):
+        return None
     values = _empty((len(streams), *info.shape[1:]), info.dtype)
     length = info.stream_bytes + CRC_BYTES
     pieces = [(stream * length, data) for stream, data in zip(streams, _stream_bytes(values), strict=True)]
@@ -284,8 +301,11 @@ def _empty(shape: tuple[int, ...], dtype: str) -> NDArray[np.generic]:
     AMD's Zen copies from the page cache three times as slowly where the target lies less than 64 bytes after the source
     within a page, which a plain np.empty (16 bytes) and a file of streams with checksums (4 bytes each) would hit.
     """
-    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
-    buffer = np.empty(size + 2 * _PAGE, dtype=np.uint8)
+    size = math.prod(shape) * np.dtype(dtype).itemsize
+    try:
+        buffer = np.empty(size + 2 * _PAGE, dtype=np.uint8)
+    except (MemoryError, ValueError, OverflowError) as error:
+        raise StoreError(f"an array of {shape} {dtype} needs {size} bytes of memory, which are not there") from error
     start = _PAGE // 4 - buffer.ctypes.data % _PAGE
     start += _PAGE if start < 0 else 0
     return buffer[start : start + size].view(dtype).reshape(shape)

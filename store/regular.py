@@ -23,6 +23,7 @@ _UNOPENABLE = {
     errno.ENODEV: "a device",
     errno.ELOOP: "a link that leads to itself",
 }
+_OPEN_ALREADY = ("/dev/stdin", "/dev/fd/", "/proc/self/fd/")
 _CHUNK = 1 << 16
 
 
@@ -52,8 +53,8 @@ def read_regular(path: str | Path, *, largest: int, pipes: bool = False) -> byte
     largest
         Bytes that it may have; more are not read.
     pipes
-        Take a pipe or a device as well, such as `/dev/stdin` or a shell's `<(…)`: for files that the user names, never
-        for files within a folder.
+        Read from what is open already as well, whatever it is: `/dev/stdin`, or a shell's `<(…)`, which is some
+        `/dev/fd/63`. For files that the user names, never for files within a folder.
 
     Raises
     ------
@@ -62,10 +63,11 @@ def read_regular(path: str | Path, *, largest: int, pipes: bool = False) -> byte
     OSError
         As `open`.
     """
+    pipes = pipes and os.path.abspath(path).startswith(_OPEN_ALREADY)  # noqa: PTH100 - resolve() would follow it
     with open(path, "rb") if pipes else open_regular(path) as file:  # noqa: PTH123
         size = os.fstat(file.fileno()).st_size
         if size <= largest:
-            data = _read(file, largest + 1)
+            data = _read(file, size + 1, largest + 1)
             size = max(size, len(data))
     if size > largest:
         raise IrregularFileError(f"{path}: expected at most {largest} bytes, found {'at least ' * pipes}{size}")
@@ -91,9 +93,13 @@ def _irregular(path: str, found: str) -> IrregularFileError:
     return IrregularFileError(f"{path}: expected a regular file, found {found}")
 
 
-def _read(file: BinaryIO, most: int) -> bytes:
+def _read(file: BinaryIO, expected: int, most: int) -> bytes:
     """Read to the end, or so many bytes; memory grows only with what is there."""
-    parts = []
+    data = file.read(expected)
+    if len(data) < expected:
+        return data
+    parts = [data]
+    most -= len(data)
     while most and (part := file.read(min(most, _CHUNK))):
         parts.append(part)
         most -= len(part)

@@ -10,7 +10,18 @@ import numpy as np
 from store.arrays import CRC_BYTES, get_array, remove_array, shard_index, shard_size, stored_checksums
 from store.catalogue import index, indexed
 from store.errors import StoreAccessError, StoreError
-from store.keys import CATALOGUE_FILES, INDEX, METADATA, RECORDS, ROOT, SHARD, is_record, record_path
+from store.json_text import brief
+from store.keys import (
+    CATALOGUE_FILES,
+    INDEX,
+    METADATA,
+    RECORDS,
+    ROOT,
+    SHARD,
+    is_record,
+    largest_catalogue,
+    record_path,
+)
 from store.metadata import ArrayInfo, read_array_info, unsealed
 from store.objects import Entry, Objects, open_objects
 from store.progress import Track
@@ -80,7 +91,7 @@ def verify(root: str, *, repair: bool = False, outdated: Judge = _up_to_date, tr
             problem = _problem_now(objects, spec, path, outdated)
         records += problem is None and is_record(path)
         problems += [problem] if problem else []
-    problems += _catalogue_problems(objects) + _missing(objects, arrays)
+    problems += _catalogue_problems(objects, len(arrays)) + _missing(objects, arrays)
     if repair:
         problems = _repair(objects, spec, problems, outdated)
     return Verification(records, sorted(problems, key=lambda problem: problem.path))
@@ -125,8 +136,8 @@ def _problem_now(objects: Objects, spec: Spec, path: str, outdated: Judge) -> Pr
 
 def _check_place(info: ArrayInfo, spec: Spec, path: str) -> None:
     song, view = info.attributes.get("song_id"), info.attributes.get("view")
-    if not isinstance(song, str) or not isinstance(view, int) or record_path(song, view) != path:
-        raise StoreError(f"zarr.json: is that of song {song!r} view {view!r}, which belongs elsewhere")
+    if not isinstance(song, str) or type(view) is not int or record_path(song, view) != path:
+        raise StoreError(f"zarr.json: is that of song {brief(song)} view {brief(view)}, which belongs elsewhere")
     check_info(info, spec, song, view, METADATA)
 
 
@@ -141,19 +152,23 @@ def _check_data(objects: Objects, path: str, info: ArrayInfo, size: int | None) 
     whole = objects.read_into(f"{path}/{SHARD}", [(start, tail)]) is not None
     if not whole or tail.tobytes() != shard_index(info) or stored_checksums(objects, path, info) != info.checksums:
         raise StoreError("the shard's index or checksums have changed")
-    if not all(map(all_finite, levels_of(info, METADATA) or (values,))):
+    # Levels are found to be finite as they are read.
+    if levels_of(info, METADATA) is None and not all_finite(values):
         raise StoreError("values are NaN or infinite")
 
 
-def _catalogue_problems(objects: Objects) -> list[Problem]:
-    return [problem for key in CATALOGUE_FILES if (problem := _catalogue_problem(objects, key)) is not None]
+def _catalogue_problems(objects: Objects, records: int) -> list[Problem]:
+    largest = largest_catalogue(records)
+    return [problem for key in CATALOGUE_FILES if (problem := _catalogue_problem(objects, key, largest)) is not None]
 
 
-def _catalogue_problem(objects: Objects, key: str) -> Problem | None:
-    data = objects.get(key)
+def _catalogue_problem(objects: Objects, key: str, largest: int) -> Problem | None:
     try:
+        data = objects.get(key, largest=largest)
         if data is not None:
-            unsealed(data, key)
+            unsealed(data, key, largest=largest)
+    except StoreAccessError:
+        raise
     except StoreError:
         remedy = "hear-store index makes it again" if key == INDEX else "files are hashed again"
         return Problem(key, "damaged", f"its digest does not match; nothing is lost, {remedy}")
@@ -162,7 +177,7 @@ def _catalogue_problem(objects: Objects, key: str) -> Problem | None:
 
 def _missing(objects: Objects, arrays: set[str]) -> list[Problem]:
     """Records that the index names and that are not there at all."""
-    gone = [(path, row) for path, (_, row) in indexed(objects).items() if path not in arrays]
+    gone = [(path, row) for path, (_, row) in indexed(objects, len(arrays)).items() if path not in arrays]
     told = "song {0.song_id!r} view {0.view} is in the catalogue, and is not there"
     return [Problem(path, "missing", told.format(row)) for path, row in gone]
 

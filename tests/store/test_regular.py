@@ -2,7 +2,6 @@
 
 import os
 import socket
-import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -63,11 +62,24 @@ def test_no_more_than_the_largest_size_is_read(tmp_path: Path) -> None:
         read_regular(tmp_path / "sparse", largest=10)
 
 
-def test_a_pipe_that_the_user_names_is_read(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "pipe")
-    writer = threading.Thread(target=(tmp_path / "pipe").write_bytes, args=(b"list",))
-    writer.start()
-    assert read_regular(tmp_path / "pipe", largest=10, pipes=True) == b"list"
-    writer.join()
-    with pytest.raises(IrregularFileError, match="expected at most 10 bytes, found at least 11"):
-        read_regular("/dev/zero", largest=10, pipes=True)
+def test_what_is_open_already_is_read_where_the_user_names_it() -> None:
+    """As `/dev/stdin` and a shell's `<(…)`."""
+    read, write = os.pipe()
+    with os.fdopen(read), os.fdopen(write, "wb", buffering=0) as writer:
+        writer.write(b"list")
+        writer.close()
+        with pytest.raises(IrregularFileError, match="expected a regular file, found a FIFO"):
+            read_regular(f"/dev/fd/{read}", largest=10)
+        assert read_regular(f"/dev/fd/{read}", largest=10, pipes=True) == b"list"
+
+
+def test_a_stream_without_an_end_is_given_up() -> None:
+    refused = pytest.raises(IrregularFileError, match="expected at most 10 bytes, found at least 11")
+    with Path("/dev/zero").open("rb") as zeros, refused:
+        read_regular(f"/dev/fd/{zeros.fileno()}", largest=10, pipes=True)
+
+
+def test_a_pipe_in_a_folder_is_refused_even_where_the_user_names_it(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "manifest.csv")
+    with pytest.raises(IrregularFileError, match="expected a regular file, found a FIFO"):
+        read_regular(tmp_path / "manifest.csv", largest=10, pipes=True)
