@@ -9,7 +9,7 @@ listed one; the zarr.json of all others is read. So a stale or damaged catalogue
 older version that lacks a column is as good as none.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from types import NoneType
 from typing import Any, NamedTuple
@@ -135,7 +135,7 @@ def _are_possible(
         and _types(file["source"]) <= {str, NoneType}
         and _types(file["source_size"]) | _types(file["source_mtime_ns"]) <= {int, NoneType}
         and all(song_id)
-        and min(view, default=0) >= 0
+        and 0 <= min(view, default=0) <= max(view, default=0) < LONGEST
         and 0 < min(frames, default=1) <= max(frames, default=1) < LONGEST
         and _types(seconds) <= {int, float, NoneType}
         and all(map(_is_length, seconds))
@@ -149,8 +149,14 @@ def _types(column: list[Any]) -> set[type]:
     return set(map(type, column))
 
 
+def seconds_of(attributes: Mapping[str, Any]) -> float | None:
+    """Seconds of audio by a record's attributes; None where they do not say, or what they say is no length."""
+    seconds = attributes.get("seconds")
+    return seconds if type(seconds) in (int, float) and _is_length(seconds) else None
+
+
 def _is_length(seconds: float | None) -> bool:
-    return seconds is None or 0 <= seconds <= _MOST_SECONDS
+    return seconds is None or 0 <= seconds < _MOST_SECONDS
 
 
 def _read_row(objects: Objects, spec: Spec, path: str) -> Row | None:
@@ -161,12 +167,11 @@ def _read_row(objects: Objects, spec: Spec, path: str) -> Row | None:
     except StoreNotFoundError:
         return None
     own = info.attributes
-    seconds = _typed(own.get("seconds"), float, _typed(own.get("seconds"), int, None))
     row = Row(
         song_id=_typed(own.get("song_id"), str, ""),
         view=_typed(own.get("view"), int, -1),
         frames=info.shape[1],
-        seconds=seconds if _is_length(seconds) else None,
+        seconds=seconds_of(own),
         digest=info.digest,
         source=_typed(own.get("source"), str, None),
         source_size=_typed(own.get("source_size"), int, None),

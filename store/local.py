@@ -131,12 +131,14 @@ class LocalObjects:
                 return None
 
     def delete(self, key: str) -> None:
-        with self._failing("remove", key):
+        with self._failing("remove", key), suppress(IsADirectoryError):
             Path(self._path(key)).unlink(missing_ok=True)
         self._prune(key)
 
     def _prune(self, key: str) -> None:
-        """Remove the folders that are empty now."""
+        """Remove the folders that are empty now, and an empty one in the object's place."""
+        with suppress(OSError):
+            Path(self._path(key)).rmdir()
         for folder in Path(self._path(key)).parents:
             if folder == self._folder:
                 return
@@ -151,7 +153,11 @@ class LocalObjects:
         # Set aside first: what goes back is what was there, however often the object is replaced meanwhile.
         path, aside = Path(self._path(key)), self._staging_path()
         with self._failing("remove", key), suppress(FileNotFoundError, NotADirectoryError):
-            os.utime(path)  # An old file among the staged ones would be swept by other machines.
+            if stat.S_ISDIR(path.lstat().st_mode):
+                self._prune(key)
+                return
+            # An old file among the staged ones would be swept by other machines.
+            os.utime(path, follow_symlinks=False)
             aside.parent.mkdir(exist_ok=True)
             path.replace(aside)
             if self.exists(other):

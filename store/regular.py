@@ -25,6 +25,8 @@ _UNOPENABLE = {
 }
 _OPEN_ALREADY = ("/dev/stdin", "/dev/fd/", "/proc/self/fd/")
 _CHUNK = 1 << 16
+# Bytes of a table or list that people or programs write: more is not text.
+LARGEST_TEXT = 1 << 30
 
 
 class IrregularFileError(StoreError):

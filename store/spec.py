@@ -15,6 +15,8 @@ from store.metadata import LONGEST, root_attributes
 from store.objects import Objects
 
 DTYPES = ("float16", "float32", "int8")
+# Characters of a field's value in an error.
+_MOST_SHOWN = 500
 
 
 def _is_text(value: Any) -> bool:
@@ -114,7 +116,7 @@ class Spec:
         for name in ("window_seconds", "frame_rate"):
             object.__setattr__(self, name, float(getattr(self, name)))
         for name, problem in self._problems():
-            raise StoreError(f"the spec's {name} must {problem}, found {getattr(self, name)!r}")
+            raise StoreError(f"the spec's {name} must {problem}, found {brief(getattr(self, name))}")
 
     def _problems(self) -> list[tuple[str, str]]:
         checks = [
@@ -168,7 +170,8 @@ class Spec:
         """Name each field that differs, with what is expected (self) and found; empty for equal specs."""
         names = [field.name for field in fields(self)]
         pairs = [(name, getattr(self, name), getattr(found, name)) for name in names]
-        return [f"{name}: expected {ours!r}, found {theirs!r}" for name, ours, theirs in pairs if ours != theirs]
+        differing = [(name, ours, theirs) for name, ours, theirs in pairs if ours != theirs]
+        return [f"{name}: expected {_shown(ours)}, found {_shown(theirs)}" for name, ours, theirs in differing]
 
     def check(self, found: "Spec", where: str) -> None:
         """Refuse a store that has another spec.
@@ -186,6 +189,12 @@ class Spec:
 def read_spec(objects: Objects) -> Spec:
     """Read a store's spec; raises as `read_root`."""
     return read_root(objects).spec
+
+
+def _shown(value: object) -> str:
+    """A field's value whole, as no list of streams or hashes is long, or cut where it is."""
+    text = repr(value)
+    return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}…"
 
 
 class Root(NamedTuple):

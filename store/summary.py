@@ -83,9 +83,9 @@ def summaries(
     numbers = store.stream_numbers(streams)
     missing = {store.rows[record].digest: place for place, record in enumerate(records)}
     for digests, part in _parts(store, numbers):
-        columns = {digest: column for column, digest in enumerate(digests) if digest in missing}
-        places = np.array([missing.pop(digest) for digest in columns], dtype=np.intp)
-        yield places, part[:, list(columns.values())].swapaxes(0, 1)
+        columns = [column for column, digest in enumerate(digests) if digest in missing]
+        places = np.array([missing.pop(digests[column]) for column in columns], dtype=np.intp)
+        yield places, part[:, columns].swapaxes(0, 1)
     for place in track(sorted(missing.values())):
         yield np.array([place]), pool_frames(store.read(*records[place], streams))[None]
 
@@ -123,7 +123,7 @@ def _parts(store: EmbeddingStore, streams: Sequence[int] | None) -> Iterator[tup
     def check(info: ArrayInfo) -> None:
         digests: Any = info.attributes.get("records")
         good = isinstance(digests, list) and info.shape == (len(store.streams), len(digests), 2 * store.channels)
-        if not good or not all(isinstance(digest, str) for digest in digests):
+        if not good or not all(isinstance(digest, str) for digest in digests) or len(set(digests)) < len(digests):
             raise StoreError("not summaries of this store's records")
 
     for entry in objects.named(_PARTS, depth=1, name=METADATA):

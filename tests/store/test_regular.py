@@ -1,46 +1,22 @@
 """Only regular files are opened, and only as much as they may hold is read."""
 
 import os
-import socket
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from store.regular import IrregularFileError, open_regular, read_regular
+from tests.store.hostile import IRREGULAR
+
+KINDS = {"FIFO": "FIFO", "socket": "socket", "link to /dev/zero": "device", "link to itself": "link that leads to it"}
 
 
-def make_fifo(path: Path) -> None:
-    os.mkfifo(path)
-
-
-def make_socket(path: Path) -> None:
-    with socket.socket(socket.AF_UNIX) as one:
-        one.bind(os.path.relpath(path))  # a socket's path has 108 bytes
-
-
-def make_link_to_zeros(path: Path) -> None:
-    path.symlink_to("/dev/zero")
-
-
-def make_link_to_itself(path: Path) -> None:
-    path.symlink_to(path.name)
-
-
-KINDS: dict[Callable[[Path], None], str] = {
-    make_fifo: "FIFO",
-    make_socket: "socket",
-    make_link_to_zeros: "device",
-    make_link_to_itself: "link that leads to itself",
-}
-
-
-@pytest.mark.parametrize("make", KINDS)
-def test_what_is_not_a_regular_file_is_refused(make: Callable[[Path], None], tmp_path: Path) -> None:
-    make(tmp_path / "file")
-    with pytest.raises(IrregularFileError, match=f"file: expected a regular file, found a {KINDS[make]}"):
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_not_a_regular_file_is_refused(kind: str, tmp_path: Path) -> None:
+    IRREGULAR[kind](tmp_path / "file")
+    with pytest.raises(IrregularFileError, match=f"file: expected a regular file, found a {KINDS[kind]}"):
         open_regular(tmp_path / "file")
-    with pytest.raises(IrregularFileError, match=f"file: expected a regular file, found a {KINDS[make]}"):
+    with pytest.raises(IrregularFileError, match=f"file: expected a regular file, found a {KINDS[kind]}"):
         read_regular(tmp_path / "file", largest=10)
 
 
