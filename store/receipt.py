@@ -17,6 +17,9 @@ from store.spec import Spec
 if TYPE_CHECKING:
     from store.reader import EmbeddingStore
 
+# Characters of a path or URL: no system has longer ones.
+_LONGEST_PATH = 4096
+
 
 def make_receipt(store: "EmbeddingStore") -> dict[str, Any]:
     """Describe the store: format, version, spec, songs, records, and a digest of the records' digests.
@@ -79,7 +82,7 @@ def locate_store(path: str | Path) -> str:
         The receipt cannot be read, or does not tell.
     """
     location = read_receipt(path).get("location")
-    if not isinstance(location, str):
+    if not isinstance(location, str) or len(location) > _LONGEST_PATH:
         raise StoreError(f"{path}: does not say where its store is; name the store, or run hear-extract with --receipt")
     beside = Path(path).absolute().parent / Path(location).name
     there = os.path.isdir(beside)  # noqa: PTH112 - Path.is_dir raises for names that are too long

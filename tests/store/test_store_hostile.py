@@ -51,7 +51,7 @@ RECORDS: dict[str, Callable[[dict[str, Any]], object]] = {
 @pytest.fixture
 def hostile_use(tmp_path: Path) -> Callable[[str], dict[str, str]]:
     def check(root: str) -> dict[str, str]:
-        with within(20):
+        with within(60):
             return use(root, tmp_path / "merged.zarr")
 
     return check
@@ -303,7 +303,7 @@ def test_no_irregular_file_in_a_store_is_waited_for(
             assert all(error.startswith(copy) for error in errors.values())
             assert len(errors) == 11
         else:
-            with within(20):
+            with within(60):
                 np.testing.assert_array_equal(EmbeddingStore.open(copy).read("b"), frames)
                 assert attempt(lambda: read_seen_files(copy)) == ""  # noqa: B023
                 assert attempt(lambda: verify(copy, repair=True)) == ""  # noqa: B023
