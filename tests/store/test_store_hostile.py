@@ -12,6 +12,7 @@ import pytest
 from store import EmbeddingStore, Spec, cache_summaries, check_receipt, index, verify, write_receipt
 from store.errors import StoreError
 from store.keys import INDEX, METADATA, ROOT, SHARD, SOURCES, record_path
+from store.local import LocalObjects
 from store.receipt import locate_store
 from store.sources import SeenFile, read_seen_files, write_seen_files
 from tests.store.hostile import IRREGULAR, TEXTS, VALUES, attempt, change_json, nested, places, put, use, within
@@ -46,6 +47,13 @@ RECORDS: dict[str, Callable[[dict[str, Any]], object]] = {
     "no attributes": lambda document: document.pop("attributes"),
     "a list of attributes": lambda document: document.update(attributes=[]),
 }
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody replaces a record meanwhile."""
+    monkeypatch.setattr(LocalObjects, "patience", 0.02)
+    monkeypatch.setattr("store.arrays._READ_PAUSE", 0.001)
 
 
 @pytest.fixture

@@ -89,8 +89,8 @@ def test_hostile_values(name: str, songs: Path) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_hostile_text(name: str, songs: Path) -> None:
-    for text in TEXTS.values():
-        (songs / name).write_bytes(text)
+    for kind in TEXTS.keys() - {"too large"}:  # for one document; a table may have many
+        (songs / name).write_bytes(TEXTS[kind])
         attempt(readers(songs)[name], longest=LONGEST)
 
 
