@@ -22,6 +22,7 @@ from stages.songs.errors import printable
 from store import EmbeddingStore, Spec, StoreWriter, index, is_indexed, write_receipt
 from store.errors import HearError, StoreError, StoreNotFoundError
 from store.info import record_bytes
+from store.replacing import is_device
 
 if TYPE_CHECKING:
     from stages.extract.encoders import MultiScale
@@ -254,6 +255,8 @@ def _failures_file(root: str) -> Iterator[TextIO]:
     """Open `failures.jsonl` beside the store whose root this is; for a remote one, in the working directory."""
     path = Path("failures.jsonl") if "://" in root else Path(root).parent / "failures.jsonl"
     with _writing(path):
+        if is_device(path):
+            raise HearError(f"{path}: expected a regular file, found a device or a pipe; remove it")
         file = path.open("w", encoding="utf-8")
     try:
         yield file

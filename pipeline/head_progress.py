@@ -1,13 +1,13 @@
 """Progress bars on stderr while a head is trained, or several."""
 
-import csv
 from collections.abc import Sequence
 from typing import Self
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from stages.head.history import EVALUATIONS, EvaluationRow, Listener, StepRow
+from stages.head.errors import HeadError
+from stages.head.history import EVALUATIONS, EvaluationRow, Listener, StepRow, read_rows
 from stages.head.run_folder import RUN
 from stages.head.runs import Job
 
@@ -86,10 +86,9 @@ def _epochs_done(job: Job) -> int:
     if (job.out / RUN).is_file():
         return job.recipe.epochs  # also where it stopped early
     try:
-        with (job.out / EVALUATIONS).open(newline="", encoding="utf-8") as file:
-            return max((int(row["epoch"]) for row in csv.DictReader(file)), default=0)
-    except FileNotFoundError:
-        return 0
+        return max((int(row["epoch"]) for row in read_rows(job.out / EVALUATIONS)), default=0)
+    except (HeadError, KeyError, ValueError):
+        return 0  # not there yet, or not as a run writes it: it only moves the bar
 
 
 def listeners_of(job: Job, *, tensorboard: bool = False) -> list[Listener]:

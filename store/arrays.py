@@ -5,6 +5,7 @@ CRC-32C. As streams are stored uncompressed and in order, their places are known
 seek and a read into the result. Any Zarr v3 reader goes by the index and finds the same.
 """
 
+import math
 import random
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -17,10 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from store.errors import StoreAccessError, StoreError, StoreNotFoundError
+from store.json_text import LARGEST
 from store.keys import METADATA, SHARD
 from store.metadata import ArrayInfo, read_array_info
 from store.objects import Bytes, Objects
 from store.quantise import BLOCK, block_finite
+from store.regular import IrregularFileError
 from store.rereading import get_document
 
 CRC_BYTES = 4
@@ -210,7 +213,10 @@ def get_info(objects: Objects, path: str) -> ArrayInfo:
         It is damaged.
     """
     key = f"{path}/{METADATA}"
-    info = get_document(objects, key, lambda data: read_array_info(data, f"{objects.root}/{key}"))
+    try:
+        info = get_document(objects, key, lambda data: read_array_info(data, f"{objects.root}/{key}"))
+    except IrregularFileError as error:
+        raise StoreError(f"{error}; run hear-store verify --repair") from error
     if info is None:
         raise StoreNotFoundError(f"{objects.root}/{path}: no such record")
     return info
@@ -248,16 +254,25 @@ def await_replaced(objects: Objects, paths: Sequence[str]) -> bool:
 
 
 def get_array(
-    objects: Objects, path: str, streams: Sequence[int] | None = None
+    objects: Objects,
+    path: str,
+    streams: Sequence[int] | None = None,
+    *,
+    check: Callable[[ArrayInfo], None] = lambda info: None,
 ) -> tuple[NDArray[np.generic], ArrayInfo]:
     """Read an array, or some of its streams, and check their CRC-32C.
+
+    Parameters
+    ----------
+    check
+        Refuses an array that is not what the caller expects, with a StoreError, before memory is taken for it.
 
     Raises
     ------
     StoreNotFoundError
         There is no such array.
     StoreError
-        It is damaged.
+        It is damaged, or refused.
     StoreAccessError
         Other bytes come each time, or fewer than there are.
     """
@@ -266,6 +281,7 @@ def get_array(
         if attempt:
             time.sleep(_READ_PAUSE * attempt)
         info = await_info(objects, path)
+        check(info)
         wanted = range(info.shape[0]) if streams is None else streams
         values, checksums = _get_streams(objects, path, info, wanted)
         if checksums == [info.checksums[stream] for stream in wanted]:
@@ -282,7 +298,11 @@ def get_array(
 def _get_streams(
     objects: Objects, path: str, info: ArrayInfo, streams: Sequence[int]
 ) -> tuple[NDArray[np.generic], list[int] | None]:
-    """The values, and the checksum of what came of each stream; None where the data is missing or too short."""
+    """The values, and the checksum of what came of each stream; None where the data is missing or has another size."""
+    size = shard_size(info)
+    # Whoever wrote the document may claim any size. Below this one, asking takes longer than it saves.
+    if size > LARGEST and objects.size(f"{path}/{SHARD}") != size:
+        return np.empty(0, info.dtype), None
     values = _empty((len(streams), *info.shape[1:]), info.dtype)
     length = info.stream_bytes + CRC_BYTES
     pieces = [(stream * length, data) for stream, data in zip(streams, _stream_bytes(values), strict=True)]
@@ -295,8 +315,11 @@ def _empty(shape: tuple[int, ...], dtype: str) -> NDArray[np.generic]:
     AMD's Zen copies from the page cache three times as slowly where the target lies less than 64 bytes after the source
     within a page, which a plain np.empty (16 bytes) and a file of streams with checksums (4 bytes each) would hit.
     """
-    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
-    buffer = np.empty(size + 2 * _PAGE, dtype=np.uint8)
+    size = math.prod(shape) * np.dtype(dtype).itemsize
+    try:
+        buffer = np.empty(size + 2 * _PAGE, dtype=np.uint8)
+    except (MemoryError, ValueError, OverflowError) as error:
+        raise StoreError(f"an array of {shape} {dtype} needs {size} bytes of memory, which are not there") from error
     start = _PAGE // 4 - buffer.ctypes.data % _PAGE
     start += _PAGE if start < 0 else 0
     return buffer[start : start + size].view(dtype).reshape(shape)

@@ -9,17 +9,22 @@ listed one; the zarr.json of all others is read. So a stale or damaged catalogue
 older version that lacks a column is as good as none.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from types import NoneType
 from typing import Any, NamedTuple
 
 from store.arrays import await_info, await_replaced
 from store.errors import StoreError, StoreNotFoundError
 from store.keys import DEPTH, INDEX, METADATA, RECORDS, record_path
-from store.metadata import sealed, unsealed
+from store.metadata import LONGEST, read_derived, sealed
 from store.objects import Objects, open_objects
 from store.records import check_info
 from store.spec import Spec, read_spec
+
+_DIGEST_LENGTH = 64
+# Numbers above are no length in seconds.
+_MOST_SECONDS = 1 << 31
 
 
 class Row(NamedTuple):
@@ -74,12 +79,14 @@ def is_indexed(root: str) -> bool:
         The store cannot be read.
     """
     objects = open_objects(str(root))
-    return _stamps(objects) == {path: stamp for path, (stamp, _) in indexed(objects).items()}
+    stamps = _stamps(objects)
+    return stamps == {path: stamp for path, (stamp, _) in indexed(objects, len(stamps)).items()}
 
 
 def _current(objects: Objects, spec: Spec) -> list[tuple[str, Row]]:
     """(stamp, row) of each record that exists now."""
-    stamps, known = _stamps(objects), indexed(objects)
+    stamps = _stamps(objects)
+    known = indexed(objects, len(stamps))
     while await_replaced(objects, [path for path in known if path not in stamps]):
         stamps = _stamps(objects)
     found = {path: known[path][1] for path, stamp in stamps.items() if path in known and known[path][0] == stamp}
@@ -94,19 +101,62 @@ def _stamps(objects: Objects) -> dict[str, str]:
     return {_folder(entry.key): entry.stamp for entry in objects.named(RECORDS, depth=DEPTH, name=METADATA)}
 
 
-def indexed(objects: Objects) -> dict[str, tuple[str, Row]]:
-    """Path → (stamp, row) as the index has it, true or not; nothing where it is missing or damaged."""
-    data = objects.get(INDEX)
-    if data is None:
+def indexed(objects: Objects, records: int) -> dict[str, tuple[str, Row]]:
+    """Path → (stamp, row) as the index has it, true or not; nothing where it is missing or damaged.
+
+    Nor is there anything in one with a value that no record could have, or too large for a store of so many records.
+    """
+    document = read_derived(objects, INDEX, records=records)
+    if document is None:
         return {}
     try:
-        document = unsealed(data, INDEX)
-        columns = document["columns"]
-        rows = [Row(*values) for values in zip(*(columns[name] for name in Row._fields), strict=True)]
+        columns = {name: document["columns"][name] for name in Row._fields}
+        if not _are_possible(**columns):
+            return {}
+        rows = [Row(*values) for values in zip(*columns.values(), strict=True)]
         stamped = zip(document["stamps"], rows, strict=True)
         return {record_path(row.song_id, row.view): (stamp, row) for stamp, row in stamped}
-    except (StoreError, KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError):
         return {}
+
+
+def _are_possible(
+    song_id: list[Any],
+    view: list[Any],
+    frames: list[Any],
+    seconds: list[Any],
+    digest: list[Any],
+    **file: list[Any],
+) -> bool:
+    """Whether all values of the columns have their types, and are in range; a digest is of one record."""
+    return (
+        _types(song_id) | _types(digest) <= {str}
+        and _types(view) | _types(frames) <= {int}
+        and _types(file["source"]) <= {str, NoneType}
+        and _types(file["source_size"]) | _types(file["source_mtime_ns"]) <= {int, NoneType}
+        and all(song_id)
+        and 0 <= min(view, default=0) <= max(view, default=0) < LONGEST
+        and 0 < min(frames, default=1) <= max(frames, default=1) < LONGEST
+        and _types(seconds) <= {int, float, NoneType}
+        and all(map(_is_length, seconds))
+        and set(map(len, digest)) <= {_DIGEST_LENGTH}
+        and all(map(str.isascii, digest))
+        and len(set(digest)) == len(digest)
+    )
+
+
+def _types(column: list[Any]) -> set[type]:
+    return set(map(type, column))
+
+
+def seconds_of(attributes: Mapping[str, Any]) -> float | None:
+    """Seconds of audio by a record's attributes; None where they do not say, or what they say is no length."""
+    seconds = attributes.get("seconds")
+    return seconds if type(seconds) in (int, float) and _is_length(seconds) else None
+
+
+def _is_length(seconds: float | None) -> bool:
+    return seconds is None or 0 <= seconds < _MOST_SECONDS
 
 
 def _read_row(objects: Objects, spec: Spec, path: str) -> Row | None:
@@ -118,10 +168,10 @@ def _read_row(objects: Objects, spec: Spec, path: str) -> Row | None:
         return None
     own = info.attributes
     row = Row(
-        song_id=str(own.get("song_id")),
+        song_id=_typed(own.get("song_id"), str, ""),
         view=_typed(own.get("view"), int, -1),
         frames=info.shape[1],
-        seconds=own.get("seconds"),
+        seconds=seconds_of(own),
         digest=info.digest,
         source=_typed(own.get("source"), str, None),
         source_size=_typed(own.get("source_size"), int, None),
@@ -135,7 +185,7 @@ def _read_row(objects: Objects, spec: Spec, path: str) -> Row | None:
 
 def _typed(value: Any, kind: type, otherwise: Any) -> Any:
     """The value if it is of that type; a caller's attributes may have any."""
-    return value if isinstance(value, kind) else otherwise
+    return value if type(value) is kind else otherwise
 
 
 def _folder(key: str) -> str:

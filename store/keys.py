@@ -23,6 +23,11 @@ DEPTH = 3
 _RECORD = re.compile(r"records/([0-9a-f]{2})/(\1[0-9a-f]{30})/(0|[1-9][0-9]*)")
 
 
+def largest_catalogue(records: int = 0) -> int:
+    """Bytes that a file of the catalogue of so many records may have: ten times what is written for them."""
+    return max(64 << 20, records << 12)
+
+
 def song_key(song: str) -> str:
     """32 hexadecimal digits of SHA-256 over the id's UTF-8."""
     # File names that are no UTF-8 reach Python as lone surrogates; these have digests, too.

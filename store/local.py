@@ -3,6 +3,7 @@
 import errno
 import os
 import socket
+import stat
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -15,7 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from store.errors import StoreAccessError, StoreError
+from store.json_text import LARGEST
 from store.objects import STAGING, Bytes, Entry, as_memory
+from store.regular import open_regular, read_regular
 
 # A staged file of another machine whose writer may still live is left alone for a day.
 _FOREIGN_SECONDS = 86_400.0
@@ -23,12 +26,14 @@ _PLACE_ATTEMPTS = 10
 # Bytes that are read at once: they and their source fit a core's cache.
 _BLOCK = 1 << 18
 _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS)
+# An object is a file: a folder in its place is none.
+_ABSENT = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
 # Names this machine in staged files.
 HOST = socket.gethostname().replace(".", "-")
 
 
 class LocalObjects:
-    """Files under a folder; see `Objects`.
+    """Files under a folder; see `Objects`. What lies there and is not a regular file is an error, and is never read.
 
     Nothing is fsynced: after a power cut a record may hold zeros, which its checksums reveal and `verify --repair`
     mends. Killed processes leave nothing visible that is not whole.
@@ -40,18 +45,21 @@ class LocalObjects:
     def __init__(self, root: str) -> None:
         try:
             self._folder = Path(root).expanduser().absolute()
-        except RuntimeError as error:
+            # What is wrong with the folder is told when it is used, but not with a name that no folder can have.
+            with suppress(OSError):
+                self._folder.lstat()
+        except (RuntimeError, ValueError) as error:
             raise StoreError(f"{root}: {error}") from error
         self.root = str(self._folder)
 
     def _path(self, key: str) -> str:
         return f"{self.root}/{key}"
 
-    def get(self, key: str) -> bytes | None:
+    def get(self, key: str, *, largest: int = LARGEST) -> bytes | None:
         with self._failing("read", key):
             try:
-                return Path(self._path(key)).read_bytes()
-            except (FileNotFoundError, NotADirectoryError):
+                return read_regular(self._path(key), largest=largest)
+            except _ABSENT:
                 return None
 
     def put(self, key: str, parts: Iterable[Bytes], *, size: int = 0) -> None:
@@ -106,34 +114,30 @@ class LocalObjects:
 
     def exists(self, key: str) -> bool:
         with self._failing("read", key):
-            try:
-                os.stat(self._path(key))  # noqa: PTH116 (called for every record: half the cost of a Path)
-            except (FileNotFoundError, NotADirectoryError):
-                return False
-            return True
+            return _status(self._path(key)) is not None
 
     def size(self, key: str) -> int | None:
         with self._failing("read", key):
-            try:
-                return Path(self._path(key)).stat().st_size
-            except (FileNotFoundError, NotADirectoryError):
-                return None
+            status = _status(self._path(key))
+            return None if status is None else status.st_size
 
     def read_into(self, key: str, pieces: Sequence[tuple[int, NDArray[np.uint8]]]) -> list[int] | None:
         with self._failing("read", key):
             try:
-                with open(self._path(key), "rb", buffering=0) as file:  # noqa: PTH123 (half the cost of a Path)
+                with open_regular(self._path(key), buffering=0) as file:
                     return [_read_all(file, offset, buffer) for offset, buffer in pieces]
-            except (FileNotFoundError, NotADirectoryError, EOFError):
+            except (*_ABSENT, EOFError):
                 return None
 
     def delete(self, key: str) -> None:
-        with self._failing("remove", key):
+        with self._failing("remove", key), suppress(IsADirectoryError):
             Path(self._path(key)).unlink(missing_ok=True)
         self._prune(key)
 
     def _prune(self, key: str) -> None:
-        """Remove the folders that are empty now."""
+        """Remove the folders that are empty now, and an empty one in the object's place."""
+        with suppress(OSError):
+            Path(self._path(key)).rmdir()
         for folder in Path(self._path(key)).parents:
             if folder == self._folder:
                 return
@@ -148,7 +152,11 @@ class LocalObjects:
         # Set aside first: what goes back is what was there, however often the object is replaced meanwhile.
         path, aside = Path(self._path(key)), self._staging_path()
         with self._failing("remove", key), suppress(FileNotFoundError, NotADirectoryError):
-            os.utime(path)  # An old file among the staged ones would be swept by other machines.
+            if stat.S_ISDIR(path.lstat().st_mode):
+                self._prune(key)
+                return
+            # An old file among the staged ones would be swept by other machines.
+            os.utime(path, follow_symlinks=False)
             aside.parent.mkdir(exist_ok=True)
             path.replace(aside)
             if self.exists(other):
@@ -170,12 +178,15 @@ class LocalObjects:
                 yield from self._walk(key)
             else:
                 with suppress(FileNotFoundError):
-                    yield _entry(key, _status(entry))
+                    yield _entry(key, _listed(entry))
 
     def named(self, prefix: str, *, depth: int, name: str) -> Iterator[Entry]:
         for folder in self._folders(prefix, depth):
-            with self._failing("read", folder), suppress(FileNotFoundError, NotADirectoryError):
-                yield _entry(f"{folder}/{name}", os.stat(self._path(f"{folder}/{name}")))  # noqa: PTH116
+            key = f"{folder}/{name}"
+            with self._failing("read", key):
+                status = _status(self._path(key))
+            if status is not None:
+                yield _entry(key, status)
 
     def lacking(self, prefix: str, *, depth: int, name: str) -> list[str]:
         return [folder for folder in self._folders(prefix, depth) if not self.exists(f"{folder}/{name}")]
@@ -224,11 +235,24 @@ class LocalObjects:
             raise StoreAccessError(f"{self._path(key)}: cannot {verb}: {error.strerror or error}{remedy}") from error
 
 
-def _status(entry: "os.DirEntry[str]") -> os.stat_result:
+def _listed(entry: "os.DirEntry[str]") -> os.stat_result:
     try:
         return entry.stat()
-    except FileNotFoundError:
-        return entry.stat(follow_symlinks=False)  # a link to nowhere
+    except OSError:
+        return entry.stat(follow_symlinks=False)  # a link to nowhere, or to itself
+
+
+def _status(path: str) -> os.stat_result | None:
+    """What is known of a file, whatever its kind; None where there is none, or a folder."""
+    try:
+        status = os.stat(path)  # noqa: PTH116 (called for every record: half the cost of a Path)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        status = os.lstat(path)  # a link that leads to itself is there, and reading it tells
+    return None if stat.S_ISDIR(status.st_mode) else status
 
 
 def _entry(key: str, status: os.stat_result) -> Entry:

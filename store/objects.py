@@ -9,6 +9,8 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from store.json_text import LARGEST
+
 # Arrays are flat and of uint8.
 Bytes = bytes | NDArray[np.uint8]
 # Local writes in progress lie in this folder; it is no part of the format.
@@ -32,8 +34,8 @@ class Objects(Protocol):
     # Seconds that a reader waits for the zarr.json of a record that is being replaced: what putting its data may take.
     patience: float
 
-    def get(self, key: str) -> bytes | None:
-        """Return the object, or None if it does not exist."""
+    def get(self, key: str, *, largest: int = LARGEST) -> bytes | None:
+        """Return the object, or None if it does not exist; a larger one is a StoreError, and is not read to its end."""
 
     def put(self, key: str, parts: Iterable[Bytes], *, size: int = 0) -> None:
         """Put an object, its parts one after another, atomically; an older one is replaced. `size` is a hint."""

@@ -113,8 +113,9 @@ def to_floats(stored: NDArray[np.generic], levels: Levels | None) -> NDArray[np.
     if levels is None:
         return stored  # type: ignore[return-value]
     floats = stored.astype(np.float32)
-    floats *= levels.scale[:, None]
-    floats += levels.offset[:, None]
+    with np.errstate(over="ignore", invalid="ignore"):  # of levels that nobody's `quantise` made
+        floats *= levels.scale[:, None]
+        floats += levels.offset[:, None]
     return floats
 
 
@@ -130,8 +131,11 @@ def levels_from_text(texts: Mapping[str, str], shape: tuple[int, int]) -> Levels
 
     Raises
     ------
-    ValueError, KeyError
-        The texts are not such values of this shape.
+    ValueError, KeyError, TypeError
+        The texts are not finite values of this shape.
     """
     decoded = (base64.b64decode(texts[name], validate=True) for name in Levels._fields)
-    return Levels(*(np.frombuffer(data, dtype="<f4").reshape(shape) for data in decoded))
+    levels = Levels(*(np.frombuffer(data, dtype="<f4").reshape(shape) for data in decoded))
+    if not all(map(all_finite, levels)):
+        raise ValueError("values are NaN or infinite")
+    return levels

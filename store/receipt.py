@@ -2,17 +2,23 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from store.errors import StoreError
+from store.json_text import LARGEST, brief, parse_json
 from store.metadata import FORMAT, VERSION
+from store.regular import IrregularFileError, read_regular
 from store.replacing import replacing
 from store.spec import Spec
 
 if TYPE_CHECKING:
     from store.reader import EmbeddingStore
+
+# Characters of a path or URL: no system has longer ones.
+_LONGEST_PATH = 4096
 
 
 def make_receipt(store: "EmbeddingStore") -> dict[str, Any]:
@@ -56,12 +62,12 @@ def read_receipt(path: str | Path) -> dict[str, Any]:
         It cannot be read, or is no receipt of this format.
     """
     try:
-        receipt: Any = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        receipt: Any = parse_json(read_regular(path, largest=LARGEST))
+    except (OSError, ValueError, IrregularFileError) as error:
         raise StoreError(f"{path}: the receipt cannot be read: {error}; run hear-extract with --receipt") from error
-    if not isinstance(receipt, Mapping) or (receipt.get("format"), receipt.get("version")) != (FORMAT, VERSION):
+    if not isinstance(receipt, dict) or (receipt.get("format"), receipt.get("version")) != (FORMAT, VERSION):
         raise StoreError(f"{path}: not a receipt of {FORMAT} version {VERSION}; run hear-extract with --receipt")
-    return dict(receipt)
+    return receipt
 
 
 def locate_store(path: str | Path) -> str:
@@ -76,10 +82,11 @@ def locate_store(path: str | Path) -> str:
         The receipt cannot be read, or does not tell.
     """
     location = read_receipt(path).get("location")
-    if not isinstance(location, str):
+    if not isinstance(location, str) or len(location) > _LONGEST_PATH:
         raise StoreError(f"{path}: does not say where its store is; name the store, or run hear-extract with --receipt")
     beside = Path(path).absolute().parent / Path(location).name
-    return str(beside) if "://" not in location and beside.is_dir() else location
+    there = os.path.isdir(beside)  # noqa: PTH112 - Path.is_dir raises for names that are too long
+    return str(beside) if "://" not in location and there else location
 
 
 def check_receipt(path: str | Path, store: "EmbeddingStore") -> None:
@@ -91,12 +98,16 @@ def check_receipt(path: str | Path, store: "EmbeddingStore") -> None:
         The store is not what the receipt says; names what differs, expected and found.
     """
     receipt = read_receipt(path)
-    Spec.from_json(receipt["spec"]).check(store.spec, f"{path}: {store.root}")
+    try:
+        spec = Spec.from_json(receipt.get("spec"))
+    except StoreError as error:
+        raise StoreError(f"{path}: {error}") from error
+    spec.check(store.spec, f"{path}: {store.root}")
     found = make_receipt(store)
     for name in ("songs", "records", "digest"):
         if receipt.get(name) != found[name]:
             raise StoreError(
-                f"{path}: {store.root}: {name}: expected {receipt.get(name)!r}, found {found[name]!r}; "
+                f"{path}: {store.root}: {name}: expected {brief(receipt.get(name))}, found {found[name]!r}; "
                 "the store has changed since: run hear-extract again"
             )
 

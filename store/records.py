@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from store.arrays import get_array, put_array
 from store.errors import StoreError
+from store.json_text import brief
 from store.keys import METADATA, record_path
 from store.metadata import ArrayInfo
 from store.objects import Objects
@@ -103,10 +104,10 @@ def get_record(objects: Objects, spec: Spec, song: str, view: int, streams: Sequ
         It is damaged, or another store's.
     """
     path = record_path(song, view)
-    stored, info = get_array(objects, path, streams)
-    check_info(info, spec, song, view, f"{objects.root}/{path}/{METADATA}")
+    where = f"{objects.root}/{path}/{METADATA}"
+    stored, info = get_array(objects, path, streams, check=lambda info: check_info(info, spec, song, view, where))
     attributes = {name: value for name, value in info.attributes.items() if name not in RESERVED}
-    return Record(song, view, stored, levels_of(info, path, streams), attributes)
+    return Record(song, view, stored, levels_of(info, where, streams), attributes)
 
 
 def levels_of(info: ArrayInfo, where: str, streams: Sequence[int] | None = None) -> Levels | None:
@@ -122,7 +123,7 @@ def levels_of(info: ArrayInfo, where: str, streams: Sequence[int] | None = None)
     try:
         levels = levels_from_text(info.attributes, (info.shape[0], info.shape[2]))
     except (ValueError, KeyError, TypeError) as error:
-        raise StoreError(f"{where}: scale and offset: {error!r}; run hear-store verify --repair") from error
+        raise StoreError(f"{where}: scale and offset: {brief(error)}; run hear-store verify --repair") from error
     return levels if streams is None else Levels(*(values[list(streams)] for values in levels))
 
 
@@ -144,5 +145,8 @@ def check_info(info: ArrayInfo, spec: Spec, song: str, view: int, where: str) ->
         ("channels", spec.channels, info.shape[2]),
     ]
     for name, expected, found in pairs:
-        if expected != found:
-            raise StoreError(f"{where}: {name}: expected {expected!r}, found {found!r}; run hear-store verify --repair")
+        # In JSON, true and 1.0 equal 1.
+        if expected != found or type(found) not in (str, int):
+            raise StoreError(
+                f"{where}: {name}: expected {expected!r}, found {brief(found)}; run hear-store verify --repair"
+            )

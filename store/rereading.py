@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from store.errors import StoreAccessError, StoreError
+from store.json_text import LARGEST
 from store.objects import Objects
 
 _Found = TypeVar("_Found")
@@ -47,8 +48,10 @@ def settled(objects: Objects, key: str, read: Callable[[], _Found], use: Callabl
     raise problem
 
 
-def get_document(objects: Objects, key: str, use: Callable[[bytes], _Value]) -> _Value | None:
-    """Make a value of an object that is read whole; None where there is none. Raises as `settled`."""
+def get_document(
+    objects: Objects, key: str, use: Callable[[bytes], _Value], *, largest: int = LARGEST
+) -> _Value | None:
+    """Make a value of an object of so many bytes at most; None where there is none. Raises as `settled`."""
 
     def use_whole(data: bytes | None) -> _Value | None:
         if data is None:
@@ -63,4 +66,4 @@ def get_document(objects: Objects, key: str, use: Callable[[bytes], _Value]) -> 
                 f"{objects.root}/{key}: cannot read: {len(data)} of {size} bytes came; try again"
             ) from error
 
-    return settled(objects, key, lambda: objects.get(key), use_whole)
+    return settled(objects, key, lambda: objects.get(key, largest=largest), use_whole)

@@ -9,11 +9,9 @@ it the files are hashed again.
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from store.errors import StoreAccessError, StoreError
 from store.keys import SOURCES
-from store.metadata import sealed, unsealed
+from store.metadata import read_derived, sealed
 from store.objects import open_objects
-from store.rereading import get_document
 
 
 class SeenFile(NamedTuple):
@@ -32,16 +30,14 @@ def read_seen_files(root: str) -> dict[str, SeenFile]:
     StoreError
         The store cannot be read.
     """
+    document = read_derived(open_objects(str(root)), SOURCES)
+    if document is None:
+        return {}
     try:
-        document = get_document(open_objects(str(root)), SOURCES, lambda data: unsealed(data, SOURCES))
-        if document is None:
-            return {}
         columns = document["columns"]
         rows = zip(columns["song_id"], *(columns[name] for name in SeenFile._fields), strict=True)
-        return {song: SeenFile(*values) for song, *values in rows}
-    except StoreAccessError:
-        raise
-    except (StoreError, KeyError, TypeError, ValueError):
+        return {row[0]: SeenFile(*row[1:]) for row in rows if tuple(map(type, row)) == (str, str, int, int)}
+    except (KeyError, TypeError, ValueError):
         return {}
 
 

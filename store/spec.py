@@ -2,18 +2,64 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from typing import Any, NamedTuple
 
 from store.errors import StoreError, StoreNotFoundError
+from store.json_text import brief
 from store.keys import ROOT
-from store.metadata import root_attributes
+from store.metadata import LONGEST, root_attributes
 from store.objects import Objects
 from store.rereading import get_document
 
 DTYPES = ("float16", "float32", "int8")
+# Characters of a field's value in an error.
+_MOST_SHOWN = 500
+
+
+def _is_text(value: Any) -> bool:
+    return type(value) is str
+
+
+def _is_whole(value: Any) -> bool:
+    return type(value) is int
+
+
+def _is_length(value: Any) -> bool:
+    return type(value) is int and 0 < value < LONGEST
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) and math.isfinite(value)
+
+
+def _is_list_of(good: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, list) and all(map(good, value))
+
+
+def _is_texts_by_name(value: Any) -> bool:
+    return isinstance(value, dict) and all(map(_is_text, value.values()))
+
+
+# What a field is in JSON, which a stranger may have written.
+_KINDS: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "streams": (_is_list_of(_is_text), "a list of names"),
+    "channels": (_is_length, "a number of channels"),
+    "encoders": (_is_texts_by_name, "hashes by name"),
+    "layers": (_is_list_of(_is_whole), "a list of whole numbers"),
+    "window_seconds": (_is_number, "a number"),
+    "sample_rate": (_is_number, "a number"),
+    "frame_rate": (_is_number, "a number"),
+    "precision": (_is_text, "a text"),
+    "dtype": (_is_text, "a text"),
+    "pool": (_is_length, "a number of frames"),
+    "augmentation": (_is_text, "a text"),
+    "seed": (_is_whole, "a whole number"),
+    "origin": (_is_text, "a text"),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +117,7 @@ class Spec:
         for name in ("window_seconds", "frame_rate"):
             object.__setattr__(self, name, float(getattr(self, name)))
         for name, problem in self._problems():
-            raise StoreError(f"the spec's {name} must {problem}, found {getattr(self, name)!r}")
+            raise StoreError(f"the spec's {name} must {problem}, found {brief(getattr(self, name))}")
 
     def _problems(self) -> list[tuple[str, str]]:
         checks = [
@@ -98,19 +144,24 @@ class Spec:
         return {**values, "streams": list(self.streams), "layers": list(self.layers)}
 
     @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> "Spec":
-        """Read what `to_json` wrote.
+    def from_json(cls, values: object) -> "Spec":
+        """Read what `to_json` wrote, or a stranger did.
 
         Raises
         ------
         StoreError
             A field is missing, unknown or impossible.
         """
-        known = {field.name for field in fields(cls)}
-        if unknown := sorted(set(values) - known):
+        if not isinstance(values, dict):
+            raise StoreError(f"a store's spec cannot be read: expected an object, found {brief(values)}")
+        if unknown := sorted(set(values) - set(_KINDS)):
             raise StoreError(
-                f"unknown field {unknown[0]!r} in a store's spec; a newer version wrote it, update hear-music"
+                f"unknown field {brief(unknown[0])} in a store's spec; a newer version wrote it, update hear-music"
             )
+        for name, value in values.items():
+            good, expected = _KINDS[name]
+            if not good(value):
+                raise StoreError(f"the spec's {name} must be {expected}, found {brief(value)}")
         try:
             return cls(**values)
         except (TypeError, ValueError, AttributeError) as error:
@@ -120,7 +171,8 @@ class Spec:
         """Name each field that differs, with what is expected (self) and found; empty for equal specs."""
         names = [field.name for field in fields(self)]
         pairs = [(name, getattr(self, name), getattr(found, name)) for name in names]
-        return [f"{name}: expected {ours!r}, found {theirs!r}" for name, ours, theirs in pairs if ours != theirs]
+        differing = [(name, ours, theirs) for name, ours, theirs in pairs if ours != theirs]
+        return [f"{name}: expected {_shown(ours)}, found {_shown(theirs)}" for name, ours, theirs in differing]
 
     def check(self, found: "Spec", where: str) -> None:
         """Refuse a store that has another spec.
@@ -138,6 +190,12 @@ class Spec:
 def read_spec(objects: Objects) -> Spec:
     """Read a store's spec; raises as `read_root`."""
     return read_root(objects).spec
+
+
+def _shown(value: object) -> str:
+    """A field's value whole, as no list of streams or hashes is long, or cut where it is."""
+    text = repr(value)
+    return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}…"
 
 
 class Root(NamedTuple):
@@ -161,4 +219,8 @@ def read_root(objects: Objects) -> Root:
     if attributes is None:
         raise StoreNotFoundError(f"{objects.root}: no embedding store here")
     encoders_from = attributes.get("encoders_from", {})
-    return Root(Spec.from_json(attributes["spec"]), encoders_from if isinstance(encoders_from, dict) else {})
+    try:
+        spec = Spec.from_json(attributes.get("spec"))
+    except StoreError as error:
+        raise StoreError(f"{objects.root}: {error}") from error
+    return Root(spec, encoders_from if isinstance(encoders_from, dict) else {})

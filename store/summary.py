@@ -7,6 +7,7 @@ since is computed again.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,7 @@ from store.arrays import get_array, put_array, remove_array
 from store.catalogue import Row, index
 from store.errors import StoreError
 from store.keys import CATALOGUE, METADATA, SHARD
+from store.metadata import ArrayInfo
 from store.objects import Objects, open_objects
 from store.progress import Track
 from store.reader import EmbeddingStore
@@ -80,7 +82,7 @@ def summaries(
     """
     numbers = store.stream_numbers(streams)
     missing = {store.rows[record].digest: place for place, record in enumerate(records)}
-    for digests, part in _parts(open_objects(store.root), numbers):
+    for digests, part in _parts(store, numbers):
         columns = [column for column, digest in enumerate(digests) if digest in missing]
         places = np.array([missing.pop(digests[column]) for column in columns], dtype=np.intp)
         yield places, part[:, columns].swapaxes(0, 1)
@@ -115,11 +117,19 @@ def _put_part(objects: Objects, path: str, rows: list[Row], values: NDArray[np.f
     return {f"{path}/{METADATA}", f"{path}/{SHARD}"}
 
 
-def _parts(objects: Objects, streams: Sequence[int] | None) -> Iterator[tuple[list[str], NDArray[np.float32]]]:
+def _parts(store: EmbeddingStore, streams: Sequence[int] | None) -> Iterator[tuple[list[str], NDArray[np.float32]]]:
+    objects = open_objects(store.root)
+
+    def check(info: ArrayInfo) -> None:
+        digests: Any = info.attributes.get("records")
+        good = isinstance(digests, list) and info.shape == (len(store.streams), len(digests), 2 * store.channels)
+        if not good or not all(isinstance(digest, str) for digest in digests) or len(set(digests)) < len(digests):
+            raise StoreError("not summaries of this store's records")
+
     for entry in objects.named(_PARTS, depth=1, name=METADATA):
         try:
-            values, info = get_array(objects, entry.key.rpartition("/")[0], streams)
+            values, info = get_array(objects, entry.key.rpartition("/")[0], streams, check=check)
         except StoreError:
-            # The catalogue is never trusted over the records: these are summarised anew.
+            # The catalogue is never trusted over the records: these are summarised again.
             continue
-        yield list(info.attributes["records"]), values.astype(np.float32, copy=False)
+        yield info.attributes["records"], values.astype(np.float32, copy=False)

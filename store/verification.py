@@ -12,7 +12,18 @@ import numpy as np
 from store.arrays import CRC_BYTES, get_array, remove_array, shard_index, shard_size, stored_checksums
 from store.catalogue import index, indexed
 from store.errors import StoreAccessError, StoreError
-from store.keys import CATALOGUE_FILES, INDEX, METADATA, RECORDS, ROOT, SHARD, is_record, record_path
+from store.json_text import brief
+from store.keys import (
+    CATALOGUE_FILES,
+    INDEX,
+    METADATA,
+    RECORDS,
+    ROOT,
+    SHARD,
+    is_record,
+    largest_catalogue,
+    record_path,
+)
 from store.metadata import ArrayInfo, read_array_info, unsealed
 from store.objects import Entry, Objects, open_objects
 from store.progress import Track
@@ -100,9 +111,10 @@ def verify(
             found |= {path: _problem_now(objects, spec, path, outdated) for path in unreadable}
     records = sum(problem is None and is_record(path) for path, problem in found.items())
     problems += [problem for problem in found.values() if problem is not None]
-    problems += _catalogue_problems(objects) + _missing(objects, arrays)
+    again = partial(_found_again, objects, spec, outdated, largest_catalogue(len(arrays)))
+    problems += _catalogue_problems(objects, largest_catalogue(len(arrays))) + _missing(objects, arrays)
     if repair:
-        problems = _repair(objects, spec, problems, outdated, removed)
+        problems = _repair(objects, problems, again, removed)
     return Verification(records, sorted(problems, key=lambda problem: problem.path))
 
 
@@ -149,8 +161,8 @@ def _read_info(spec: Spec, path: str, data: bytes) -> ArrayInfo:
 
 def _check_place(info: ArrayInfo, spec: Spec, path: str) -> None:
     song, view = info.attributes.get("song_id"), info.attributes.get("view")
-    if not isinstance(song, str) or not isinstance(view, int) or record_path(song, view) != path:
-        raise StoreError(f"zarr.json: is that of song {song!r} view {view!r}, which belongs elsewhere")
+    if not isinstance(song, str) or type(view) is not int or record_path(song, view) != path:
+        raise StoreError(f"zarr.json: is that of song {brief(song)} view {brief(view)}, which belongs elsewhere")
     check_info(info, spec, song, view, METADATA)
 
 
@@ -161,7 +173,8 @@ def _check_data(objects: Objects, path: str, info: ArrayInfo, size: int | None) 
         raise StoreError(f"the data has {size} bytes, expected {shard_size(info)}")
     values, _ = get_array(objects, path)
     settled(objects, f"{path}/{SHARD}", partial(_read_ends, objects, path, info), partial(_check_ends, info))
-    if not all(map(all_finite, levels_of(info, METADATA) or (values,))):
+    # Levels are found to be finite as they are read.
+    if levels_of(info, METADATA) is None and not all_finite(values):
         raise StoreError("values are NaN or infinite")
 
 
@@ -178,13 +191,13 @@ def _check_ends(info: ArrayInfo, found: tuple[bytes, tuple[int, ...] | None]) ->
         raise StoreError("the shard's index or checksums have changed")
 
 
-def _catalogue_problems(objects: Objects) -> list[Problem]:
-    return [problem for key in CATALOGUE_FILES if (problem := _catalogue_problem(objects, key)) is not None]
+def _catalogue_problems(objects: Objects, largest: int) -> list[Problem]:
+    return [problem for key in CATALOGUE_FILES if (problem := _catalogue_problem(objects, key, largest)) is not None]
 
 
-def _catalogue_problem(objects: Objects, key: str) -> Problem | None:
+def _catalogue_problem(objects: Objects, key: str, largest: int) -> Problem | None:
     try:
-        get_document(objects, key, lambda data: unsealed(data, key))
+        get_document(objects, key, lambda data: unsealed(data, key, largest=largest), largest=largest)
     except StoreAccessError as error:
         return Problem(key, "unreadable", f"{error}; it may be good, and stays")
     except StoreError:
@@ -195,19 +208,25 @@ def _catalogue_problem(objects: Objects, key: str) -> Problem | None:
 
 def _missing(objects: Objects, arrays: set[str]) -> list[Problem]:
     """Records that the index names and that are not there at all."""
-    gone = [(path, row) for path, (_, row) in indexed(objects).items() if path not in arrays]
+    gone = [(path, row) for path, (_, row) in indexed(objects, len(arrays)).items() if path not in arrays]
     told = "song {0.song_id!r} view {0.view} is in the catalogue, and is not there"
     return [Problem(path, "missing", told.format(row)) for path, row in gone]
 
 
 def _repair(
-    objects: Objects, spec: Spec, problems: list[Problem], outdated: Judge, removed: Callable[[Problem], object]
+    objects: Objects,
+    problems: list[Problem],
+    again: Callable[[Problem], Problem | None],
+    removed: Callable[[Problem], object],
 ) -> list[Problem]:
-    """Remove what a problem names: of a record zarr.json first, so that no reader sees half of it."""
+    """Remove what a problem names: of a record zarr.json first, so that no reader sees half of it.
+
+    `again` looks once more before a removal.
+    """
     sweep(objects)
     repaired = []
     for problem in problems:
-        found = _found_again(objects, spec, problem, outdated)
+        found = again(problem)
         if found is None:
             continue
         gone = replace(found, removed=_can_go(objects, found))
@@ -234,10 +253,10 @@ def _can_go(objects: Objects, problem: Problem) -> bool:
     return problem.kind not in ("unreadable", "missing") and problem.path.startswith((f"{RECORDS}/", "catalogue/"))
 
 
-def _found_again(objects: Objects, spec: Spec, problem: Problem, outdated: Judge) -> Problem | None:
+def _found_again(objects: Objects, spec: Spec, outdated: Judge, largest: int, problem: Problem) -> Problem | None:
     """The problem as it is now: reading a large store takes hours, and a record may have been made again meanwhile."""
     if problem.kind not in ("damaged", "stale"):
         return problem
     if problem.path in CATALOGUE_FILES:
-        return _catalogue_problem(objects, problem.path)
+        return _catalogue_problem(objects, problem.path, largest)
     return _problem_now(objects, spec, problem.path, outdated)

@@ -133,7 +133,7 @@ BAD_ATTRIBUTES: dict[str, tuple[str, str, Any, str]] = {
     "spec digits": ("/", "spec", '{"channels": ' + "9" * 5000 + "}", "attribute `spec`: .*too many digits"),
     "spec nan": ("/", "spec", '{"channels": NaN}', "attribute `spec`: .*NaN"),
     "spec field": ("/", "spec", '{"color": 1}', "attribute `spec`: unknown field 'color'"),
-    "spec lists": ("/", "spec", '{"streams": [["x"]]}', "attribute `spec`: .*cannot be read"),
+    "spec lists": ("/", "spec", '{"streams": [["x"]]}', "attribute `spec`: the spec.s streams must be a list of names"),
     "rate text": ("/", "frame_rate", "fast", "attribute `frame_rate`: expected frames per second"),
     "rate list": ("/", "frame_rate", [1.0, 2.0], "attribute `frame_rate`: expected frames per second"),
     "rate infinite": ("/", "frame_rate", np.inf, "attribute `frame_rate`: expected frames per second"),

@@ -203,7 +203,7 @@ def _making(
         "encoders' precision": spec.get("precision"),
         "embeddings": spec.get("dtype"),
         "frames pooled into one": spec.get("pool") if spec.get("pool", 1) != 1 else None,
-        "store": f"`{receipt['digest']}`" if "digest" in receipt else None,
+        "store": f"`{receipt['digest']}`" if isinstance(receipt.get("digest"), str) else None,
     }
     lines = [f"| {name} | {str(value).replace('|', chr(92) + '|')} |" for name, value in rows.items() if value]
     return "\n".join(["## Made of", "", "| | |", "|---|---|", *lines])

@@ -1,11 +1,22 @@
 """What a run says of itself while it goes: rows for curves, and those who listen."""
 
 import csv
+import io
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from stages.head.errors import HeadError
 from stages.head.replacing import replacing
+from store.regular import LARGEST_TEXT, IrregularFileError, read_regular
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+_Row = TypeVar("_Row", bound="DataclassInstance")
+# What the fields of a row may be in JSON; others are lists.
+_TYPES: dict[Any, tuple[type, ...]] = {int: (int,), float: (int, float), bool: (bool,)}
 
 STEPS, EVALUATIONS = "steps.csv", "evaluations.csv"
 
@@ -55,10 +66,34 @@ class Listener:
         """The run is over, whether it succeeded or not."""
 
 
-def count_rows(path: Path) -> int:
-    """How many rows a file of `write_rows` has."""
-    with path.open(newline="", encoding="utf-8") as file:
-        return sum(1 for _ in csv.DictReader(file))
+def row_of(kind: type[_Row], values: dict[str, Any]) -> _Row:
+    """Make a row, or what has rows, of values that a file held.
+
+    Raises
+    ------
+    TypeError
+        A value is missing, unknown or of another type than the field's.
+    """
+    row = kind(**values)
+    for one in fields(row):
+        if type(getattr(row, one.name)) not in _TYPES.get(one.type, (list,)):
+            raise TypeError(f"{one.name} is of another type")
+    return row
+
+
+def read_rows(path: Path) -> list[dict[str, str]]:
+    """The rows of a file of `write_rows`, as text.
+
+    Raises
+    ------
+    HeadError
+        It cannot be read.
+    """
+    try:
+        text = read_regular(path, largest=LARGEST_TEXT).decode()
+        return list(csv.DictReader(io.StringIO(text, newline=""), restval="", restkey=""))
+    except (OSError, ValueError, csv.Error, IrregularFileError) as error:
+        raise HeadError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
 
 
 def write_rows(path: Path, rows: Sequence[StepRow] | Sequence[EvaluationRow], kind: type) -> None:

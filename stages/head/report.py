@@ -1,14 +1,15 @@
 """How a training run went: what the command prints, and what run.json keeps of it."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from stages.evaluate.metrics import METRICS, Metrics, total
 from stages.head.errors import HeadError
-from stages.head.history import EVALUATIONS, EvaluationRow, count_rows
+from stages.head.history import EVALUATIONS, EvaluationRow, read_rows
+from stages.head.json_file import is_number, read_metrics, read_object
 from stages.head.run_folder import METRICS_FILE, RUN
+from store.json_text import brief
 
 # Entries of run.json that name songs: they stay here when a head is shared.
 SONG_NAMES = ("missing", "unrated", "notes")
@@ -75,8 +76,7 @@ def read_report(folder: Path) -> TrainReport:
         run.json or metrics.json is not what a run writes.
     """
     try:
-        metrics: Metrics = json.loads((folder / METRICS_FILE).read_text(encoding="utf-8"))
-        run = json.loads((folder / RUN).read_text(encoding="utf-8"))
+        metrics, run = read_metrics(folder / METRICS_FILE), read_run(folder / RUN)
         means = {name.lower(): metrics["mean"][name] for name in METRICS}
         return TrainReport(
             metrics=metrics,
@@ -84,12 +84,33 @@ def read_report(folder: Path) -> TrainReport:
                 step=run["best_step"], epoch=run["best_epoch"], **means, total=total(metrics), best=True
             ),
             **{name: run[name] for name in ("steps", "songs", "records", "seconds", "waiting")},
-            missing=tuple(run["missing"]),
-            validations=count_rows(folder / EVALUATIONS),
-            # Runs that were made before had none.
+            validations=len(read_rows(folder / EVALUATIONS)),
+            # Heads from a hub have none of these, nor have runs that were made before.
+            missing=tuple(run.get("missing", ())),
             unrated=tuple(run.get("unrated", ())),
             notes=tuple(run.get("notes", ())),
             trained=False,
         )
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except HeadError as error:
         raise HeadError(f"{folder}: what its run told cannot be read: {error}; train anew without --resume") from error
+
+
+def read_run(path: Path) -> dict[str, Any]:
+    """Read run.json.
+
+    Raises
+    ------
+    HeadError
+        It cannot be read, or is not what a run writes.
+    """
+    run = read_object(path)
+    for name in ("best_step", "best_epoch", "steps", "songs", "records"):
+        if type(run.get(name)) is not int:
+            raise HeadError(f"{path}: {name} must be a whole number, found {brief(run.get(name))}")
+    for name in ("seconds", "waiting"):
+        if not is_number(run.get(name)):
+            raise HeadError(f"{path}: {name} must be a number, found {brief(run.get(name))}")
+    for name in SONG_NAMES:
+        if not isinstance(run.get(name, []), list) or not all(isinstance(text, str) for text in run.get(name, [])):
+            raise HeadError(f"{path}: {name} must be a list of texts, found {brief(run[name])}")
+    return run

@@ -26,12 +26,15 @@ from numpy.typing import NDArray
 
 from stages.head.corpus import Corpus
 from stages.head.errors import HeadError
-from stages.head.history import EVALUATIONS, STEPS, EvaluationRow, StepRow, write_rows
+from stages.head.history import EVALUATIONS, STEPS, EvaluationRow, StepRow, row_of, write_rows
+from stages.head.json_file import read_object
 from stages.head.layout import CONFIG, ENSEMBLE, WEIGHTS, write_json
 from stages.head.novelty import NOVELTY
 from stages.head.ratings import RATINGS, Ratings, read_ratings, write_ratings
 from stages.head.replacing import replacing
 from stages.head.trainer import Progress, Trainer
+from store.json_text import brief
+from store.regular import IrregularFileError, open_regular
 
 METRICS_FILE, PREDICTIONS = "metrics.json", "predictions.csv"
 PARAMS, VERSIONS, RECEIPT, RUN, RESUME = "params.json", "versions.json", "receipt.json", "run.json", "resume.pt"
@@ -42,6 +45,11 @@ FREE_PARAMS = ("memory", "workers")
 IMPLIED_PARAMS = {"schedule": "constant", "plateau_patience": 400, "views_per_epoch": 0}
 # Digests tell that something differs, not what: they are compared last, and with these words.
 DIGESTS = {"data": "songs, their views and ratings", "labels": "ratings"}
+# What reading anything else than what `save` wrote may fail with.
+_NOT_SAVED_HERE = (
+    *(OSError, RuntimeError, KeyError, ValueError, TypeError, AttributeError, IndexError, EOFError),
+    pickle.UnpicklingError,
+)
 ANEW = "a resumed run must be the same run: set it back, or train anew without --resume"
 
 
@@ -147,17 +155,19 @@ class RunFolder:
             The file is not what `save` wrote.
         """
         try:
-            state = torch.load(self.path / RESUME, map_location=trainer.device, weights_only=True)
+            with open_regular(self.path / RESUME) as file:
+                state = torch.load(file, map_location=trainer.device, weights_only=True)
             trainer.model.load_state_dict(state["model"])
             trainer.optimizer.load_state_dict(state["optimizer"])
             if trainer.schedule is not None:
                 trainer.schedule.load_state_dict(state["schedule"])
+            # Not by `parse_json`: the best of a run that was not validated yet is -Infinity.
             values = json.loads(state["progress"])
-        except (OSError, RuntimeError, KeyError, ValueError, pickle.UnpicklingError) as error:
+            values["steps"] = [row_of(StepRow, row) for row in values["steps"]]
+            values["evaluations"] = [row_of(EvaluationRow, row) for row in values["evaluations"]]
+            trainer.progress = row_of(Progress, values)
+        except (*_NOT_SAVED_HERE, IrregularFileError) as error:
             raise HeadError(f"{self.path / RESUME}: cannot be resumed: {error}; train anew without --resume") from error
-        values["steps"] = [StepRow(**row) for row in values["steps"]]
-        values["evaluations"] = [EvaluationRow(**row) for row in values["evaluations"]]
-        trainer.progress = Progress(**values)
 
     def finish(self, summary: dict[str, Any]) -> None:
         """Mark the run as over."""
@@ -204,13 +214,13 @@ def _difference(
 ) -> str:
     """The first value that differs from the file's; what the file does not name, or names null, is as `implied`."""
     try:
-        before = dict(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError) as error:
-        return f"{path}: cannot be read: {error}"
+        before = read_object(path)
+    except HeadError as error:
+        return str(error)
     before |= {name: value for name, value in (implied or {}).items() if before.get(name) is None}
     now = json.loads(json.dumps(values))
     for name in sorted({*before, *now} - set(free)):
         if before.get(name) != now.get(name):
             what = f"{name} (digest of {DIGESTS[name]})" if name in DIGESTS else name
-            return f"{path}: {what} was {before.get(name)!r}, now it is {now.get(name)!r}"
+            return f"{path}: {what} was {brief(before.get(name))}, now it is {brief(now.get(name))}"
     return ""

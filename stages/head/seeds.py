@@ -1,9 +1,7 @@
 """The same run with several seeds: how far its figures depend on chance, and what the heads score together."""
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 
@@ -13,6 +11,7 @@ from stages.head.checks import describe_data
 from stages.head.data import Data
 from stages.head.errors import HeadError
 from stages.head.history import Listener
+from stages.head.json_file import read_metrics
 from stages.head.layout import CONFIG, write_json
 from stages.head.members import head_places, list_members
 from stages.head.run_folder import METRICS_FILE, PREDICTIONS, RESUME, RunFolder, write_predictions
@@ -78,7 +77,7 @@ def finish_seeds(job: Job, jobs: Sequence[Job], data: Data) -> SeedsReport:
     HeadError, StoreError
         A run is not complete, or cannot be scored.
     """
-    each = [read_metrics(one.out) for one in jobs]
+    each = [read_metrics(one.out / METRICS_FILE) for one in jobs]
     scores = [
         score_records(load_head(place, device=job.recipe.device), data.store, data.val.songs)
         for place in head_places(job.out)
@@ -128,21 +127,6 @@ def train_seeds(
     begin_seeds(job, jobs)
     refuse_failures(run_jobs(jobs, listeners=listeners))
     return finish_seeds(job, jobs, data)
-
-
-def read_metrics(out: Path) -> Metrics:
-    """What the head in a complete run's folder scored.
-
-    Raises
-    ------
-    HeadError
-        The file cannot be read.
-    """
-    try:
-        metrics: Metrics = json.loads((out / METRICS_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise HeadError(f"{out / METRICS_FILE}: cannot be read: {error}; remove {out} to train it anew") from error
-    return metrics
 
 
 def _over(each: Sequence[Metrics], figure: Callable[[list[float]], float]) -> Metrics:

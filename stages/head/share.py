@@ -6,8 +6,8 @@ curves, states of the optimizer. novelty.safetensors goes along: means and main 
 song of its own.
 """
 
-import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -16,10 +16,11 @@ from stages.head.checkpoint import load_head, save_head
 from stages.head.errors import HeadError
 from stages.head.head import Head
 from stages.head.hub import fetch, split_reference
+from stages.head.json_file import read_metrics_file, read_object
 from stages.head.layout import CONFIG, ENSEMBLE, WEIGHTS, read_ensemble, to_json
 from stages.head.members import head_places
 from stages.head.novelty import NOVELTY
-from stages.head.report import SONG_NAMES
+from stages.head.report import SONG_NAMES, read_run
 from stages.head.run_folder import METRICS_FILE, PARAMS, RECEIPT, RUN, VERSIONS
 from stages.hub import HubError, commit_of, download, list_files, upload
 
@@ -77,9 +78,9 @@ def push(
     card = model_card(
         repo,
         heads,
-        metrics=_json(folder / METRICS_FILE),
-        run=_json(places[0] / RUN),
-        receipt=_json(places[0] / RECEIPT),
+        metrics=_told(folder / METRICS_FILE, read_metrics_file),
+        run=_told(places[0] / RUN, read_run),
+        receipt=_told(places[0] / RECEIPT, read_object),
         license=license,
         dataset=dataset,
     )
@@ -150,7 +151,7 @@ def _copy(reference: str, place: Path, out: Path) -> None:
 def _shared(place: Path) -> dict[str, Path | bytes]:
     files: dict[str, Path | bytes] = {name: place / name for name in SHARED if (place / name).is_file()}
     if RUN in files:
-        run = {name: value for name, value in _json(place / RUN).items() if name not in SONG_NAMES}
+        run = {name: value for name, value in read_object(place / RUN).items() if name not in SONG_NAMES}
         files[RUN] = to_json(run).encode()
     return files
 
@@ -161,11 +162,6 @@ def _is_ours(name: str) -> bool:
     return len(path.parts) <= 2 and path.name in (ENSEMBLE, *SHARED)
 
 
-def _json(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        return {}
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise HeadError(f"{path}: cannot be read: {error}") from error
-    return values if isinstance(values, dict) else {}
+def _told(path: Path, read: Callable[[Path], dict[str, Any]]) -> dict[str, Any]:
+    """What a file says; nothing where there is none."""
+    return read(path) if path.is_file() else {}

@@ -1,6 +1,5 @@
 """Train a head from a store: from a manifest and a recipe to a run folder with the best checkpoint."""
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from time import perf_counter
@@ -18,6 +17,7 @@ from stages.head.data import Data, open_data
 from stages.head.device import pick_device, pick_precision, repeatable
 from stages.head.head import Head, HeadConfig, score_packed
 from stages.head.history import Listener
+from stages.head.json_file import read_metrics
 from stages.head.layout import write_json
 from stages.head.novelty import learn_novelty
 from stages.head.plan import Item, plan_epoch
@@ -206,9 +206,8 @@ class _Run:
     def _report(self) -> TrainReport:
         progress = self.trainer.progress
         seconds = sum(row.seconds for row in progress.steps)
-        metrics: Metrics = json.loads((self.folder.path / METRICS_FILE).read_text(encoding="utf-8"))
         return TrainReport(
-            metrics=metrics,
+            metrics=read_metrics(self.folder.path / METRICS_FILE),
             best=[row for row in progress.evaluations if row.best][-1],
             steps=progress.step,
             songs=len(self.data.train.songs),

@@ -13,6 +13,8 @@ from stages.head.replacing import replacing
 from stages.scoring.errors import ScoringError
 from stages.scoring.inputs import Candidate
 from stages.scoring.rows import Row
+from store.json_text import parse_json
+from store.regular import LARGEST_TEXT, IrregularFileError, read_regular
 from store.replacing import is_device
 
 # The file (or, without one, the song), the hash of its bytes, the model.
@@ -114,14 +116,14 @@ def read_journal(path: Path) -> dict[ResumeKey, Row]:
 
 def _lines(path: Path) -> list[str]:
     try:
-        return path.read_text(encoding="utf-8").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
+        return read_regular(path, largest=LARGEST_TEXT).decode().split("\n")
+    except (OSError, UnicodeDecodeError, IrregularFileError) as error:
         raise ScoringError(f"{path}: cannot be read: {error}; choose another file or leave --resume out") from error
 
 
 def _parsed(line: str) -> Row | None:
     try:
-        return Row.from_json(json.loads(line))
+        return Row.from_json(parse_json(line))
     except (ValueError, KeyError, TypeError, AttributeError):
         return None
 

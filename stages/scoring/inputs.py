@@ -10,10 +10,11 @@ from pathlib import Path
 
 from stages.scoring.errors import ScoringError
 from stages.songs import Manifest
-from stages.songs.errors import shown
+from stages.songs.errors import SongsError, shown
 from stages.songs.folder import audio_files
 from stages.songs.lists import beside, is_list, read_list
 from stages.songs.naming import common_folder, first_folder, relative_id, told_apart
+from stages.songs.text_file import read_names
 from store import EmbeddingStore
 
 STANDARD_INPUT = "-"
@@ -134,10 +135,9 @@ def _listed(lines: Iterable[str], folder: Path) -> Iterator[_Found]:
 
 def _read_list(path: Path) -> list[str]:
     try:
-        # File names are bytes: those that are not UTF-8 survive the way back to the file system.
-        return path.read_text(encoding="utf-8-sig", errors="surrogateescape").split("\n")
-    except OSError as error:
-        raise ScoringError(f"{shown(path)}: cannot be read as a list of paths: {error.strerror}") from error
+        return read_names(path)
+    except SongsError as error:
+        raise ScoringError(f"{error}; expected a list of paths") from error
 
 
 def audio_candidates(paths: Sequence[Path]) -> list[Candidate]:

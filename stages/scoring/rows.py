@@ -29,9 +29,12 @@ class Curve:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "Curve":
-        """From what `to_json` gave; raises KeyError where something is missing."""
-        scores = {name: tuple(curve) for name, curve in values["scores"].items()}
-        return cls(seconds=tuple(values["seconds"]), window=values["window"], hop=values["hop"], scores=scores)
+        """From what `to_json` gave; raises KeyError, TypeError or AttributeError for anything else."""
+        seconds = tuple(_number(value) for value in values["seconds"])
+        scores = {name: tuple(_number(value) for value in curve) for name, curve in values["scores"].items()}
+        if any(len(curve) != len(seconds) for curve in scores.values()):
+            raise TypeError("expected a score per window")
+        return cls(seconds=seconds, window=_number(values["window"]), hop=_number(values["hop"]), scores=scores)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,21 +156,42 @@ class Row:
         """From what `to_json` gave; raises KeyError, TypeError or AttributeError for anything else."""
         curve = values.get("over_time")
         return cls(
-            song_id=values["song_id"],
-            path=values["path"],
-            group=values.get("group", ""),
-            scores=dict(values["scores"]),
-            spread=dict(values.get("std", {})),
-            novelty=values.get("novelty"),
-            loudest=values.get("loudest_dbfs"),
+            song_id=_text(values["song_id"]),
+            path=_text(values["path"]),
+            group=_text(values.get("group", "")),
+            scores=_numbers(values["scores"]),
+            spread=_numbers(values.get("std", {})),
+            novelty=_known(values.get("novelty")),
+            loudest=_known(values.get("loudest_dbfs")),
             damage=damage_of(values.get("damage", {})),
-            caution=values.get("caution", ""),
-            error=values.get("error", ""),
-            seconds=values.get("seconds"),
+            caution=_text(values.get("caution", "")),
+            error=_text(values.get("error", "")),
+            seconds=_known(values.get("seconds")),
             curve=Curve.from_json(curve) if curve else None,
-            source=values.get("source", ""),
-            model=values.get("model", ""),
+            source=_text(values.get("source", "")),
+            model=_text(values.get("model", "")),
         )
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError("expected a text")
+    value.encode()  # half of a surrogate pair is a ValueError: no file could hold it
+    return value
+
+
+def _number(value: Any) -> float:
+    if type(value) not in (int, float):
+        raise TypeError("expected a number")
+    return float(value)
+
+
+def _numbers(values: Any) -> dict[str, float]:
+    return {name: _number(value) for name, value in values.items()}
+
+
+def _known(value: Any) -> float | None:
+    return None if value is None else _number(value)
 
 
 def caution_in(rows: Iterable[Row]) -> str:

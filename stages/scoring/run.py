@@ -62,7 +62,8 @@ class Scoring:
         done
             Rows of an earlier run: they come back as they are, and their songs are not heard.
         """
-        before = done or {}
+        names = set(self.ensemble.dimensions)
+        before = {key: row for key, row in (done or {}).items() if set(row.scores) == names}
 
         def known(candidate: Candidate, source: str) -> bool:
             return self._key(candidate, source) in before

@@ -22,6 +22,7 @@ from stages.scoring.deadline import Deadline
 from stages.scoring.ensemble import Ensemble
 from stages.scoring.inputs import Candidate
 from store import EmbeddingStore
+from store.catalogue import seconds_of
 from store.errors import HearError
 
 if TYPE_CHECKING:
@@ -253,9 +254,10 @@ class StoreSource:
             frames = self.store.read(candidate.song_id, streams=self._streams)
         except HearError as error:
             return Heard(candidate=candidate, error=self._problem(candidate.song_id) or str(error))
-        seconds = float(attributes.get("seconds", frames.shape[1] / self.frame_rate))
-        damage = damage_of(attributes)
         # A record's attributes are its writer's: anything may stand there.
+        known_seconds = seconds_of(attributes)
+        seconds = frames.shape[1] / self.frame_rate if known_seconds is None else float(known_seconds)
+        damage = damage_of(attributes)
         level = attributes.get("loudest_dbfs")
         loudest = float(level) if isinstance(level, int | float) and not isinstance(level, bool) else None
         return Heard(candidate=candidate, source=source, frames=frames, seconds=seconds, damage=damage, loudest=loudest)

@@ -280,6 +280,8 @@ def draw_splits(song_ids: Sequence[str], *, validation: float, test: float, seed
             f"{len(song_ids)} songs, {counts['val']} of them for val and {counts['test']} for test, leave none to "
             "train; add songs or make the shares smaller (0 is none)"
         )
-    order = np.random.default_rng(seed).permutation(sorted(song_ids))
+    ids = sorted(song_ids)
+    # Not of the ids themselves: an array of texts cuts a null character off their ends.
+    order = [ids[place] for place in np.random.default_rng(seed).permutation(len(ids))]
     splits = ["val"] * counts["val"] + ["test"] * counts["test"] + ["train"] * train
-    return dict(zip(order.tolist(), splits, strict=True))
+    return dict(zip(order, splits, strict=True))

@@ -7,6 +7,7 @@ from typing import Any
 
 from stages.songs.errors import SongsError, shown
 from stages.songs.text_file import read_text
+from store.json_text import JsonError, parse_json
 
 
 def read_json_lines(path: Path, *, advice: str = "") -> Iterator[tuple[int, dict[str, Any]]]:
@@ -26,10 +27,13 @@ def read_json_lines(path: Path, *, advice: str = "") -> Iterator[tuple[int, dict
         if not text.strip():
             continue
         try:
-            row = json.loads(text)
-        except (json.JSONDecodeError, RecursionError) as error:
-            reason = error.msg if isinstance(error, json.JSONDecodeError) else "too deep"
-            raise SongsError(f"{shown(path)} line {number}: is not JSON: {reason}") from error
+            row = parse_json(text)
+            # Names of files may have bytes that are not UTF-8; half of a surrogate pair is in no text and in no name.
+            json.dumps(row, ensure_ascii=False).encode(errors="surrogateescape")
+        except JsonError as error:
+            raise SongsError(f"{shown(path)} line {number}: {str(error).removeprefix('it ')}") from error
+        except UnicodeEncodeError as error:
+            raise SongsError(f"{shown(path)} line {number}: a text in it has half of a surrogate pair") from error
         if not isinstance(row, dict):
             raise SongsError(f"{shown(path)} line {number}: expected an object, found {text.strip()[:80]!r}")
         yield number, row

@@ -7,6 +7,7 @@ from typing import NamedTuple
 from stages.songs.errors import SongsError, printable, shown
 from stages.songs.json_lines import read_json_lines
 from stages.songs.tables import PATH_COLUMNS, cell_text, plain_name
+from stages.songs.text_file import read_names
 
 SCP, JSONL = ".scp", ".jsonl"
 
@@ -49,12 +50,8 @@ def beside(folder: Path, name: str) -> Path:
 
 
 def _scp(path: Path) -> list[Listed]:
-    try:
-        # File names are bytes: those that are not UTF-8 survive the way back to the file system.
-        lines = path.read_text(encoding="utf-8-sig", errors="surrogateescape").split("\n")
-    except OSError as error:
-        raise SongsError(f"{shown(path)}: cannot be read: {error.strerror}") from error
-    return [_utterance(path, number, text.strip()) for number, text in enumerate(lines, start=1) if text.strip()]
+    lines = enumerate(read_names(path), start=1)
+    return [_utterance(path, number, text.strip()) for number, text in lines if text.strip()]
 
 
 def _utterance(path: Path, line: int, text: str) -> Listed:

@@ -69,6 +69,9 @@ def write_manifest(path: str | Path, songs: Sequence[Song]) -> None:
         raise SongsError(str(error).replace(str(draft), str(where))) from error
     except OSError as error:
         raise SongsError(f"{where}: cannot be written: {error.strerror}; name another place") from error
+    except UnicodeEncodeError as error:
+        text = error.object[max(0, error.start - 20) : error.end + 20]
+        raise SongsError(f"{where}: cannot be written: {text!r} is not text that UTF-8 has; correct it") from error
     finally:
         with suppress(OSError):
             draft.unlink(missing_ok=True)

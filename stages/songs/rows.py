@@ -1,6 +1,7 @@
 """Rows of `manifest.csv`: read with the line that each begins on, checked, and written so that they read back."""
 
 import csv
+import io
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -10,6 +11,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from stages.songs.errors import SongsError
 from stages.songs.manifest import DIMENSIONS
+from stages.songs.text_file import decoded, read_given
 
 REQUIRED = ("song_id", "path", "split")
 KNOWN = (*REQUIRED, "system")
@@ -33,20 +35,16 @@ def read_rows(path: Path, *, required: Sequence[str] = ()) -> Iterator[tuple[int
     SongsError
         The file cannot be read, is no UTF-8 or no CSV, lacks a required column, or a row has another length.
     """
+    text = decoded(path, read_given(path), "utf-8-sig")
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file, strict=True)
-            header = next(reader, [])
-            _check_header(path, header, required)
+        header = next(reader, [])
+        _check_header(path, header, required)
+        begins = reader.line_num + 1
+        for cells in reader:
+            if cells:
+                yield begins, _named(path, begins, header, cells)
             begins = reader.line_num + 1
-            for cells in reader:
-                if cells:
-                    yield begins, _named(path, begins, header, cells)
-                begins = reader.line_num + 1
-    except OSError as error:
-        raise SongsError(f"{path}: cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise SongsError(f"{path}: is not UTF-8 text ({error.reason}); save it as UTF-8") from error
     except csv.Error as error:
         raise SongsError(f"{path} line {reader.line_num}: is not CSV: {error}") from error
 

@@ -17,6 +17,8 @@ from stages.songs.errors import SongsError, shown
 from stages.songs.json_lines import read_json_lines
 from stages.songs.manifest import DIMENSIONS, Song
 from stages.songs.rows import KNOWN
+from store.json_text import LARGEST
+from store.regular import IrregularFileError, read_regular
 from store.replacing import replacing
 
 REPOSITORY = "ASLP-lab/SongEval"
@@ -105,10 +107,11 @@ def _read_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 def _read_validation(path: Path, *, official: bool) -> set[str]:
     """Ids of the songs that validate; the list names their files."""
     try:
-        content = path.read_bytes()
-    except OSError as error:
+        content = read_regular(path, largest=LARGEST)
+    except (OSError, IrregularFileError) as error:
+        reason = getattr(error, "strerror", None) or str(error).removeprefix(f"{path}: ")
         raise SongsError(
-            f"{shown(path)}: cannot be read ({error.strerror}); it is the challenge's list of songs that validate: "
+            f"{shown(path)}: cannot be read ({reason}); it is the challenge's list of songs that validate: "
             f"fetch it with --download, or from the public repository {CHALLENGE}"
         ) from error
     if official:
@@ -171,7 +174,7 @@ def _check_split(folder: Path, songs: list[Song], validation: set[str]) -> None:
 
 
 def _check_files(folder: Path, songs: list[Song]) -> None:
-    missing = [song.path for song in songs if not song.path.exists()]
+    missing = [song.path for song in songs if not os.path.isfile(song.path)]  # noqa: PTH113 - Path's raises for long names
     if missing:
         raise SongsError(
             f"{shown(folder)}: {len(missing)} of {len(songs)} audio files are missing, the first is "

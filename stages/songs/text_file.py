@@ -1,9 +1,11 @@
 """Text files as people save them: UTF-8 with or without a byte order mark, or UTF-16 with one, as spreadsheets do."""
 
 import codecs
+import re
 from pathlib import Path
 
 from stages.songs.errors import SongsError, shown
+from store.regular import LARGEST_TEXT, IrregularFileError, read_regular
 
 
 def read_text(path: Path, *, advice: str = "") -> str:
@@ -19,13 +21,46 @@ def read_text(path: Path, *, advice: str = "") -> str:
     SongsError
         The file cannot be read, or is in another encoding.
     """
-    try:
-        data = path.read_bytes()
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise SongsError(f"{shown(path)}: cannot be read: {reason}{advice and f'; {advice}'}") from error
+    data = read_given(path, advice=advice)
     wide = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    return decoded(path, data, "utf-16" if wide else "utf-8-sig")
+
+
+def read_names(path: Path) -> list[str]:
+    """The lines of a list of files: names are bytes, so those that are not UTF-8 survive the way to the file system.
+
+    Raises
+    ------
+    SongsError
+        The file cannot be read.
+    """
+    return re.split("\r\n|\r|\n", read_given(path).decode("utf-8-sig", "surrogateescape"))
+
+
+def read_given(path: Path, *, advice: str = "") -> bytes:
+    """The bytes of a file that the user names, which may be `/dev/stdin` or a shell's `<(…)`.
+
+    Raises
+    ------
+    SongsError
+        It cannot be read, is no regular file, or is too large for text.
+    """
     try:
-        return data.decode("utf-16" if wide else "utf-8-sig")
+        return read_regular(path, largest=LARGEST_TEXT, pipes=True)
+    except (OSError, ValueError, IrregularFileError) as error:
+        reason = getattr(error, "strerror", None) or str(error).removeprefix(f"{path}: ")
+        raise SongsError(f"{shown(path)}: cannot be read: {reason}{advice and f'; {advice}'}") from error
+
+
+def decoded(path: Path, data: bytes, encoding: str) -> str:
+    """The bytes of a file as text.
+
+    Raises
+    ------
+    SongsError
+        They are in another encoding.
+    """
+    try:
+        return data.decode(encoding)
     except UnicodeDecodeError as error:
         raise SongsError(f"{shown(path)}: is not UTF-8 text ({error.reason}); save it as UTF-8") from error

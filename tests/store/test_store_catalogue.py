@@ -22,7 +22,7 @@ def test_opening_reads_no_record_that_the_index_knows(
     index(root)
     read: list[str] = []
     get = LocalObjects.get
-    monkeypatch.setattr(LocalObjects, "get", lambda self, key: [read.append(key), get(self, key)][1])
+    monkeypatch.setattr(LocalObjects, "get", lambda self, key, **limit: [read.append(key), get(self, key, **limit)][1])
     monkeypatch.setattr(LocalObjects, "read_into", None)
     assert len(EmbeddingStore.open(root)) == 200
     assert sorted(read) == [INDEX, ROOT]
@@ -38,7 +38,7 @@ def test_only_what_is_new_is_read_on_opening(
     StoreWriter.open(root, spec).write("b", 0, make_frames(8, frames=9), attributes={})
     read: list[str] = []
     get = LocalObjects.get
-    monkeypatch.setattr(LocalObjects, "get", lambda self, key: [read.append(key), get(self, key)][1])
+    monkeypatch.setattr(LocalObjects, "get", lambda self, key, **limit: [read.append(key), get(self, key, **limit)][1])
     store = EmbeddingStore.open(root)
     assert store.rows["b", 0].frames == 9
     assert sum(key.endswith(METADATA) and key.startswith(RECORDS) for key in read) == 1

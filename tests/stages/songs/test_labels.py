@@ -346,7 +346,7 @@ def test_json_lines_keep_values_as_text_and_errors_their_line(put: Put) -> None:
         read(put('{"path": "a.wav"}\n{"path": "b.wav", "Clarity": 9}', name="metadata.jsonl"))
     with pytest.raises(SongsError, match=r"metadata\.jsonl: is empty"):
         read(put("\n", name="metadata.jsonl"))
-    with pytest.raises(SongsError, match=r"metadata\.jsonl line 1: is not JSON: too deep"):
+    with pytest.raises(SongsError, match=r"metadata\.jsonl line 1: is nested too deep"):
         read(put("[" * 100_000, name="metadata.jsonl"))
 
 

@@ -59,7 +59,7 @@ def test_a_rating_that_is_written_as_text_counts_as_a_number(tmp_path: Path, tex
     assert first.labels == dict.fromkeys(DIMENSIONS, 4.0)
 
 
-@pytest.mark.parametrize("value", ["good", "4,5", "nan", "inf", True, [4], {"value": 4}, "0.9", "6", 10**400])
+@pytest.mark.parametrize("value", ["good", "4,5", "nan", "inf", True, [4], {"value": 4}, "0.9", "6", 10**300])
 def test_a_rating_that_is_no_number_is_an_error_with_its_line(tmp_path: Path, value: Any) -> None:
     row = {"file_name": "mp3/a.mp3", "annotation": [rater(3), rater(5, Clarity=value)]}
     with pytest.raises(SongsError, match=r"jsonl line 2: expected a rating from 1 to 5 for Clarity, found .*; correct"):
@@ -78,6 +78,7 @@ def test_other_keys_may_be_called_as_a_manifests_columns(tmp_path: Path) -> None
     ("row", "problem"),
     [
         ("{", "metadata.jsonl line 2: is not JSON"),
+        (f'{{"file_name": {"9" * 400}}}', "metadata.jsonl line 2: a number in it has too many digits"),
         ({"annotation": [rater(3.0)]}, "line 2: expected an object with a text file_name"),
         ({"file_name": "mp3/b.mp3", "annotation": []}, "line 2: expected annotation, a list"),
         ({"file_name": "mp3/b.mp3", "annotation": [3.0]}, "line 2: expected annotation, a list"),
