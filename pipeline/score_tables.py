@@ -6,12 +6,13 @@ from dataclasses import asdict
 from pathlib import Path
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from pipeline.output import console
 from stages.scoring.rows import Row, caution_in
 from stages.scoring.statistics import OVERALL, Distribution, best, by_group, distributions
+from stages.visible import visible
 
 # Characters a line where no terminal says how wide it is.
 FILE_WIDTH = 160
@@ -36,17 +37,17 @@ def print_scores(
     err
         To stderr.
     """
-    console = Console(stderr=err)
-    if not console.is_terminal:
-        console.width = FILE_WIDTH
+    table = console(err=err)
+    if not table.is_terminal:
+        table.width = FILE_WIDTH
     # What the figures say of one song, its own line says already.
     if rows if top != 0 else rows[1:]:
         shown = rows if top is None else best(rows, top)
-        console.print(_songs(shown, rows, dimensions, by=by, narrow=console.width < NARROW))
+        table.print(_songs(shown, rows, dimensions, by=by, narrow=table.width < NARROW))
     if by:
-        console.print(_groups(rows, by))
+        table.print(_groups(rows, by))
     if caution := caution_in(rows):
-        console.print(Text(f"⚠ {caution}", "bold dark_orange3"))
+        table.print(Text(f"⚠ {caution}", "bold dark_orange3"))
 
 
 def _songs(rows: Sequence[Row], all_rows: Sequence[Row], dimensions: Sequence[str], *, by: str, narrow: bool) -> Table:
@@ -91,7 +92,7 @@ def _table(*first: str, numbers: Sequence[str]) -> Table:
     for name in first:
         table.add_column(_plain(name), overflow="fold")
     for name in numbers:
-        table.add_column(name, justify="right", no_wrap=True)
+        table.add_column(Text(visible(name, keep="\n")), justify="right", no_wrap=True)
     return table
 
 
@@ -111,7 +112,7 @@ def _song(row: Row, folder: str) -> Text:
     text = _plain(name)
     if row.error:
         # The whole reason stands above the table, where it was printed when it happened.
-        reason = _clean(row.error)
+        reason = visible(row.error)
         text.append(f"\nfailed: {reason if len(reason) <= REASON else reason[: REASON - 1] + '…'}", "red")
     for note in row.notes:
         text.append(f"\n⚠ {note}", "dark_orange3")
@@ -127,9 +128,5 @@ def _score(row: Row, name: str, *, narrow: bool) -> str:
 
 
 def _plain(text: str) -> Text:
-    """A name as it is: no markup, and no control characters that could move a terminal's cursor."""
-    return Text(_clean(text))
-
-
-def _clean(text: str) -> str:
-    return "".join(mark if mark.isprintable() else f"\\x{ord(mark):02x}" for mark in text)
+    """A name as it is, with escapes in it before its column is measured."""
+    return Text(visible(text))

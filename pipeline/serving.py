@@ -47,7 +47,8 @@ def run_service(
     scorer = Scorer.load(*checkpoints, windows=windows, **encoders)
     about = f"scored by {', '.join(checkpoints)}"
     app = make_service(scorer, limits=costs, host=host, about=about)
-    uvicorn.run(app, host=host, port=port, server_header=False)
+    # Its colours would be shown as codes: what it logs is made visible like everything else.
+    uvicorn.run(app, host=host, port=port, server_header=False, use_colors=False)
 
 
 def check_extra() -> None:

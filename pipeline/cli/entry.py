@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, TextIO, cast
 
+from pipeline.output import covered, say
 from store.errors import HearError
 
 # What shells expect of a program that SIGINT ended.
@@ -22,12 +23,11 @@ def run(command: str) -> None:
         interrupted.
     """
     try:
-        with _watched_output():
+        with _watched_output(), covered():
             app = importlib.import_module(f"pipeline.cli.{command}").app
             app(prog_name=f"hear-{command}")
     except HearError as error:
-        line = " ".join(str(error).split("\n"))
-        sys.stderr.write(f"hear-{command}: {line}\n")
+        say(f"hear-{command}: {' '.join(str(error).split(chr(10)))}", err=True)
         raise SystemExit(1) from None
     except KeyboardInterrupt:  # before the app has begun
         raise SystemExit(_interrupted(command)) from None
@@ -92,7 +92,7 @@ def _watched_output() -> Iterator[None]:
 
 
 def _interrupted(command: str) -> int:
-    sys.stderr.write(f"hear-{command}: interrupted\n")
+    say(f"hear-{command}: interrupted", err=True)
     return INTERRUPTED
 
 

@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 
+from stages.csv_text import write_rows
 from stages.evaluate.bootstrap import Intervals
 from stages.evaluate.metrics import METRICS, Metrics
 from stages.evaluate.plots import calibration, draw_calibration, draw_scatter
 from stages.evaluate.run import Evaluation
 from stages.head.layout import write_json
 from stages.head.replacing import replacing
-from stages.songs.rows import write_rows
 
 SCATTER, CALIBRATION = "predictions.csv", "calibration.csv"
 

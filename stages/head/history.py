@@ -1,10 +1,10 @@
 """What a run says of itself while it goes: rows for curves, and those who listen."""
 
-import csv
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
+from stages import csv_text
 from stages.head.replacing import replacing
 
 STEPS, EVALUATIONS = "steps.csv", "evaluations.csv"
@@ -58,12 +58,11 @@ class Listener:
 def count_rows(path: Path) -> int:
     """How many rows a file of `write_rows` has."""
     with path.open(newline="", encoding="utf-8") as file:
-        return sum(1 for _ in csv.DictReader(file))
+        return sum(1 for _ in csv_text.read_rows(file)) - 1
 
 
 def write_rows(path: Path, rows: Sequence[StepRow] | Sequence[EvaluationRow], kind: type) -> None:
     """Write rows of `kind` as CSV, whole and atomically; a resumed run writes what an uninterrupted one would."""
     with replacing(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, [field.name for field in fields(kind)])
-        writer.writeheader()
-        writer.writerows(asdict(row) for row in rows)
+        csv_text.write_rows(file, [[field.name for field in fields(kind)]])
+        csv_text.write_rows(file, (list(asdict(row).values()) for row in rows))

@@ -1,13 +1,14 @@
-"""Rows of `manifest.csv`: read with the line that each begins on, checked, and written so that they read back."""
+"""Rows of `manifest.csv`: read with the line that each begins on, and checked."""
 
-import csv
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Literal, TextIO
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field, ValidationError
 
+from stages import csv_text
+from stages.csv_text import CsvError
 from stages.songs.errors import SongsError
 from stages.songs.manifest import DIMENSIONS
 
@@ -35,20 +36,18 @@ def read_rows(path: Path, *, required: Sequence[str] = ()) -> Iterator[tuple[int
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file, strict=True)
-            header = next(reader, [])
+            rows = csv_text.read_rows(file)
+            _, header = next(rows, (1, []))
             _check_header(path, header, required)
-            begins = reader.line_num + 1
-            for cells in reader:
+            for begins, cells in rows:
                 if cells:
                     yield begins, _named(path, begins, header, cells)
-                begins = reader.line_num + 1
     except OSError as error:
         raise SongsError(f"{path}: cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise SongsError(f"{path}: is not UTF-8 text ({error.reason}); save it as UTF-8") from error
-    except csv.Error as error:
-        raise SongsError(f"{path} line {reader.line_num}: is not CSV: {error}") from error
+    except CsvError as error:
+        raise SongsError(f"{path} line {error.line}: is not CSV: {error}") from error
 
 
 def _check_header(path: Path, header: list[str], required: Sequence[str]) -> None:
@@ -121,14 +120,3 @@ def _first_problem(error: ValidationError) -> str:
         return f"expected train, val or test as split, found {found!r}"
     point = f"; write {found.replace(',', '.')}" if re.fullmatch(r"\s*\d+,\d+\s*", found) else ""
     return f"expected a number from 1 to 5 for {column}, found {found!r}{point}"
-
-
-def write_rows(file: TextIO, rows: Iterable[Sequence[object]]) -> None:
-    """Write CSV with LF at the ends of lines.
-
-    Rows with a carriage return in a cell are quoted: Python's csv leaves them as they are, and no reader takes that.
-    """
-    plain = csv.writer(file, lineterminator="\n")
-    quoted = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_ALL)
-    for row in rows:
-        (quoted if any("\r" in str(cell) for cell in row) else plain).writerow(row)
