@@ -9,7 +9,7 @@ import re
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import IO, Any, TextIO
+from typing import IO, Any, TextIO, cast
 
 import rich.console
 import typer
@@ -47,7 +47,13 @@ def say_json(value: Any, *, indent: int | None = None) -> None:
 
 def write_csv(text: str) -> None:
     """Print CSV: for a program to the letter, on a terminal with escapes, which CSV itself does not have."""
-    typer.echo(visible(text, keep="\n") if sys.stdout.isatty() else text, nl=False)
+    stream = cast(TextIO | None, sys.stdout)
+    if stream is None:  # closed by the caller
+        return
+    # Not Typer's echo: it takes colours out of what a program gets.
+    raw = stream.raw if isinstance(stream, _Stream) else stream
+    raw.write(visible(text, keep="\n") if raw.isatty() else text)
+    raw.flush()
 
 
 class _Stream:

@@ -10,6 +10,7 @@ from stages.csv_text import write_rows
 from stages.evaluate.metrics import METRICS
 from stages.head.ablation import PaperRow
 from stages.head.errors import HeadError
+from stages.visible import visible
 
 MARKDOWN, TABLE, PLOT = "ablation.md", "ablation.csv", "ablation.png"
 # Columns of the CSV: means over seeds.
@@ -42,7 +43,7 @@ def ablation_markdown(rows: Sequence[Row], *, track: int, notes: Sequence[str]) 
         theirs = row.paper.metrics(track)
         cells = [cell for metric in METRICS for cell in (_cell(row, metric), f"{theirs[metric]:.3f}")]
         lines.append(f"| {' | '.join([*parts, *cells])} |")
-    return "\n".join([*lines, "", *(f"- {note}" for note in notes)])
+    return "\n".join([*lines, "", *(f"- {visible(note)}" for note in notes)])
 
 
 def describe_runs(rows: Sequence[Row], *, views_per_epoch: int) -> list[str]:

@@ -171,7 +171,7 @@ def check_scp_ids(candidates: Sequence[Candidate]) -> None:
     Raises
     ------
     ScoringError
-        An id has white space or control characters in it, or two songs have one id.
+        An id has white space or unprintable characters in it, or two songs have one id.
     """
     seen: dict[str, Candidate] = {}
     for candidate in candidates:
