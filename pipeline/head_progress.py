@@ -17,10 +17,10 @@ class TrainingBar(Listener):
 
     def __init__(self, what: str = "steps") -> None:
         self._bar = Bar(
-            TextColumn("{task.description}", markup=False),
+            TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[loss]} {task.fields[found]}", markup=False),
+            TextColumn("{task.fields[loss]} {task.fields[found]}"),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
         )
@@ -53,7 +53,7 @@ class RunsBar:
     def __init__(self, jobs: Sequence[Job]) -> None:
         self._jobs = jobs
         self._bar = Bar(
-            TextColumn("{task.description}", markup=False),
+            TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
             TimeElapsedColumn(),

@@ -15,7 +15,7 @@ import rich.console
 import typer
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.file_proxy import FileProxy
-from rich.progress import Progress, ProgressColumn
+from rich.progress import Progress, ProgressColumn, TextColumn
 from rich.segment import Segment
 from rich.text import Text
 
@@ -105,6 +105,9 @@ class Bar(Progress):
 
     def __init__(self, *columns: ProgressColumn) -> None:
         where = console(err=True)
+        for column in columns:
+            if isinstance(column, TextColumn):
+                column.markup = False
         super().__init__(*columns, console=where, transient=True, disable=not where.is_terminal)
 
     def start(self) -> None:

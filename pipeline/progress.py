@@ -18,10 +18,10 @@ class ExtractionProgress:
 
     def __init__(self, views: int, *, what: str = "views") -> None:
         self._bar = Bar(
-            TextColumn("{task.description}", markup=False),
+            TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[speed]}", markup=False),
+            TextColumn("{task.fields[speed]}"),
             TimeRemainingColumn(),
         )
         self._task = self._bar.add_task(what, total=views, speed="")
@@ -58,7 +58,7 @@ class ExtractionProgress:
 def counting(what: str, total: int) -> Iterator[Callable[[], None]]:
     """A bar on a terminal for things that are simply counted; calls of what it gives count one, from any thread."""
     bar = Bar(
-        TextColumn("{task.description}", markup=False),
+        TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(),

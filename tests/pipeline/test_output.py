@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.panel import Panel
+from rich.progress import TextColumn
 from rich.table import Table
 
 from pipeline import output
@@ -126,15 +127,16 @@ def test_whatever_others_print_is_covered(terminal: Callable[[], Terminal]) -> N
 
 def test_what_is_printed_beside_a_bar_is_covered(terminal: Callable[[], Terminal]) -> None:
     screen = terminal()
-    with output.covered(), output.Bar() as bar:
+    with output.covered(), output.Bar(TextColumn("{task.description}")) as bar:
         bar.add_task("[red]x\x1b[2J", total=2)
         sys.stderr.write("a library \x1b[2J \x1b]8;;http://evil\x1b\\here\x1b]8;;\x1b\\\n")
         output.note("ours \x1b[2J")
         bar.say("above \x1b[2J\nline")
     text = screen.getvalue()
-    for line in (r"a library \x1b[2J \x1b]8;;http://evil\x1b\\here", r"ours \x1b[2J", r"above \x1b[2J\nline"):
+    for line in (r"a library \x1b[2J \x1b]8;;http://evil\x1b\here", r"ours \x1b[2J", r"above \x1b[2J\nline"):
         assert line in text
     assert "\x1b[2J" not in text
+    assert "[red]x" in text
     assert "\x1b]8" not in text
     assert sys.stderr is screen
 
