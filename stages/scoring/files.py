@@ -179,7 +179,7 @@ def check_scp_ids(candidates: Sequence[Candidate]) -> None:
             raise ScoringError(f"--scp: the song id {candidate.song_id!r} has white space in it; rename the file")
         if visible(candidate.song_id) != candidate.song_id:
             raise ScoringError(
-                f"--scp: the song id {candidate.song_id!r} has control characters in it; rename the file"
+                f"--scp: the song id {candidate.song_id!r} has characters that are not printable; rename the file"
             )
         if candidate.song_id in seen:
             other = seen[candidate.song_id].shown_path

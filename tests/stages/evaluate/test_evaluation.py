@@ -13,7 +13,7 @@ from scipy.stats import bootstrap, pearsonr
 from stages.csv_text import read_rows
 from stages.evaluate.bootstrap import bootstrap_intervals
 from stages.evaluate.metrics import METRICS, score_metrics
-from stages.evaluate.plots import calibration
+from stages.evaluate.plots import calibration, draw_calibration
 from stages.evaluate.run import Evaluation, evaluation_of, system_means
 from stages.evaluate.tables import evaluation_table, write_evaluation
 from stages.head.corpus import Corpus
@@ -186,3 +186,10 @@ def test_a_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(HeadError, match=r"file.*: cannot be written: "):
         write_evaluation(evaluation(), tmp_path / "file" / "metrics.json")
+
+
+def test_names_on_a_figure_are_no_formulas(tmp_path: Path) -> None:
+    rated, predicted = rated_and_predicted(40)
+    names = ("$\\frac$", "\x1b[31m\udcff")
+    draw_calibration(tmp_path / "x.png", calibration(rated, predicted, names), names, caution="no $\\frac$ \0")
+    assert imread(tmp_path / "x.png").shape[2] == 4
