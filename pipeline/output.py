@@ -20,6 +20,7 @@ from rich.segment import Segment
 from rich.text import Text
 
 from stages.visible import to_json, visible
+from store.errors import HearError
 
 # How the bars of the hub's library begin to write over themselves, and go up among each other.
 _BAR_MOVES = re.compile(r"\r(?=[^\r]*\Z)|(?:\x1b\[A)+\Z")
@@ -123,18 +124,30 @@ class Bar(Progress):
 
 @contextmanager
 def covered() -> Iterator[None]:
-    """While open, everything that this process prints is made visible, whoever prints it."""
+    """While open, everything that this process prints is made visible, whoever prints it.
+
+    What nobody expected leaves it open: Python's own report of the error follows.
+    """
     _cover()
     # Typer's help and messages, and whatever else makes a console.
     rich.console.Console = _Console  # type: ignore[misc]
+    expected = True
     try:
         yield
+    except Exception as error:
+        expected = isinstance(error, HearError | OSError)
+        raise
     finally:
-        rich.console.Console = Console  # type: ignore[misc]
-        for name in ("stdout", "stderr"):
-            stream = getattr(sys, name)
-            if isinstance(stream, _Stream):  # else Typer has put another there, which must stay
-                setattr(sys, name, stream.raw)
+        if expected:
+            _uncover()
+
+
+def _uncover() -> None:
+    rich.console.Console = Console  # type: ignore[misc]
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if isinstance(stream, _Stream):  # else Typer has put another there, which must stay
+            setattr(sys, name, stream.raw)
 
 
 def _cover(kind: type[Any] = object) -> None:
