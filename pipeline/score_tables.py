@@ -37,22 +37,24 @@ def print_scores(
     err
         To stderr.
     """
-    table = console(err=err)
-    if not table.is_terminal:
-        table.width = FILE_WIDTH
+    screen = console(err=err)
+    if not screen.is_terminal:
+        screen.width = FILE_WIDTH
     # What the figures say of one song, its own line says already.
     if rows if top != 0 else rows[1:]:
         shown = rows if top is None else best(rows, top)
-        table.print(_songs(shown, rows, dimensions, by=by, narrow=table.width < NARROW))
+        screen.print(_songs(shown, rows, dimensions, by=by, narrow=screen.width < NARROW))
     if by:
-        table.print(_groups(rows, by))
+        screen.print(_groups(rows, by))
     if caution := caution_in(rows):
-        table.print(Text(f"⚠ {caution}", "bold dark_orange3"))
+        screen.print(Text(f"⚠ {visible(caution)}", "bold dark_orange3"))
 
 
 def _songs(rows: Sequence[Row], all_rows: Sequence[Row], dimensions: Sequence[str], *, by: str, narrow: bool) -> Table:
     names, folder = _names(dimensions), _common_folder(rows)
-    headings = [_broken(name) for name in names] if narrow and len(names) > 1 else names
+    headings = [visible(name) for name in names]
+    if narrow and len(names) > 1:
+        headings = [_broken(name) for name in headings]
     table = _table("song", *([by] if by else []), numbers=headings)
     if folder:
         table.title, table.title_justify = _plain(f"in {folder}"), "left"
@@ -79,7 +81,7 @@ def _common_folder(rows: Sequence[Row]) -> str:
 def _groups(rows: Sequence[Row], by: str) -> Table:
     groups: Mapping[str, Mapping[str, Distribution]] = by_group(rows)
     names = list(next(iter(groups.values()), {}))
-    table = _table(by, numbers=["songs", *names])
+    table = _table(by, numbers=["songs", *map(visible, names)])
     for group, found in groups.items():
         table.add_row(
             _plain(group or "(none)"), str(found[names[0]].songs), *(f"{found[name].mean:.2f}" for name in names)
@@ -92,7 +94,7 @@ def _table(*first: str, numbers: Sequence[str]) -> Table:
     for name in first:
         table.add_column(_plain(name), overflow="fold")
     for name in numbers:
-        table.add_column(Text(visible(name, keep="\n")), justify="right", no_wrap=True)
+        table.add_column(Text(name), justify="right", no_wrap=True)
     return table
 
 

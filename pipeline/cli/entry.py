@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, TextIO, cast
 
-from pipeline.output import covered, say
+from pipeline.output import covered, note
 from store.errors import HearError
 
 # What shells expect of a program that SIGINT ended.
@@ -27,7 +27,8 @@ def run(command: str) -> None:
             app = importlib.import_module(f"pipeline.cli.{command}").app
             app(prog_name=f"hear-{command}")
     except HearError as error:
-        say(f"hear-{command}: {' '.join(str(error).split(chr(10)))}", err=True)
+        line = " ".join(str(error).split("\n"))
+        note(f"hear-{command}: {line}")
         raise SystemExit(1) from None
     except KeyboardInterrupt:  # before the app has begun
         raise SystemExit(_interrupted(command)) from None
@@ -92,7 +93,7 @@ def _watched_output() -> Iterator[None]:
 
 
 def _interrupted(command: str) -> int:
-    say(f"hear-{command}: interrupted", err=True)
+    note(f"hear-{command}: interrupted")
     return INTERRUPTED
 
 

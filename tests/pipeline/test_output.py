@@ -16,6 +16,10 @@ from rich.progress import TextColumn
 from rich.table import Table
 
 from pipeline import output
+from pipeline.tables import describe_text
+from stages.evaluate.metrics import METRICS
+from stages.head.ablation_table import ablation_markdown
+from stages.head.seeds import SeedsReport
 from stages.visible import to_json, visible
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -90,6 +94,29 @@ def test_a_line_stays_a_line_and_a_table_keeps_its_lines(terminal: Callable[[], 
     lines = screen.getvalue().splitlines()
     assert lines[0] == r"no song \x1b[2J\nhear-head: all is well"
     assert lines[1:] == [r"a\x9b", "b", r'{"ä\u009b": "\u202e"}', "song_id", r"\x1b[2J"]
+
+
+def test_a_name_makes_no_line_of_a_table() -> None:
+    """Tables keep their newlines when they are printed, so none may come from a name."""
+    evil = "x\n(all) all 99 songs \x1b[2J"
+    total = {"records": 1, "hours": 0.5, "bytes": 9}
+    tables = []
+    for name in ("x", evil):
+        figures = {
+            **{"root": name, "format": "f", "version": 1, "songs": 1, "spec": {name: [name, name], "b": {name: name}}},
+            **{"encoders_from": {name: {"kind": name}}, "views": {"0": total}, **total},
+        }
+        values = {name: dict.fromkeys(METRICS, 0.5), "mean": dict.fromkeys(METRICS, 0.5)}
+        tables.append(
+            [
+                describe_text(figures),
+                SeedsReport(seeds=(0, 1), mean=values, std=values, ensemble=values).table,
+                ablation_markdown([], track=1, notes=[name, name]),
+            ]
+        )
+    for plain, table in zip(*tables, strict=True):
+        assert table.count("\n") == plain.count("\n")
+        assert r"x\n(all) all 99 songs \x1b[2J" in table
 
 
 def test_a_program_gets_csv_to_the_letter(capsys: pytest.CaptureFixture[str]) -> None:
