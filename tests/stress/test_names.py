@@ -20,8 +20,10 @@ from stages.head.checkpoint import save_head
 from stages.head.head import Head, HeadConfig
 from stages.head.model import HearHead
 from stages.head.sizes import preset_sizes
-from stages.songs import DIMENSIONS
+from stages.songs import DIMENSIONS, Song, write_manifest
 
+# Songs of a manifest without files.
+LISTED = 150
 SMALL = ["--preset", "tiny", "--layers", "2", "--augment", "0", "--device", "cpu"]
 
 
@@ -46,11 +48,13 @@ def head(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def lay_out(folder: Path, rng: random.Random, hostile: tuple[str, ...]) -> int:
     """Songs, a table, a store's file and heads with random names; returns how many songs there are."""
-    for _ in range(30):
+    for _ in range(10):
         below = folder / "songs" / name(rng, hostile, most=60) if rng.randrange(2) else folder / "songs"
         below.mkdir(parents=True, exist_ok=True)
         (below / f"{name(rng, hostile)}.wav").write_text("no audio")
     soundfile.write(folder / "songs" / f"{name(rng, hostile)}.wav", np.zeros(24_000), 24_000)
+    missing = [Song(f"{number}{name(rng, hostile)}", folder / name(rng, hostile), "val") for number in range(LISTED)]
+    write_manifest(folder / "missing.csv", missing)
     (folder / "bytes").mkdir()
     for _ in range(5):
         data = rng.randbytes(rng.randrange(1, 200)).replace(b"/", b"_").replace(b"\0", b"_")
@@ -86,6 +90,7 @@ def test_random_names(
                 ["store", "import", "their.h5", "their.zarr"],
                 ["store", "info", "their.zarr", "--json"],
                 [*predict, str(head), "songs", "bytes", "--csv", "s.csv", "--jsonl", "s.jsonl", "--by", "folder"],
+                [*predict, str(head), "--manifest", "missing.csv", "--jsonl", "missing.jsonl"],
                 [*predict, "head.pth", "songs"],
                 [*predict, "head.safetensors", "songs"],
                 ["store", name(rng, hostile), name(rng, hostile)],
@@ -94,5 +99,6 @@ def test_random_names(
         )
         assert f"{count} songs ({count} train)" in shown
         assert f"1 done, 0 skipped, {count - 1} failed" in shown
-        campaign.count("names", count + 14)
+        assert f"0 scored, 0 skipped, {LISTED} failed" in shown
+        campaign.count("names", count + 2 * LISTED + 14)
         shutil.rmtree(folder)
