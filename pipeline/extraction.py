@@ -1,6 +1,5 @@
 """A run of stage one from manifest to receipt: plan, refuse or go, extract, and say what was done."""
 
-import json
 import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -19,6 +18,7 @@ from stages.extract.run import Extractor, Outcome, Tally
 from stages.provenance import provenance_to_json
 from stages.songs import read_manifest
 from stages.songs.errors import printable
+from stages.visible import to_json
 from store import EmbeddingStore, Spec, StoreWriter, index, is_indexed, write_receipt
 from store.errors import HearError, StoreError, StoreNotFoundError
 from store.info import record_bytes
@@ -312,7 +312,7 @@ class _Watch:
                 self._failing.add(outcome.song_id)
                 row = {"song": outcome.song_id, "view": outcome.view, "error": outcome.error}
                 with _writing(failures.name):
-                    failures.write(json.dumps(row, ensure_ascii=False) + "\n")
+                    failures.write(to_json(row) + "\n")
                     failures.flush()
                 if self._too_many:
                     self._stop.set()

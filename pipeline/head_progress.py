@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from typing import Self
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from pipeline.output import Bar
 from stages.head.errors import HeadError
 from stages.head.history import EVALUATIONS, EvaluationRow, Listener, StepRow, read_rows
 from stages.head.run_folder import RUN
@@ -16,15 +16,13 @@ class TrainingBar(Listener):
     """Steps done, the loss, and the latest and best validation; `what` is trained, if there are several."""
 
     def __init__(self, what: str = "steps") -> None:
-        self._bar = Progress(
+        self._bar = Bar(
             TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
             TextColumn("{task.fields[loss]} {task.fields[found]}"),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
-            console=Console(stderr=True),
-            transient=True,
         )
         self._task = self._bar.add_task(what, total=None, loss="", found="")
         self._best = ""
@@ -54,14 +52,12 @@ class RunsBar:
 
     def __init__(self, jobs: Sequence[Job]) -> None:
         self._jobs = jobs
-        self._bar = Progress(
+        self._bar = Bar(
             TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
-            console=Console(stderr=True),
-            transient=True,
         )
         self._task = self._bar.add_task("epochs", total=sum(job.recipe.epochs for job in jobs))
 
@@ -79,7 +75,7 @@ class RunsBar:
 
     def say(self, line: str) -> None:
         """Print a line above the bar."""
-        self._bar.console.print(line, markup=False, highlight=False, soft_wrap=True)
+        self._bar.say(line)
 
 
 def _epochs_done(job: Job) -> int:

@@ -1,5 +1,7 @@
 """params.yaml → typed values. The only module that reads YAML; the defaults here are the paper's."""
 
+import re
+import stat
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
@@ -11,6 +13,12 @@ from store.errors import HearError
 
 # torch takes seeds of 64 bits; this leaves room for those that --seeds counts up to.
 LARGEST_SEED = 2**63 - 1
+# Bytes of a file: far more than this project's own.
+LARGEST_FILE = 50_000
+# Levels of lists and mappings: two more than this project's own.
+DEEPEST = 5
+# Characters of a key or a value that a message repeats.
+LONGEST_NAMED = 80
 
 
 class ParamsError(HearError):
@@ -118,19 +126,61 @@ class Params(Section):
 
 
 class _Loader(yaml.SafeLoader):
-    """Refuses a key that is there twice: YAML forbids it, but PyYAML takes the last and forgets the others."""
+    """YAML without what can hang or surprise: aliases, merge keys, tags, a key that is there twice, endless numbers.
+
+    PyYAML takes the last of two values of a key and forgets the others, reads 1:30 as 90, and dates as dates. Here
+    such text, and a number that is too long, stay text, which the parameters then refuse by the key's name.
+    """
+
+    _depth = 0
+
+    def compose_node(self, parent: Any, index: Any) -> yaml.Node | None:
+        event = self.peek_event()  # type: ignore[no-untyped-call]
+        if getattr(event, "anchor", None) is not None:
+            raise _refusal("it uses an anchor or an alias; write the values out", event.start_mark)
+        if getattr(event, "tag", None) is not None:
+            raise _refusal("it uses a tag; write the value without one", event.start_mark)
+        self._depth += 1
+        if self._depth > DEEPEST:
+            raise _refusal("it is nested too deep", event.start_mark)
+        node: yaml.Node | None = super().compose_node(parent, index)
+        self._depth -= 1
+        return node
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         node: yaml.MappingNode = super().compose_mapping_node(anchor)
-        lines: dict[tuple[str, str], int] = {}
+        lines: dict[str, int] = {}
         for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode):
-                name = (key.tag, key.value)
-                if name in lines:
-                    problem = f"the key {key.value!r} is on line {lines[name]} already; keep one of the two"
-                    raise yaml.MarkedYAMLError(problem=problem, problem_mark=key.start_mark)
-                lines[name] = key.start_mark.line + 1
+            if not isinstance(key, yaml.ScalarNode):
+                raise _refusal("a key is a list or a mapping, expected a name", key.start_mark)
+            if key.value == "<<":
+                raise _refusal("it uses a merge key (<<); write the values out", key.start_mark)
+            if key.value in lines:
+                name = _shortened(repr(key.value))
+                problem = f"the key {name} is on line {lines[key.value]} already; keep one of the two"
+                raise _refusal(problem, key.start_mark)
+            lines[key.value] = key.start_mark.line + 1
         return node
+
+
+# What plain text means, by first character: as PyYAML has it, without times, dates and numbers of any length.
+_RULES = {
+    "null": ("~nN\0", r"~|null|Null|NULL|"),
+    "bool": ("yYnNtTfFoO", r"yes|Yes|YES|no|No|NO|true|True|TRUE|false|False|FALSE|on|On|ON|off|Off|OFF"),
+    "int": ("-+0123456789", r"[-+]?(?:0|[1-9][0-9_]{0,29}|0b[01_]{1,64}|0[0-7_]{1,22}|0x[0-9a-fA-F_]{1,16})"),
+    "float": (
+        "-+0123456789.",
+        r"[-+]?(?:[0-9][0-9_]{0,29}\.[0-9_]{0,30}|\.[0-9][0-9_]{0,29})(?:[eE][-+][0-9]{1,3})?|[-+]?\.(?:inf|Inf|INF)"
+        r"|\.(?:nan|NaN|NAN)",
+    ),
+}
+_Loader.yaml_implicit_resolvers = {}
+for _kind, (_first, _rule) in _RULES.items():
+    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_kind}", re.compile(rf"(?:{_rule})\Z"), [*_first])
+
+
+def _refusal(problem: str, mark: yaml.Mark) -> yaml.MarkedYAMLError:
+    return yaml.MarkedYAMLError(problem=problem, problem_mark=mark)
 
 
 def load_params(path: Path) -> Params:
@@ -139,23 +189,36 @@ def load_params(path: Path) -> Params:
     Raises
     ------
     ParamsError
-        The file cannot be read, is not YAML, or has an unknown, repeated or ill-typed key, which the message names.
+        The file cannot be read, is too large, is not YAML, uses more of YAML than keys, lists and plain values, or has
+        an unknown, repeated or ill-typed key. The message says what and where.
     """
     try:
-        values: Any = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
+        values: Any = yaml.load(_read(path), Loader=_Loader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         line = f"line {mark.line + 1}: " if mark else ""
         raise ParamsError(f"{path}: cannot be read as YAML: {line}{error.problem}") from error
-    except RecursionError as error:
-        raise ParamsError(f"{path}: cannot be read as YAML: it is nested too deep") from error
-    # A value that only looks like a date, or a tag that does not fit its value, are Python's own errors.
-    except (OSError, yaml.YAMLError, ValueError, LookupError, AttributeError) as error:
-        raise ParamsError(f"{path}: cannot be read as YAML: {' '.join(str(error).split())}") from error
+    except (OSError, yaml.YAMLError, ValueError) as error:
+        reason = _shortened(" ".join(str(error).split()), longest=300)
+        raise ParamsError(f"{path}: cannot be read as YAML: {reason}") from error
     try:
         return Params.model_validate({} if values is None else values)
     except ValidationError as error:
         raise ParamsError(f"{path}: {_first_problem(error)}") from error
+
+
+def _read(path: Path) -> str:
+    """A file's text. Raises OSError or ValueError; a pipe or a device, which may never end, is not opened."""
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise ValueError("it is not a regular file")
+    with path.open("rb") as file:
+        data = file.read(LARGEST_FILE + 1)
+    if len(data) > LARGEST_FILE:
+        raise ValueError(f"it has more than {LARGEST_FILE} bytes")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"it is not UTF-8 text ({error.reason}); save it as UTF-8") from error
 
 
 def option_values(params: Params, sections: Iterable[str]) -> dict[str, Any]:
@@ -172,7 +235,11 @@ def option_values(params: Params, sections: Iterable[str]) -> dict[str, Any]:
 
 def _first_problem(error: ValidationError) -> str:
     first = error.errors()[0]
-    key = ".".join(str(part) for part in first["loc"]) or "the file"
+    key = _shortened(".".join(str(part) for part in first["loc"])) or "the file"
     if first["type"] == "extra_forbidden":
         return f"unknown key {key}; remove it or mend its spelling"
-    return f"{key}: {first['msg']}, found {first['input']!r}"
+    return f"{key}: {first['msg']}, found {_shortened(repr(first['input']))}"
+
+
+def _shortened(text: str, *, longest: int = LONGEST_NAMED) -> str:
+    return text if len(text) <= longest else f"{text[: longest - 1]}…"

@@ -5,8 +5,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Self
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+
+from pipeline.output import Bar
 
 # Seconds between two lines where stderr is no terminal, such as a cluster's log.
 LINE_EVERY = 60.0
@@ -16,16 +17,12 @@ class ExtractionProgress:
     """Counts views as they are done or fail; a context manager. A bar on a terminal, elsewhere a line a minute."""
 
     def __init__(self, views: int, *, what: str = "views") -> None:
-        console = Console(stderr=True)
-        self._bar = Progress(
+        self._bar = Bar(
             TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
             TextColumn("{task.fields[speed]}"),
             TimeRemainingColumn(),
-            console=console,
-            transient=True,
-            disable=not console.is_terminal,
         )
         self._task = self._bar.add_task(what, total=views, speed="")
         self._what, self._views, self._counted = what, views, 0
@@ -54,21 +51,17 @@ class ExtractionProgress:
 
     def say(self, line: str) -> None:
         """Print a line above the bar."""
-        self._bar.console.print(line, markup=False, highlight=False, soft_wrap=True)
+        self._bar.say(line)
 
 
 @contextmanager
 def counting(what: str, total: int) -> Iterator[Callable[[], None]]:
     """A bar on a terminal for things that are simply counted; calls of what it gives count one, from any thread."""
-    console = Console(stderr=True)
-    bar = Progress(
+    bar = Bar(
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
     )
     with bar:
         task = bar.add_task(what, total=total)

@@ -6,12 +6,13 @@ from dataclasses import asdict
 from pathlib import Path
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from pipeline.output import console
 from stages.scoring.rows import Row, caution_in
 from stages.scoring.statistics import OVERALL, Distribution, best, by_group, distributions
+from stages.visible import visible
 
 # Characters a line where no terminal says how wide it is.
 FILE_WIDTH = 160
@@ -36,22 +37,24 @@ def print_scores(
     err
         To stderr.
     """
-    console = Console(stderr=err)
-    if not console.is_terminal:
-        console.width = FILE_WIDTH
+    screen = console(err=err)
+    if not screen.is_terminal:
+        screen.width = FILE_WIDTH
     # What the figures say of one song, its own line says already.
     if rows if top != 0 else rows[1:]:
         shown = rows if top is None else best(rows, top)
-        console.print(_songs(shown, rows, dimensions, by=by, narrow=console.width < NARROW))
+        screen.print(_songs(shown, rows, dimensions, by=by, narrow=screen.width < NARROW))
     if by:
-        console.print(_groups(rows, by))
+        screen.print(_groups(rows, by))
     if caution := caution_in(rows):
-        console.print(Text(f"⚠ {caution}", "bold dark_orange3"))
+        screen.print(Text(f"⚠ {visible(caution)}", "bold dark_orange3"))
 
 
 def _songs(rows: Sequence[Row], all_rows: Sequence[Row], dimensions: Sequence[str], *, by: str, narrow: bool) -> Table:
     names, folder = _names(dimensions), _common_folder(rows)
-    headings = [_broken(name) for name in names] if narrow and len(names) > 1 else names
+    headings = [visible(name) for name in names]
+    if narrow and len(names) > 1:
+        headings = [_broken(name) for name in headings]
     table = _table("song", *([by] if by else []), numbers=headings)
     if folder:
         table.title, table.title_justify = _plain(f"in {folder}"), "left"
@@ -78,7 +81,7 @@ def _common_folder(rows: Sequence[Row]) -> str:
 def _groups(rows: Sequence[Row], by: str) -> Table:
     groups: Mapping[str, Mapping[str, Distribution]] = by_group(rows)
     names = list(next(iter(groups.values()), {}))
-    table = _table(by, numbers=["songs", *names])
+    table = _table(by, numbers=["songs", *map(visible, names)])
     for group, found in groups.items():
         table.add_row(
             _plain(group or "(none)"), str(found[names[0]].songs), *(f"{found[name].mean:.2f}" for name in names)
@@ -91,7 +94,7 @@ def _table(*first: str, numbers: Sequence[str]) -> Table:
     for name in first:
         table.add_column(_plain(name), overflow="fold")
     for name in numbers:
-        table.add_column(name, justify="right", no_wrap=True)
+        table.add_column(Text(name), justify="right", no_wrap=True)
     return table
 
 
@@ -111,7 +114,7 @@ def _song(row: Row, folder: str) -> Text:
     text = _plain(name)
     if row.error:
         # The whole reason stands above the table, where it was printed when it happened.
-        reason = _clean(row.error)
+        reason = visible(row.error)
         text.append(f"\nfailed: {reason if len(reason) <= REASON else reason[: REASON - 1] + '…'}", "red")
     for note in row.notes:
         text.append(f"\n⚠ {note}", "dark_orange3")
@@ -127,9 +130,5 @@ def _score(row: Row, name: str, *, narrow: bool) -> str:
 
 
 def _plain(text: str) -> Text:
-    """A name as it is: no markup, and no control characters that could move a terminal's cursor."""
-    return Text(_clean(text))
-
-
-def _clean(text: str) -> str:
-    return "".join(mark if mark.isprintable() else f"\\x{ord(mark):02x}" for mark in text)
+    """A name as it is, with escapes in it before its column is measured."""
+    return Text(visible(text))

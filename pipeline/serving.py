@@ -1,10 +1,10 @@
 """`hear-serve` from checkpoints to a listening server."""
 
 import os
-import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pipeline.output import note
 from stages.scoring.errors import ScoringError
 from stages.scoring.over_time import Windows
 
@@ -57,8 +57,7 @@ def run_service(
         except KeyboardInterrupt:
             if app.state.desk.busy:
                 # Python would wait for the song that is being scored.
-                sys.stderr.write("hear-serve: interrupted\n")
-                sys.stderr.flush()
+                note("hear-serve: interrupted")
                 os._exit(INTERRUPTED)
             raise
 

@@ -3,13 +3,16 @@
 from collections.abc import Mapping
 from typing import Any
 
+from stages.visible import visible
+
 
 def describe_text(figures: Mapping[str, Any]) -> str:
     """Write what `store.describe` returns for people: the spec, then a line a split and view."""
-    spec = "\n".join(f"  {name:15} {_plain(value)}" for name, value in figures["spec"].items())
-    head = f"{figures['root']}\nformat {figures['format']} {figures['version']}, {figures['songs']} songs\nspec\n{spec}"
+    spec = "\n".join(f"  {visible(name):15} {_plain(value)}" for name, value in figures["spec"].items())
+    what = f"format {figures['format']} {figures['version']}, {figures['songs']} songs"
+    head = f"{visible(figures['root'])}\n{what}\nspec\n{spec}"
     for name, provenance in figures["encoders_from"].items():
-        head += f"\nweights of {name}: {_plain(provenance)}"
+        head += f"\nweights of {visible(name)}: {_plain(provenance)}"
     groups = {"(all)": figures, **figures.get("splits", {})}
     lines = [f"{'split':10} {'view':>5} {'records':>9} {'hours':>10} {'GB':>10}"]
     for split, group in groups.items():
@@ -25,8 +28,10 @@ def describe_text(figures: Mapping[str, Any]) -> str:
 
 def _plain(value: object) -> str:
     if isinstance(value, Mapping):
-        return ", ".join(f"{key}={item}" for key, item in value.items())
-    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+        text = ", ".join(f"{key}={item}" for key, item in value.items())
+    else:
+        text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+    return visible(text)
 
 
 def _line(split: str, view: str, total: Mapping[str, float]) -> str:

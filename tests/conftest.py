@@ -6,6 +6,7 @@ import http.client
 import importlib.util
 import json
 import os
+import pty
 import re
 import shutil
 import signal
@@ -14,6 +15,7 @@ import subprocess
 import sys
 import threading
 import time
+import unicodedata
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -389,3 +391,83 @@ def faulty_disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
         yield disk
     finally:
         disk.close()
+
+
+# What names may bring: codes of terminals, marks that turn or hide text, markup, formulas.
+HOSTILE = (
+    *(
+        "\x1b[38;5;201m",
+        "\x1b[2J",
+        "\x1b]0;title\x07",
+        "\x1b]8;;http://evil\x1b\\",
+        "\x9b5A",
+        "\x08\x08",
+        "\x7f",
+        "\r",
+        "\n",
+    ),
+    *(
+        "\u202e",
+        "\u2066",
+        "\u200b",
+        "\u2028",
+        "\x85",
+        "[red]",
+        "[link=http://evil]",
+        ":boom:",
+        "$\\frac$",
+        "=1+1",
+        "'",
+        '"',
+    ),
+)
+# What rich writes by itself: colours, and how a bar is drawn again.
+RICHS = re.compile(r"\x1b\[[0-9;]*m|\x1b\[\?25[lh]|\x1b\[[0-9]*[AK]|\r(?=\n|\x1b\[)")
+SCRIPT = """
+import json, sys
+from pipeline.cli.entry import run
+for command, *arguments in json.loads(sys.argv[1]):
+    sys.argv = [f"hear-{command}", *arguments]
+    try:
+        run(command)
+    except SystemExit:
+        pass
+"""
+
+
+@pytest.fixture(scope="session")
+def on_terminal() -> Callable[..., str]:
+    """A function (commands, folder) → what they print on a terminal; nothing in it may act on the terminal.
+
+    A command is a list such as ["store", "info", "s.zarr"]; all run in one process.
+    """
+
+    def run(commands: list[list[str]], folder: Path) -> str:
+        ours, theirs = pty.openpty()
+        environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "100"}
+        process = subprocess.Popen(
+            [sys.executable, "-c", SCRIPT, json.dumps(commands)],
+            cwd=folder, env=environment, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True,
+        )  # fmt: skip
+        os.close(theirs)
+        written = bytearray()
+        with suppress(OSError), process:  # a terminal's end is an error
+            while part := os.read(ours, 1 << 16):
+                written += part
+        os.close(ours)
+        text = written.decode("utf-8", "surrogateescape")
+        assert "\x1b[38;5;201m" not in text
+        plain = RICHS.sub("", text)
+        wrong = {mark for mark in plain if not (mark.isprintable() or mark in "\n\u200c\u200d")}
+        wrong = {mark for mark in wrong if unicodedata.category(mark) != "Zs"}
+        assert not wrong, (wrong, plain)
+        assert "Traceback" not in plain
+        return plain
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def hostile() -> tuple[str, ...]:
+    """Pieces of names that nobody should choose."""
+    return HOSTILE

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pipeline.output import note, say
 from pipeline.params import Params, load_params, option_values
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ def version_option(name: str) -> Any:
 
     def show(wanted: bool) -> None:
         if wanted:
-            typer.echo(f"hear-{name} {installed_version('hear-music')}")
+            say(f"hear-{name} {installed_version('hear-music')}")
             raise typer.Exit
 
     return typer.Option("--version", help="Print the version and exit.", callback=show, is_eager=True)
@@ -76,7 +77,4 @@ def refuse_changed_songs(store: str, songs: Sequence["Song"]) -> None:
     from stages.extract.freshness import refuse_changed
     from store import EmbeddingStore
 
-    def say(line: str) -> None:
-        typer.echo(line, err=True)
-
-    refuse_changed(EmbeddingStore.open(store), songs, say=say, track=bar("hash"))
+    refuse_changed(EmbeddingStore.open(store), songs, say=note, track=bar("hash"))

@@ -1,13 +1,13 @@
 """`hear-data`: songs, from wherever they come → manifest.csv."""
 
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pipeline.cli.common import DEFAULTS, new_app, params_option
+from pipeline.output import note, say
 from pipeline.params import Params, load_params
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def folder(
         test=test,
         seed=seed,
         system_from_folder=system_from_folder,
-        say=partial(typer.echo, err=True),
+        say=note,
     )
     _write(manifest or (audio.parent if audio.is_file() else audio) / "manifest.csv", songs)
 
@@ -130,4 +130,4 @@ def _write(path: Path, songs: "Sequence[Song]") -> None:
 
     write_manifest(path, songs)
     counts = ", ".join(f"{count} {name}" for name, count in Manifest(path, tuple(songs)).counts().items())
-    typer.echo(f"{path}: {len(songs)} songs ({counts})")
+    say(f"{path}: {len(songs)} songs ({counts})")

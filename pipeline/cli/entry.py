@@ -7,6 +7,7 @@ from contextlib import contextmanager, suppress
 from typing import Any, TextIO, cast
 
 from pipeline.interrupts import watch_interrupts
+from pipeline.output import covered, note
 from store.errors import HearError
 
 # What shells expect of a program that SIGINT ended.
@@ -27,7 +28,7 @@ def run(command: str) -> None:
     if command != "serve":  # its server handles signals itself, and counts them
         watch_interrupts(f"hear-{command}")
     try:
-        with _watched_output():
+        with _watched_output(), covered():
             app = importlib.import_module(f"pipeline.cli.{command}").app
             app(prog_name=f"hear-{command}")
     except HearError as error:
@@ -54,7 +55,7 @@ def run(command: str) -> None:
 def _failed(command: str, message: str) -> int:
     """Tell an error as one line."""
     line = " ".join(message.split("\n"))
-    sys.stderr.write(f"hear-{command}: {line}\n")
+    note(f"hear-{command}: {line}")
     return 1
 
 
@@ -113,7 +114,7 @@ def _watched_output() -> Iterator[None]:
 
 
 def _interrupted(command: str) -> int:
-    sys.stderr.write(f"hear-{command}: interrupted\n")
+    note(f"hear-{command}: interrupted")
     return INTERRUPTED
 
 

@@ -1,6 +1,5 @@
 """`hear-extract`: songs → embeddings in a store."""
 
-import json
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -8,6 +7,7 @@ from typing import Annotated
 import typer
 
 from pipeline.cli.common import DEFAULTS, command_app, params_option, version_option
+from pipeline.output import note, say, say_json
 from stages.machine import count_cores
 
 app = command_app()
@@ -98,20 +98,18 @@ def extract(
         pool=pool,
     )
     if dry_run:
-        typer.echo(json.dumps(extraction.dry_run(manifest, store, recipe, augment=augment, readers=readers), indent=2))
+        say_json(extraction.dry_run(manifest, store, recipe, augment=augment, readers=readers), indent=2)
         return
     options = extraction.ExtractionOptions(
         readers=readers, workers=workers, scheduler=scheduler, max_failures=max_failures, force=force
     )
     summary = extraction.run_extraction(manifest, store, recipe, augment=augment, receipt=receipt, options=options)
-    typer.echo(summary.line)
+    say(summary.line)
     if summary.left:
-        typer.echo(f"{summary.stopped}: {summary.left} views left; the same command goes on from here", err=True)
+        note(f"{summary.stopped}: {summary.left} views left; the same command goes on from here")
     elif receipt is not None and summary.again < summary.changed:
         old = summary.changed - summary.again
-        typer.echo(
-            f"no receipt written: {old} changed songs could not be made again, and their old records stay", err=True
-        )
+        note(f"no receipt written: {old} changed songs could not be made again, and their old records stay")
     if summary.left or summary.tally.failures:
         raise typer.Exit(1)
 

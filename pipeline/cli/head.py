@@ -12,6 +12,7 @@ from pipeline.cli.head_hub import pull, push
 from pipeline.cli.head_inputs import ManifestPath, ReceiptPath, Store, Track, named_store
 from pipeline.cli.head_options import options_from
 from pipeline.cli.head_predict import predict
+from pipeline.output import note, say_table
 from pipeline.params import HeadParams
 
 app = new_app("head", "Train, evaluate and use HEAR's head on stored embeddings.")
@@ -68,7 +69,7 @@ def train(
         said = report.line
     else:
         said = train_seeds(job, seeds=seeds, resume=resume, listeners=listeners, say=_note).table
-    typer.echo(said)
+    say_table(said)
 
 
 @app.command()
@@ -109,14 +110,14 @@ def evaluate(
         draws=bootstrap,
         trained_on=read_trained_on(checkpoint),
     )
-    for note in evaluation.notes:
-        _note(note)
+    for line in evaluation.notes:
+        _note(line)
     write_evaluation(evaluation, out, summary=summary, plots=plots)
-    typer.echo(evaluation_table(evaluation))
+    say_table(evaluation_table(evaluation))
 
 
 def _note(line: str) -> None:
-    typer.echo(f"hear-head: {line}", err=True)
+    note(f"hear-head: {line}")
 
 
 app.command("predict")(predict)

@@ -8,6 +8,7 @@ import typer
 from pipeline.cli.common import DEFAULTS, params_option, refuse_changed_songs
 from pipeline.cli.head_inputs import ManifestPath, ReceiptPath, Store, Track, named_store
 from pipeline.cli.head_options import options_from
+from pipeline.output import note, say_table
 from pipeline.params import HeadParams
 
 # Rows with augmented views would make more steps than those without: one view per epoch makes them equal.
@@ -63,8 +64,4 @@ def ablate(
     )
 
     refuse_changed_songs(job.store_root, job.manifest.among("train", "val"))
-
-    def say(line: str) -> None:
-        typer.echo(line, err=True)
-
-    typer.echo(run_ablation(job, seeds=seeds, parallel=parallel, threads=threads, say=say))
+    say_table(run_ablation(job, seeds=seeds, parallel=parallel, threads=threads, say=note))

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from pipeline.output import say
+
 HubId = Annotated[str, typer.Argument(help="owner/name on the hub.", show_default=False)]
 
 
@@ -31,7 +33,7 @@ def push(
     """
     from stages.head.share import push as upload
 
-    typer.echo(upload(run, hub_id, license=license_, dataset=dataset, private=private, message=message))
+    say(upload(run, hub_id, license=license_, dataset=dataset, private=private, message=message))
 
 
 def pull(
@@ -48,4 +50,4 @@ def pull(
     """
     from stages.head.share import pull as fetch
 
-    typer.echo(fetch(hub_id, out, revision=revision))
+    say(str(fetch(hub_id, out, revision=revision)))

@@ -1,6 +1,5 @@
 """`hear-head predict`: songs → scores, on the terminal and in files."""
 
-import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +18,7 @@ from pipeline.cli.scoring_options import (
     PrecisionOption,
     WindowOption,
 )
+from pipeline.output import note, say_json
 
 if TYPE_CHECKING:
     from stages.scoring.rows import Row
@@ -92,11 +92,11 @@ def predict(
     table = sys.stdout.isatty()
     found = run(request, outputs, hear=_silent if table or top else _echo)
     _show(found.rows, found.dimensions, by=by, top=top, table=table)
-    typer.echo(found.line, err=True)
+    note(found.line)
     if scp and found.caution:
-        typer.echo(f"{scp}: its format has no room for this: {found.caution}", err=True)
+        note(f"{scp}: its format has no room for this: {found.caution}")
     if found.report:
-        typer.echo(f"report: {found.report}", err=True)
+        note(f"report: {found.report}")
     if found.failed:
         raise typer.Exit(1)
 
@@ -127,7 +127,7 @@ def _silent(row: "Row") -> None:
 
 
 def _echo(row: "Row") -> None:
-    typer.echo(json.dumps(row.to_json(), ensure_ascii=False))
+    say_json(row.to_json())
 
 
 def _show(rows: list["Row"], dimensions: tuple[str, ...], *, by: str, top: int | None, table: bool) -> None:

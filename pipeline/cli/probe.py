@@ -1,6 +1,5 @@
 """`hear-probe`: what do the embeddings say of any label?"""
 
-import json
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -8,6 +7,7 @@ import typer
 from typer.core import TyperGroup
 
 from pipeline.cli.common import new_app, refuse_changed_songs
+from pipeline.output import note, say_json, say_table, write_csv
 from pipeline.progress import bar
 
 Store = Annotated[str, typer.Option(help="The store: a folder or a URL.")]
@@ -110,7 +110,10 @@ def fit(
         out=out,
         track=bar("pool"),
     )
-    typer.echo(json.dumps(report.to_json(), indent=2, ensure_ascii=False) if as_json else report.to_text())
+    if as_json:
+        say_json(report.to_json(), indent=2)
+    else:
+        say_table(report.to_text())
 
 
 @app.command()
@@ -123,7 +126,10 @@ def apply(
     from stages.probe import apply_probe
 
     applied = apply_probe(probe, store, track=bar("pool"))
-    typer.echo(applied.to_json() if as_json else applied.to_csv(), nl=False)
-    typer.echo(applied.summary(), err=True)
+    if as_json:
+        say_json(applied.to_json(), indent=2)
+    else:
+        write_csv(applied.to_csv())
+    note(applied.summary())
     if applied.without_clean_view:
         raise typer.Exit(1)

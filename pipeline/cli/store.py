@@ -1,13 +1,14 @@
 """`hear-store`: look at a store, check it, move it."""
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from pipeline.cli.common import new_app
+from pipeline.output import say, say_json, say_table
 from pipeline.progress import bar
+from stages.visible import to_json
 
 app = new_app("store", "Look at a store of embeddings, check it, copy it to and from HDF5, merge and prune it.")
 Store = Annotated[str, typer.Argument(metavar="STORE", help="A folder, or a URL such as s3://bucket/name.zarr.")]
@@ -27,7 +28,10 @@ def info(
     songs = read_manifest(manifest, check_files=False).songs if manifest else None
     splits = None if songs is None else {song.song_id: song.split for song in songs}
     figures = describe(EmbeddingStore.open(store), splits=splits)
-    typer.echo(json.dumps(figures, indent=2) if as_json else describe_text(figures))
+    if as_json:
+        say_json(figures, indent=2)
+    else:
+        say_table(describe_text(figures))
 
 
 @app.command()
@@ -50,37 +54,34 @@ def verify(
     """
     from stages.extract.freshness import SourceCheck
     from stages.songs import read_manifest
-    from stages.songs.errors import printable
     from store import EmbeddingStore, Problem, check_receipt
     from store import verify as verify_store
 
     sources = SourceCheck(read_manifest(manifest, check_files=False).songs if manifest else ())
     removed: list[Problem] = []
 
-    def say(problem: Problem) -> None:
-        typer.echo(f"{problem.kind}: {problem.path}: {problem.detail}{' (removed)' if problem.removed else ''}")
+    def tell(problem: Problem) -> None:
+        say(f"{problem.kind}: {problem.path}: {problem.detail}{' (removed)' if problem.removed else ''}")
 
-    def say_removed(problem: Problem) -> None:
+    def tell_removed(problem: Problem) -> None:
         removed.append(problem)
-        say(problem)
+        tell(problem)
 
     try:
-        found = verify_store(store, repair=repair, outdated=sources, track=bar("verify"), removed=say_removed)
+        found = verify_store(store, repair=repair, outdated=sources, track=bar("verify"), removed=tell_removed)
     except BaseException:  # also Ctrl-C
         if repair:
-            typer.echo(f"ended early: {len(removed)} removed, all named above; run it again")
+            say(f"ended early: {len(removed)} removed, all named above; run it again")
         raise
     for problem in found.problems:
         if not problem.removed:
-            say(problem)
+            tell(problem)
     for song, reason in sources.missing.items():
-        typer.echo(f"no source: {printable(song)}: {reason}")
+        say(f"no source: {song}: {reason}")
     left = sum(not problem.removed for problem in found.problems)
-    typer.echo(f"{found.records} records good, {len(found.problems)} problems, {len(found.problems) - left} removed")
+    say(f"{found.records} records good, {len(found.problems)} problems, {len(found.problems) - left} removed")
     if manifest:
-        typer.echo(
-            f"{len(sources.compared)} records compared with their songs' files, {len(sources.missing)} files missing"
-        )
+        say(f"{len(sources.compared)} records compared with their songs' files, {len(sources.missing)} files missing")
     if left:
         raise typer.Exit(1)
     if receipt is not None:
@@ -92,7 +93,7 @@ def export(store: Store, file: Annotated[Path, typer.Argument(metavar="FILE.h5",
     """Write everything to one HDF5 file."""
     from store import export_hdf5
 
-    typer.echo(f"{export_hdf5(store, file, track=bar('export'))} records exported to {file}")
+    say(f"{export_hdf5(store, file, track=bar('export'))} records exported to {file}")
 
 
 @app.command("import")
@@ -103,11 +104,11 @@ def import_(file: Annotated[Path, typer.Argument(metavar="FILE.h5")], store: Sto
     """
     from store import EmbeddingStore, import_hdf5
 
-    typer.echo(f"{import_hdf5(file, store, track=bar('import'))} records imported to {store}")
+    say(f"{import_hdf5(file, store, track=bar('import'))} records imported to {store}")
     spec = EmbeddingStore.open(store).spec
     if spec.origin == "import":
         streams = f"{len(spec.streams)} stream{'s' if len(spec.streams) > 1 else ''} ({', '.join(spec.streams)})"
-        typer.echo(
+        say(
             f"taken as {streams} of {spec.channels} channels in {spec.dtype}, {spec.frame_rate:g} frames a second; "
             "encoders and layers unknown"
         )
@@ -125,7 +126,7 @@ def index(
     from store import index as index_store
 
     records = cache_summaries(store, track=bar("summarise")) if summaries else index_store(store)
-    typer.echo(f"{records} records indexed")
+    say(f"{records} records indexed")
 
 
 @app.command()
@@ -140,7 +141,7 @@ def merge(
     if len(stores) < 2:
         raise typer.BadParameter("give at least one source and a target")
     report = merge_stores(stores[:-1], stores[-1], track=bar("merge"))
-    typer.echo(f"{report.copied} records copied to {stores[-1]}, {report.kept} were there or came twice")
+    say(f"{report.copied} records copied to {stores[-1]}, {report.kept} were there or came twice")
 
 
 @app.command()
@@ -161,8 +162,8 @@ def prune(
         raise typer.BadParameter("give --song, --view or both")
     removed: list[tuple[str, int]] = []
 
-    def say(record: tuple[str, int]) -> None:
-        typer.echo(f"{json.dumps(record[0], ensure_ascii=False)} {record[1]}")
+    def tell(record: tuple[str, int]) -> None:
+        say(f"{to_json(record[0])} {record[1]}")
 
     try:
         chosen = prune_store(
@@ -175,10 +176,10 @@ def prune(
         )
     except BaseException:  # also Ctrl-C
         for record in removed:
-            say(record)
+            tell(record)
         if removed:
-            typer.echo(f"ended early: {len(removed)} records removed, all named above; the same command goes on")
+            say(f"ended early: {len(removed)} records removed, all named above; the same command goes on")
         raise
     for record in chosen if dry_run else ():
-        say(record)
-    typer.echo(f"{len(chosen)} records {'would be ' if dry_run else ''}removed")
+        tell(record)
+    say(f"{len(chosen)} records {'would be ' if dry_run else ''}removed")

@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages.evaluate.metrics import Ratings
+from stages.figures import plain_text
+from stages.visible import visible
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -50,6 +52,7 @@ def calibration(rated: Ratings, predicted: Ratings, dimensions: Sequence[str]) -
     return points
 
 
+@plain_text()
 def draw_scatter(path: Path, evaluation: "Evaluation") -> None:
     """Predicted against rated, a panel a dimension, as PNG."""
     figure, panels = _panels(evaluation.dimensions)
@@ -57,13 +60,16 @@ def draw_scatter(path: Path, evaluation: "Evaluation") -> None:
         rated, predicted = evaluation.corpus.labels[:, number], evaluation.predicted[:, number]
         axes.plot(rated, predicted, "o", color=_BLUE, alpha=0.55, markersize=4, markeredgewidth=0)
         row = evaluation.utterance[name]
-        axes.set_title(f"{name}: LCC {row['LCC']:.2f}, SRCC {row['SRCC']:.2f}", fontsize=10)
+        axes.set_title(f"{visible(name)}: LCC {row['LCC']:.2f}, SRCC {row['SRCC']:.2f}", fontsize=10)
         _label(axes, x="rated", y="predicted", low=_lowest(rated, predicted))
-    figure.suptitle(f"{evaluation.split}: predicted against rated, {len(evaluation.corpus.songs)} songs", fontsize=11)
+    figure.suptitle(
+        f"{visible(evaluation.split)}: predicted against rated, {len(evaluation.corpus.songs)} songs", fontsize=11
+    )
     _warn(figure, evaluation.caution)
     figure.savefig(path, format="png")
 
 
+@plain_text()
 def draw_calibration(
     path: Path, points: Sequence[CalibrationPoint], dimensions: Sequence[str], *, caution: str = ""
 ) -> None:
@@ -73,7 +79,7 @@ def draw_calibration(
         mine = [point for point in points if point.dimension == name]
         guess, truth = np.array([p.predicted for p in mine]), np.array([p.rated for p in mine])
         axes.errorbar(guess, truth, [p.error for p in mine], fmt="o-", color=_BLUE, markersize=5, capsize=2)
-        axes.set_title(f"{name}: off by {_off(mine):.2f} on average", fontsize=10)
+        axes.set_title(f"{visible(name)}: off by {_off(mine):.2f} on average", fontsize=10)
         _label(axes, x="predicted, mean of a bin", y="rated, mean of a bin", low=_lowest(guess, truth))
     figure.suptitle("calibration: equal parts of the songs by predicted score, ± standard error", fontsize=11)
     _warn(figure, caution)
@@ -82,7 +88,7 @@ def draw_calibration(
 
 def _warn(figure: "Figure", caution: str) -> None:
     if caution:
-        figure.supxlabel(caution, fontsize=10, color=_RED)
+        figure.supxlabel(visible(caution), fontsize=10, color=_RED)
 
 
 def _off(points: Sequence[CalibrationPoint]) -> float:

@@ -6,13 +6,14 @@ from typing import Any
 
 import numpy as np
 
+from stages.csv_text import write_rows
 from stages.evaluate.bootstrap import Intervals
 from stages.evaluate.metrics import METRICS, Metrics
 from stages.evaluate.plots import calibration, draw_calibration, draw_scatter
 from stages.evaluate.run import Evaluation
 from stages.head.layout import write_json
 from stages.head.replacing import replacing
-from stages.songs.rows import write_rows
+from stages.visible import visible
 
 SCATTER, CALIBRATION = "predictions.csv", "calibration.csv"
 
@@ -26,9 +27,9 @@ def evaluation_table(evaluation: Evaluation) -> str:
         systems = len({system for system in evaluation.corpus.systems if system})
         lines += ["", *_lines(f"{systems} systems", evaluation.system, evaluation.system_intervals)]
     if evaluation.caution:
-        lines += ["", f"⚠ {evaluation.caution}"]
+        lines += ["", f"⚠ {visible(evaluation.caution)}"]
     if evaluation.notes:
-        lines += ["", *(f"note: {note}" for note in evaluation.notes)]
+        lines += ["", *(f"note: {visible(note)}" for note in evaluation.notes)]
     return "\n".join(lines)
 
 
@@ -36,7 +37,7 @@ def _lines(header: str, metrics: Metrics, intervals: Intervals | None) -> list[s
     lines = [f"{header:16}" + "".join(f"{metric:>22}" for metric in METRICS)]
     for name, row in metrics.items():
         cells = (_cell(row[metric], intervals[name][metric] if intervals else None) for metric in METRICS)
-        lines.append(f"{name:16}{''.join(cells)}".rstrip())
+        lines.append(f"{visible(name):16}{''.join(cells)}".rstrip())
     return lines
 
 

@@ -1,15 +1,16 @@
 """Ours beside the paper's Table 2: as Markdown, as CSV and as a plot."""
 
-import csv
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from stages.csv_text import write_rows
 from stages.evaluate.metrics import METRICS
 from stages.head.ablation import PaperRow
 from stages.head.errors import HeadError
+from stages.visible import visible
 
 MARKDOWN, TABLE, PLOT = "ablation.md", "ablation.csv", "ablation.png"
 # Columns of the CSV: means over seeds.
@@ -42,7 +43,7 @@ def ablation_markdown(rows: Sequence[Row], *, track: int, notes: Sequence[str]) 
         theirs = row.paper.metrics(track)
         cells = [cell for metric in METRICS for cell in (_cell(row, metric), f"{theirs[metric]:.3f}")]
         lines.append(f"| {' | '.join([*parts, *cells])} |")
-    return "\n".join([*lines, "", *(f"- {note}" for note in notes)])
+    return "\n".join([*lines, "", *(f"- {visible(note)}" for note in notes)])
 
 
 def describe_runs(rows: Sequence[Row], *, views_per_epoch: int) -> list[str]:
@@ -136,10 +137,8 @@ def _cell(row: Row, metric: str) -> str:
 
 
 def _csv(rows: Sequence[Row], *, track: int) -> str:
-    file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
     figures = (f"{metric}{kind}" for metric in METRICS for kind in ("", "_std", "_paper"))
-    writer.writerow(["row", "mmr", "has", "l", *figures, *_COUNTS])
+    lines: list[Sequence[object]] = [["row", "mmr", "has", "l", *figures, *_COUNTS]]
     for row in rows:
         theirs = row.paper.metrics(track)
         cells = [
@@ -148,7 +147,9 @@ def _csv(rows: Sequence[Row], *, track: int) -> str:
             for cell in (_number(row.ours, metric), _number(row.std, metric), f"{theirs[metric]:.3f}")
         ]
         counts = (f"{sum(runs) / len(runs):g}" if runs else "" for runs in (row.steps, row.validations))
-        writer.writerow([row.paper.setting.name, *map(int, row.paper.setting), *cells, *counts])
+        lines.append([row.paper.setting.name, *map(int, row.paper.setting), *cells, *counts])
+    file = io.StringIO()
+    write_rows(file, lines)
     return file.getvalue()
 
 

@@ -1,5 +1,9 @@
-"""A head's model card: README.md with the metadata that a hub reads, then what it is, how good, and how to use it."""
+"""A head's model card: README.md with the metadata that a hub reads, then what it is, how good, and how to use it.
 
+Names in it come from data and from other people's heads: they are shown as they are, never as Markdown or HTML.
+"""
+
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -11,6 +15,7 @@ from stages.head.errors import HeadError
 from stages.head.head import Head
 from stages.hub import HUB_ID
 from stages.provenance import Provenance
+from stages.visible import visible
 
 CARD = "README.md"
 PUBLISHED_CHANNELS = 1024
@@ -104,12 +109,12 @@ def _results(figures: Mapping[str, Any], dataset: str) -> Iterator[EvalResult]:
 
 def _summary(heads: Sequence[Head]) -> str:
     names = sorted({stream.partition("/")[0] for stream in heads[0].streams})
-    encoders = " and ".join(_ENCODERS.get(name, name) for name in names)
+    encoders = " and ".join(_ENCODERS.get(name, _plain(name)) for name in names)
     parameters = sum(tensor.numel() for tensor in heads[0].model.parameters())
     several = f" {len(heads)} heads of different seeds score together: the mean is the score." if len(heads) > 1 else ""
     return (
         "Predicts how musicians rate a full-length song, from 1 to 5: "
-        f"{', '.join(heads[0].dimensions)}.{several} A head of HEAR (*Hierarchically Enhanced Aesthetic "
+        f"{', '.join(map(_plain, heads[0].dimensions))}.{several} A head of HEAR (*Hierarchically Enhanced Aesthetic "
         "Representations*, [arXiv 2511.18869](https://arxiv.org/abs/2511.18869)) with "
         f"{parameters / 1e6:.2f} M parameters, on embeddings of {encoders}, "
         "whose weights are not in here."
@@ -117,7 +122,7 @@ def _summary(heads: Sequence[Head]) -> str:
 
 
 def _caution(caution: str) -> str:
-    return f"> **{caution.capitalize()}.** Its encoders are untrained." if caution else ""
+    return f"> **{_plain(caution.capitalize())}.** Its encoders are untrained." if caution else ""
 
 
 def _usage(repo: str, head: Head, encoders: Mapping[str, Provenance]) -> str:
@@ -127,8 +132,8 @@ def _usage(repo: str, head: Head, encoders: Mapping[str, Provenance]) -> str:
     channels = head.config.channels
     local = [name for name, provenance in encoders.items() if not provenance.source and provenance.kind != "untrained"]
     if local:
-        folders = " ".join(f"--{name} DIR" for name in local)
-        other = f"Its encoders' weights came from local folders: without `{folders}`, the published ones are tried.\n\n"
+        folders = _code(" ".join(f"--{name} DIR" for name in local))
+        other = f"Its encoders' weights came from local folders: without {folders}, the published ones are tried.\n\n"
     elif not encoders and channels != PUBLISHED_CHANNELS:
         other = (
             f"It takes {channels} channels a stream, the published encoders give {PUBLISHED_CHANNELS}: it was made "
@@ -151,9 +156,10 @@ print(scorer.score("song.mp3").scores)
 
 def _usage_of_stores(repo: str, head: Head) -> str:
     """How to score with a head of embeddings that were imported, which no encoder here makes from audio."""
+    streams = ", ".join(map(_plain, head.streams))
     return f"""## Use
 
-It learned from embeddings that were imported ({", ".join(head.streams)}), so it scores the songs of a store that has
+It learned from embeddings that were imported ({streams}), so it scores the songs of a store that has
 them, not audio files.
 
 ```sh
@@ -187,7 +193,7 @@ def _figures(metrics: Mapping[str, Any]) -> str:
 
 def _line(name: str, row: Mapping[str, float], std: Mapping[str, float] | None) -> str:
     cells = (f"{row[metric]:.3f}" + (f" ± {std[metric]:.3f}" if std else "") for metric in METRICS)
-    return f"| {name} | {' | '.join(cells)} |"
+    return f"| {_plain(name)} | {' | '.join(cells)} |"
 
 
 def _making(
@@ -195,22 +201,32 @@ def _making(
 ) -> str:
     spec = head.config.spec or {}
     rows = {
-        "data": (dataset or "not stated") + (f", {run['songs']} songs, {run['records']} records" if run else ""),
-        "streams": ", ".join(head.streams),
+        "data": _plain(dataset or "not stated") + (f", {run['songs']} songs, {run['records']} records" if run else ""),
+        "streams": ", ".join(map(_plain, head.streams)),
         "layers": ", ".join(map(str, head.layers)),
-        **{f"weights of {name}": f"`{digest}`" for name, digest in (spec.get("encoders") or {}).items()},
-        **{f"{name} from": provenance.line for name, provenance in encoders.items()},
-        "encoders' precision": spec.get("precision"),
-        "embeddings": spec.get("dtype"),
+        **{f"weights of {_plain(name)}": _code(digest) for name, digest in (spec.get("encoders") or {}).items()},
+        **{f"{_plain(name)} from": _plain(provenance.line) for name, provenance in encoders.items()},
+        "encoders' precision": _plain(spec.get("precision") or ""),
+        "embeddings": _plain(spec.get("dtype") or ""),
         "frames pooled into one": spec.get("pool") if spec.get("pool", 1) != 1 else None,
-        "store": f"`{receipt['digest']}`" if isinstance(receipt.get("digest"), str) else None,
+        "store": _code(receipt["digest"]) if isinstance(receipt.get("digest"), str) else None,
     }
-    lines = [f"| {name} | {str(value).replace('|', chr(92) + '|')} |" for name, value in rows.items() if value]
+    lines = [f"| {name} | {value} |" for name, value in rows.items() if value]
     return "\n".join(["## Made of", "", "| | |", "|---|---|", *lines])
 
 
 def _licence(licence: str) -> str:
     return (
-        f"## Licence\n\n{licence}. What it may rest on: SongEval's ratings are CC-BY-NC-SA 4.0, MuQ's weights CC-BY-NC "
-        "4.0, MusicFM's weights MIT."
+        f"## Licence\n\n{_plain(licence)}. What it may rest on: SongEval's ratings are CC-BY-NC-SA 4.0, MuQ's weights "
+        "CC-BY-NC 4.0, MusicFM's weights MIT."
     )
+
+
+def _plain(text: object) -> str:
+    """Text that Markdown shows as it is, also in a table."""
+    return re.sub(r"([\\`*_\[\]<>|~&$!])", r"\\\1", visible(str(text)))
+
+
+def _code(text: object) -> str:
+    """Text between backticks, also in a table."""
+    return f"`{visible(str(text)).replace('`', chr(39)).replace('|', chr(92) + '|')}`"

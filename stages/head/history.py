@@ -1,12 +1,12 @@
 """What a run says of itself while it goes: rows for curves, and those who listen."""
 
-import csv
 import io
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from stages import csv_text
 from stages.head.errors import HeadError
 from stages.head.replacing import replacing
 from store.regular import LARGEST_TEXT, IrregularFileError, read_regular
@@ -91,14 +91,14 @@ def read_rows(path: Path) -> list[dict[str, str]]:
     """
     try:
         text = read_regular(path, largest=LARGEST_TEXT).decode()
-        return list(csv.DictReader(io.StringIO(text, newline=""), restval="", restkey=""))
-    except (OSError, ValueError, csv.Error, IrregularFileError) as error:
+        rows = [cells for _, cells in csv_text.read_rows(io.StringIO(text, newline=""))]
+    except (OSError, ValueError, IrregularFileError) as error:
         raise HeadError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
+    return [dict(zip(rows[0], cells, strict=False)) for cells in rows[1:]]
 
 
 def write_rows(path: Path, rows: Sequence[StepRow] | Sequence[EvaluationRow], kind: type) -> None:
     """Write rows of `kind` as CSV, whole and atomically; a resumed run writes what an uninterrupted one would."""
     with replacing(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, [field.name for field in fields(kind)])
-        writer.writeheader()
-        writer.writerows(asdict(row) for row in rows)
+        csv_text.write_rows(file, [[field.name for field in fields(kind)]])
+        csv_text.write_rows(file, (list(asdict(row).values()) for row in rows))

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from stages import visible
 from stages.head.architectures import KINDS, architecture_of
 from stages.head.errors import HeadError
 from stages.head.head import HeadConfig
@@ -27,7 +28,7 @@ def write_json(path: Path, value: object) -> None:
 
 def to_json(value: object) -> str:
     """JSON as `write_json` writes it."""
-    return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+    return visible.to_json(value, indent=2) + "\n"
 
 
 def config_to_json(config: HeadConfig) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 ratings.csv      one row per song: song_id, split, and a column per dimension
 """
 
-import csv
 import hashlib
 import io
 import json
@@ -13,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from stages.csv_text import read_rows, write_rows
 from stages.head.corpus import Corpus
 from stages.head.errors import HeadError
 from stages.head.replacing import replacing
@@ -66,10 +66,9 @@ def write_ratings(path: Path, ratings: Ratings) -> None:
         It cannot be written.
     """
     with replacing(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["song_id", "split", *ratings.dimensions])
+        write_rows(file, [["song_id", "split", *ratings.dimensions]])
         for split, rated in ratings.splits.items():
-            writer.writerows([song, split, *map(_text, row)] for song, row in rated.items())
+            write_rows(file, ([song, split, *map(_text, row)] for song, row in rated.items()))
 
 
 def read_ratings(path: Path) -> Ratings:
@@ -82,14 +81,14 @@ def read_ratings(path: Path) -> Ratings:
     """
     try:
         text = read_regular(path, largest=LARGEST_TEXT).decode()
-        header, *rows = csv.reader(io.StringIO(text, newline=""), strict=True)
+        header, *rows = (cells for _, cells in read_rows(io.StringIO(text, newline="")))
         dimensions = tuple(header[2:])
         splits: dict[str, dict[str, tuple[float, ...]]] = {}
         for number, (song, split, *cells) in enumerate(rows, start=1):
             if len(cells) != len(dimensions):
                 raise ValueError(f"row {number} has {len(cells)} ratings, expected {len(dimensions)}")
             splits.setdefault(split, {})[song] = tuple(float(np.float32(cell)) for cell in cells)
-    except (OSError, ValueError, csv.Error, IrregularFileError) as error:
+    except (OSError, ValueError, IrregularFileError) as error:
         raise HeadError(f"{path}: cannot be read as a run's ratings: {error}; restore or remove the file") from error
     return Ratings(dimensions=dimensions, splits=splits)
 

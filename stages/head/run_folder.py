@@ -10,7 +10,6 @@ resume.pt                          only while the run is not over
 run.json                           only once it is: time, waiting, counts
 """
 
-import csv
 import json
 import pickle
 import platform
@@ -24,6 +23,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from stages import csv_text
 from stages.head.corpus import Corpus
 from stages.head.errors import HeadError
 from stages.head.history import EVALUATIONS, STEPS, EvaluationRow, StepRow, row_of, write_rows
@@ -180,12 +180,12 @@ def write_predictions(
 ) -> None:
     """One line a song: id, system, then rated and predicted scores (N, D) of each dimension."""
     with replacing(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
         columns = [f"{kind}_{name}" for name in dimensions for kind in ("rated", "predicted")]
-        writer.writerow(["song_id", "system", *columns])
+        rows = [["song_id", "system", *columns]]
         for song, system, rated, scores in zip(corpus.songs, corpus.systems, corpus.labels, predicted, strict=True):
             pairs = [f"{value:.6f}" for pair in zip(rated, scores, strict=True) for value in pair]
-            writer.writerow([song, system, *pairs])
+            rows.append([song, system, *pairs])
+        csv_text.write_rows(file, rows)
 
 
 def _versions(device: torch.device) -> dict[str, str]:

@@ -18,6 +18,7 @@ from stages.head.run_folder import METRICS_FILE, PREDICTIONS, RESUME, RunFolder,
 from stages.head.runs import Job, refuse_failures, run_jobs
 from stages.head.score import score_records
 from stages.head.train import check_startable
+from stages.visible import visible
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +36,7 @@ class SeedsReport:
         lines = [f"{f'{len(self.seeds)} seeds':16}" + "".join(f"{metric:>17}" for metric in METRICS)]
         for name, row in self.mean.items():
             cells = (f"{row[metric]:.3f} ± {self.std[name][metric]:.3f}" for metric in METRICS)
-            lines.append(f"{name:16}" + "".join(f"{cell:>17}" for cell in cells))
+            lines.append(f"{visible(name):16}" + "".join(f"{cell:>17}" for cell in cells))
         ensemble = "".join(f"{self.ensemble['mean'][metric]:9.3f}{'':8}" for metric in METRICS)
         return "\n".join([*lines, f"{'ensemble':16}{ensemble}".rstrip()])
 

@@ -1,7 +1,6 @@
 """A saved probe on another store of the same spec."""
 
 import io
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from stages.csv_text import write_rows
 from stages.probe.errors import ProbeError
 from stages.probe.features import choose_statistics
 from stages.probe.models import MODELS
 from stages.probe.report import name_songs
 from stages.probe.saved import Probe, load_probe
-from stages.songs.rows import write_rows
 from store import EmbeddingStore, Spec
 from store.progress import Track
 from store.summary import summaries
@@ -49,9 +48,9 @@ class Applied:
         write_rows(text, [list(flat[0]), *(list(row.values()) for row in flat)])
         return text.getvalue()
 
-    def to_json(self) -> str:
-        """A list of objects, one a song."""
-        return json.dumps(list(self.rows), indent=2, ensure_ascii=False) + "\n"
+    def to_json(self) -> list[dict[str, Any]]:
+        """A list of objects, one per song."""
+        return list(self.rows)
 
     def summary(self) -> str:
         """One line of counts."""

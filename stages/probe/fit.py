@@ -6,6 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Literal
 
+from stages.csv_text import write_rows
 from stages.probe.crossvalidation import OutOfFold, cross_validate, fit_final
 from stages.probe.errors import ProbeError
 from stages.probe.features import open_features
@@ -22,7 +23,6 @@ from stages.probe.saved import ABOUT, ARRAYS, Probe, put
 from stages.probe.scores import Scores, score
 from stages.probe.streams import select_streams, stream_columns, stream_sets
 from stages.probe.tasks import choose_task
-from stages.songs.rows import write_rows
 from store import EmbeddingStore
 from store.progress import Track
 

@@ -1,12 +1,13 @@
 """What a probe looks like: a confusion matrix, or a scatter of predicted against true values; and a sweep's bars."""
 
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from stages.figures import plain_text
 from stages.probe.report import Report
+from stages.visible import visible
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -17,16 +18,12 @@ _CELLS_WITH_NUMBERS = 20
 
 def draw(report: Report, folder: Path) -> list[Path]:
     """Draw `confusion.png` or `scatter.png` into `folder`, by the task, and `sweep.png` after a sweep."""
-    from matplotlib import rc_context
-
     drawn = {
         "confusion.png" if report.sample.classes else "scatter.png": _confusion if report.sample.classes else _scatter
     }
     if report.sweep:
         drawn["sweep.png"] = _sweep
-    # Names of classes and columns are anybody's: a $ is no formula, and a script without glyphs shows as boxes.
-    with rc_context({"text.parse_math": False}), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font", category=UserWarning)
+    with plain_text():
         for name, function in drawn.items():
             function(report).savefig(folder / name, dpi=150)
     return [folder / name for name in drawn]
@@ -43,10 +40,8 @@ def _figure(width: float, height: float) -> tuple["Figure", Any]:
 def _title(axes: Any, report: Report) -> None:
     value, naive = report.scores.probe[report.scores.headline], report.scores.baseline[report.scores.headline]
     says = f"{report.scores.headline} {value.value:.2f} [{value.low:.2f}, {value.high:.2f}], baseline {naive.value:.2f}"
-    axes.set_title(
-        f"{report.question.target} by {report.question.model}, {len(report.sample.songs)} songs, out of fold\n{says}",
-        fontsize=9,
-    )
+    what = f"{visible(report.question.target)} by {report.question.model}, {len(report.sample.songs)} songs"
+    axes.set_title(f"{what}, out of fold\n{says}", fontsize=9)
 
 
 def _confusion(report: Report) -> "Figure":
@@ -59,8 +54,8 @@ def _confusion(report: Report) -> "Figure":
     slanted = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"} if max(map(len, names)) > 8 else {}
     axes.set_xticks(range(len(names)), names, **slanted)
     axes.set_yticks(range(len(names)), names)
-    axes.set_xlabel(f"predicted {report.question.target}")
-    axes.set_ylabel(f"true {report.question.target}")
+    axes.set_xlabel(f"predicted {visible(report.question.target)}")
+    axes.set_ylabel(f"true {visible(report.question.target)}")
     if len(names) <= _CELLS_WITH_NUMBERS:
         for (row, column), count in np.ndenumerate(counts):
             ink = "white" if shares[row, column] > 0.5 else _INK
@@ -77,8 +72,8 @@ def _scatter(report: Report) -> "Figure":
     axes.plot(limits, limits, color=_MUTED, linewidth=1, label="predicted = true")
     axes.axhline(report.sample.labels.mean(), color=_MUTED, linewidth=1, linestyle=":", label="baseline: the mean")
     axes.scatter(report.sample.labels, report.predicted, s=14, alpha=0.6, color=_BAR, edgecolors="none", label="a song")
-    axes.set(xlim=limits, ylim=limits, aspect="equal", xlabel=f"true {report.question.target}")
-    axes.set_ylabel(f"predicted {report.question.target}")
+    axes.set(xlim=limits, ylim=limits, aspect="equal", xlabel=f"true {visible(report.question.target)}")
+    axes.set_ylabel(f"predicted {visible(report.question.target)}")
     axes.legend(frameon=False, fontsize=8, loc="upper left")
     _title(axes, report)
     return figure
@@ -92,12 +87,13 @@ def _sweep(report: Report) -> "Figure":
     axes.barh(range(len(rows)), values, xerr=np.maximum(around, 0.0).T, color=_BAR, ecolor=_INK, capsize=2, height=0.7)
     naive = report.scores.baseline[report.scores.headline].value
     axes.axvline(naive, color=_MUTED, linestyle=":", label="baseline")
-    axes.set_yticks(range(len(rows)), [row.name for row in rows])
+    axes.set_yticks(range(len(rows)), [visible(row.name) for row in rows])
     axes.set_xlabel(f"{report.scores.headline}, with 95 % interval")
-    axes.set_title(f"{report.question.target} by {report.question.model}: which streams carry it", fontsize=9)
+    axes.set_title(f"{visible(report.question.target)} by {report.question.model}: which streams carry it", fontsize=9)
     axes.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0))
     return figure
 
 
 def _short(name: str) -> str:
+    name = visible(name)
     return name if len(name) <= 24 else f"{name[:23]}…"

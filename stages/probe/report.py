@@ -12,6 +12,7 @@ from stages.probe.predictors import Array
 from stages.probe.question import Question
 from stages.probe.sample import Sample
 from stages.probe.scores import Interval, Scores, confusion
+from stages.visible import visible
 
 _NAMED = 5
 # Below as many, a percentile bootstrap's 95 % interval holds the truth less often (93 % at 8 songs, accuracy 0.7).
@@ -111,9 +112,8 @@ class Report:
 
     def to_text(self) -> str:
         """A table for a terminal."""
-        return "\n".join(
-            [*self._heading(), "", *self._metrics(), "", self._verdict(), *self._sweep(), *self._left_out()]
-        )
+        lines = [*self._heading(), "", *self._metrics(), "", *self._verdict(), *self._sweep(), *self._left_out()]
+        return "\n".join(map(visible, lines))
 
     def _heading(self) -> list[str]:
         asked, songs = self.question, len(self.sample.songs)
@@ -130,13 +130,13 @@ class Report:
         rows = [(name, _spell(value), _spell(self.scores.baseline[name])) for name, value in self.scores.probe.items()]
         return table(("metric", "probe [95 %]", "baseline [95 %]"), rows)
 
-    def _verdict(self) -> str:
+    def _verdict(self) -> list[str]:
         gain, naive = self.scores.gain, "most frequent class" if self.sample.classes else "mean"
         sure = "above" if gain.low > 0 else "below" if gain.high < 0 else "not distinguishable from"
         says = f"{self.scores.headline} is {sure} the baseline, which always says the {naive}: {_spell(gain, sign='+')}"
         few = self.sample.group_count < _FEW
         what = f"groups of {self.question.group!r}" if self.question.group else "songs"
-        return says + (f"\nonly {self.sample.group_count} {what}: take the intervals as rough" if few else "")
+        return [says, *([f"only {self.sample.group_count} {what}: take the intervals as rough"] if few else [])]
 
     def _sweep(self) -> list[str]:
         if not self.sweep:

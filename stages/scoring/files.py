@@ -1,18 +1,18 @@
 """Score files: JSON lines that grow while songs are scored, and JSON, CSV and the challenge's lines written whole."""
 
-import csv
-import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
+from stages import csv_text
 from stages.head.errors import HeadError
 from stages.head.replacing import replacing
 from stages.scoring.errors import ScoringError
 from stages.scoring.inputs import Candidate
 from stages.scoring.rows import Row
+from stages.visible import to_json, visible
 from store.json_text import parse_json
 from store.regular import LARGEST_TEXT, IrregularFileError, read_regular
 from store.replacing import is_device
@@ -56,7 +56,7 @@ class Journal:
         if row.error and self._failures.get(_song(values)) == values:
             return
         with _told(self._path):
-            self._file.write(json.dumps(values, ensure_ascii=False) + "\n")
+            self._file.write(to_json(values) + "\n")
             self._file.flush()
 
     def close(self) -> None:
@@ -136,23 +136,22 @@ def resume_key(song_id: str, path: str, source: str, model: str) -> ResumeKey:
 def write_json(path: Path, rows: Sequence[Row]) -> None:
     """A list of {"song_id", "path", "scores"}, and `caution` if there is one; failed songs have an error, no scores."""
     with _whole(path) as file:
-        json.dump([row.to_score() for row in rows], file, indent=2, ensure_ascii=False)
-        file.write("\n")
+        file.write(to_json([row.to_score() for row in rows], indent=2) + "\n")
 
 
 def write_csv(path: Path, rows: Sequence[Row], dimensions: Sequence[str]) -> None:
     """One line per song: id, path, group, scores, standard deviations, novelty, warning, error, level, caution."""
     with _whole(path) as file:
-        writer = csv.writer(file)
         stds = [f"{name}_std" for name in dimensions]
         about = ["novelty", "warning", "error", "loudest_dbfs", "caution"]
-        writer.writerow(["song_id", "path", "group", *dimensions, *stds, *about])
+        lines = [["song_id", "path", "group", *dimensions, *stds, *about]]
         for row in rows:
             scores = [_cell(row.scores.get(name)) for name in dimensions]
             spread = [_cell(row.spread.get(name)) for name in dimensions]
             level = "" if row.loudest is None else f"{row.loudest:.1f}"
             about = [_cell(row.novelty), row.warning, row.error, level, row.caution]
-            writer.writerow([row.song_id, row.path, row.group, *scores, *spread, *about])
+            lines.append([row.song_id, row.path, row.group, *scores, *spread, *about])
+        csv_text.write_rows(file, lines)
 
 
 def _cell(value: float | None) -> str:
@@ -173,12 +172,16 @@ def check_scp_ids(candidates: Sequence[Candidate]) -> None:
     Raises
     ------
     ScoringError
-        An id has white space in it, or two songs have one id.
+        An id has white space or unprintable characters in it, or two songs have one id.
     """
     seen: dict[str, Candidate] = {}
     for candidate in candidates:
         if candidate.song_id.split() != [candidate.song_id]:
             raise ScoringError(f"--scp: the song id {candidate.song_id!r} has white space in it; rename the file")
+        if visible(candidate.song_id) != candidate.song_id:
+            raise ScoringError(
+                f"--scp: the song id {candidate.song_id!r} has characters that are not printable; rename the file"
+            )
         if candidate.song_id in seen:
             other = seen[candidate.song_id].shown_path
             raise ScoringError(f"--scp: {other} and {candidate.shown_path} give one song id; rename one of the files")

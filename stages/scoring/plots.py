@@ -1,7 +1,6 @@
 """A song on one picture: its waveform, its scores over time, and a radar of the whole."""
 
 import re
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from stages.figures import plain_text
 from stages.scoring.errors import ScoringError
 from stages.scoring.rows import Curve, Row
+from stages.visible import visible
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -43,6 +44,16 @@ def plot_song(path: Path, row: Row, outline: NDArray[np.float32] | None = None, 
     ScoringError
         The file cannot be written.
     """
+    with plain_text():
+        figure = _figure(row, outline, title or row.song_id)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            figure.savefig(path)
+        except OSError as error:
+            raise ScoringError(f"{path}: cannot be written: {error.strerror}") from error
+
+
+def _figure(row: Row, outline: NDArray[np.float32] | None, title: str) -> "Figure":
     # Not pyplot: it keeps figures and needs a display's backend.
     from matplotlib.figure import Figure
 
@@ -58,15 +69,8 @@ def plot_song(path: Path, row: Row, outline: NDArray[np.float32] | None = None, 
         _draw_radar(figure.add_subplot(grid[:, 1], projection="polar"), row)
     else:
         _draw_bars(figure.add_subplot(grid[:, 1]), row)
-    _title(figure, row, title or row.song_id)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with warnings.catch_warnings():
-            # A name in a script that the font lacks is drawn as boxes; the file's name tells it.
-            warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)
-            figure.savefig(path)
-    except OSError as error:
-        raise ScoringError(f"{path}: cannot be written: {error.strerror}") from error
+    _title(figure, row, title)
+    return figure
 
 
 def plot_names(song_ids: Sequence[str]) -> list[str]:
@@ -92,17 +96,12 @@ def _heights(outline: NDArray[np.float32] | None) -> list[float]:
 
 
 def _title(figure: "Figure", row: Row, title: str) -> None:
-    name = _plain(title)
-    figure.suptitle(name if len(name) <= 90 else f"{name[:89]}…", fontsize=12, parse_math=False)
-    doubts = [_plain(text) for text in (row.caution, *row.warnings) if text]
+    name = visible(title)
+    figure.suptitle(name if len(name) <= 90 else f"{name[:89]}…", fontsize=12)
+    doubts = [visible(text) for text in (row.caution, *row.warnings) if text]
     if doubts:
         # Not `figure.text`: the layout makes room for a label.
         figure.supxlabel("\n".join(doubts), x=0.995, ha="right", fontsize=8, color="#B00020")
-
-
-def _plain(text: str) -> str:
-    """Characters that no font draws, as `?`."""
-    return "".join(character if character.isprintable() else "?" for character in text)
 
 
 def _draw_outline(axes: "Axes", outline: NDArray[np.float32], seconds: float) -> None:
@@ -131,7 +130,7 @@ def _draw_curves(axes: "Axes", row: Row) -> None:
             markevery=max(1, len(values) // 12),
             markersize=4.5,
             linewidth=1.6,
-            label=name,
+            label=visible(name),
             # Scores of 1 and 5 lie on the frame: they are drawn whole.
             clip_on=False,
             zorder=3,
@@ -175,7 +174,7 @@ def _draw_radar(axes: Any, row: Row) -> None:
         side = np.sin(angle)
         align = "center" if abs(side) < 0.1 else "left" if side > 0 else "right"
         level = "bottom" if np.cos(angle) > 0.9 else "center"
-        axes.text(angle, HIGHEST + 0.35, f"{name}\n{_score(row, name)}", ha=align, va=level, fontsize=9)
+        axes.text(angle, HIGHEST + 0.35, f"{visible(name)}\n{_score(row, name)}", ha=align, va=level, fontsize=9)
     axes.set_title("whole song", fontsize=10, pad=40)
 
 
@@ -183,7 +182,11 @@ def _draw_bars(axes: "Axes", row: Row) -> None:
     names = list(row.scores)
     spread = [row.spread.get(name, 0.0) for name in names]
     axes.bar(
-        names, list(row.scores.values()), yerr=spread if row.spread else None, color=COLOURS[: len(names)], width=0.4
+        list(map(visible, names)),
+        list(row.scores.values()),
+        yerr=spread if row.spread else None,
+        color=COLOURS[: len(names)],
+        width=0.4,
     )
     axes.set(ylim=(LOWEST, HIGHEST), xlim=(-0.6, len(names) - 0.4))
     axes.set_title("whole song: " + ", ".join(_score(row, name) for name in names), fontsize=10)

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from stages.visible import visible
 from store.errors import HearError
 
 
@@ -16,4 +17,4 @@ def shown(path: Path) -> str:
 
 def printable(text: str) -> str:
     """The text as one line can hold it: quoted and escaped where it would break the line."""
-    return text if text.isprintable() else repr(text)
+    return text if text == visible(text) else repr(text)

@@ -1,14 +1,15 @@
-"""Rows of `manifest.csv`: read with the line that each begins on, checked, and written so that they read back."""
+"""Rows of `manifest.csv`: read with the line that each begins on, and checked."""
 
-import csv
 import io
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Literal, TextIO
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field, ValidationError
 
+from stages import csv_text
+from stages.csv_text import CsvError
 from stages.songs.errors import SongsError
 from stages.songs.manifest import DIMENSIONS
 from stages.songs.text_file import decoded, read_given
@@ -36,17 +37,15 @@ def read_rows(path: Path, *, required: Sequence[str] = ()) -> Iterator[tuple[int
         The file cannot be read, is no UTF-8 or no CSV, lacks a required column, or a row has another length.
     """
     text = decoded(path, read_given(path), "utf-8-sig")
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     try:
-        header = next(reader, [])
+        rows = csv_text.read_rows(io.StringIO(text, newline=""))
+        _, header = next(rows, (1, []))
         _check_header(path, header, required)
-        begins = reader.line_num + 1
-        for cells in reader:
+        for begins, cells in rows:
             if cells:
                 yield begins, _named(path, begins, header, cells)
-            begins = reader.line_num + 1
-    except csv.Error as error:
-        raise SongsError(f"{path} line {reader.line_num}: is not CSV: {error}") from error
+    except CsvError as error:
+        raise SongsError(f"{path} line {error.line}: is not CSV: {error}") from error
 
 
 def _check_header(path: Path, header: list[str], required: Sequence[str]) -> None:
@@ -119,14 +118,3 @@ def _first_problem(error: ValidationError) -> str:
         return f"expected train, val or test as split, found {found!r}"
     point = f"; write {found.replace(',', '.')}" if re.fullmatch(r"\s*\d+,\d+\s*", found) else ""
     return f"expected a number from 1 to 5 for {column}, found {found!r}{point}"
-
-
-def write_rows(file: TextIO, rows: Iterable[Sequence[object]]) -> None:
-    """Write CSV with LF at the ends of lines.
-
-    Rows with a carriage return in a cell are quoted: Python's csv leaves them as they are, and no reader takes that.
-    """
-    plain = csv.writer(file, lineterminator="\n")
-    quoted = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_ALL)
-    for row in rows:
-        (quoted if any("\r" in str(cell) for cell in row) else plain).writerow(row)

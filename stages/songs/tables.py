@@ -4,7 +4,6 @@ CSV with commas, semicolons or tabs, as the header line decides; or JSON lines (
 any case, and numbers with a decimal comma. `manifest.csv` has one form only: `rows` reads it.
 """
 
-import csv
 import io
 import json
 import re
@@ -13,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from stages.csv_text import CsvError, read_rows
 from stages.songs.errors import SongsError, printable, shown
 from stages.songs.json_lines import read_json_lines
 from stages.songs.manifest import DIMENSIONS, near_dimension
@@ -138,22 +138,19 @@ def _separator(text: str) -> str:
 
 def _first_row(text: str, separator: str) -> list[str]:
     try:
-        return next(csv.reader(io.StringIO(text, newline=""), delimiter=separator), [])
-    except csv.Error:  # told where the rows are read
+        return next(read_rows(io.StringIO(text, newline=""), separator=separator), (1, []))[1]
+    except CsvError:  # told where the rows are read
         return []
 
 
 def _csv_rows(path: Path, text: str, separator: str) -> Iterator[tuple[int, list[str]]]:
     """Rows that are not blank: a spreadsheet writes separators alone for an empty line."""
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
-    begins = 1
     try:
-        for cells in reader:
+        for begins, cells in read_rows(io.StringIO(text, newline=""), separator=separator):
             if any(cell.strip() for cell in cells):
                 yield begins, cells
-            begins = reader.line_num + 1
-    except csv.Error as error:
-        raise SongsError(f"{shown(path)} line {reader.line_num}: is not CSV: {error}") from error
+    except CsvError as error:
+        raise SongsError(f"{shown(path)} line {error.line}: is not CSV: {error}") from error
 
 
 def _without_empty_end(cells: Sequence[str]) -> list[str]:

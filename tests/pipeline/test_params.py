@@ -1,14 +1,57 @@
 """params.yaml: every key known, every value of its type, and the message names the key."""
 
+import os
 from dataclasses import asdict
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from pipeline.params import HeadParams, ParamsError, load_params, option_values
 from stages.head.recipe import Recipe
 
 ROOT = Path(__file__).resolve().parents[2]
+# Pieces of which YAML, and what nearly is YAML, can be put together.
+YAML_PARTS = [
+    *("head", "demo", "seed", "beta", "layers", "streams", "device", "<<", "a", "ä", "\x1b[2J", "\u202e"),
+    *(
+        ": ",
+        ":",
+        "\n",
+        "\n  ",
+        "- ",
+        "? ",
+        ", ",
+        "[",
+        "]",
+        "{",
+        "}",
+        "&a ",
+        "*a",
+        "!!int ",
+        "!x ",
+        "!<",
+        "|\n ",
+        ">-\n ",
+    ),
+    *("1", "-0.5", "1:30", "0x1f", "1e9", ".inf", ".nan", "2026-01-01", "yes", "null", "~", "''", '"\\x1b"', "'", '"'),
+    *(
+        "# c\n",
+        "--- ",
+        "...\n",
+        "%YAML 1.1\n---\n",
+        "%TAG ! x\n",
+        "\t",
+        "\r\n",
+        "\0",
+        "\ufeff",
+        "9" * 400,
+        "=",
+        "@",
+        "`",
+    ),
+]
 
 
 def written(folder: Path, text: str) -> Path:
@@ -61,16 +104,23 @@ def test_a_wrong_key_or_value_is_named(tmp_path: Path, text: str, message: str) 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("[" * 5000, r"params\.yaml: cannot be read as YAML: it is nested too deep$"),
-        ("a: " + "{b: " * 3000 + "}" * 3000, r"params\.yaml: cannot be read as YAML: it is nested too deep$"),
+        ("[" * 5000, r"params\.yaml: cannot be read as YAML: line 1: it is nested too deep$"),
+        ("a: " + "{b: " * 3000 + "}" * 3000, r"params\.yaml: cannot be read as YAML: line 1: it is nested too deep$"),
         ("a: [\n\n", r"params\.yaml: cannot be read as YAML: line 3: expected the node content"),
         ("a: \0", r"params\.yaml: cannot be read as YAML: unacceptable character"),
         # Each of these is another error of Python's own.
-        ("demo: {seed: 2026-13-45}", r"params\.yaml: cannot be read as YAML: month must be in 1"),
-        ("demo: {seed: !!int x}", r"params\.yaml: cannot be read as YAML: invalid literal"),
-        ("demo: {seed: !!bool x}", r"params\.yaml: cannot be read as YAML: 'x'"),
-        ("demo: {seed: !!timestamp x}", r"params\.yaml: cannot be read as YAML: "),
-        ("demo: {[1]: 2}", r"params\.yaml: cannot be read as YAML: line 1: found unhashable key"),
+        ("demo: {seed: 0b_}", r"params\.yaml: cannot be read as YAML: invalid literal"),
+        ("demo: {[1]: 2}", r"params\.yaml: cannot be read as YAML: line 1: a key is a list or a mapping"),
+        ("? {a: 1}\n: 2", r"params\.yaml: cannot be read as YAML: line 1: a key is a list or a mapping"),
+        ("demo: &one {seed: 1}", r"line 1: it uses an anchor or an alias; write the values out$"),
+        ("demo: {seed: 1}\nhead: *one", r"line 2: it uses an anchor or an alias; write the values out$"),
+        ("demo:\n  <<: {seed: 1}", r"line 2: it uses a merge key \(<<\); write the values out$"),
+        ("demo: {seed: !!int 1}", r"line 1: it uses a tag; write the value without one$"),
+        ("demo: !!python/object/apply:os.system [true]", r"line 1: it uses a tag"),
+        ("demo: !!set {seed}", r"line 1: it uses a tag"),
+        ("demo: {seed: !!binary aGk=}", r"line 1: it uses a tag"),
+        ("demo: {seed: !!timestamp 2026-01-01}", r"line 1: it uses a tag"),
+        ("# " + "x" * 50_000, r"params\.yaml: cannot be read as YAML: it has more than 50000 bytes$"),
     ],
 )
 def test_what_is_not_yaml_is_refused_in_one_line(tmp_path: Path, text: str, message: str) -> None:
@@ -92,9 +142,67 @@ def test_a_key_that_is_there_twice_is_refused(tmp_path: Path, text: str, message
         load_params(written(tmp_path, text))
 
 
-def test_a_merged_section_may_override_keys(tmp_path: Path) -> None:
-    params = load_params(written(tmp_path, "demo: &one {songs: 30, seed: 1}\nextract: {<<: {seed: 1}, seed: 2}\n"))
-    assert (params.demo.songs, params.extract.seed) == (30, 2)
+@pytest.mark.parametrize(
+    ("value", "found"),
+    [
+        ("9" * 5000, r"'9{78}…"),
+        ("0x" + "f" * 20_000, r"'0xf{76}…"),
+        ("-1" + "_0" * 5000, r"'-1(_0){38}…"),
+        (":".join(["59"] * 10_000), r"'(59:){26}…"),
+        ("1:2:3", "'1:2:3'"),
+        ("2026-01-01", "'2026-01-01'"),
+        ("0o17", "'0o17'"),
+        ("x" * 49_000, r"'x{78}…"),
+        ("[" + "1," * 5_000 + "]", r"\[1, "),
+    ],
+)
+def test_what_only_looks_like_a_number_is_refused_by_its_key(tmp_path: Path, value: str, found: str) -> None:
+    with pytest.raises(ParamsError, match=rf"params\.yaml: demo\.seed: Input should be a valid integer, found {found}"):
+        load_params(written(tmp_path, f"demo: {{seed: {value}}}"))
+
+
+def test_numbers_and_switches_are_read_as_before(tmp_path: Path) -> None:
+    text = "head: {seed: 0x1F, epochs: 1_000, shuffle_labels: yes, sigma: 1.5e+2, memory: .5, beta: ~, device: 'on'}"
+    head = load_params(written(tmp_path, text)).head
+    assert (head.seed, head.epochs, head.shuffle_labels, head.sigma, head.memory) == (31, 1000, True, 150.0, 0.5)
+    assert (head.beta, head.device) == (None, "on")
+
+
+def test_bombs_are_refused_at_once(tmp_path: Path) -> None:
+    layers = "".join(f"a{n}: &a{n} {{{', '.join(f'k{n}_{i}: *a{n - 1}' for i in range(9))}}}\n" for n in range(1, 9))
+    merges = "".join(f"b{n}: &b{n} {{<<: [{', '.join([f'*b{n - 1}'] * 200)}]}}\n" for n in range(1, 9))
+    for bomb in (f"a0: &a0 x\n{layers}", f"b0: &b0 {{a: 1}}\n{merges}", "&a [*a, *a]", "&a {<<: *a}"):
+        with pytest.raises(ParamsError, match="line 1: it uses an anchor or an alias"):
+            load_params(written(tmp_path, bomb))
+
+
+def test_what_is_no_file_is_refused_without_waiting(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "zero").symlink_to("/dev/zero")
+    for path in (tmp_path / "fifo", tmp_path / "zero", tmp_path):
+        with pytest.raises(ParamsError, match=r"cannot be read as YAML: it is not a regular file$"):
+            load_params(path)
+
+
+def test_a_mark_of_utf_8_is_skipped_and_utf_16_is_named(tmp_path: Path) -> None:
+    (tmp_path / "marked").write_text("demo: {seed: 3}", encoding="utf-8-sig")
+    assert load_params(tmp_path / "marked").demo.seed == 3
+    for encoding in ("utf-16", "utf-32", "latin-1"):
+        (tmp_path / encoding).write_text("demo: {seed: 3} # ä", encoding=encoding)
+        with pytest.raises(ParamsError, match=r"it is not UTF-8 text .*; save it as UTF-8"):
+            load_params(tmp_path / encoding)
+
+
+@settings(max_examples=300, deadline=2000, derandomize=True)
+@given(st.lists(st.sampled_from(YAML_PARTS), max_size=30).map("".join))
+def test_any_text_is_read_or_refused_in_one_line(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
+    problem = ""
+    try:
+        load_params(written(tmp_path_factory.getbasetemp(), text))
+    except ParamsError as error:
+        problem = str(error)
+    assert "\n" not in problem
+    assert len(problem) < 700
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

@@ -96,7 +96,8 @@ def write_report(folder: Path, page: str) -> Path:
     path = folder / REPORT
     try:
         with replacing(path) as place:
-            place.write_text(page, encoding="utf-8")
+            # Half a surrogate pair in a name becomes an escape, as JSON has it.
+            place.write_text(page, encoding="utf-8", errors="backslashreplace")
     except OSError as error:
         raise ScoringError(f"{folder}: the report cannot be written: {error.strerror}") from error
     return path

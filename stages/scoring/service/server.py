@@ -42,6 +42,8 @@ class Server(uvicorn.Server):
             # What a client says of its own address is not believed, and not logged.
             proxy_headers=False,
             timeout_graceful_shutdown=int(GRACE) + 1,
+            # Codes of colours would be shown as text: what is logged is made visible like everything else.
+            use_colors=False,
             log_level=log_level,
         )
         super().__init__(config)

@@ -10,9 +10,10 @@ import pytest
 from matplotlib.image import imread
 from scipy.stats import bootstrap, pearsonr
 
+from stages.csv_text import read_rows
 from stages.evaluate.bootstrap import bootstrap_intervals
 from stages.evaluate.metrics import METRICS, score_metrics
-from stages.evaluate.plots import calibration
+from stages.evaluate.plots import calibration, draw_calibration
 from stages.evaluate.run import Evaluation, evaluation_of, system_means
 from stages.evaluate.tables import evaluation_table, write_evaluation
 from stages.head.corpus import Corpus
@@ -125,7 +126,8 @@ def test_any_song_id_reads_back(tmp_path: Path) -> None:
     odd = replace(found, corpus=replace(found.corpus, songs=songs))
     write_evaluation(odd, tmp_path / "all.json", plots=tmp_path / "plots")
     with (tmp_path / "plots" / "predictions.csv").open(newline="", encoding="utf-8") as file:
-        assert list(dict.fromkeys(row["song_id"] for row in csv.DictReader(file, strict=True))) == list(songs)
+        _, *rows = read_rows(file)
+    assert list(dict.fromkeys(cells[0] for _, cells in rows)) == list(songs)
 
 
 def test_the_table_has_a_line_a_dimension_and_one_of_means() -> None:
@@ -184,3 +186,10 @@ def test_a_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(HeadError, match=r"file.*: cannot be written: "):
         write_evaluation(evaluation(), tmp_path / "file" / "metrics.json")
+
+
+def test_names_on_a_figure_are_no_formulas(tmp_path: Path) -> None:
+    rated, predicted = rated_and_predicted(40)
+    names = ("$\\frac$", "\x1b[31m\udcff")
+    draw_calibration(tmp_path / "x.png", calibration(rated, predicted, names), names, caution="no $\\frac$ \0")
+    assert imread(tmp_path / "x.png").shape[2] == 4

@@ -17,7 +17,7 @@ from stages.head.train import TrainReport, train_head
 from stages.songs import DIMENSIONS, Manifest, Song, SongsError
 from store import EmbeddingStore
 
-IDS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=8)
+IDS = st.text(st.characters(exclude_categories=["Cs"]) | st.sampled_from("'=-+@;\r\n\t\""), min_size=1, max_size=8)
 RATED = st.dictionaries(IDS, st.tuples(*[st.floats(1, 5, width=32)] * 2), max_size=6)
 
 

@@ -35,6 +35,8 @@ def row(*, name: str = "song", dimensions: tuple[str, ...] = DIMENSIONS, windows
         row(),
         row(name="$\\frac{1}$ <b> 東京 🎵 \n" + 200 * "x"),
         row(dimensions=("Musicality",), windows=1),
+        row(name="\x1b[2J\udcff", dimensions=("$\\frac$", "a\x1b[31m\udcff", "$x$ \n", "[red]"), windows=3),
+        row(dimensions=("$\\frac$", "\x00\u202e"), windows=3),
     ],
 )
 @pytest.mark.parametrize("with_outline", [True, False])

@@ -9,7 +9,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from stages.csv_text import read_rows
 from stages.scoring.errors import ScoringError
 from stages.scoring.files import (
     Journal,
@@ -210,3 +213,35 @@ def test_a_file_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "x.json").touch()
     with pytest.raises(ScoringError, match="cannot be written"):
         write_json(tmp_path / "x.json" / "y.json", [GOOD])
+
+
+TEXT = st.text(st.characters(codec=None) | st.sampled_from("'=+-@;, \t\r\n\"\x1b\x9b\u202e"), max_size=12)
+
+
+@given(TEXT, TEXT, TEXT, TEXT)
+def test_any_text_in_files_of_scores_reads_back(
+    tmp_path_factory: pytest.TempPathFactory, song_id: str, path: str, group: str, name: str
+) -> None:
+    folder = tmp_path_factory.getbasetemp()
+    row = Row(song_id=song_id, path=path, group=group, scores={name: -2.5}, error="")
+    write_csv(folder / "any.csv", [row], [name])
+    with (folder / "any.csv").open(encoding="utf-8", newline="") as file:
+        (_, header), (_, cells) = read_rows(file)
+    # Half a surrogate pair is not text of a file: it is written as its escape.
+    assert [*cells[:4], header[3]] == [
+        text.encode("utf-8", "backslashreplace").decode() for text in (song_id, path, group, "-2.500000", name)
+    ]
+    write_json(folder / "any.json", [row])
+    (there,) = json.loads((folder / "any.json").read_text(encoding="utf-8"))
+    assert (there["song_id"], there["path"], there["scores"]) == (song_id, path, {name: -2.5})
+    with closing(Journal(folder / "any.jsonl", fresh=True)) as journal:
+        journal.add(row)
+    assert list(read_journal(folder / "any.jsonl").values()) == [row]
+
+
+@pytest.mark.parametrize("song_id", ["a\x1b[2Jb", "a\u202eb", "a\u200bb", "a\x7fb"])
+def test_the_challenges_lines_have_no_room_for_what_does_not_print(song_id: str) -> None:
+    with pytest.raises(
+        ScoringError, match=r"--scp: the song id 'a\\.*b' has characters that are not printable; rename"
+    ):
+        check_scp_ids([Candidate(song_id, None)])

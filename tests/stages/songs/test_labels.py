@@ -511,3 +511,12 @@ def test_any_file_is_read_or_refused_in_one_line(words: list[str], suffix: str, 
         table.write_bytes("".join(words).encode(encoding, "replace"))
         problems = [problem_of(Path(place, "songs"), table), problem_of(table, None)]
         assert not any("\n" in problem for problem in problems)
+
+
+def test_a_table_that_was_written_here_names_songs_behind_apostrophes(put: Put) -> None:
+    labels = put("song_id;'@x;Clarity\n'-intro;'=1+1;3,5\n@home;-2;4\n", "-intro.wav", "@home.wav")
+    songs = read(labels)
+    assert {name: (song.labels, song.extra) for name, song in songs.items()} == {
+        "-intro": ({"Clarity": 3.5}, {"@x": "=1+1"}),
+        "@home": ({"Clarity": 4.0}, {"@x": "-2"}),
+    }

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from stages.songs import DIMENSIONS, Manifest, Song, SongsError, read_manifest, write_manifest
 
@@ -151,3 +153,32 @@ def test_columns_are_text_by_song(folder: Path) -> None:
     assert manifest.column("system") == {"a": "suno"}
     with pytest.raises(SongsError, match="no column 'mood'; there are system, Clarity, genre"):
         manifest.column("mood")
+
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"]) | st.sampled_from("'=+-@;, \t\r\n\"\x1b"), max_size=12)
+NAMES = TEXT.map(lambda text: text.replace("/", "_").replace("\0", "_")).filter(lambda text: text.strip(". ") != "")
+
+
+@given(st.dictionaries(TEXT.filter(bool), st.tuples(NAMES, TEXT, TEXT), min_size=1, max_size=5), TEXT)
+def test_any_text_in_a_manifest_reads_back(
+    tmp_path_factory: pytest.TempPathFactory, rows: dict[str, tuple[str, str, str]], column: str
+) -> None:
+    folder = tmp_path_factory.getbasetemp()
+    column = column if column not in ("song_id", "path", "split", "system", *DIMENSIONS) else "x"
+    songs = [
+        Song(song_id, folder / name, "train", system, {"Clarity": 1.5}, {column: extra})
+        for song_id, (name, system, extra) in rows.items()
+    ]
+    write_manifest(folder / "any.csv", songs)
+    assert list(read_manifest(folder / "any.csv", check_files=False).songs) == songs
+
+
+def test_a_spreadsheet_finds_no_formula_in_a_manifest_and_ours_are_read_with_or_without_apostrophes(
+    folder: Path,
+) -> None:
+    songs = [Song(name, folder / "a.flac", "train", "=1+1", {}, {"@x": "-1"}) for name in ("-intro", "=cmd|'!A0")]
+    write_manifest(folder / "ours.csv", songs)
+    text = (folder / "ours.csv").read_text()
+    assert text == "song_id,path,split,system,'@x\n'-intro,a.flac,train,'=1+1,-1\n'=cmd|'!A0,a.flac,train,'=1+1,-1\n"
+    by_hand = put(folder, text.replace(",'", ",").replace("\n'", "\n"))
+    assert list(read_manifest(folder / "ours.csv").songs) == list(read_manifest(by_hand).songs) == songs

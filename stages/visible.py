@@ -1,0 +1,35 @@
+"""Text that others chose, such as names of files, made safe to look at: nothing in it moves a cursor or hides.
+
+What is not printable is shown as Python writes it (`\\x1b`, `\\u202e`): control characters, marks that turn the
+direction of writing, invisible characters, line separators, half a surrogate pair. Letters and spaces of every script
+stay, and so do the two joiners that Persian, Indic scripts and emoji need.
+"""
+
+import json
+import unicodedata
+from collections.abc import Callable
+from typing import Any
+
+JOINERS = "\u200c\u200d"
+
+
+def visible(text: str, *, keep: str = "") -> str:
+    """The text with escapes in place of what is not printable; `keep` holds characters that stay, such as `\\n`."""
+    return _replaced(text, keep, lambda mark: mark.encode("unicode_escape").decode())
+
+
+def to_json(value: Any, *, indent: int | None = None) -> str:
+    """JSON that reads back as the same value, with letters of every script as they are and nothing unprintable."""
+    text = json.dumps(value, indent=indent, ensure_ascii=False)
+    # A newline is between values: within strings, it has its escape already.
+    return _replaced(text, "\n", lambda mark: json.dumps(mark)[1:-1])
+
+
+def _replaced(text: str, keep: str, escape: Callable[[str], str]) -> str:
+    if text.isprintable():
+        return text
+    return "".join(mark if _is_safe(mark) or mark in keep else escape(mark) for mark in text)
+
+
+def _is_safe(mark: str) -> bool:
+    return mark.isprintable() or mark in JOINERS or unicodedata.category(mark) == "Zs"
