@@ -1,0 +1,100 @@
+"""The one place that opens files which a stranger may have laid there: regular ones only, and no more than is expected.
+
+Whoever opens a named pipe waits for its other end, and a link to `/dev/zero` has no end.
+"""
+
+import errno
+import os
+import stat
+from pathlib import Path
+from typing import BinaryIO
+
+from store.errors import StoreError
+
+_KINDS = {
+    stat.S_IFIFO: "a FIFO (named pipe)",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a block device",
+}
+# What opening a socket, a device without a driver, and a link that leads to itself fail with.
+_UNOPENABLE = {
+    errno.ENXIO: "a socket or a device",
+    errno.ENODEV: "a device",
+    errno.ELOOP: "a link that leads to itself",
+}
+_CHUNK = 1 << 16
+
+
+class IrregularFileError(StoreError):
+    """What lies there is not a regular file, or is larger than any such file may be."""
+
+
+def open_regular(path: str | Path, *, buffering: int = -1) -> BinaryIO:
+    """Open a regular file to read its bytes; nothing else is waited for or read.
+
+    Raises
+    ------
+    IrregularFileError
+        It is a FIFO, a socket or a device, or a link to one.
+    OSError
+        As `open`; a folder is an IsADirectoryError.
+    """
+    file: BinaryIO = open(path, "rb", buffering=buffering, opener=_open)  # noqa: SIM115 (the caller closes it)
+    return file
+
+
+def read_regular(path: str | Path, *, largest: int, pipes: bool = False) -> bytes:
+    """Read a regular file whole.
+
+    Parameters
+    ----------
+    largest
+        Bytes that it may have; more are not read.
+    pipes
+        Take a pipe or a device as well, such as `/dev/stdin` or a shell's `<(…)`: for files that the user names, never
+        for files within a folder.
+
+    Raises
+    ------
+    IrregularFileError
+        It is not a regular file, or is too large.
+    OSError
+        As `open`.
+    """
+    with open(path, "rb") if pipes else open_regular(path) as file:  # noqa: PTH123
+        size = os.fstat(file.fileno()).st_size
+        if size <= largest:
+            data = _read(file, largest + 1)
+            size = max(size, len(data))
+    if size > largest:
+        raise IrregularFileError(f"{path}: expected at most {largest} bytes, found {'at least ' * pipes}{size}")
+    return data
+
+
+def _open(path: str, flags: int) -> int:
+    """Open without waiting for a pipe's other end, and only then look: what a path leads to may change in between."""
+    try:
+        file = os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY)
+    except OSError as error:
+        if error.errno in _UNOPENABLE:
+            raise _irregular(path, _UNOPENABLE[error.errno]) from error
+        raise
+    kind = stat.S_IFMT(os.fstat(file).st_mode)
+    if kind in _KINDS:
+        os.close(file)
+        raise _irregular(path, _KINDS[kind])
+    return file
+
+
+def _irregular(path: str, found: str) -> IrregularFileError:
+    return IrregularFileError(f"{path}: expected a regular file, found {found}")
+
+
+def _read(file: BinaryIO, most: int) -> bytes:
+    """Read to the end, or so many bytes; memory grows only with what is there."""
+    parts = []
+    while most and (part := file.read(min(most, _CHUNK))):
+        parts.append(part)
+        most -= len(part)
+    return b"".join(parts)
