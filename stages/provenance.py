@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from stages.brief import brief
 from stages.hub import HUB_ID, REVISION
 from store.errors import HearError
 
@@ -83,16 +84,16 @@ def read_provenance(values: object, where: str) -> dict[str, Provenance]:
         A value is missing, unknown, or not what it can be; the message names it.
     """
     if not isinstance(values, Mapping):
-        raise ProvenanceError(f"{where}: encoders_from must be an object, found {values!r}")
+        raise ProvenanceError(f"{where}: encoders_from must be an object, found {brief(values)}")
     return {str(name): _read_one(value, f"{where}: encoders_from.{name}") for name, value in values.items()}
 
 
 def _read_one(value: object, where: str) -> Provenance:
     kind = value.get("kind") if isinstance(value, Mapping) else None
     if not isinstance(value, Mapping) or not isinstance(kind, str) or kind not in _KEYS:
-        raise ProvenanceError(f"{where}: kind must be one of {', '.join(_KEYS)}, found {value!r}")
+        raise ProvenanceError(f"{where}: kind must be one of {', '.join(_KEYS)}, found {brief(value)}")
     for key in _KEYS[kind]:
         good, expected = _CHECKS[key]
         if not good(value.get(key)):
-            raise ProvenanceError(f"{where}: {key} must be {expected}, found {value.get(key)!r}")
+            raise ProvenanceError(f"{where}: {key} must be {expected}, found {brief(value.get(key))}")
     return Provenance(**{key: value[key] for key in ("kind", *_KEYS[kind])})

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from stages.brief import brief
 from stages.head.errors import HeadError
 from stages.head.head import Head, score_packed
 from stages.head.plan import Item
@@ -57,7 +58,7 @@ def check_spec(head: Head, store: EmbeddingStore) -> None:
     for name in _SPEC_FIELDS:
         if head.config.spec.get(name) != found[name]:
             raise HeadError(
-                f"{store.root}: the head was trained on {name} {head.config.spec.get(name)!r}, found {found[name]!r}; "
+                f"{store.root}: the head was trained on {name} {brief(head.config.spec.get(name))}, found {found[name]!r}; "
                 "score a store that was extracted as the head's"
             )
     _check_hashes(head, store.spec.encoders, f"{store.root}", "score a store that was extracted with them")

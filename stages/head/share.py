@@ -6,7 +6,6 @@ curves, states of the optimizer. novelty.safetensors goes along: means and main 
 song of its own.
 """
 
-import json
 import shutil
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -16,12 +15,14 @@ from stages.head.checkpoint import load_head, save_head
 from stages.head.errors import HeadError
 from stages.head.head import Head
 from stages.head.hub import fetch, split_reference
-from stages.head.layout import CONFIG, ENSEMBLE, WEIGHTS, read_ensemble, to_json
+from stages.head.layout import CONFIG, ENSEMBLE, WEIGHTS, read_ensemble, read_object, to_json
 from stages.head.members import head_places
 from stages.head.novelty import NOVELTY
 from stages.head.report import SONG_NAMES
 from stages.head.run_folder import METRICS_FILE, PARAMS, RECEIPT, RUN, VERSIONS
 from stages.hub import HubError, commit_of, download, list_files, upload
+from stages.local_paths import did_you_mean
+from stages.tensors import LARGEST_HEAD
 
 # run.json before params.json: the second without the first is a run that is not complete.
 ABOUT = (METRICS_FILE, RUN, PARAMS, VERSIONS, RECEIPT)
@@ -68,21 +69,19 @@ def push(
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise HeadError(f"{folder}: no such folder; push the folder that hear-head train wrote")
+        raise HeadError(f"{folder}: no such folder; push the folder that hear-head train wrote{did_you_mean(folder)}")
     places = head_places(folder)
     heads = [_whole(place) for place in places]
     if len({(head.dimensions, head.streams) for head in heads}) > 1:
         raise HeadError(f"{folder}: its heads do not score the same; push one: {', '.join(map(str, places))}")
     several = places != [folder]
-    card = model_card(
-        repo,
-        heads,
-        metrics=_json(folder / METRICS_FILE),
-        run=_json(places[0] / RUN),
-        receipt=_json(places[0] / RECEIPT),
-        license=license,
-        dataset=dataset,
-    )
+    said = {"metrics": folder / METRICS_FILE, "run": places[0] / RUN, "receipt": places[0] / RECEIPT}
+    values = {name: _json(path) for name, path in said.items()}
+    try:
+        card = model_card(repo, heads, **values, license=license, dataset=dataset)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        wrong = f"{type(error).__name__}: {error}"
+        raise HeadError(f"{folder}: what its run told makes no card: {wrong}; push a folder as it was written") from error
     files: dict[str, Path | bytes] = {CARD: card.encode()}
     for place in places:
         prefix = f"{place.name}/" if several else ""
@@ -162,10 +161,4 @@ def _is_ours(name: str) -> bool:
 
 
 def _json(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        return {}
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise HeadError(f"{path}: cannot be read: {error}") from error
-    return values if isinstance(values, dict) else {}
+    return read_object(path, "what a run writes") if path.is_file() else {}
