@@ -20,14 +20,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from store.errors import HearError, StoreError
-from store.json_text import JsonError, parse_json
+from stages.file_limits import LARGEST_HEAD, LARGEST_INDEX, TensorsError, check_safetensors
+from store.errors import StoreError
 from store.regular import open_regular
 
-# Bytes. The published heads have 152 MB, an encoder's weights 1.3 GB.
-LARGEST_HEAD, LARGEST_WEIGHTS = 2 << 30, 4 << 30
-# A pickle of a state dict names tensors, some 25 steps each; a header of safetensors is JSON, some 100 bytes each.
-LARGEST_INDEX = 4 << 20
+# Of pickles; a state dict takes some 25 steps per tensor.
 MOST_STEPS = 50_000
 MOST_MEMBERS = 50_000
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
@@ -36,7 +33,7 @@ INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torc
 # What a reader of pickles may stumble over in a file that is broken, or is none.
 _BROKEN = (
     *(OSError, RuntimeError, EOFError, ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError),
-    *(AssertionError, MemoryError, StoreError, struct.error, zipfile.BadZipFile, NotImplementedError),
+    *(AssertionError, MemoryError, struct.error, zipfile.BadZipFile, NotImplementedError),
 )
 # All that a plain state dict needs. Types of storages come on top: `torch FloatStorage`.
 _PLAIN = {
@@ -49,10 +46,6 @@ _PLAIN = {
 _MAKERS = ("STACK_GLOBAL", "INST", "OBJ", "NEWOBJ", "NEWOBJ_EX", "EXT1", "EXT2", "EXT4")
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 _END, _END_64, _LOCATOR = b"PK\x05\x06", b"PK\x06\x06", b"PK\x06\x07"
-
-
-class TensorsError(HearError):
-    """A file does not hold plain tensors, or holds something else as well."""
 
 
 def read_tensors(
@@ -89,37 +82,6 @@ def read_tensors(
     if needed > size:
         raise TensorsError(f"{path}: its tensors need {needed} bytes, the file has {size}; parts of it are used twice")
     return {name: value.detach() for name, value in state.items()}
-
-
-def check_safetensors(file: BinaryIO, called: object, *, largest: int) -> int:
-    """Check what the safetensors library takes for granted: that the file is no larger than expected, nor its header.
-
-    Returns
-    -------
-    int
-        Bytes of the file.
-
-    Raises
-    ------
-    TensorsError
-        One is too large, or the header is not JSON.
-    """
-    size = file.seek(0, os.SEEK_END)
-    if size > largest:
-        raise TensorsError(f"{called}: expected at most {largest} bytes, found {size}")
-    file.seek(0)
-    start = file.read(8)
-    length = int.from_bytes(start, "little")
-    if len(start) < 8 or length > min(LARGEST_INDEX, size - 8):
-        raise TensorsError(
-            f"{called}: cannot be read as safetensors: the header should have at most "
-            f"{max(0, min(LARGEST_INDEX, size - 8))} bytes, found {length}"
-        )
-    try:
-        parse_json(file.read(length), largest=LARGEST_INDEX)
-    except JsonError as error:
-        raise TensorsError(f"{called}: cannot be read as safetensors: the header: {error}") from error
-    return size
 
 
 def first_line(error: BaseException) -> str:
@@ -270,6 +232,7 @@ def _is_plain(name: object, value: object, kinds: tuple[torch.dtype, ...]) -> bo
     """Whether this is a named tensor of plain numbers in memory: not quantised, complex, sparse or without values."""
     return (
         isinstance(name, str)
+        and isinstance(value, Tensor)
         and type(value) in (Tensor, torch.nn.Parameter)
         and value.layout is torch.strided
         and value.device.type == "cpu"

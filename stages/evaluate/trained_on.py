@@ -78,7 +78,9 @@ def _read(place: Path) -> TrainedOn:
     params = read_object(path, "a run's parameters")
     labels = params.get("labels", {})
     if not isinstance(labels, dict):
-        raise HeadError(f"{path}: cannot be read as a run's parameters: labels should be digests, found {brief(labels)}")
+        raise HeadError(
+            f"{path}: cannot be read as a run's parameters: labels should be digests, found {brief(labels)}"
+        )
     digests = {str(split): str(digest) for split, digest in labels.items()}
     shuffled = params.get("shuffle_labels") is True
     ratings = read_ratings(place / RATINGS) if (place / RATINGS).is_file() else None

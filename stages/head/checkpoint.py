@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from stages.file_limits import TensorsError
 from stages.head.architectures import KINDS, make_model, read_published
 from stages.head.corpus import TRACK_DIMENSIONS
 from stages.head.device import pick_device
@@ -22,7 +23,7 @@ from stages.head.packed import PackedModel
 from stages.head.replacing import replacing
 from stages.hub import HubError
 from stages.local_paths import did_you_mean, is_local
-from stages.tensors import TensorsError, first_line, read_tensors
+from stages.tensors import first_line, read_tensors
 
 
 def save_head(folder: str | Path, head: Head) -> None:

@@ -67,9 +67,8 @@ def read_config(path: Path, name: str = "") -> HeadConfig:
     called = name or str(path)
     values = read_object(path, "a head's configuration", name=called)
     if values.get("format") != FORMAT:
-        raise HeadError(
-            f"{called}: not a HEAR head's configuration: expected format {FORMAT!r}, found {brief(values.get('format'))}"
-        )
+        found = brief(values.get("format"))
+        raise HeadError(f"{called}: not a HEAR head's configuration: expected format {FORMAT!r}, found {found}")
     architecture = _value(values, "architecture", str, called)
     if architecture not in KINDS:
         raise HeadError(f"{called}: architecture must be one of {', '.join(KINDS)}, found {brief(architecture)}")

@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
+from stages.file_limits import LARGEST_HEAD, check_safetensors
 from stages.head.errors import HeadError
 from stages.head.replacing import replacing
-from stages.tensors import LARGEST_HEAD, check_safetensors
 from store import EmbeddingStore
 from store.errors import HearError
 from store.regular import open_regular

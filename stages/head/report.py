@@ -8,7 +8,6 @@ from stages.evaluate.metrics import METRICS, Metrics, total
 from stages.head.errors import HeadError
 from stages.head.history import EVALUATIONS, EvaluationRow, count_rows
 from stages.head.layout import read_object
-from stages.head.layout import read_object
 from stages.head.run_folder import METRICS_FILE, RUN
 
 # Entries of run.json that name songs: they stay here when a head is shared.

@@ -22,7 +22,6 @@ from stages.head.report import SONG_NAMES
 from stages.head.run_folder import METRICS_FILE, PARAMS, RECEIPT, RUN, VERSIONS
 from stages.hub import HubError, commit_of, download, list_files, upload
 from stages.local_paths import did_you_mean
-from stages.tensors import LARGEST_HEAD
 
 # run.json before params.json: the second without the first is a run that is not complete.
 ABOUT = (METRICS_FILE, RUN, PARAMS, VERSIONS, RECEIPT)
@@ -81,7 +80,9 @@ def push(
         card = model_card(repo, heads, **values, license=license, dataset=dataset)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         wrong = f"{type(error).__name__}: {error}"
-        raise HeadError(f"{folder}: what its run told makes no card: {wrong}; push a folder as it was written") from error
+        raise HeadError(
+            f"{folder}: what its run told makes no card: {wrong}; push a folder as it was written"
+        ) from error
     files: dict[str, Path | bytes] = {CARD: card.encode()}
     for place in places:
         prefix = f"{place.name}/" if several else ""

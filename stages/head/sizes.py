@@ -74,7 +74,7 @@ class ModelSizes:
         known = {field.name: field.type for field in fields(cls)}
         for name, value in values.items():
             if name not in known:
-                raise HeadError(f"head sizes: unknown size {brief(name)}; was this checkpoint written by a newer version?")
+                raise HeadError(f"head sizes: unknown size {brief(name)}; was this head written by a newer version?")
             kinds = (int, float) if name == "dropout" else (int,)
             if isinstance(value, bool) or not isinstance(value, kinds):
                 raise HeadError(f"head sizes: {name} must be a number, found {brief(value)}")

@@ -19,12 +19,12 @@ from safetensors.numpy import load, save
 from scipy.special import softmax
 
 from stages.brief import brief
+from stages.file_limits import LARGEST_HEAD, TensorsError, check_safetensors
 from stages.local_paths import did_you_mean
 from stages.probe.errors import ProbeError
 from stages.probe.models import MODELS, Task
 from stages.probe.predictors import KINDS, Array, Predictor, arrays_of, misfit
 from stages.probe.question import POOLINGS, Pooling
-from stages.tensors import LARGEST_HEAD, TensorsError, check_safetensors
 from store import Spec, StoreError
 from store.json_text import LARGEST, JsonError, parse_json
 from store.regular import read_regular

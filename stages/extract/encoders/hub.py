@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from stages.extract.encoders.errors import WeightsError
 from stages.hub import HUB_ID, REVISION, HubError, commit_of, download
+from stages.local_paths import did_you_mean, is_local
 from stages.provenance import FOLDER, Provenance
 
 _ON_HUB = re.compile(rf"({HUB_ID.pattern})(?:@({REVISION.pattern}))?")
@@ -37,7 +38,10 @@ def weight_files(source: str | Path, files: Sequence[str]) -> WeightFiles:
         return WeightFiles([_local(folder, name) for name in files], FOLDER)
     match = _ON_HUB.fullmatch(str(source))
     if match is None:
-        raise WeightsError(f"{source}: no such folder, and no hub id (owner/name) either; give one of the two")
+        advice = did_you_mean(source) or "; give one of the two"
+        raise WeightsError(f"{source}: no such folder, and no hub id (owner/name) either{advice}")
+    if match[2] is None and is_local(source):
+        raise WeightsError(f"{source}: no such folder{did_you_mean(source)}")
     repo, commit = match.groups()
     paths: list[Path] = []
     try:
@@ -51,6 +55,6 @@ def weight_files(source: str | Path, files: Sequence[str]) -> WeightFiles:
 
 def _local(folder: Path, name: str) -> Path:
     path = folder / name
-    if not path.is_file():
+    if not path.exists():
         raise WeightsError(f"{folder}: has no {name}; the folder must hold the files as they are published")
     return path
