@@ -43,6 +43,10 @@ class HubFileMissingError(HubError):
     """The model is there, the file in it is not."""
 
 
+class HubFileTooLargeError(HubError):
+    """The hub lists a file as larger than such a file may be."""
+
+
 def download(repo: str, name: str, *, revision: str | None = None, largest: int = LARGEST_WEIGHTS) -> Path:
     """Return the local path of a model's file, fetched if it is not in the cache or has changed.
 
@@ -59,8 +63,10 @@ def download(repo: str, name: str, *, revision: str | None = None, largest: int 
     ------
     HubFileMissingError
         There is no such file.
+    HubFileTooLargeError
+        The file is too large.
     HubError
-        There is no such model or revision, it needs a login, the file is too large, or it cannot be fetched.
+        There is no such model or revision, it needs a login, or it cannot be fetched.
     """
     from huggingface_hub import _CACHED_NO_EXIST, errors, hf_hub_download, hf_hub_url, try_to_load_from_cache
 
@@ -73,7 +79,9 @@ def download(repo: str, name: str, *, revision: str | None = None, largest: int 
                 return Path(cached)
         listed = _listed(hf_hub_url(repo, name, revision=revision))
         if listed is not None and listed.size > largest:
-            raise HubError(f"{repo}: {name} has {listed.size} bytes on the hub, expected at most {largest}")
+            raise HubFileTooLargeError(
+                f"{repo}: {name} has {listed.size} bytes on the hub, expected at most {largest}; it is not fetched"
+            )
         if listed is not None and isinstance(cached, str) and commit_of(Path(cached)) == listed.commit:
             return Path(cached)
         try:

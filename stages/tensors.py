@@ -27,6 +27,8 @@ from store.regular import open_regular
 # Of pickles; a state dict takes some 25 steps per tensor.
 MOST_STEPS = 50_000
 MOST_MEMBERS = 50_000
+# Numbers that a pickle of any size may have.
+SMALL = 1 << 20
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.bool)
 
@@ -196,7 +198,7 @@ def _look_through(path: Path, programs: bytes, count: int, *, whole: int) -> Non
     ValueError
         It is broken, or is not a pickle.
     """
-    stream, steps = BytesIO(programs), 0
+    stream, steps, largest = BytesIO(programs), 0, max(whole, SMALL)
     for _ in range(count):
         for step, argument in _steps(stream):
             steps += 1
@@ -204,8 +206,8 @@ def _look_through(path: Path, programs: bytes, count: int, *, whole: int) -> Non
                 _check_global(path, str(argument))
             elif step in _MAKERS:
                 raise _refused(path)
-            elif isinstance(argument, int) and abs(argument) > whole and argument != _LEGACY_MAGIC:
-                raise ValueError(f"a number in its pickle is more than the {whole} bytes of the file can hold")
+            elif isinstance(argument, int) and abs(argument) > largest and argument != _LEGACY_MAGIC:
+                raise ValueError(f"a number in its pickle is larger than the file, which has {whole} bytes")
             if steps > MOST_STEPS:
                 raise ValueError(f"its pickle has more than {MOST_STEPS} steps; save the state dict alone")
 

@@ -102,6 +102,8 @@ def _load_published(path: Path) -> Head:
     state = _tensors(path)
     try:
         architecture, sizes, tensors = read_published(state, str(path))
+    except HeadError as error:
+        raise error if str(error).startswith(str(path)) else HeadError(f"{path}: {error}") from error
     except (ValueError, IndexError, RuntimeError) as error:
         raise HeadError(f"{path}: its tensors do not fit each other: {first_line(error)}") from error
     dimensions = next(names for names in TRACK_DIMENSIONS.values() if len(names) == sizes.classes)

@@ -67,10 +67,12 @@ class Novelty:
 
     def ratio(self, vectors: NDArray[np.float32]) -> NDArray[np.float64]:
         """Distances (N,) of vectors (N, V) from the training songs, over the threshold."""
-        standard = ((vectors - self.mean) / self.scale).astype(np.float64)
-        along = standard @ self.directions.T
-        beside = np.maximum((standard**2).sum(1) - (along**2).sum(1), 0)
-        return np.asarray(np.sqrt((along**2 / self.variances).sum(1) + beside / self.rest) / self.threshold)
+        # A stranger's numbers may overflow: whoever uses the ratio asks whether it is finite.
+        with np.errstate(over="ignore", invalid="ignore"):
+            standard = ((vectors - self.mean) / self.scale).astype(np.float64)
+            along = standard @ self.directions.T
+            beside = np.maximum((standard**2).sum(1) - (along**2).sum(1), 0)
+            return np.asarray(np.sqrt((along**2 / self.variances).sum(1) + beside / self.rest) / self.threshold)
 
     def of_song(self, frames: NDArray[np.floating]) -> float:
         """The ratio of one song's frames (S, T, C), the head's streams in its order."""
@@ -181,5 +183,5 @@ def load_novelty(folder: str | Path) -> Novelty | None:
             rest=float(tensors["rest"]),
             threshold=float(tensors["threshold"]),
         )
-    except (OSError, SafetensorError, HearError, KeyError, TypeError, ValueError) as error:
+    except (OSError, SafetensorError, HearError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise HeadError(f"{path}: cannot be read: {error}; remove it to score without warnings") from error

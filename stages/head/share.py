@@ -81,7 +81,7 @@ def push(
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         wrong = f"{type(error).__name__}: {error}"
         raise HeadError(
-            f"{folder}: what its run told makes no card: {wrong}; push a folder as it was written"
+            f"{folder}: a card cannot be made of what its run told: {wrong}; restore the files"
         ) from error
     files: dict[str, Path | bytes] = {CARD: card.encode()}
     for place in places:
@@ -141,7 +141,7 @@ def _copy(reference: str, place: Path, out: Path) -> None:
         source = place / within
         there = str(PurePosixPath(inside, within))
         if not source.is_file() and there in offered:
-            source = download(repo, there, revision=commit)
+            source = download(repo, there, revision=commit, largest=LARGEST_HEAD)
         if source.is_file():
             (out / within).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, out / within)

@@ -173,7 +173,8 @@ def _unpack(where: Path, kind: type[Predictor], packed: bytes) -> Predictor:
     try:
         check_safetensors(io.BytesIO(packed), where / ARRAYS, largest=LARGEST_HEAD)
         return kind(**load(packed))
-    except (SafetensorError, TensorsError, TypeError, ValueError, KeyError) as error:
+    # AttributeError: a type of numbers that numpy does not have.
+    except (SafetensorError, TensorsError, TypeError, ValueError, KeyError, AttributeError) as error:
         raise ProbeError(f"{where / ARRAYS}: does not hold the arrays of a {kind.kind} probe: {error}") from error
 
 
