@@ -10,6 +10,7 @@ import shutil
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from stages.file_limits import LARGEST_HEAD
 from stages.head.card import CARD, model_card
 from stages.head.checkpoint import load_head, save_head
 from stages.head.errors import HeadError
@@ -80,9 +81,7 @@ def push(
         card = model_card(repo, heads, **values, license=license, dataset=dataset)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         wrong = f"{type(error).__name__}: {error}"
-        raise HeadError(
-            f"{folder}: a card cannot be made of what its run told: {wrong}; restore the files"
-        ) from error
+        raise HeadError(f"{folder}: a card cannot be made of what its run told: {wrong}; restore the files") from error
     files: dict[str, Path | bytes] = {CARD: card.encode()}
     for place in places:
         prefix = f"{place.name}/" if several else ""

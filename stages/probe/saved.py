@@ -151,7 +151,7 @@ def load_probe(folder: str | Path) -> Probe:
         if len(set(names)) < len(names):
             raise ProbeError(f"{where / ABOUT}: {key}: expected different names, found {brief(names)}")
     if about.arrays != _digest(packed):
-        raise ProbeError(f"{where / ARRAYS}: expected {about.arrays[:80]}, as {ABOUT} says, found {_digest(packed)}")
+        raise ProbeError(f"{where / ARRAYS}: expected {brief(about.arrays)}, as {ABOUT} says, found {_digest(packed)}")
     spec = _spec(where, about.spec)
     probe = Probe(
         **{name: getattr(about, name) for name in _SHARED},

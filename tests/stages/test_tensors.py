@@ -170,7 +170,10 @@ def test_a_zip_that_lies_about_its_members(tmp_path: Path, kind: str) -> None:
 LONG = b"\x8a\x09" + (2**61 - 1).to_bytes(9, "little")
 PROGRAMS: dict[str, tuple[bytes, str]] = {
     "bytes": (b"cbuiltins\nbytearray\n\x8a\x06" + (1 << 40).to_bytes(6, "little") + b"\x85R.", "refused"),
-    "storage": (b"ctorch\nUntypedStorage\n\x8a\x06" + (1 << 40).to_bytes(6, "little") + b"\x85R.", "refused|plain state"),
+    "storage": (
+        b"ctorch\nUntypedStorage\n\x8a\x06" + (1 << 40).to_bytes(6, "little") + b"\x85R.",
+        "refused|plain state",
+    ),
     "counter": (b"ccollections\nCounter\n)R.", "refused"),
     "new": (b"ctorch\nTensor\n\x8a\x06" + (1 << 40).to_bytes(6, "little") + b"\x85\x81.", "refused|plain state"),
     "memo": (b"}r\xff\xff\xff\x7f.", "a number in its pickle is larger than the file"),

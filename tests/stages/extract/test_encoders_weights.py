@@ -125,7 +125,9 @@ def test_a_checkpoint_runs_no_code(musicfm, tmp_path):
 @pytest.mark.parametrize("content", [b"", b"text", pickle.dumps([1, 2])])
 def test_other_files_are_no_checkpoint(musicfm, content):
     (musicfm / "pretrained_msd.pt").write_bytes(content)
-    with pytest.raises(EncoderError, match=r"pretrained_msd\.pt: cannot be read as tensors: neither a pickle nor a zip"):
+    with pytest.raises(
+        EncoderError, match=r"pretrained_msd\.pt: cannot be read as tensors: neither a pickle nor a zip"
+    ):
         load(musicfm=musicfm)
 
 

@@ -67,18 +67,20 @@ def use(folder: Path) -> bool:
     """Load and score; whether it did. Whatever else is raised than one line fails the test."""
     try:
         ensemble = load_ensemble([folder])
-        head = ensemble.heads[0]
-        frames = np.ones((len(ensemble.streams), 12, head.config.channels), np.float32)
-        if ensemble.fewest_frames <= 12:
-            assert np.isfinite(ensemble.score([frames]).mean).all()
-            assert ensemble.novelty(frames) is not None
-        assert ensemble.pool >= 1
-        assert isinstance(ensemble.caution, str)
+        frames = np.ones((len(ensemble.streams), 12, ensemble.heads[0].config.channels), np.float32)
+        short = ensemble.fewest_frames > 12
+        scores, ratio = (None, None) if short else (ensemble.score([frames]).mean, ensemble.novelty(frames))
+        told = ensemble.caution
     except HearError as error:
-        assert "\n" not in str(error)
-        assert len(str(error)) < 2_000
-        return False
-    return True
+        line = str(error)
+    else:
+        assert short or (scores is not None and np.isfinite(scores).all() and ratio is not None)
+        assert ensemble.pool >= 1
+        assert isinstance(told, str)
+        return True
+    assert "\n" not in line
+    assert len(line) < 2_000
+    return False
 
 
 def places(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
@@ -155,7 +157,7 @@ TEXTS = {
     "not finite": b'{"sizes": {"features": NaN}}',
     "overflow": b'{"sizes": {"features": 1e999}}',
     "null": b"null",
-    "latin": "{\"format\": \"h\xe4\"}".encode("latin-1"),
+    "latin": '{"format": "h\xe4"}'.encode("latin-1"),
     "nothing": b"",
     "zeros": bytes(1000),
     "spaces": b" " * (17 << 20),
@@ -180,11 +182,13 @@ def test_json_that_cannot_be_read(tmp_path: Path, name: str, kind: str) -> None:
         assert "\n" not in str(raised.value)
 
 
-@pytest.mark.parametrize("value", VALUES[:13] + (["seed-0", "seed-0"], [f"s{number}" for number in range(101)], ["a\nb"]))
+@pytest.mark.parametrize(
+    "value", [*VALUES[:12], ["seed-0", "seed-0"], [f"s{number}" for number in range(101)], ["a\nb"]]
+)
 def test_lists_of_heads(tmp_path: Path, value: Any) -> None:
     hear(tmp_path / "seed-0")
     (tmp_path / "ensemble.json").write_text(json.dumps({"heads": value}))
-    with pytest.raises(HeadError, match=r"ensemble\.json: expected (the names of folders|at most 100 different folders)"):
+    with pytest.raises(HeadError, match=r"ensemble\.json: expected (the names of|at most 100 different) folders"):
         head_places(tmp_path)
 
 
@@ -226,7 +230,7 @@ def test_every_tensor_of_a_head(tmp_path: Path, make: Callable[[Path], Path]) ->
         for change in BAD.values():
             if not same(change(tensor), tensor):
                 save_file({**whole, name: change(tensor)}, folder / "model.safetensors")
-                with pytest.raises(HeadError, match=r"model\.safetensors: (tensor|expected a plain state dict|cannot be)"):
+                with pytest.raises(HeadError, match=r"model\.safetensors: (tensor|expected a plain|cannot be)"):
                     load_head(folder)
         for change in FINE.values() if not number % 4 else ():
             save_file({**whole, name: change(tensor)}, folder / "model.safetensors")
@@ -254,7 +258,7 @@ def test_quantised_weights_of_a_published_head(tmp_path: Path) -> None:
     state = torch.load(PARITY / "hear_track1.pth", weights_only=True)
     state["model.fc.weight"] = torch.quantize_per_tensor(state["model.fc.weight"], 0.1, 0, torch.qint8)
     torch.save(state, tmp_path / "quantised.pth")
-    with pytest.raises(HeadError, match=r"quantised\.pth: expected a plain state dict .* what torch\._utils _rebuild_qtens"):
+    with pytest.raises(HeadError, match=r"quantised\.pth: expected a plain state dict .* _rebuild_qtensor makes"):
         load_head(tmp_path / "quantised.pth")
 
 
@@ -264,7 +268,7 @@ def test_every_statistic_of_a_novelty_file(tmp_path: Path, name: str) -> None:
     path = folder / "novelty.safetensors"
     whole = load_file(path)
     tensor = whole[name]
-    for kind, change in BAD.items() if tensor.ndim else ((kind, BAD[kind]) for kind in ("NaN", "infinity", "complex")):
+    for change in BAD.values() if tensor.ndim else (BAD[kind] for kind in ("NaN", "infinity", "complex")):
         if not same(change(tensor), tensor):
             save_file({**whole, name: change(tensor)}, path)
             with pytest.raises(HeadError, match=r"novelty\.safetensors: (cannot be read|describes songs by)") as raised:

@@ -300,5 +300,5 @@ def test_what_is_here_is_never_looked_up(on_hub, runs, tmp_path, monkeypatch):
     with pytest.raises(HeadError, match=r"runs/seed-7: no such file or folder; did you mean runs/seed-[01]\?"):
         load_head("runs/seed-7")
     assert on_hub.requests == []
-    with pytest.raises(HubError, match=r"rums/seed-0: the hub knows .* file or folder here either; did you mean runs/see"):
+    with pytest.raises(HubError, match=r"rums/seed-0: the hub knows .* folder here either; did you mean runs/seed-0\?"):
         load_head("rums/seed-0")
