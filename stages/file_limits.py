@@ -10,6 +10,8 @@ from store.json_text import JsonError, parse_json
 LARGEST_HEAD, LARGEST_WEIGHTS = 2 << 30, 4 << 30
 # What says which tensors a file has: JSON of some 100 bytes each, or a pickle of some 150.
 LARGEST_INDEX = 4 << 20
+# Characters of another library's message, which may quote a file.
+LONGEST_LINE = 300
 
 
 class TensorsError(HearError):
@@ -45,3 +47,9 @@ def check_safetensors(file: BinaryIO, called: object, *, largest: int) -> int:
     except JsonError as error:
         raise TensorsError(f"{called}: cannot be read as safetensors: the header: {error}") from error
     return size
+
+
+def first_line(error: BaseException) -> str:
+    """What an error of somebody else's says, on one line of bounded length; its type if it says nothing."""
+    text = next(iter(str(error).splitlines()), "") or type(error).__name__
+    return text if len(text) <= LONGEST_LINE else f"{text[:LONGEST_LINE]}…"

@@ -20,7 +20,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from stages.file_limits import LARGEST_HEAD, LARGEST_INDEX, TensorsError, check_safetensors
+from stages.brief import brief
+from stages.file_limits import LARGEST_HEAD, LARGEST_INDEX, TensorsError, check_safetensors, first_line
 from store.errors import StoreError
 from store.regular import open_regular
 
@@ -86,11 +87,6 @@ def read_tensors(
     return {name: value.detach() for name, value in state.items()}
 
 
-def first_line(error: BaseException) -> str:
-    """What an error says, on one line; its type if it says nothing."""
-    return next(iter(str(error).splitlines()), "") or type(error).__name__
-
-
 def _safetensors(path: Path, largest: int) -> tuple[object, int]:
     try:
         with open_regular(path) as file:
@@ -111,10 +107,10 @@ def _pickled(path: Path, largest: int, mapped: bool) -> tuple[object, int]:
             file.seek(0)
             zipped = file.read(4) == b"PK\x03\x04"
             programs, count = (_program(file, size), 1) if zipped else (_start(file), 5)
-        _look_through(path, programs, count, whole=size)
-        # It warns of unusual pickles, and then reads or refuses them.
+        # Readers of pickles warn of unusual ones, and then read or refuse them.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
+            _look_through(path, programs, count, whole=size)
             # The library maps files only whose names are UTF-8.
             mmap = mapped and zipped and str(path).isprintable()
             return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap), size
@@ -226,7 +222,7 @@ def _check_global(path: Path, name: str) -> None:
     if name in _PLAIN or (module in ("torch", "torch.cuda") and what.endswith("Storage") and what[0] not in "TU"):
         return
     if module == "torch._utils" or (module == "torch" and what.islower()):
-        raise _not_plain(path, f"what {name} makes")
+        raise _not_plain(path, f"what {brief(name)} makes")
     raise _refused(path)
 
 

@@ -11,7 +11,8 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from stages.file_limits import TensorsError
+from stages.brief import brief
+from stages.file_limits import TensorsError, first_line
 from stages.head.architectures import KINDS, make_model, read_published
 from stages.head.corpus import TRACK_DIMENSIONS
 from stages.head.device import pick_device
@@ -23,7 +24,7 @@ from stages.head.packed import PackedModel
 from stages.head.replacing import replacing
 from stages.hub import HubError
 from stages.local_paths import did_you_mean, is_local
-from stages.tensors import first_line, read_tensors
+from stages.tensors import read_tensors
 
 
 def save_head(folder: str | Path, head: Head) -> None:
@@ -136,7 +137,7 @@ def _built(config: HeadConfig, state: Mapping[str, Tensor], source: Path) -> Pac
             raise HeadError(f"{source}: tensor {name} should be {tuple(tensor.shape)}, found {shape}")
     for name in state:
         if name not in expected:
-            raise HeadError(f"{source}: unknown tensor {name}; was it written by a newer version?")
+            raise HeadError(f"{source}: unknown tensor {brief(name)}; was it written by a newer version?")
     # Copied: tensors that are mapped from a file lie at odd addresses, and products of them end in other last bits.
     values = {name: tensor.to(torch.float32, copy=True) for name, tensor in state.items()}
     for name, value in values.items():

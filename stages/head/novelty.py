@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from stages.file_limits import LARGEST_HEAD, check_safetensors
+from stages.file_limits import LARGEST_HEAD, check_safetensors, first_line
 from stages.head.errors import HeadError
 from stages.head.replacing import replacing
 from store import EmbeddingStore
@@ -184,4 +184,4 @@ def load_novelty(folder: str | Path) -> Novelty | None:
             threshold=float(tensors["threshold"]),
         )
     except (OSError, SafetensorError, HearError, KeyError, TypeError, ValueError, AttributeError) as error:
-        raise HeadError(f"{path}: cannot be read: {error}; remove it to score without warnings") from error
+        raise HeadError(f"{path}: cannot be read: {first_line(error)}; remove it to score without warnings") from error

@@ -19,7 +19,7 @@ from safetensors.numpy import load, save
 from scipy.special import softmax
 
 from stages.brief import brief
-from stages.file_limits import LARGEST_HEAD, TensorsError, check_safetensors
+from stages.file_limits import LARGEST_HEAD, TensorsError, check_safetensors, first_line
 from stages.local_paths import did_you_mean
 from stages.probe.errors import ProbeError
 from stages.probe.models import MODELS, Task
@@ -143,7 +143,7 @@ def load_probe(folder: str | Path) -> Probe:
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"]) or "the file"
-        raise ProbeError(f"{where / ABOUT}: {key}: {first['msg']}; save the probe again") from error
+        raise ProbeError(f"{where / ABOUT}: {key[:100]}: {first['msg']}; save the probe again") from error
     for key, found, known in (("model", about.model, MODELS), ("predictor", about.predictor, KINDS)):
         if found not in known:
             raise ProbeError(f"{where / ABOUT}: {key}: expected one of {', '.join(known)}, found {brief(found)}")
@@ -165,8 +165,8 @@ def load_probe(folder: str | Path) -> Probe:
 def _spec(where: Path, values: dict[str, Any]) -> Spec:
     try:
         return Spec.from_json(values)
-    except (StoreError, TypeError, ValueError, KeyError) as error:
-        raise ProbeError(f"{where / ABOUT}: spec: {error}") from error
+    except (StoreError, TypeError, ValueError, KeyError, OverflowError) as error:
+        raise ProbeError(f"{where / ABOUT}: spec: {first_line(error)}") from error
 
 
 def _unpack(where: Path, kind: type[Predictor], packed: bytes) -> Predictor:
@@ -175,7 +175,9 @@ def _unpack(where: Path, kind: type[Predictor], packed: bytes) -> Predictor:
         return kind(**load(packed))
     # AttributeError: a type of numbers that numpy does not have.
     except (SafetensorError, TensorsError, TypeError, ValueError, KeyError, AttributeError) as error:
-        raise ProbeError(f"{where / ARRAYS}: does not hold the arrays of a {kind.kind} probe: {error}") from error
+        raise ProbeError(
+            f"{where / ARRAYS}: does not hold the arrays of a {kind.kind} probe: {first_line(error)}"
+        ) from error
 
 
 def _check_sizes(where: Path, probe: Probe) -> None:

@@ -20,6 +20,30 @@ class WeightFiles(NamedTuple):
     provenance: Provenance
 
 
+def check_source(source: str | Path) -> tuple[str, str | None] | None:
+    """Check where weights shall come from, without asking a hub.
+
+    Returns
+    -------
+    tuple or None
+        A hub id, and a commit if one is named; None for a folder.
+
+    Raises
+    ------
+    WeightsError
+        `source` is neither; what looks like a hub id, and whose first part is a folder here, is a path.
+    """
+    if Path(source).is_dir():
+        return None
+    match = _ON_HUB.fullmatch(str(source))
+    if match is None:
+        advice = did_you_mean(source) or "; give one of the two"
+        raise WeightsError(f"{source}: no such folder, and no hub id (owner/name) either{advice}")
+    if match[2] is None and is_local(source):
+        raise WeightsError(f"{source}: no such folder{did_you_mean(source)}")
+    return match[1], match[2]
+
+
 def weight_files(source: str | Path, files: Sequence[str]) -> WeightFiles:
     """Find `files`, downloading them once where `source` is a hub id; all are of one commit.
 
@@ -33,16 +57,10 @@ def weight_files(source: str | Path, files: Sequence[str]) -> WeightFiles:
     WeightsError
         `source` is none of these, a file is not there, or the hub cannot be reached.
     """
-    folder = Path(source)
-    if folder.is_dir():
-        return WeightFiles([_local(folder, name) for name in files], FOLDER)
-    match = _ON_HUB.fullmatch(str(source))
-    if match is None:
-        advice = did_you_mean(source) or "; give one of the two"
-        raise WeightsError(f"{source}: no such folder, and no hub id (owner/name) either{advice}")
-    if match[2] is None and is_local(source):
-        raise WeightsError(f"{source}: no such folder{did_you_mean(source)}")
-    repo, commit = match.groups()
+    on_hub = check_source(source)
+    if on_hub is None:
+        return WeightFiles([_local(Path(source), name) for name in files], FOLDER)
+    repo, commit = on_hub
     paths: list[Path] = []
     try:
         for name in files:
@@ -50,7 +68,7 @@ def weight_files(source: str | Path, files: Sequence[str]) -> WeightFiles:
             commit = commit_of(paths[0])
     except HubError as error:
         raise WeightsError(str(error)) from error
-    return WeightFiles(paths, Provenance(kind="hub", id=repo, revision=commit))
+    return WeightFiles(paths, Provenance(kind="hub", id=repo, revision=commit_of(paths[0])))
 
 
 def _local(folder: Path, name: str) -> Path:

@@ -8,6 +8,7 @@ import torch
 from stages.extract.encoders.device import choose_device, choose_precision
 from stages.extract.encoders.encoder import Encoder
 from stages.extract.encoders.errors import EncoderError
+from stages.extract.encoders.hub import check_source
 from stages.extract.encoders.mel import MELS
 from stages.extract.encoders.multiscale import STREAMS, MultiScale
 from stages.extract.encoders.muq import load_muq
@@ -53,6 +54,8 @@ def load_multiscale(
     chosen = _checked_streams(streams or STREAMS)
     sources = {"musicfm": musicfm, "muq": muq}
     names = [name for name in sources if any(stream.startswith(f"{name}/") for stream in chosen)]
+    for name in names if preset == "pretrained" else ():
+        check_source(sources[name])  # of all, before minutes pass with the first one's weights
     weights = {name: _published(preset, name, sources[name]) for name in names}
     return assemble(weights, layers=layers, streams=chosen, device=device, precision=precision)
 

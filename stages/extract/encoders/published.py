@@ -150,7 +150,7 @@ def check_published(published: Published, mels: int) -> None:
             raise EncoderError(f"{published.origin}: tensor {name} should be {shape}, found {tuple(tensor.shape)}")
     for name, tensor in published.tensors.items():
         if _is_used(name) and tensor.dtype not in FLOATS:
-            raise EncoderError(f"{published.origin}: tensor {name} should be of floats, found {tensor.dtype}")
+            raise EncoderError(f"{published.origin}: tensor {brief(name)} should be of floats, found {tensor.dtype}")
     width, heads = published[f"{STEM}linear.bias"].numel(), published.head_count()
     if not 1 <= heads <= width or width % (2 * heads):
         raise EncoderError(f"{published.origin}: {brief(heads)} attention heads cannot share a width of {width}")

@@ -203,7 +203,7 @@ def test_tensors_must_be_the_configurations(saved):
     for tensors, message in (
         ({k: v for k, v in whole.items() if k != "output.bias"}, r"tensor output\.bias should be \(5,\), found none"),
         ({**whole, "output.bias": torch.zeros(4)}, r"tensor output\.bias should be \(5,\), found \(4,\)"),
-        ({**whole, "more": torch.zeros(1)}, r"unknown tensor more; was it written by a newer version"),
+        ({**whole, "more": torch.zeros(1)}, r"unknown tensor 'more'; was it written by a newer version"),
     ):
         save_file(tensors, weights)
         with pytest.raises(HeadError, match=message):
