@@ -1,13 +1,13 @@
 """What heads were trained on, compared with the songs that they are evaluated on: other ratings, and songs in both."""
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
-from stages.brief import brief
 from stages.head.corpus import Corpus
 from stages.head.errors import HeadError
-from stages.head.layout import read_object
 from stages.head.members import head_places
 from stages.head.ratings import RATINGS, Ratings, ratings_of, read_ratings
 from stages.head.run_folder import PARAMS
@@ -74,14 +74,11 @@ def read_trained_on(checkpoint: str | Path) -> list[TrainedOn]:
 
 
 def _read(place: Path) -> TrainedOn:
-    path = place / PARAMS
-    params = read_object(path, "a run's parameters")
-    labels = params.get("labels", {})
-    if not isinstance(labels, dict):
-        raise HeadError(
-            f"{path}: cannot be read as a run's parameters: labels should be digests, found {brief(labels)}"
-        )
-    digests = {str(split): str(digest) for split, digest in labels.items()}
-    shuffled = params.get("shuffle_labels") is True
+    try:
+        params: Any = json.loads((place / PARAMS).read_text(encoding="utf-8"))
+        digests = {str(split): str(digest) for split, digest in params.get("labels", {}).items()}
+        shuffled = params.get("shuffle_labels") is True
+    except (OSError, ValueError, AttributeError) as error:
+        raise HeadError(f"{place / PARAMS}: cannot be read as a run's parameters: {error}") from error
     ratings = read_ratings(place / RATINGS) if (place / RATINGS).is_file() else None
     return TrainedOn(digests=digests, ratings=ratings, shuffled=shuffled)

@@ -65,7 +65,7 @@ def read_config(path: Path, name: str = "") -> HeadConfig:
         It cannot be read, is another program's, or a value is missing or of the wrong kind; the message names it.
     """
     called = name or str(path)
-    values = read_object(path, "a head's configuration", name=called)
+    values = _object(path, "a head's configuration", name=called)
     if values.get("format") != FORMAT:
         found = brief(values.get("format"))
         raise HeadError(f"{called}: not a HEAR head's configuration: expected format {FORMAT!r}, found {found}")
@@ -115,7 +115,7 @@ def read_ensemble(path: Path) -> list[str]:
     HeadError
         It cannot be read, or lists something else than folders beside it.
     """
-    names = read_object(path, "a list of heads").get("heads")
+    names = _object(path, "a list of heads").get("heads")
     if not isinstance(names, list) or not names or any(not _is_folder(name) for name in names):
         raise HeadError(f"{path}: expected the names of folders beside it, found {brief(names)}")
     if len(set(names)) < len(names) or len(names) > MOST_HEADS:
@@ -123,7 +123,7 @@ def read_ensemble(path: Path) -> list[str]:
     return names
 
 
-def read_object(path: Path, what: str, *, name: str = "") -> dict[str, Any]:
+def _object(path: Path, what: str, *, name: str = "") -> dict[str, Any]:
     """Read a small JSON file of a head's folder.
 
     Parameters

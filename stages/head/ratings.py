@@ -5,7 +5,6 @@ ratings.csv      one row per song: song_id, split, and a column per dimension
 
 import csv
 import hashlib
-import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,8 +15,6 @@ import numpy as np
 from stages.head.corpus import Corpus
 from stages.head.errors import HeadError
 from stages.head.replacing import replacing
-from store.errors import StoreError
-from store.regular import open_regular
 
 RATINGS = "ratings.csv"
 
@@ -82,15 +79,15 @@ def read_ratings(path: Path) -> Ratings:
         It cannot be read, or is not what `write_ratings` wrote.
     """
     try:
-        with open_regular(path) as file, io.TextIOWrapper(file, encoding="utf-8", newline="") as text:
-            header, *rows = csv.reader(text, strict=True)
+        with path.open(newline="", encoding="utf-8") as file:
+            header, *rows = csv.reader(file, strict=True)
         dimensions = tuple(header[2:])
         splits: dict[str, dict[str, tuple[float, ...]]] = {}
         for number, (song, split, *cells) in enumerate(rows, start=1):
             if len(cells) != len(dimensions):
                 raise ValueError(f"row {number} has {len(cells)} ratings, expected {len(dimensions)}")
             splits.setdefault(split, {})[song] = tuple(float(np.float32(cell)) for cell in cells)
-    except (OSError, StoreError, ValueError, csv.Error) as error:
+    except (OSError, ValueError, csv.Error) as error:
         raise HeadError(f"{path}: cannot be read as a run's ratings: {error}; restore or remove the file") from error
     return Ratings(dimensions=dimensions, splits=splits)
 

@@ -1,5 +1,6 @@
 """How a training run went: what the command prints, and what run.json keeps of it."""
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,6 @@ from typing import Any
 from stages.evaluate.metrics import METRICS, Metrics, total
 from stages.head.errors import HeadError
 from stages.head.history import EVALUATIONS, EvaluationRow, count_rows
-from stages.head.layout import read_object
 from stages.head.run_folder import METRICS_FILE, RUN
 
 # Entries of run.json that name songs: they stay here when a head is shared.
@@ -75,8 +75,8 @@ def read_report(folder: Path) -> TrainReport:
         run.json or metrics.json is not what a run writes.
     """
     try:
-        metrics: Metrics = read_object(folder / METRICS_FILE, "a run's metrics")
-        run = read_object(folder / RUN, "what a run tells")
+        metrics: Metrics = json.loads((folder / METRICS_FILE).read_text(encoding="utf-8"))
+        run = json.loads((folder / RUN).read_text(encoding="utf-8"))
         means = {name.lower(): metrics["mean"][name] for name in METRICS}
         return TrainReport(
             metrics=metrics,
@@ -91,5 +91,5 @@ def read_report(folder: Path) -> TrainReport:
             notes=tuple(run.get("notes", ())),
             trained=False,
         )
-    except (OSError, HeadError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise HeadError(f"{folder}: what its run told cannot be read: {error}; train anew without --resume") from error

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from stages.head.corpus import Corpus
 from stages.head.errors import HeadError
 from stages.head.history import EVALUATIONS, STEPS, EvaluationRow, StepRow, write_rows
-from stages.head.layout import CONFIG, ENSEMBLE, WEIGHTS, read_object, write_json
+from stages.head.layout import CONFIG, ENSEMBLE, WEIGHTS, write_json
 from stages.head.novelty import NOVELTY
 from stages.head.ratings import RATINGS, Ratings, read_ratings, write_ratings
 from stages.head.replacing import replacing
@@ -153,11 +153,11 @@ class RunFolder:
             if trainer.schedule is not None:
                 trainer.schedule.load_state_dict(state["schedule"])
             values = json.loads(state["progress"])
-            values["steps"] = [StepRow(**row) for row in values["steps"]]
-            values["evaluations"] = [EvaluationRow(**row) for row in values["evaluations"]]
-            trainer.progress = Progress(**values)
-        except (OSError, RuntimeError, KeyError, ValueError, TypeError, pickle.UnpicklingError) as error:
+        except (OSError, RuntimeError, KeyError, ValueError, pickle.UnpicklingError) as error:
             raise HeadError(f"{self.path / RESUME}: cannot be resumed: {error}; train anew without --resume") from error
+        values["steps"] = [StepRow(**row) for row in values["steps"]]
+        values["evaluations"] = [EvaluationRow(**row) for row in values["evaluations"]]
+        trainer.progress = Progress(**values)
 
     def finish(self, summary: dict[str, Any]) -> None:
         """Mark the run as over."""
@@ -204,9 +204,9 @@ def _difference(
 ) -> str:
     """The first value that differs from the file's; what the file does not name, or names null, is as `implied`."""
     try:
-        before = read_object(path, "what made a run")
-    except HeadError as error:
-        return str(error)
+        before = dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        return f"{path}: cannot be read: {error}"
     before |= {name: value for name, value in (implied or {}).items() if before.get(name) is None}
     now = json.loads(json.dumps(values))
     for name in sorted({*before, *now} - set(free)):

@@ -1,5 +1,6 @@
 """The same run with several seeds: how far its figures depend on chance, and what the heads score together."""
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,7 +13,7 @@ from stages.head.checks import describe_data
 from stages.head.data import Data
 from stages.head.errors import HeadError
 from stages.head.history import Listener
-from stages.head.layout import CONFIG, read_object, write_json
+from stages.head.layout import CONFIG, write_json
 from stages.head.members import head_places, list_members
 from stages.head.run_folder import METRICS_FILE, PREDICTIONS, RESUME, RunFolder, write_predictions
 from stages.head.runs import Job, refuse_failures, run_jobs
@@ -138,9 +139,10 @@ def read_metrics(out: Path) -> Metrics:
         The file cannot be read.
     """
     try:
-        return read_object(out / METRICS_FILE, "a run's metrics")
-    except HeadError as error:
-        raise HeadError(f"{error}; remove {out} to train it again") from error
+        metrics: Metrics = json.loads((out / METRICS_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise HeadError(f"{out / METRICS_FILE}: cannot be read: {error}; remove {out} to train it anew") from error
+    return metrics
 
 
 def _over(each: Sequence[Metrics], figure: Callable[[list[float]], float]) -> Metrics:

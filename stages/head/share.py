@@ -6,6 +6,7 @@ curves, states of the optimizer. novelty.safetensors goes along: means and main 
 song of its own.
 """
 
+import json
 import shutil
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -16,7 +17,7 @@ from stages.head.checkpoint import load_head, save_head
 from stages.head.errors import HeadError
 from stages.head.head import Head
 from stages.head.hub import fetch, split_reference
-from stages.head.layout import CONFIG, ENSEMBLE, WEIGHTS, read_ensemble, read_object, to_json
+from stages.head.layout import CONFIG, ENSEMBLE, WEIGHTS, read_ensemble, to_json
 from stages.head.members import head_places
 from stages.head.novelty import NOVELTY
 from stages.head.report import SONG_NAMES
@@ -75,13 +76,15 @@ def push(
     if len({(head.dimensions, head.streams) for head in heads}) > 1:
         raise HeadError(f"{folder}: its heads do not score the same; push one: {', '.join(map(str, places))}")
     several = places != [folder]
-    said = {"metrics": folder / METRICS_FILE, "run": places[0] / RUN, "receipt": places[0] / RECEIPT}
-    values = {name: _json(path) for name, path in said.items()}
-    try:
-        card = model_card(repo, heads, **values, license=license, dataset=dataset)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        wrong = f"{type(error).__name__}: {error}"
-        raise HeadError(f"{folder}: a card cannot be made of what its run told: {wrong}; restore the files") from error
+    card = model_card(
+        repo,
+        heads,
+        metrics=_json(folder / METRICS_FILE),
+        run=_json(places[0] / RUN),
+        receipt=_json(places[0] / RECEIPT),
+        license=license,
+        dataset=dataset,
+    )
     files: dict[str, Path | bytes] = {CARD: card.encode()}
     for place in places:
         prefix = f"{place.name}/" if several else ""
@@ -161,4 +164,10 @@ def _is_ours(name: str) -> bool:
 
 
 def _json(path: Path) -> dict[str, Any]:
-    return read_object(path, "what a run writes") if path.is_file() else {}
+    if not path.is_file():
+        return {}
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise HeadError(f"{path}: cannot be read: {error}") from error
+    return values if isinstance(values, dict) else {}
