@@ -148,10 +148,10 @@ def fetch_small(url: str, *, advice: str) -> bytes:
 
     if constants.HF_HUB_OFFLINE:
         raise HubError(f"{url}: is not fetched, HF_HUB_OFFLINE is set; {advice}")
-    if not _takes_connections(url):
-        raise HubError(f"{url}: could not be fetched: its host cannot be reached; {advice}")
     content = b""
     try:
+        if not _takes_connections(url):
+            raise HubError(f"{url}: could not be fetched: its host cannot be reached; {advice}")
         with httpx.stream("GET", url, follow_redirects=True, timeout=ANSWER) as response:
             response.raise_for_status()
             for block in response.iter_bytes():
@@ -160,7 +160,7 @@ def fetch_small(url: str, *, advice: str) -> bytes:
                     raise HubError(f"{url}: is larger than {SMALL // 1_000_000} MB, expected a small file; {advice}")
     except httpx.HTTPStatusError as error:
         raise HubError(f"{url}: could not be fetched: HTTP {error.response.status_code}; {advice}") from error
-    except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
+    except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:
         raise HubError(f"{url}: could not be fetched: {_shortened(error)}; {advice}") from error
     return content
 

@@ -198,6 +198,7 @@ def test_a_download_fetches_the_list_and_the_data_set(
             "repository": "ASLP-lab/SongEval",
             "repo_type": "dataset",
             "local_dir": root,
+            "local_files_only": False,
             "allow_patterns": ["metadata.jsonl", "mp3/*"],
         }
     ]
