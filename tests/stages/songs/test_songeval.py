@@ -182,6 +182,7 @@ def hub_asked(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
         lay_out(how["local_dir"], GOOD, validation)
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot)
+    monkeypatch.setattr("stages.hub._answers", lambda: True)
     return asked
 
 
@@ -282,5 +283,6 @@ def test_a_hub_that_does_not_answer_is_one_line(tmp_path: Path, monkeypatch: pyt
 
     monkeypatch.setenv("HEAR_VAL_IDS_URL", f"{lists}/val_ids.txt")
     monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot)
+    monkeypatch.setattr("stages.hub._answers", lambda: True)
     with pytest.raises(HubError, match=r"ASLP-lab/SongEval: the data set could not be fetched: no network more$"):
         download_songeval(tmp_path)
