@@ -2,13 +2,26 @@
 
 `huggingface_hub` does the work and reads its own variables: HF_ENDPOINT (which hub), HF_HOME (cache and token),
 HF_TOKEN, HF_HUB_OFFLINE. A file is fetched again only if it has changed; without a network the cached one is used.
+
+The library tries a hub that is out of reach for up to a minute, and prints each attempt. So we first open a TCP
+connection to the hub, or to the proxy before it: a kernel takes a connection at once, however slow the hub behind it
+is. Then we ask the hub once. What does not answer counts as out of reach, and is not asked again for a while.
 """
 
+import logging
+import queue
 import re
+import socket
+import threading
+import time
+import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import urlsplit
 
+from stages.file_limits import LARGEST_WEIGHTS
 from store.errors import HearError
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
@@ -16,6 +29,10 @@ REVISION = re.compile(r"[0-9a-f]{40}")
 LONGEST_MESSAGE = 300
 # Bytes of what `fetch_small` takes.
 SMALL = 1_000_000
+# Seconds: for a name to be looked up and a connection to be taken; for the first answer to come; and how long what did
+# not answer is not asked again.
+CONNECT, ANSWER, FORGET = 1.8, 10.0, 30.0
+_silent: dict[tuple[str, int], float] = {}
 
 
 class HubError(HearError):
@@ -26,7 +43,11 @@ class HubFileMissingError(HubError):
     """The model is there, the file in it is not."""
 
 
-def download(repo: str, name: str, *, revision: str | None = None) -> Path:
+class HubFileTooLargeError(HubError):
+    """The hub lists a file as larger than such a file may be."""
+
+
+def download(repo: str, name: str, *, revision: str | None = None, largest: int = LARGEST_WEIGHTS) -> Path:
     """Return the local path of a model's file, fetched if it is not in the cache or has changed.
 
     Parameters
@@ -35,19 +56,36 @@ def download(repo: str, name: str, *, revision: str | None = None) -> Path:
         The model's hub id (owner/name), and the file in it.
     revision
         A branch, a tag or a commit; without it, the model's main branch.
+    largest
+        Bytes that the file may have, as the hub lists it; a larger one is not fetched.
 
     Raises
     ------
     HubFileMissingError
         There is no such file.
+    HubFileTooLargeError
+        The file is too large.
     HubError
         There is no such model or revision, it needs a login, or it cannot be fetched.
     """
-    from huggingface_hub import errors, hf_hub_download
+    from huggingface_hub import _CACHED_NO_EXIST, errors, hf_hub_download, hf_hub_url, try_to_load_from_cache
 
     with _one_line(repo, f"{name} could not be downloaded"):
+        cached = try_to_load_from_cache(repo, name, revision=revision)
+        if revision is not None and REVISION.fullmatch(revision):
+            if cached is _CACHED_NO_EXIST:
+                raise HubFileMissingError(_missing(repo, name))
+            if isinstance(cached, str):
+                return Path(cached)
+        listed = _listed(hf_hub_url(repo, name, revision=revision))
+        if listed is not None and listed.size > largest:
+            raise HubFileTooLargeError(
+                f"{repo}: {name} has {listed.size} bytes on the hub, expected at most {largest}; it is not fetched"
+            )
+        if listed is not None and isinstance(cached, str) and commit_of(Path(cached)) == listed.commit:
+            return Path(cached)
         try:
-            return Path(hf_hub_download(repo, name, revision=revision))
+            return Path(hf_hub_download(repo, name, revision=revision, local_files_only=listed is None))
         except errors.LocalEntryNotFoundError as error:
             if _known_as_missing(repo, name, revision):
                 raise HubFileMissingError(_missing(repo, name)) from error
@@ -73,10 +111,21 @@ def download_dataset(repo: str, folder: Path, *, patterns: Sequence[str]) -> Non
     HubError
         There is no such data set, it needs a login, or it cannot be fetched.
     """
-    from huggingface_hub import snapshot_download
+    from huggingface_hub import errors, snapshot_download
 
-    with _one_line(repo, "the data set could not be fetched"):
-        snapshot_download(repo, repo_type="dataset", local_dir=folder, allow_patterns=list(patterns))
+    failed = "the data set could not be fetched"
+    with _one_line(repo, failed):
+        offline = not _answers()
+        try:
+            snapshot_download(
+                repo,
+                repo_type="dataset",
+                local_dir=folder,
+                allow_patterns=list(patterns),
+                local_files_only=offline,
+            )
+        except errors.LocalEntryNotFoundError as error:
+            raise HubError(f"{repo}: {failed}: {_out_of_reach()}") from error
 
 
 def fetch_small(url: str, *, advice: str) -> bytes:
@@ -101,7 +150,9 @@ def fetch_small(url: str, *, advice: str) -> bytes:
         raise HubError(f"{url}: is not fetched, HF_HUB_OFFLINE is set; {advice}")
     content = b""
     try:
-        with httpx.stream("GET", url, follow_redirects=True, timeout=30) as response:
+        if not _takes_connections(url):
+            raise HubError(f"{url}: could not be fetched: its host cannot be reached; {advice}")
+        with httpx.stream("GET", url, follow_redirects=True, timeout=ANSWER) as response:
             response.raise_for_status()
             for block in response.iter_bytes():
                 content += block
@@ -109,7 +160,7 @@ def fetch_small(url: str, *, advice: str) -> bytes:
                     raise HubError(f"{url}: is larger than {SMALL // 1_000_000} MB, expected a small file; {advice}")
     except httpx.HTTPStatusError as error:
         raise HubError(f"{url}: could not be fetched: HTTP {error.response.status_code}; {advice}") from error
-    except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
+    except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:
         raise HubError(f"{url}: could not be fetched: {_shortened(error)}; {advice}") from error
     return content
 
@@ -118,7 +169,9 @@ def list_files(repo: str, *, revision: str | None = None) -> list[str]:
     """Names of all files of a model, sorted. Raises `HubError` as `download`."""
     from huggingface_hub import HfApi
 
-    with _one_line(repo, "its files could not be listed"):
+    failed = "its files could not be listed"
+    with _one_line(repo, failed):
+        _check_answers(repo, failed)
         return sorted(HfApi().list_repo_files(repo, revision=revision))
 
 
@@ -161,6 +214,7 @@ def upload(
         raise HubError(f"{repo}: expected a hub id, owner/name")
     api = HfApi()
     with _one_line(repo, "could not be pushed"):
+        _check_answers(repo, "could not be pushed")
         api.create_repo(repo, private=private or None, exist_ok=True)
         if private and not api.model_info(repo).private:
             raise HubError(f"{repo}: is public on the hub already; make it private there, or push without --private")
@@ -174,12 +228,121 @@ def upload(
     return str(commit.commit_url)
 
 
+class _Listed(NamedTuple):
+    """What the hub says of a file; 0 and empty where it does not say, or refuses."""
+
+    size: int
+    commit: str
+
+
+def _listed(url: str) -> _Listed | None:
+    """Ask the hub about a file, once; None if it is out of reach."""
+    from huggingface_hub import errors, get_hf_file_metadata
+
+    if not _takes_connections(url):
+        return None
+    try:
+        found = get_hf_file_metadata(url, timeout=ANSWER)
+    except errors.HfHubHTTPError:
+        return _Listed(0, "")  # What fetches the file is refused as well, and says why.
+    except _silences():
+        _silent[_first_host(url)] = time.monotonic()
+        return None
+    return _Listed(found.size or 0, found.commit_hash or "")
+
+
+def _answers() -> bool:
+    """Ask the hub for anything, once: whether it is in reach."""
+    from huggingface_hub import constants, get_session
+
+    if not _takes_connections(constants.ENDPOINT):
+        return False
+    try:
+        get_session().head(constants.ENDPOINT, timeout=ANSWER)
+    except _silences():
+        _silent[_first_host(constants.ENDPOINT)] = time.monotonic()
+        return False
+    return True
+
+
+def _check_answers(repo: str, failed: str) -> None:
+    if not _answers():
+        raise HubError(f"{repo}: {failed}: {_out_of_reach()}")
+
+
+def _silences() -> tuple[type[Exception], ...]:
+    """How a client says that nobody answered, or hung up."""
+    import httpx
+
+    return httpx.TimeoutException, httpx.NetworkError, httpx.RemoteProtocolError
+
+
+def _takes_connections(url: str) -> bool:
+    """Whether an address's host, or the proxy before it, takes a TCP connection; False where we may not connect."""
+    from huggingface_hub import constants
+
+    if constants.is_offline_mode():
+        return False
+    host, begun = _first_host(url), time.monotonic()
+    if begun - _silent.get(host, -FORGET) < FORGET:
+        return False
+    taken = _connects(*host)
+    # What refuses does so at once, and may be asked again.
+    if not taken and time.monotonic() - begun > CONNECT / 2:
+        _silent[host] = begun
+    return taken
+
+
+def _first_host(url: str) -> tuple[str, int]:
+    """Host and port of an address, or of the proxy that the environment names for it."""
+    parts = urlsplit(url)
+    proxies = urllib.request.getproxies()
+    proxy = proxies.get(parts.scheme) or proxies.get("all")
+    if proxy and not urllib.request.proxy_bypass(parts.hostname or ""):
+        parts = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
+    return parts.hostname or "", parts.port or {"https": 443, "http": 80}.get(parts.scheme, 1080)
+
+
+def _connects(host: str, port: int) -> bool:
+    """Whether an address of the host takes a connection within `CONNECT`; all are tried at once.
+
+    In threads of their own, which may outlive the call: a name server that does not answer cannot be cut short.
+    """
+    found: queue.SimpleQueue[bool] = queue.SimpleQueue()
+
+    def attempt(family: int, address: tuple[str, int]) -> None:
+        with suppress(OSError), socket.socket(family, socket.SOCK_STREAM) as one:
+            one.settimeout(CONNECT)
+            one.connect(address)
+            found.put(True)
+
+    def attempt_all() -> None:
+        with suppress(OSError, UnicodeError):
+            addresses = {(each[0], each[4]) for each in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)}
+            attempts = [threading.Thread(target=attempt, args=each, daemon=True) for each in addresses]
+            for each in attempts:
+                each.start()
+            for each in attempts:
+                each.join()
+        found.put(False)
+
+    threading.Thread(target=attempt_all, daemon=True).start()
+    try:
+        return found.get(timeout=CONNECT)
+    except queue.Empty:
+        return False
+
+
 @contextmanager
 def _one_line(repo: str, failed: str) -> Iterator[None]:
     """Turn what the hub's library raises into a `HubError`; the order is from special to general."""
     import httpx
     from huggingface_hub import errors
 
+    # It warns of each attempt, and then raises what it warned of.
+    library = logging.getLogger("huggingface_hub")
+    level = library.level
+    library.setLevel(max(level, logging.ERROR))
     try:
         yield
     except (errors.OfflineModeIsEnabled, httpx.ConnectError, httpx.TimeoutException) as error:
@@ -199,6 +362,8 @@ def _one_line(repo: str, failed: str) -> Iterator[None]:
     # RuntimeError: an upload's, also from the library's part in Rust.
     except (httpx.HTTPError, OSError, ValueError, RuntimeError) as error:
         raise HubError(f"{repo}: {failed}: {_shortened(error)}") from error
+    finally:
+        library.setLevel(level)
 
 
 def _known_as_missing(repo: str, name: str, revision: str | None) -> bool:

@@ -3,7 +3,6 @@
 import base64
 import hashlib
 import http.client
-import importlib.util
 import json
 import os
 import pty
@@ -315,6 +314,7 @@ def on_hub(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Hub:
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_PROGRESS_BARS", True)
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
     monkeypatch.setattr("time.sleep", lambda seconds: None)  # between the client's attempts
+    monkeypatch.setattr("stages.hub._silent", {})
     monkeypatch.setenv("HF_TOKEN", hub.TOKEN)
     return hub
 
@@ -380,12 +380,9 @@ def faulty_disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """A `FaultyDisk`, see `tests/faults/disk.py`: a folder below which calls of the system fail."""
     if not sys.platform.startswith("linux") or shutil.which("cc") is None:
         pytest.skip("needs Linux and a C compiler")
-    spec = importlib.util.spec_from_file_location("faulty_disk", Path(__file__).parent / "faults" / "disk.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    disk = module.FaultyDisk(tmp_path_factory.mktemp("faults"))
+    from tests.faults.disk import FaultyDisk
+
+    disk = FaultyDisk(tmp_path_factory.mktemp("faults"))
     try:
         disk.prepare()
         yield disk

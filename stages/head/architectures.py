@@ -12,6 +12,7 @@ from stages.head.errors import HeadError
 from stages.head.model import HearHead
 from stages.head.packed import PackedModel
 from stages.head.sizes import Architecture, HeadSizes, ModelSizes, Size, SongEvalSizes, preset_sizes, songeval_sizes
+from store.json_text import brief
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +83,5 @@ def read_published(state: Mapping[str, Tensor], source: str) -> tuple[Architectu
             if sizes.classes not in {len(names) for names in TRACK_DIMENSIONS.values()}:
                 raise HeadError(f"{source}: a published head has 1 or 5 outputs, found {sizes.classes}")
             return name, sizes, kind.from_published(state, sizes)
-    raise HeadError(
-        f"{source}: these tensors are neither a HEAR nor a SongEval head's; the first is {next(iter(state), None)!r}"
-    )
+    first = brief(next(iter(state), None))
+    raise HeadError(f"{source}: these tensors are neither a HEAR nor a SongEval head's; the first is {first}")

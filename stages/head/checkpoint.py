@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from stages.file_limits import TensorsError, first_line
 from stages.head.architectures import KINDS, make_model, read_published
 from stages.head.corpus import TRACK_DIMENSIONS
 from stages.head.device import pick_device
@@ -20,8 +21,10 @@ from stages.head.hub import fetch, is_hub_checkpoint
 from stages.head.layout import CONFIG, ENSEMBLE, WEIGHTS, config_to_json, read_config, write_json
 from stages.head.packed import PackedModel
 from stages.head.replacing import replacing
-from stages.head.tensors import read_tensors
 from stages.hub import HubError
+from stages.local_paths import did_you_mean, is_local
+from stages.tensors import read_tensors
+from store.json_text import brief
 
 
 def save_head(folder: str | Path, head: Head) -> None:
@@ -78,28 +81,42 @@ def local_checkpoint(where: str | Path) -> Path:
     if not is_hub_checkpoint(str(where)):
         raise HeadError(
             f"{where}: no such checkpoint; expected a folder with {CONFIG}, a .pth or .safetensors file, or a hub id "
-            "(owner/name, or owner/name/file)"
+            f"(owner/name, or owner/name/file){did_you_mean(where)}"
         )
+    if is_local(where):
+        raise HeadError(f"{where}: no such file or folder{did_you_mean(where)}")
     try:
         return fetch(str(where))
     except HubError as error:
         # `models/track2` looks like a hub id, too.
-        raise HubError(f"{error}; there is no such file or folder here either") from error
+        raise HubError(f"{error}; there is no such file or folder here either{did_you_mean(where)}") from error
 
 
 def _load_folder(folder: Path) -> Head:
     if not (folder / CONFIG).is_file() and (folder / ENSEMBLE).is_file():
         raise HeadError(f"{folder}: holds several heads; load them together (`load_heads`), or name the folder of one")
     config = read_config(folder / CONFIG)
-    return Head(_built(config, read_tensors(folder / WEIGHTS), folder / WEIGHTS), config)
+    return Head(_built(config, _tensors(folder / WEIGHTS), folder / WEIGHTS), config)
 
 
 def _load_published(path: Path) -> Head:
-    state = read_tensors(path)
-    architecture, sizes, tensors = read_published(state, str(path))
+    state = _tensors(path)
+    try:
+        architecture, sizes, tensors = read_published(state, str(path))
+    except HeadError as error:
+        raise error if str(error).startswith(str(path)) else HeadError(f"{path}: {error}") from error
+    except (ValueError, IndexError, RuntimeError) as error:
+        raise HeadError(f"{path}: its tensors do not fit each other: {first_line(error)}") from error
     dimensions = next(names for names in TRACK_DIMENSIONS.values() if len(names) == sizes.classes)
     config = HeadConfig(sizes=sizes, dimensions=dimensions, streams=KINDS[architecture].published_streams)
     return Head(_built(config, tensors, path), config)
+
+
+def _tensors(path: Path) -> dict[str, Tensor]:
+    try:
+        return read_tensors(path)
+    except TensorsError as error:
+        raise HeadError(str(error)) from error
 
 
 def _built(config: HeadConfig, state: Mapping[str, Tensor], source: Path) -> PackedModel:
@@ -107,8 +124,11 @@ def _built(config: HeadConfig, state: Mapping[str, Tensor], source: Path) -> Pac
     layers = getattr(config.sizes, "layers", 0)
     if layers > len(state):
         raise HeadError(f"{source}: {CONFIG} says {layers} layers, the file has {len(state)} tensors in all")
-    with torch.device("meta"):
-        model = make_model(config.sizes)
+    try:
+        with torch.device("meta"):
+            model = make_model(config.sizes)
+    except (RuntimeError, OverflowError) as error:
+        raise HeadError(f"{source}: no model can have the sizes in {CONFIG}: {first_line(error)}") from error
     expected = model.state_dict()
     for name, tensor in expected.items():
         found = state.get(name)
@@ -117,7 +137,11 @@ def _built(config: HeadConfig, state: Mapping[str, Tensor], source: Path) -> Pac
             raise HeadError(f"{source}: tensor {name} should be {tuple(tensor.shape)}, found {shape}")
     for name in state:
         if name not in expected:
-            raise HeadError(f"{source}: unknown tensor {name}; was it written by a newer version?")
+            raise HeadError(f"{source}: unknown tensor {brief(name)}; was it written by a newer version?")
     # Copied: tensors that are mapped from a file lie at odd addresses, and products of them end in other last bits.
-    model.load_state_dict({name: tensor.to(torch.float32, copy=True) for name, tensor in state.items()}, assign=True)
+    values = {name: tensor.to(torch.float32, copy=True) for name, tensor in state.items()}
+    for name, value in values.items():
+        if not bool(value.isfinite().all()):
+            raise HeadError(f"{source}: tensor {name} holds NaN or infinity, in float32; such a head scores nothing")
+    model.load_state_dict(values, assign=True)
     return model

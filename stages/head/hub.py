@@ -4,19 +4,22 @@ config.json model.safetensors novelty.safetensors     a head, at the top
 ensemble.json seed-0/ seed-1/ …                       or several, a folder each
 track_1.pth track_2.pth                               or published files
 
-Only a head's own files are fetched, config.json first: another program's weights are never downloaded.
+Only a head's own files are fetched, config.json first: another program's weights are never downloaded, and none larger
+than a head can be.
 """
 
 import re
-from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
+from stages.file_limits import LARGEST_HEAD
 from stages.head.errors import HeadError
 from stages.head.layout import CONFIG, ENSEMBLE, WEIGHTS, read_config, read_ensemble
 from stages.head.novelty import NOVELTY
-from stages.hub import HUB_ID, HubError, HubFileMissingError, commit_of, download, list_files
+from stages.hub import HUB_ID, HubError, HubFileMissingError, HubFileTooLargeError, commit_of, download, list_files
+from store.json_text import LARGEST
 
 PUBLISHED = (".pth", ".pt", ".safetensors")
+MOST_NAMED = 20
 _REFERENCE = re.compile(rf"({HUB_ID.pattern})((?:/(?!\.)[^/]+)*)/?")
 
 
@@ -58,9 +61,9 @@ def fetch(reference: str, *, revision: str | None = None) -> Path:
     """
     repo, inside = split_reference(reference)
     if PurePosixPath(inside).suffix in PUBLISHED:
-        return download(repo, inside, revision=revision)
+        return download(repo, inside, revision=revision, largest=LARGEST_HEAD)
     try:
-        config = download(repo, f"{inside}/{CONFIG}".strip("/"), revision=revision)
+        config = download(repo, f"{inside}/{CONFIG}".strip("/"), revision=revision, largest=LARGEST)
     except HubFileMissingError:
         if inside:
             raise
@@ -72,20 +75,23 @@ def _complete(repo: str, config: Path, inside: str) -> Path:
     """Check a head's configuration, then fetch its other files, of the same commit."""
     read_config(config, f"{repo}: {inside}/{CONFIG}".replace(" /", " "))
     commit = commit_of(config)
-    download(repo, f"{inside}/{WEIGHTS}".strip("/"), revision=commit)
-    # Heads that learned from a handful of songs have none; offline, one that was never fetched is not known.
-    with suppress(HubError):
-        download(repo, f"{inside}/{NOVELTY}".strip("/"), revision=commit)
+    download(repo, f"{inside}/{WEIGHTS}".strip("/"), revision=commit, largest=LARGEST_HEAD)
+    try:
+        download(repo, f"{inside}/{NOVELTY}".strip("/"), revision=commit, largest=LARGEST_HEAD)
+    except HubFileTooLargeError:
+        raise
+    except HubError:
+        pass  # Heads that learned from a handful of songs have none; offline, one that was never fetched is not known.
     return config.parent
 
 
 def _fetch_several(repo: str, revision: str | None) -> Path:
     try:
-        listed = download(repo, ENSEMBLE, revision=revision)
+        listed = download(repo, ENSEMBLE, revision=revision, largest=LARGEST)
     except HubFileMissingError:
         return _fetch_published(repo, revision)
     for name in read_ensemble(listed):
-        _complete(repo, download(repo, f"{name}/{CONFIG}", revision=commit_of(listed)), name)
+        _complete(repo, download(repo, f"{name}/{CONFIG}", revision=commit_of(listed), largest=LARGEST), name)
     return listed.parent
 
 
@@ -94,5 +100,6 @@ def _fetch_published(repo: str, revision: str | None) -> Path:
     if not names:
         raise HeadError(f"{repo}: holds no head: expected {CONFIG} and {WEIGHTS}, or a published .pth file")
     if len(names) > 1:
-        raise HeadError(f"{repo}: holds several files; name one of them: {', '.join(f'{repo}/{n}' for n in names)}")
-    return download(repo, names[0], revision=revision)
+        some = ", ".join(f"{repo}/{name}" for name in names[:MOST_NAMED]) + ", …" * (len(names) > MOST_NAMED)
+        raise HeadError(f"{repo}: holds several files; name one of them: {some}")
+    return download(repo, names[0], revision=revision, largest=LARGEST_HEAD)

@@ -3,7 +3,6 @@
 They may come from a stranger: every value is checked before anything is built from it.
 """
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +11,19 @@ from stages.head.architectures import KINDS, architecture_of
 from stages.head.errors import HeadError
 from stages.head.head import HeadConfig
 from stages.head.replacing import replacing
+from stages.head.sizes import LARGEST as LARGEST_SIZE
+from stages.head.sizes import MOST_LAYERS
 from stages.provenance import Provenance, ProvenanceError, provenance_to_json, read_provenance
+from store.errors import StoreError
+from store.json_text import LARGEST, JsonError, brief, parse_json
+from store.regular import read_regular
 
 FORMAT = "hear-head/1"
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 # Written where the folder holds several runs whose heads score together; see `members`.
 ENSEMBLE = "ensemble.json"
+# Heads that score together, and characters of a name.
+MOST_HEADS, LONGEST_NAME = 100, 200
 
 
 def write_json(path: Path, value: object) -> None:
@@ -58,14 +64,13 @@ def read_config(path: Path, name: str = "") -> HeadConfig:
         It cannot be read, is another program's, or a value is missing or of the wrong kind; the message names it.
     """
     called = name or str(path)
-    values = _object(path, called, "a head's configuration")
+    values = _object(path, "a head's configuration", name=called)
     if values.get("format") != FORMAT:
-        raise HeadError(
-            f"{called}: not a HEAR head's configuration: expected format {FORMAT!r}, found {values.get('format')!r}"
-        )
+        found = brief(values.get("format"))
+        raise HeadError(f"{called}: not a HEAR head's configuration: expected format {FORMAT!r}, found {found}")
     architecture = _value(values, "architecture", str, called)
     if architecture not in KINDS:
-        raise HeadError(f"{called}: architecture must be one of {', '.join(KINDS)}, found {architecture!r}")
+        raise HeadError(f"{called}: architecture must be one of {', '.join(KINDS)}, found {brief(architecture)}")
     spec = values.get("spec")
     if spec is not None:
         _check_spec(_value(values, "spec", dict, called), called)
@@ -84,12 +89,13 @@ def read_config(path: Path, name: str = "") -> HeadConfig:
 def _check_spec(spec: dict[str, Any], called: str) -> None:
     """Check those values of a store's spec that a head is used by."""
     layers, encoders = _value(spec, "layers", list, called), spec.get("encoders") or {}
-    if not all(type(layer) is int for layer in layers):
-        raise HeadError(f"{called}: spec.layers must be a list of numbers, found {layers!r}")
-    if type(spec.get("pool", 1)) is not int or spec.get("pool", 1) < 1:
-        raise HeadError(f"{called}: spec.pool must be a number of frames, found {spec['pool']!r}")
-    if not isinstance(encoders, dict) or not all(isinstance(digest, str) for digest in encoders.values()):
-        raise HeadError(f"{called}: spec.encoders must be hashes by name, found {encoders!r}")
+    if not all(type(layer) is int and 0 <= layer <= MOST_LAYERS for layer in layers) or len(layers) > MOST_LAYERS:
+        raise HeadError(f"{called}: spec.layers must be a list of numbers, found {brief(layers)}")
+    pool = spec.get("pool", 1)
+    if type(pool) is not int or not 1 <= pool <= LARGEST_SIZE:
+        raise HeadError(f"{called}: spec.pool must be a number of frames, found {brief(pool)}")
+    if not isinstance(encoders, dict) or not all(map(_is_name, (*encoders, *encoders.values()))):
+        raise HeadError(f"{called}: spec.encoders must be hashes by name, found {brief(encoders)}")
 
 
 def _encoders_from(values: dict[str, Any], called: str) -> dict[str, Provenance]:
@@ -108,17 +114,31 @@ def read_ensemble(path: Path) -> list[str]:
     HeadError
         It cannot be read, or lists something else than folders beside it.
     """
-    names = _object(path, str(path), "a list of heads").get("heads")
-    if not isinstance(names, list) or not names or any(not _is_name(name) for name in names):
-        raise HeadError(f"{path}: expected the names of folders beside it, found {names!r}")
+    names = _object(path, "a list of heads").get("heads")
+    if not isinstance(names, list) or not names or any(not _is_folder(name) for name in names):
+        raise HeadError(f"{path}: expected the names of folders beside it, found {brief(names)}")
+    if len(set(names)) < len(names) or len(names) > MOST_HEADS:
+        raise HeadError(f"{path}: expected at most {MOST_HEADS} different folders, found {brief(names)}")
     return names
 
 
-def _object(path: Path, called: str, what: str) -> dict[str, Any]:
+def _object(path: Path, what: str, *, name: str = "") -> dict[str, Any]:
+    """Read a small JSON file of a head's folder.
+
+    Parameters
+    ----------
+    what, name
+        What messages say that it should be, and what they call it; the path by default.
+
+    Raises
+    ------
+    HeadError
+        It cannot be read, or is not a JSON object.
+    """
+    called = name or str(path)
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    # RecursionError: thousands of nested brackets.
-    except (OSError, ValueError, RecursionError) as error:
+        values = parse_json(read_regular(path, largest=LARGEST))
+    except (OSError, StoreError, JsonError) as error:
         raise HeadError(f"{called}: cannot be read as {what}: {error}") from error
     if not isinstance(values, dict):
         raise HeadError(f"{called}: cannot be read as {what}: expected an object, found {type(values).__name__}")
@@ -129,16 +149,21 @@ def _value(values: dict[str, Any], name: str, kind: type, called: str) -> Any:
     if name not in values:
         raise HeadError(f"{called}: {name} is missing")
     if not isinstance(values[name], kind):
-        raise HeadError(f"{called}: {name} must be of type {kind.__name__}, found {values[name]!r}")
+        raise HeadError(f"{called}: {name} must be of type {kind.__name__}, found {brief(values[name])}")
     return values[name]
 
 
 def _names(values: dict[str, Any], name: str, called: str) -> tuple[str, ...]:
     names = _value(values, name, list, called)
-    if not all(isinstance(each, str) for each in names) or len(set(names)) < len(names):
-        raise HeadError(f"{called}: {name} must be different names, found {names!r}")
+    if not all(_is_name(each) for each in names) or len(set(names)) < len(names):
+        raise HeadError(f"{called}: {name} must be different names, found {brief(names)}")
     return tuple(names)
 
 
 def _is_name(name: object) -> bool:
-    return isinstance(name, str) and name == Path(name).name not in ("", "..")
+    """Whether this can head a column: neither empty, nor endless, nor with what a terminal would not show."""
+    return isinstance(name, str) and 0 < len(name) <= LONGEST_NAME and name.isprintable()
+
+
+def _is_folder(name: object) -> bool:
+    return isinstance(name, str) and _is_name(name) and name == Path(name).name not in ("", "..")

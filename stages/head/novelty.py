@@ -10,6 +10,7 @@ divided by the distance that 99 % of the training songs stay under when they are
 is unlike the songs that the head learned from, and its scores are a guess.
 """
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,9 +20,12 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
+from stages.file_limits import LARGEST_HEAD, check_safetensors, first_line
 from stages.head.errors import HeadError
 from stages.head.replacing import replacing
 from store import EmbeddingStore
+from store.errors import HearError
+from store.regular import open_regular
 from store.summary import pool_frames
 
 NOVELTY = "novelty.safetensors"
@@ -34,6 +38,8 @@ FEWEST_SONGS = 10
 MOST_SONGS = 1_000
 # Of features with variance 1: below this, another precision or processor would count as distance.
 LEAST_REST = 1e-3
+# What is divided by.
+_POSITIVE = ("scale", "variances", "rest", "threshold")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,10 +67,12 @@ class Novelty:
 
     def ratio(self, vectors: NDArray[np.float32]) -> NDArray[np.float64]:
         """Distances (N,) of vectors (N, V) from the training songs, over the threshold."""
-        standard = ((vectors - self.mean) / self.scale).astype(np.float64)
-        along = standard @ self.directions.T
-        beside = np.maximum((standard**2).sum(1) - (along**2).sum(1), 0)
-        return np.asarray(np.sqrt((along**2 / self.variances).sum(1) + beside / self.rest) / self.threshold)
+        # A stranger's numbers may overflow: whoever uses the ratio asks whether it is finite.
+        with np.errstate(over="ignore", invalid="ignore"):
+            standard = ((vectors - self.mean) / self.scale).astype(np.float64)
+            along = standard @ self.directions.T
+            beside = np.maximum((standard**2).sum(1) - (along**2).sum(1), 0)
+            return np.asarray(np.sqrt((along**2 / self.variances).sum(1) + beside / self.rest) / self.threshold)
 
     def of_song(self, frames: NDArray[np.floating]) -> float:
         """The ratio of one song's frames (S, T, C), the head's streams in its order."""
@@ -153,15 +161,20 @@ def load_novelty(folder: str | Path) -> Novelty | None:
         The file is not what it should be.
     """
     path = Path(folder) / NOVELTY
-    if not path.is_file():
+    if not os.path.lexists(path):
         return None
     try:
+        with open_regular(path) as file:
+            check_safetensors(file, path, largest=LARGEST_HEAD)
         tensors = load_file(path)
         features, directions = tensors["mean"].size, tensors["variances"].size
         shapes = {"mean": (features,), "scale": (features,), "directions": (directions, features), "rest": ()}
-        wrong = [name for name, shape in shapes.items() if tensors[name].shape != shape]
-        if wrong:
-            raise ValueError(f"{wrong[0]} is of shape {tensors[wrong[0]].shape}, expected {shapes[wrong[0]]}")
+        for name, shape in {**shapes, "variances": (directions,), "threshold": ()}.items():
+            if tensors[name].shape != shape:
+                raise ValueError(f"{name} is of shape {tensors[name].shape}, expected {shape}")
+            low = 0 if name in _POSITIVE else -np.inf
+            if tensors[name].dtype != np.float32 or not ((tensors[name] > low) & (tensors[name] < np.inf)).all():
+                raise ValueError(f"{name} should be finite float32{' above 0' * (name in _POSITIVE)}")
         return Novelty(
             mean=tensors["mean"],
             scale=tensors["scale"],
@@ -170,5 +183,5 @@ def load_novelty(folder: str | Path) -> Novelty | None:
             rest=float(tensors["rest"]),
             threshold=float(tensors["threshold"]),
         )
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise HeadError(f"{path}: cannot be read: {error}; remove it to score without warnings") from error
+    except (OSError, SafetensorError, HearError, KeyError, TypeError, ValueError, AttributeError) as error:
+        raise HeadError(f"{path}: cannot be read: {first_line(error)}; remove it to score without warnings") from error

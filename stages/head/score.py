@@ -11,6 +11,7 @@ from stages.head.head import Head, score_packed
 from stages.head.plan import Item
 from stages.head.records import Records
 from store import EmbeddingStore
+from store.json_text import brief
 
 if TYPE_CHECKING:
     from stages.extract.encoders import MultiScale
@@ -55,9 +56,10 @@ def check_spec(head: Head, store: EmbeddingStore) -> None:
         return
     found = store.spec.to_json()
     for name in _SPEC_FIELDS:
-        if head.config.spec.get(name) != found[name]:
+        expected = head.config.spec.get(name)
+        if expected != found[name]:
             raise HeadError(
-                f"{store.root}: the head was trained on {name} {head.config.spec.get(name)!r}, found {found[name]!r}; "
+                f"{store.root}: the head was trained on {name} {brief(expected)}, found {found[name]!r}; "
                 "score a store that was extracted as the head's"
             )
     _check_hashes(head, store.spec.encoders, f"{store.root}", "score a store that was extracted with them")

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from stages.file_limits import LARGEST_HEAD
 from stages.head.card import CARD, model_card
 from stages.head.checkpoint import load_head, save_head
 from stages.head.errors import HeadError
@@ -23,6 +24,7 @@ from stages.head.novelty import NOVELTY
 from stages.head.report import SONG_NAMES, read_run
 from stages.head.run_folder import METRICS_FILE, PARAMS, RECEIPT, RUN, VERSIONS
 from stages.hub import HubError, commit_of, download, list_files, upload
+from stages.local_paths import did_you_mean
 
 # run.json before params.json: the second without the first is a run that is not complete.
 ABOUT = (METRICS_FILE, RUN, PARAMS, VERSIONS, RECEIPT)
@@ -69,7 +71,7 @@ def push(
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise HeadError(f"{folder}: no such folder; push the folder that hear-head train wrote")
+        raise HeadError(f"{folder}: no such folder; push the folder that hear-head train wrote{did_you_mean(folder)}")
     places = head_places(folder)
     heads = [_whole(place) for place in places]
     if len({(head.dimensions, head.streams) for head in heads}) > 1:
@@ -142,7 +144,7 @@ def _copy(reference: str, place: Path, out: Path) -> None:
         source = place / within
         there = str(PurePosixPath(inside, within))
         if not source.is_file() and there in offered:
-            source = download(repo, there, revision=commit)
+            source = download(repo, there, revision=commit, largest=LARGEST_HEAD)
         if source.is_file():
             (out / within).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, out / within)

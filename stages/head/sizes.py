@@ -5,9 +5,12 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, Self
 
 from stages.head.errors import HeadError
+from store.json_text import brief
 
 Architecture = Literal["hear", "songeval"]
 Size = Literal["paper", "small"]
+# More is a mistake, or meant to fill the memory.
+LARGEST, MOST_LAYERS = 1 << 20, 1_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +31,8 @@ class ModelSizes:
     Raises
     ------
     HeadError
-        A size is not positive, or the width of the attention cannot be shared out over its heads.
+        A size is not positive or far too large, the dropout is no probability, or the width of the attention cannot be
+        shared out over its heads.
     """
 
     features: int
@@ -45,9 +49,12 @@ class ModelSizes:
     def __post_init__(self) -> None:
         """Check what the layers below take for granted."""
         for field in fields(self):
-            value = getattr(self, field.name)
-            if field.name != "dropout" and value < 1:
-                raise HeadError(f"head sizes: {field.name} must be at least 1, found {value}")
+            value, most = getattr(self, field.name), MOST_LAYERS if field.name == "layers" else LARGEST
+            if field.name == "dropout":
+                if not 0 <= value <= 1:
+                    raise HeadError(f"head sizes: dropout must be from 0 to 1, found {value}")
+            elif not 1 <= value <= most:
+                raise HeadError(f"head sizes: {field.name} must be from 1 to {most}, found {value}")
         if self.attended % self.heads:
             raise HeadError(f"head sizes: the width must be a multiple of heads ({self.heads}), found {self.attended}")
 
@@ -67,10 +74,10 @@ class ModelSizes:
         known = {field.name: field.type for field in fields(cls)}
         for name, value in values.items():
             if name not in known:
-                raise HeadError(f"head sizes: unknown size {name!r}; was this checkpoint written by a newer version?")
+                raise HeadError(f"head sizes: unknown size {brief(name)}; was this head written by a newer version?")
             kinds = (int, float) if name == "dropout" else (int,)
             if isinstance(value, bool) or not isinstance(value, kinds):
-                raise HeadError(f"head sizes: {name} must be a number, found {value!r}")
+                raise HeadError(f"head sizes: {name} must be a number, found {brief(value)}")
         try:
             return cls(**values)
         except TypeError as error:
@@ -131,6 +138,12 @@ class SongEvalSizes(ModelSizes):
     hidden: int = 4096
     layers: int = 4
     dropout: float = 0.2
+
+    def __post_init__(self) -> None:
+        """Check the same, and that each frame is a window."""
+        super().__post_init__()
+        if self.stride != 1:
+            raise HeadError(f"head sizes: stride must be 1 for SongEval's head, found {self.stride}")
 
 
 def preset_sizes(size: Size, *, features: int, classes: int) -> HeadSizes:

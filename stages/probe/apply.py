@@ -64,7 +64,8 @@ def apply_probe(folder: str | Path, store_root: str | Path, *, track: Track = it
     Raises
     ------
     ProbeError
-        The folder holds no probe, the store's spec is another one, or no song has a clean view.
+        The folder holds no probe, or one that gives no finite scores; the store's spec is another one, or no song has a
+        clean view.
     StoreError
         The store cannot be read.
     """
@@ -76,6 +77,8 @@ def apply_probe(folder: str | Path, store_root: str | Path, *, track: Track = it
     scores = np.empty((len(clean), max(len(probe.classes), 1)))
     for places, values in summaries(store, [(song, 0) for song in clean], probe.streams, track=track):
         scores[places] = probe.scores(choose_statistics(values, probe.pooling))
+    if not np.isfinite(scores).all():
+        raise ProbeError(f"{folder}: gives scores that are not finite numbers; fit the probe again")
     rows = [_row(probe, song, of_song) for song, of_song in zip(clean, scores.tolist(), strict=True)]
     return Applied(tuple(rows), tuple(sorted(set(store.songs) - set(clean))))
 

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from sklearn.metrics.pairwise import euclidean_distances, rbf_kernel
 
 Array: TypeAlias = NDArray[np.float64]
+# By array, a letter per axis.
+Axes: TypeAlias = Mapping[str, str]
 _ROWS = 1024
 
 
@@ -29,6 +31,7 @@ class Linear:
     """
 
     kind: ClassVar[str] = "linear"
+    axes: ClassVar[Axes] = {"weights": "FK", "offset": "K"}
     weights: Array
     offset: Array
 
@@ -54,6 +57,7 @@ class Kernel:
     """
 
     kind: ClassVar[str] = "rbf"
+    axes: ClassVar[Axes] = {"mean": "F", "scale": "F", "support": "MF", "dual": "MK", "offset": "K", "gamma": "1"}
     mean: Array
     scale: Array
     support: Array
@@ -84,6 +88,7 @@ class Neighbours:
     """
 
     kind: ClassVar[str] = "neighbours"
+    axes: ClassVar[Axes] = {"mean": "F", "scale": "F", "points": "MF", "values": "MK", "count": "1"}
     mean: Array
     scale: Array
     points: Array
@@ -112,3 +117,27 @@ def arrays_of(predictor: Predictor) -> dict[str, Array]:
     """The arrays by name, as they are saved."""
     named = {field.name: getattr(predictor, field.name) for field in fields(predictor)}
     return {name: np.ascontiguousarray(array, dtype=np.float64) for name, array in named.items()}
+
+
+def misfit(predictor: Predictor, *, features: int, outputs: int) -> str:
+    """What of a probe's arrays, which a stranger may have written, cannot be used; empty if they fit.
+
+    Parameters
+    ----------
+    features, outputs
+        F and K that are expected.
+    """
+    sizes = {"F": features, "K": outputs, "1": 1}
+    for name, axes in predictor.axes.items():
+        array = getattr(predictor, name)
+        expected = tuple(sizes.setdefault(axis, size) for axis, size in zip(axes, array.shape, strict=False))
+        if array.dtype != np.float64 or array.ndim != len(axes) or array.shape != expected or 0 in expected:
+            wanted = ", ".join(str(sizes.get(axis, axis)) for axis in axes)
+            return f"{name} should be float64 ({wanted}), found {array.dtype} {array.shape}"
+        if not np.isfinite(array).all():
+            return f"{name} holds NaN or infinity"
+    if isinstance(predictor, Kernel | Neighbours) and not (predictor.scale > 0).all():
+        return "scale should be above 0"
+    if isinstance(predictor, Neighbours) and not 1 <= predictor.count[0] <= len(predictor.points):
+        return f"count should be from 1 to {len(predictor.points)}, found {predictor.count[0]}"
+    return ""

@@ -5,6 +5,7 @@ arrays, so that the two cannot be of different probes.
 """
 
 import hashlib
+import io
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,11 +18,15 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 from scipy.special import softmax
 
+from stages.file_limits import LARGEST_HEAD, TensorsError, check_safetensors, first_line
+from stages.local_paths import did_you_mean
 from stages.probe.errors import ProbeError
 from stages.probe.models import MODELS, Task
-from stages.probe.predictors import KINDS, Array, Predictor, arrays_of
+from stages.probe.predictors import KINDS, Array, Predictor, arrays_of, misfit
 from stages.probe.question import POOLINGS, Pooling
 from store import Spec, StoreError
+from store.json_text import LARGEST, JsonError, brief, parse_json
+from store.regular import read_regular
 from store.replacing import replacing
 
 ABOUT, ARRAYS = "probe.json", "probe.safetensors"
@@ -123,19 +128,29 @@ def load_probe(folder: str | Path) -> Probe:
     """
     where = Path(folder)
     try:
-        about = About.model_validate_json((where / ABOUT).read_bytes())
-        packed = (where / ARRAYS).read_bytes()
+        text = read_regular(where / ABOUT, largest=LARGEST)
+        parse_json(text)  # first: it refuses what pydantic's own reader would not
+        about = About.model_validate_json(text)
+        packed = read_regular(where / ARRAYS, largest=LARGEST_HEAD)
     except OSError as error:
-        raise ProbeError(f"{where}: no probe, expected {ABOUT} and {ARRAYS} there: {error.strerror}") from error
+        advice = "" if where.is_dir() else did_you_mean(where)
+        raise ProbeError(f"{where}: no probe, expected {ABOUT} and {ARRAYS} there: {error.strerror}{advice}") from error
+    except StoreError as error:
+        raise ProbeError(str(error)) from error
+    except JsonError as error:
+        raise ProbeError(f"{where / ABOUT}: cannot be read: {error}; save the probe again") from error
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"]) or "the file"
-        raise ProbeError(f"{where / ABOUT}: {key}: {first['msg']}; save the probe again") from error
+        raise ProbeError(f"{where / ABOUT}: {key[:100]}: {first['msg']}; save the probe again") from error
     for key, found, known in (("model", about.model, MODELS), ("predictor", about.predictor, KINDS)):
         if found not in known:
-            raise ProbeError(f"{where / ABOUT}: {key}: expected one of {', '.join(known)}, found {found!r}")
+            raise ProbeError(f"{where / ABOUT}: {key}: expected one of {', '.join(known)}, found {brief(found)}")
+    for key, names in (("classes", about.classes), ("streams", about.streams)):
+        if len(set(names)) < len(names):
+            raise ProbeError(f"{where / ABOUT}: {key}: expected different names, found {brief(names)}")
     if about.arrays != _digest(packed):
-        raise ProbeError(f"{where / ARRAYS}: expected {about.arrays}, as {ABOUT} says, found {_digest(packed)}")
+        raise ProbeError(f"{where / ARRAYS}: expected {brief(about.arrays)}, as {ABOUT} says, found {_digest(packed)}")
     spec = _spec(where, about.spec)
     probe = Probe(
         **{name: getattr(about, name) for name in _SHARED},
@@ -149,28 +164,27 @@ def load_probe(folder: str | Path) -> Probe:
 def _spec(where: Path, values: dict[str, Any]) -> Spec:
     try:
         return Spec.from_json(values)
-    except (StoreError, TypeError, ValueError, KeyError) as error:
-        raise ProbeError(f"{where / ABOUT}: spec: {error}") from error
+    except (StoreError, TypeError, ValueError, KeyError, OverflowError) as error:
+        raise ProbeError(f"{where / ABOUT}: spec: {first_line(error)}") from error
 
 
 def _unpack(where: Path, kind: type[Predictor], packed: bytes) -> Predictor:
     try:
+        check_safetensors(io.BytesIO(packed), where / ARRAYS, largest=LARGEST_HEAD)
         return kind(**load(packed))
-    except (SafetensorError, TypeError, ValueError, KeyError) as error:
-        raise ProbeError(f"{where / ARRAYS}: does not hold the arrays of a {kind.kind} probe: {error}") from error
+    # AttributeError: a type of numbers that numpy does not have.
+    except (SafetensorError, TensorsError, TypeError, ValueError, KeyError, AttributeError) as error:
+        raise ProbeError(
+            f"{where / ARRAYS}: does not hold the arrays of a {kind.kind} probe: {first_line(error)}"
+        ) from error
 
 
 def _check_sizes(where: Path, probe: Probe) -> None:
-    """Score one row of zeros: whatever does not fit shows here, and not in the middle of somebody's songs."""
     features = len(probe.streams) * len(POOLINGS[probe.pooling]) * probe.spec.channels
-    expected = (1, max(len(probe.classes), 1))
-    try:
-        found: object = probe.scores(np.zeros((1, features))).shape
-    except (ValueError, IndexError) as error:
-        found = str(error)
-    if found != expected:
+    outputs = max(len(probe.classes), 1)
+    if wrong := misfit(probe.predictor, features=features, outputs=outputs):
         raise ProbeError(
-            f"{where / ARRAYS}: expected arrays for {features} features and {expected[1]} outputs, found {found}"
+            f"{where / ARRAYS}: expected arrays for {features} features and {outputs} outputs, and {wrong}"
         )
 
 

@@ -100,19 +100,34 @@ class Ensemble:
         """Scores of songs, each (S, T, C) with the ensemble's streams, T ≥ `fewest_frames`.
 
         As many songs pass a head at once as fit into `FRAMES_AT_ONCE`; that changes no score.
+
+        Raises
+        ------
+        ScoringError
+            A head's numbers are so large that a score is not finite.
         """
         each = np.empty((len(self.heads), len(songs), len(self.dimensions)), np.float64)
         for start, end in _batches([song.shape[1] for song in songs]):
             for number, head in enumerate(self.heads):
                 rows = self._rows(head)
                 each[number, start:end] = head.score_many([song[rows] for song in songs[start:end]])
+        if not np.isfinite(each).all():
+            raise ScoringError("a head gives scores that are not finite numbers; its weights are of no use")
         spread = each.std(axis=0, ddof=1) if len(self.heads) > 1 else np.zeros_like(each[0])
         return Scores(each.mean(axis=0), spread)
 
     def novelty(self, song: NDArray[np.floating]) -> float | None:
-        """How far a song (S, T, C) is from the training songs, mean over the heads that know; see `Novelty`."""
+        """How far a song (S, T, C) is from the training songs, mean over the heads that know; see `Novelty`.
+
+        Raises
+        ------
+        ScoringError
+            A head's statistics are so large or small that the distance is not finite.
+        """
         pairs = zip(self.heads, self.novelties, strict=True)
         ratios = [novelty.of_song(song[self._rows(head)]) for head, novelty in pairs if novelty is not None]
+        if not np.isfinite(ratios).all():
+            raise ScoringError(f"a head's {NOVELTY} gives distances that are not finite numbers; remove it")
         return float(np.mean(ratios)) if ratios else None
 
     def _rows(self, head: Head) -> list[int]:

@@ -16,12 +16,14 @@ from stages.head.checkpoint import load_head, save_head
 from stages.head.head import Head, HeadConfig
 from stages.head.model import HearHead
 from stages.head.sizes import preset_sizes
+from stages.songs import Song, write_manifest
 from store import EmbeddingStore, Spec, StoreWriter
 
 # The client's own, where it uploads large files without xet.
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
 
 STREAMS = ("musicfm/track", "muq/track")
+MANIFEST = ("--manifest", "songs.csv")
 
 
 @pytest.fixture
@@ -101,3 +103,73 @@ def test_what_goes_wrong_is_one_line(on_hub, place, monkeypatch, capsys):
         assert printed.out == ""
         assert printed.err.startswith(f"hear-head: {line}")
         assert printed.err.count("\n") == 1
+
+
+def fails(
+    command: str, arguments: list[str], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> str:
+    """What a command that fails prints: one line."""
+    monkeypatch.setattr("sys.argv", [f"hear-{command}", *arguments])
+    with pytest.raises(SystemExit, match="1"):
+        entry.run(command)
+    printed = capfd.readouterr()
+    assert printed.out == ""
+    assert printed.err.count("\n") == 1
+    return printed.err
+
+
+@pytest.mark.parametrize(
+    ("command", "arguments"),
+    [
+        ("head", ["predict", "--store", "songs.zarr", "--checkpoint", "models/mie"]),
+        (
+            "head",
+            [
+                "evaluate",
+                "--manifest",
+                "songs.csv",
+                "--store",
+                "songs.zarr",
+                "--out",
+                "o",
+                "--checkpoint",
+                "models/mie",
+            ],
+        ),
+        ("head", ["push", "models/mie", "me/mine"]),
+        ("serve", ["--checkpoint", "models/mie"]),
+        ("probe", ["apply", "models/mie", "--store", "songs.zarr"]),
+        ("extract", [*MANIFEST, "--store", "new.zarr", "--muq", "models/mie", "--dry-run"]),
+    ],
+)
+def test_a_mistyped_path_is_not_looked_up(place, monkeypatch, capfd, command, arguments):
+    """No connection is tried, and the path that was meant is named."""
+    monkeypatch.chdir(place)
+    monkeypatch.setattr("stages.hub._connects", lambda host, port: pytest.fail("looked up"))
+    (place / "models").mkdir()
+    (place / "model").rename(place / "models/mine")
+    write_manifest(place / "songs.csv", [Song("song", place / "song.wav", "train", "", {"Musicality": 3.0}, {})])
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(place / "cache"))
+    told = fails(command, arguments, monkeypatch, capfd)
+    assert "models/mie: no " in told
+    assert told.endswith("; did you mean models/mine?\n")
+
+
+@pytest.mark.parametrize(
+    ("command", "arguments"),
+    [
+        ("head", ["predict", "--store", "songs.zarr", "--checkpoint", "some/head"]),
+        ("head", ["pull", "some/head", "--out", "pulled"]),
+        ("head", ["push", "model", "some/head", "--license", "mit"]),
+        ("extract", [*MANIFEST, "--store", "new.zarr", "--preset", "pretrained", "--dry-run"]),
+        ("data", ["songeval", "--root", "songeval", "--download"]),
+    ],
+)
+def test_without_a_network_there_is_one_line(on_hub, place, monkeypatch, capfd, command, arguments):
+    """No second try, and none of the library's own lines."""
+    monkeypatch.chdir(place)
+    on_hub.stop()
+    monkeypatch.setattr("time.sleep", lambda seconds: pytest.fail("a second try"))
+    monkeypatch.setenv("HEAR_VAL_IDS_URL", f"{on_hub.url}/val_ids.txt")
+    write_manifest(place / "songs.csv", [Song("song", place / "song.wav", "val", "", {"Musicality": 3.0}, {})])
+    assert "cannot be reached" in fails(command, arguments, monkeypatch, capfd)

@@ -31,10 +31,7 @@ from stages.head.model import HearHead
 from stages.head.sizes import preset_sizes
 from stages.scoring.scorer import Scorer
 from stages.songs import DIMENSIONS
-
-# Test modules are no package: the requests are a file of the quick tests.
-sys.path.insert(0, str(Path(__file__).parents[1] / "stages" / "scoring"))
-from hostile_requests import HOST, REQUESTS, ask, form, mutated, post, status
+from tests.stages.scoring.hostile_requests import HOST, REQUESTS, ask, form, mutated, post, status
 
 # Hostile requests of one turn, clients that send them at a time, and slow clients.
 REQUESTS_A_TURN, CLIENTS, SLOW = 250, 8, 200

@@ -8,10 +8,12 @@ import torch
 from stages.extract.encoders.device import choose_device, choose_precision
 from stages.extract.encoders.encoder import Encoder
 from stages.extract.encoders.errors import EncoderError
+from stages.extract.encoders.hub import check_source
 from stages.extract.encoders.mel import MELS
 from stages.extract.encoders.multiscale import STREAMS, MultiScale
+from stages.extract.encoders.muq import load_muq
 from stages.extract.encoders.musicfm import load_musicfm
-from stages.extract.encoders.published import Published, build_conformer, build_stem
+from stages.extract.encoders.published import Published, build_conformer, build_stem, check_published
 from stages.extract.encoders.untrained import untrained
 
 MUQ, MUSICFM = "OpenMuQ/MuQ-large-msd-iter", "minzwon/MusicFM"
@@ -52,6 +54,8 @@ def load_multiscale(
     chosen = _checked_streams(streams or STREAMS)
     sources = {"musicfm": musicfm, "muq": muq}
     names = [name for name in sources if any(stream.startswith(f"{name}/") for stream in chosen)]
+    for name in names if preset == "pretrained" else ():
+        check_source(sources[name])  # of all, before minutes pass with the first one's weights
     weights = {name: _published(preset, name, sources[name]) for name in names}
     return assemble(weights, layers=layers, streams=chosen, device=device, precision=precision)
 
@@ -78,13 +82,11 @@ def _published(preset: str, name: str, source: str | Path) -> Published:
         raise EncoderError(f"preset {preset!r} is unknown; expected tiny or pretrained")
     if name == "musicfm":
         return load_musicfm(source)
-    # Late: `muq` imports transformers and librosa, which takes seconds.
-    from stages.extract.encoders.muq import load_muq
-
     return load_muq(source)
 
 
 def _built(published: Published, layers: Sequence[int], device: torch.device, precision: str) -> Encoder:
+    check_published(published, MELS)
     if not layers or len(set(layers)) < len(layers) or not all(0 <= layer <= published.depth for layer in layers):
         raise EncoderError(
             f"{published.origin}: layers {list(layers)}: expected different numbers from 0 to {published.depth}"

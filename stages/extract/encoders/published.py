@@ -7,18 +7,31 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TypeVar
+from pathlib import Path
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
+from stages.extract.encoders.architecture import published_shapes
 from stages.extract.encoders.conformer import Conformer
 from stages.extract.encoders.errors import EncoderError, one_line
 from stages.extract.encoders.stem import Stem
+from stages.file_limits import LARGEST_WEIGHTS, TensorsError
 from stages.provenance import Provenance
+from stages.tensors import FLOATS, read_tensors
+from store.errors import StoreError
+from store.json_text import LARGEST, JsonError, brief, parse_json
+from store.regular import read_regular
 
 STEM = "model.conv."
 LAYER = "model.conformer.layers."
+NORM = "model.conformer.layer_norm"
+DEPTHWISE = f"{LAYER}0.conv_module.depthwise_conv.weight"
+# The mean and std of mel spectrograms are some decibels.
+LARGEST_LEVEL = 1e6
+# More is a mistake, or meant to fill the memory.
+MOST_LAYERS = 1_000
 M = TypeVar("M", bound=nn.Module)
 
 
@@ -45,6 +58,13 @@ class Published:
                 f"{self.origin}: no tensor {name}, which the encoder needs; the file is incomplete or of another model"
             ) from None
 
+    def shape(self, name: str, *, axes: int) -> tuple[int, ...]:
+        """The shape of a tensor that tells sizes: of so many axes, none of them empty."""
+        found = tuple(self[name].shape)
+        if len(found) != axes or 0 in found:
+            raise EncoderError(f"{self.origin}: tensor {name} should have {axes} axes, found shape {found}")
+        return found
+
     @property
     def depth(self) -> int:
         """How many conformer layers there are."""
@@ -55,9 +75,8 @@ class Published:
         """Attention heads: as the config says, else from the rotary frequencies (one a pair of channels of a head)."""
         if self.heads is not None:
             return self.heads
-        return self["model.conv.linear.weight"].shape[0] // (
-            2 * self["model.conformer.embed_positions.inv_freq"].numel()
-        )
+        frequencies = self["model.conformer.embed_positions.inv_freq"].numel()
+        return self[f"{STEM}linear.bias"].numel() // max(1, 2 * frequencies)
 
     def digest(self) -> str:
         """Return "sha256:…" over everything that an embedding can depend on, whatever file it lay in."""
@@ -71,7 +90,88 @@ class Published:
 
 
 def _is_used(name: str) -> bool:
-    return name.startswith((STEM, LAYER, "model.conformer.layer_norm.")) and not name.endswith("num_batches_tracked")
+    return name.startswith((STEM, LAYER, f"{NORM}.")) and not name.endswith("num_batches_tracked")
+
+
+def read_settings(path: Path, what: str) -> dict[str, Any]:
+    """Read a JSON object that lies beside weights.
+
+    Raises
+    ------
+    EncoderError
+        It cannot be read, or is not an object.
+    """
+    try:
+        values = parse_json(read_regular(path, largest=LARGEST))
+    except (OSError, StoreError, JsonError) as error:
+        raise EncoderError(f"{path}: cannot be read as JSON: {error}") from error
+    if not isinstance(values, dict):
+        raise EncoderError(f"{path}: expected {what}, an object, found {type(values).__name__}")
+    return values
+
+
+def finite(value: object) -> float:
+    """A number from such an object. Raises TypeError or ValueError for anything else, and for an absurd one."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"expected a number, found {type(value).__name__}")
+    if not abs(value) <= LARGEST_LEVEL:
+        raise ValueError("expected a level in dB")
+    return float(value)
+
+
+def read_weights(path: Path, *, within: str = "") -> dict[str, Tensor]:
+    """Read an encoder's tensors; see `read_tensors`.
+
+    Raises
+    ------
+    EncoderError
+        They cannot be read, or not without running code.
+    """
+    try:
+        return read_tensors(path, largest=LARGEST_WEIGHTS, integers=True, within=within, mapped=True)
+    except TensorsError as error:
+        raise EncoderError(str(error)) from error
+
+
+def check_published(published: Published, mels: int) -> None:
+    """Check all that building an encoder takes for granted, before a tensor is made from others.
+
+    A tensor that is missing is named when something needs it.
+
+    Raises
+    ------
+    EncoderError
+        A tensor is of another shape or not of floats, or there cannot be so many layers or heads, or such statistics.
+    """
+    if published.depth > MOST_LAYERS:
+        raise EncoderError(f"{published.origin}: expected at most {MOST_LAYERS} layers, found {published.depth}")
+    for name, shape in _shapes(published, mels).items():
+        tensor = published.tensors.get(name)
+        if tensor is not None and tuple(tensor.shape) != shape:
+            raise EncoderError(f"{published.origin}: tensor {name} should be {shape}, found {tuple(tensor.shape)}")
+    for name, tensor in published.tensors.items():
+        if _is_used(name) and tensor.dtype not in FLOATS:
+            raise EncoderError(f"{published.origin}: tensor {brief(name)} should be of floats, found {tensor.dtype}")
+    if not published.std > 0:
+        raise EncoderError(f"{published.origin}: the std of its spectrograms should be above 0, found {published.std}")
+
+
+def _shapes(published: Published, mels: int) -> dict[str, tuple[int, ...]]:
+    """What shape each tensor that an encoder needs must have, given those that tell its sizes."""
+    width, flat = published.shape(f"{STEM}linear.weight", axes=2)
+    heads, channels = published.head_count(), flat // (mels // 4)
+    if not 1 <= heads <= width or width % (2 * heads):
+        raise EncoderError(f"{published.origin}: {brief(heads)} attention heads cannot share a width of {width}")
+    if not channels:
+        raise EncoderError(f"{published.origin}: expected a projection of {mels // 4} inputs or more, found {flat}")
+    inner, _ = published.shape(f"{LAYER}0.ffn1.intermediate_dense.weight", axes=2) if published.depth else (1, width)
+    *_, kernel = published.shape(DEPTHWISE, axes=3) if published.depth else (1,)
+    if not kernel % 2:
+        raise EncoderError(f"{published.origin}: expected an odd depthwise kernel, found {kernel}")
+    found = published_shapes(mels=mels, channels=channels, width=width, inner=inner, kernel=kernel, heads=heads)
+    first = {name.removeprefix(f"{LAYER}0."): shape for name, shape in found.items() if name.startswith(LAYER)}
+    layers = {f"{LAYER}{layer}.{name}": shape for layer in range(published.depth) for name, shape in first.items()}
+    return {name: shape for name, shape in (found | layers).items() if _is_used(name)}
 
 
 def build_stem(published: Published, mels: int) -> Stem:
@@ -103,7 +203,7 @@ def build_conformer(published: Published, depth: int) -> Conformer:
         state |= {f"layers.{layer}.{name}": tensor for name, tensor in ours.items()}
     last_norm = 0 < depth == published.depth
     if last_norm:
-        state |= _pair(published, "model.conformer.layer_norm", "last_norm")
+        state |= _pair(published, NORM, "last_norm")
     with torch.device("meta"):
         conformer = Conformer(
             depth=depth, width=width, heads=published.head_count(), inner=first.shape[0], kernel=kernel,
@@ -156,4 +256,7 @@ def _filled(module: M, state: dict[str, Tensor], origin: str) -> M:
         module.load_state_dict(state, assign=True)
     except RuntimeError as error:
         raise EncoderError(f"{origin}: tensors do not fit each other: {one_line(error)}") from error
+    for name, tensor in state.items():
+        if not bool(tensor.isfinite().all()):
+            raise EncoderError(f"{origin}: the weights hold NaN or infinity: {name}")
     return module.eval().requires_grad_(False)

@@ -90,10 +90,10 @@ def test_a_missing_tensor_is_named(name, musicfm, muq):
 def test_a_tensor_of_another_shape_is_named(musicfm, muq):
     name = "model.conformer.layers.1.ffn1.output_dense.bias"
     change_musicfm(musicfm, lambda tensors: tensors.update({name: torch.zeros(63)}))
-    with pytest.raises(EncoderError, match=r"do not fit each other.*layers\.1\.before\.contract\.bias"):
+    with pytest.raises(EncoderError, match=rf"musicfm: tensor {name} should be \(64,\), found \(63,\)"):
         load(musicfm=musicfm)
     change_muq(muq, lambda tensors: tensors.update({name: torch.zeros(63)}))
-    with pytest.raises(EncoderError, match=rf"`muq` cannot load it.*{name}"):
+    with pytest.raises(EncoderError, match=rf"muq: tensor {name} should be \(64,\), found \(63,\)"):
         load(muq=muq)
 
 
@@ -117,7 +117,7 @@ class Runs:
 
 def test_a_checkpoint_runs_no_code(musicfm, tmp_path):
     (musicfm / "pretrained_msd.pt").write_bytes(pickle.dumps({"state_dict": Runs(tmp_path / "ran")}))
-    with pytest.raises(EncoderError, match=r"pretrained_msd\.pt: not a checkpoint of tensors"):
+    with pytest.raises(EncoderError, match=r"pretrained_msd\.pt: refused, this pickle holds more than tensors"):
         load(musicfm=musicfm)
     assert not (tmp_path / "ran").exists()
 
@@ -125,7 +125,9 @@ def test_a_checkpoint_runs_no_code(musicfm, tmp_path):
 @pytest.mark.parametrize("content", [b"", b"text", pickle.dumps([1, 2])])
 def test_other_files_are_no_checkpoint(musicfm, content):
     (musicfm / "pretrained_msd.pt").write_bytes(content)
-    with pytest.raises(EncoderError, match=r"pretrained_msd\.pt: not a checkpoint of tensors under `state_dict`"):
+    with pytest.raises(
+        EncoderError, match=r"pretrained_msd\.pt: cannot be read as tensors: neither a pickle nor a zip"
+    ):
         load(musicfm=musicfm)
 
 
@@ -153,7 +155,7 @@ def test_a_config_without_statistics(muq):
 @pytest.mark.parametrize("content", ["{}", "[1]", '{"melspec_2048_mean": "x", "melspec_2048_std": 1}'])
 def test_bad_statistics(musicfm, content):
     (musicfm / "msd_stats.json").write_text(content)
-    with pytest.raises(EncoderError, match=r"msd_stats\.json: no usable melspec_2048_mean"):
+    with pytest.raises(EncoderError, match=r"msd_stats\.json: (no usable melspec_2048_mean|expected MusicFM's stat)"):
         load(musicfm=musicfm)
 
 

@@ -192,8 +192,8 @@ def test_a_configuration_that_is_no_json_object(saved, content):
 
 def test_a_million_layers_are_not_built(saved):
     sizes = json.loads((saved / "config.json").read_text())["sizes"]
-    change_config(saved, sizes={**sizes, "layers": 10**9})
-    with pytest.raises(HeadError, match=r"config\.json says 1000000000 layers, the file has \d+ tensors in all"):
+    change_config(saved, sizes={**sizes, "layers": 1000})
+    with pytest.raises(HeadError, match=r"config\.json says 1000 layers, the file has \d+ tensors in all"):
         load_head(saved)
 
 
@@ -203,7 +203,7 @@ def test_tensors_must_be_the_configurations(saved):
     for tensors, message in (
         ({k: v for k, v in whole.items() if k != "output.bias"}, r"tensor output\.bias should be \(5,\), found none"),
         ({**whole, "output.bias": torch.zeros(4)}, r"tensor output\.bias should be \(5,\), found \(4,\)"),
-        ({**whole, "more": torch.zeros(1)}, r"unknown tensor more; was it written by a newer version"),
+        ({**whole, "more": torch.zeros(1)}, r"unknown tensor 'more'; was it written by a newer version"),
     ):
         save_file(tensors, weights)
         with pytest.raises(HeadError, match=message):

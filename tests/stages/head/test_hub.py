@@ -297,5 +297,8 @@ def test_what_is_here_is_never_looked_up(on_hub, runs, tmp_path, monkeypatch):
     monkeypatch.chdir(runs.parent)
     assert load_head("runs/seed-0").config == load_head(runs / "seed-0").config
     assert on_hub.requests == []
-    with pytest.raises(HubError, match=r"runs/seed-7: the hub knows no such .*; there is no such file or folder here"):
+    with pytest.raises(HeadError, match=r"runs/seed-7: no such file or folder; did you mean runs/seed-[01]\?"):
         load_head("runs/seed-7")
+    assert on_hub.requests == []
+    with pytest.raises(HubError, match=r"rums/seed-0: the hub knows .* folder here either; did you mean runs/seed-0\?"):
+        load_head("rums/seed-0")

@@ -4,14 +4,18 @@ import csv
 import hashlib
 import io
 import json
+import os
 import pickle
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save
 
 from stages.probe import ProbeError, Question, apply_probe, fit_probe, load_probe
+from stages.probe.question import POOLINGS
 
 COUNT = 60
 KIND = np.arange(COUNT) % 3
@@ -118,7 +122,7 @@ def test_a_pickle_is_not_run(genre_probe: Path, tmp_path: Path) -> None:
         ({"version": 2}, r"probe.json: version: .*1"),
         ({"spec": {"format": 1}}, "spec: unknown field 'format'"),
         ({"extra": 1}, "probe.json: extra: Extra inputs are not permitted"),
-        ({"arrays": "sha256:0"}, "expected sha256:0, as probe.json says"),
+        ({"arrays": "sha256:0"}, "expected 'sha256:0', as probe.json says"),
     ],
 )
 def test_a_probe_that_does_not_fit_itself(genre_probe: Path, changes: dict, message: str) -> None:
@@ -136,6 +140,104 @@ def test_a_folder_that_cannot_be_made(make_store, make_labels, tmp_path: Path) -
     (tmp_path / "file").write_text("")
     with pytest.raises(ProbeError, match=r"cannot be made: .*name another folder"):
         fit(make_store(SIGNAL), make_labels(genre=GENRE), tmp_path / "file" / "probe")
+
+
+DEEP: Any = json.loads("[" * 500 + "]" * 500)
+VALUES = (None, True, 0, -1, 0.5, 2**62, 10**400, "", "a\nb", [], {}, ["x", "x"], [None], {"a": None}, DEEP)
+
+
+def use(probe: Path) -> bool:
+    """Load and score one row; whether it did. Whatever else is raised than one line fails the test."""
+    try:
+        loaded = load_probe(probe)
+    except ProbeError as error:
+        line = str(error)
+    else:
+        row = np.zeros((1, len(loaded.streams) * len(POOLINGS[loaded.pooling]) * loaded.spec.channels))
+        assert np.isfinite(loaded.scores(row)).all()
+        return True
+    assert "\n" not in line
+    assert len(line) < 2_000
+    return False
+
+
+def write_arrays(probe: Path, content: bytes) -> None:
+    (probe / "probe.safetensors").write_bytes(content)
+    edit(probe, arrays=f"sha256:{hashlib.sha256(content).hexdigest()}")
+
+
+def test_every_value_of_a_probe(genre_probe: Path) -> None:
+    about = json.loads((genre_probe / "probe.json").read_text())
+    for inside in (None, "spec"):
+        for key in about if inside is None else about[inside]:
+            for value in VALUES:
+                changed = {**about, key: value} if inside is None else {inside: {**about[inside], key: value}}
+                edit(genre_probe, **changed)
+                use(genre_probe)
+        (genre_probe / "probe.json").write_text(json.dumps(about))
+    edit(genre_probe, classes=["a", "b", "b"])
+    with pytest.raises(ProbeError, match="classes: expected different names"):
+        load_probe(genre_probe)
+
+
+@pytest.mark.parametrize(("model", "setting"), [("logistic", 0.1), ("svr", 10.0), ("knn", 3)])
+def test_every_array_of_a_probe(make_store, make_labels, tmp_path: Path, model: str, setting: float) -> None:
+    tempo = np.arange(COUNT) % 7.0
+    asked = {"target": "tempo"} if model == "svr" else {}
+    probe = fit(
+        make_store(SIGNAL), make_labels(genre=GENRE, tempo=tempo), tmp_path / "p", model=model, setting=setting, **asked
+    )
+    whole = load_file(probe / "probe.safetensors")
+    changes = {
+        "NaN": lambda array: np.full_like(array, np.nan),
+        "infinity": lambda array: np.full_like(array, np.inf),
+        "one less": lambda array: array[:-1],
+        "0-d": lambda array: np.float64(0),
+        "axes": lambda array: array[None],
+        "float32": lambda array: array.astype(np.float32),
+        "int64": lambda array: array.astype(np.int64),
+        "none": lambda array: array[:0],
+    }
+    for name, array in whole.items():
+        for kind, change in changes.items():
+            if kind == "0-d" and array.shape == (1,):
+                continue  # saved as one axis
+            write_arrays(probe, save({**whole, name: np.ascontiguousarray(change(array))}))
+            rows = ("support", "points", "dual", "values")
+            assert not use(probe) or (kind == "none" and name in rows), (name, kind)
+    for name in set(whole) & {"scale", "count"}:
+        for value in (0.0, -1.0, 1e300):
+            write_arrays(probe, save({**whole, name: np.full_like(whole[name], value)}))
+            assert not use(probe) or (name, value) == ("scale", 1e300)
+    for text in (b"[" * 200_000, b'{"a":' + b"9" * 5_000 + b"}"):
+        write_arrays(probe, len(text).to_bytes(8, "little") + text)
+        assert not use(probe)
+
+
+@pytest.mark.parametrize("text", [b"[" * 200_000, b'{"setting": ' + b"9" * 5_000 + b"}", b"null", b"\xff", b""])
+def test_a_probe_whose_json_cannot_be_read(genre_probe: Path, text: bytes) -> None:
+    (genre_probe / "probe.json").write_bytes(text)
+    with pytest.raises(ProbeError, match=r"probe\.json: (cannot be read|the file)"):
+        load_probe(genre_probe)
+
+
+def test_scores_that_are_not_finite(make_store, genre_probe: Path) -> None:
+    whole = load_file(genre_probe / "probe.safetensors")
+    write_arrays(genre_probe, save({**whole, "weights": np.full_like(whole["weights"], 1.7e308)}))
+    with pytest.raises(ProbeError, match="gives scores that are not finite numbers"), np.errstate(all="ignore"):
+        apply_probe(genre_probe, make_store(SIGNAL + 3, name="other.zarr"))
+
+
+@pytest.mark.parametrize("name", ["probe.json", "probe.safetensors"])
+def test_what_lies_in_place_of_a_probes_file(genre_probe: Path, name: str) -> None:
+    (genre_probe / name).unlink()
+    os.mkfifo(genre_probe / name)
+    with pytest.raises(ProbeError, match=rf"{name}: expected a regular file, found a FIFO"):
+        load_probe(genre_probe)
+    (genre_probe / name).unlink()
+    (genre_probe / name).symlink_to("/dev/zero")
+    with pytest.raises(ProbeError, match=rf"{name}: expected a regular file, found a device"):
+        load_probe(genre_probe)
 
 
 def edit(probe: Path, **changes: object) -> None:

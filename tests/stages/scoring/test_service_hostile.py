@@ -29,10 +29,7 @@ from stages.scoring.scorer import Scorer
 from stages.scoring.service.app import make_service
 from stages.scoring.service.desk import Limits
 from stages.scoring.service.server import Server, bound, listen
-
-# Test modules are no package: the requests are a file beside this one.
-sys.path.insert(0, str(Path(__file__).parent))
-from hostile_requests import FILE, REQUESTS, ask, form, mutated, post
+from tests.stages.scoring.hostile_requests import FILE, REQUESTS, ask, form, mutated, post
 
 HONEST = post(body=b"song")
 

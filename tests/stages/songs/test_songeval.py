@@ -183,6 +183,7 @@ def hub_asked(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
         lay_out(how["local_dir"], GOOD, validation)
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot)
+    monkeypatch.setattr("stages.hub._answers", lambda: True)
     return asked
 
 
@@ -199,6 +200,7 @@ def test_a_download_fetches_the_list_and_the_data_set(
             "repository": "ASLP-lab/SongEval",
             "repo_type": "dataset",
             "local_dir": root,
+            "local_files_only": False,
             "allow_patterns": ["metadata.jsonl", "mp3/*"],
         }
     ]
@@ -282,5 +284,6 @@ def test_a_hub_that_does_not_answer_is_one_line(tmp_path: Path, monkeypatch: pyt
 
     monkeypatch.setenv("HEAR_VAL_IDS_URL", f"{lists}/val_ids.txt")
     monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot)
+    monkeypatch.setattr("stages.hub._answers", lambda: True)
     with pytest.raises(HubError, match=r"ASLP-lab/SongEval: the data set could not be fetched: no network more$"):
         download_songeval(tmp_path)
