@@ -296,10 +296,12 @@ def test_other_errors_of_the_system_are_not_taken_for_one_of_standard_output(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(command, "app", fail)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(SystemExit, match="1"):
         run("store")
     sys.stdout.write("standard output is as it was")
-    assert capsys.readouterr().out == "standard output is as it was"
+    shown = capsys.readouterr()
+    assert shown.out == "standard output is as it was"
+    assert shown.err == "hear-store: No space left on device; mend the cause and run again\n"
 
 
 @pytest.mark.parametrize(

@@ -34,9 +34,9 @@ def filled(request: pytest.FixtureRequest, tmp_path: Path) -> EmbeddingStore:
 
 
 def test_one_listing_tells_what_a_store_lacks(filled: EmbeddingStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    def asked(self: object, key: str) -> bytes | None:
+    def asked(self: object, key: str, **limits: int) -> bytes | None:
         assert not key.startswith(RECORDS), "a request for one record"
-        return get[type(self)](self, key)
+        return get[type(self)](self, key, **limits)
 
     get = {objects: objects.get for objects in (LocalObjects, RemoteObjects)}
     for objects in get:
