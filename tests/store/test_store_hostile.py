@@ -94,13 +94,12 @@ def test_a_sealed_record_with_hostile_values(
 
 
 @pytest.mark.parametrize("kind", TEXTS)
-def test_a_record_of_text_that_is_none(
-    kind: str, fill: Callable[..., str], hostile_use: Callable[[str], dict[str, str]]
-) -> None:
+def test_a_record_of_text_that_is_none(kind: str, fill: Callable[..., str]) -> None:
     root = fill(views=1)
     frames = EmbeddingStore.open(root).read("b")
     Path(root, RECORD, METADATA).write_bytes(TEXTS[kind])
-    check_only_that_record_is_lost(root, hostile_use(root), frames)
+    assert RECORD in attempt(lambda: EmbeddingStore.open(root))
+    check_only_that_record_is_lost(root, {}, frames)
 
 
 @pytest.mark.parametrize("name", ["scale", "offset"])
@@ -146,7 +145,6 @@ def test_the_index_is_never_trusted(
         if column == "seconds" and (value is None or (type(value) in (int, float) and 0 <= value < 2**31)):
             continue
         for change in (
-            lambda document, value=value: (document["columns"] | document).update({column: value}),
             lambda document, value=value: put(document, _place(document, column), value),
             lambda document, value=value: put(document, (*_place(document, column), 0), value),
         ):
