@@ -18,11 +18,11 @@ from stages.extract.run import Extractor, Outcome, Tally
 from stages.provenance import provenance_to_json
 from stages.songs import read_manifest
 from stages.songs.errors import printable
-from stages.visible import to_json
 from store import EmbeddingStore, Spec, StoreWriter, index, is_indexed, write_receipt
 from store.errors import HearError, StoreError, StoreNotFoundError
 from store.info import record_bytes
 from store.replacing import is_device
+from store.visible import to_json
 
 if TYPE_CHECKING:
     from stages.extract.encoders import MultiScale

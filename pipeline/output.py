@@ -1,7 +1,7 @@
 """What the commands print: all of it goes through here, and nothing in a name can act on the terminal.
 
 Names of files, songs, tensors and columns, and messages of other libraries, come from strangers. Whatever is written to
-standard output or error has escapes in place of what is not printable; see `stages.visible`. Only rich's own colours
+standard output or error has escapes in place of what is not printable; see `store.visible`. Only rich's own colours
 and cursor movements, and those of progress bars of the hub's library, pass.
 """
 
@@ -19,8 +19,8 @@ from rich.progress import Progress, ProgressColumn, TextColumn
 from rich.segment import Segment
 from rich.text import Text
 
-from stages.visible import to_json, visible
 from store.errors import HearError
+from store.visible import to_json, visible
 
 # How the bars of the hub's library begin to write over themselves, and go up among each other.
 _BAR_MOVES = re.compile(r"\r(?=[^\r]*\Z)|(?:\x1b\[A)+\Z")

@@ -12,7 +12,7 @@ from rich.text import Text
 from pipeline.output import console
 from stages.scoring.rows import Row, caution_in
 from stages.scoring.statistics import OVERALL, Distribution, best, by_group, distributions
-from stages.visible import visible
+from store.visible import visible
 
 # Characters a line where no terminal says how wide it is.
 FILE_WIDTH = 160

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from stages.visible import visible
+from store.visible import visible
 
 
 def describe_text(figures: Mapping[str, Any]) -> str:

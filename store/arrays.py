@@ -10,7 +10,7 @@ import random
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import Any
 
 import google_crc32c
@@ -128,13 +128,19 @@ def _put_shard(objects: Objects, path: str, parts: Iterable[Bytes], size: int, r
     if replaces is None:
         objects.create(f"{path}/{SHARD}", parts, size=size)
         return
-    with suppress(_OtherArrayError):
-        objects.put(f"{path}/{SHARD}", _then_hidden(objects, path, parts, replaces), size=size)
+    with suppress(_OtherArrayError), ExitStack() as guard:
+        objects.put(f"{path}/{SHARD}", _then_hidden(objects, path, parts, guard, replaces), size=size)
 
 
-def _then_hidden(objects: Objects, path: str, parts: Iterable[Bytes], replaces: str | None = None) -> Iterator[Bytes]:
-    """The parts; once the last is taken, the old zarr.json is removed, so that it never stands beside the new data."""
+def _then_hidden(
+    objects: Objects, path: str, parts: Iterable[Bytes], guard: ExitStack, replaces: str | None = None
+) -> Iterator[Bytes]:
+    """The parts; once the last is taken, the old zarr.json is removed, so that it never stands beside the new data.
+
+    The guard then keeps others from putting a zarr.json there before the new data is in place.
+    """
     yield from parts
+    guard.enter_context(objects.guarded())
     if replaces is not None and _digest_of(objects, path) != replaces:
         raise _OtherArrayError(f"{objects.root}/{path}: is no longer the record to replace")
     objects.delete(f"{path}/{METADATA}")
@@ -151,13 +157,16 @@ def _place(objects: Objects, path: str, values: NDArray[np.generic], info: Array
     """Put the shard unless there is one, then zarr.json if that shard is ours; or replace both."""
     shard, metadata, parts = f"{path}/{SHARD}", f"{path}/{METADATA}", _parts(values, info.checksums, info)
     if insist:
-        objects.put(shard, _then_hidden(objects, path, parts), size=shard_size(info))
-        objects.put(metadata, [info.document()])
+        with ExitStack() as guard:
+            objects.put(shard, _then_hidden(objects, path, parts, guard), size=shard_size(info))
+            objects.put(metadata, [info.document()])
         return
     if not objects.exists(shard):
         objects.create(shard, parts, size=shard_size(info))
-    if stored_checksums(objects, path, info) == info.checksums:
-        objects.create(metadata, [info.document()])
+    # Without the guard, the shard may be swept or replaced in between; this writer looks again, unless it is killed.
+    with objects.guarded():
+        if stored_checksums(objects, path, info) == info.checksums:
+            objects.create(metadata, [info.document()])
 
 
 def _get_whole(objects: Objects, path: str) -> ArrayInfo | None:

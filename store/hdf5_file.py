@@ -19,6 +19,7 @@ from store.errors import StoreError
 from store.json_text import LARGEST
 from store.quantise import Levels, to_native
 from store.spec import DTYPES
+from store.visible import visible
 
 # What is known of the file or of one record, and the arrays that belong to it. JSON values only.
 Message = tuple[dict[str, Any], list[NDArray[Any]]]
@@ -124,8 +125,8 @@ def shown(*name: object) -> str:
 
 def _printable(text: str) -> str:
     """One line of at most 200 characters, whatever the file holds."""
-    text = text if text.isprintable() else ascii(text)
-    return text if len(text) <= 200 else f"{text[:197]}…"
+    text = visible(text[:201])
+    return text if len(text) <= 200 else f"{text[:199]}…"
 
 
 class _Walk:

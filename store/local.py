@@ -1,9 +1,11 @@
 """A store's objects as files: put is a file in the staging folder, then a rename."""
 
 import errno
+import fcntl
 import os
 import socket
 import stat
+import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -23,8 +25,12 @@ from store.regular import open_regular, read_regular
 # A staged file of another machine whose writer may still live is left alone for a day.
 _FOREIGN_SECONDS = 86_400.0
 _PLACE_ATTEMPTS = 10
+# Others hold the lock for a millisecond, or a few on a busy disk.
+_LOCK_SECONDS, _LOCK_PAUSE = 2.0, 0.001
 # Bytes that are read at once: they and their source fit a core's cache.
 _BLOCK = 1 << 18
+# Levels of folders, far more than a store has.
+_DEEPEST = 50
 _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS)
 # An object is a file: a folder in its place is none.
 _ABSENT = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
@@ -34,6 +40,9 @@ HOST = socket.gethostname().replace(".", "-")
 
 class LocalObjects:
     """Files under a folder; see `Objects`. What lies there and is not a regular file is an error, and is never read.
+
+    Folders that are links are read, as somebody may keep records on another disk. Nothing is written or removed through
+    them: a stranger's store may have a link to any folder of this machine.
 
     Nothing is fsynced: after a power cut a record may hold zeros, which its checksums reveal and `verify --repair`
     mends. Killed processes leave nothing visible that is not whole.
@@ -55,6 +64,15 @@ class LocalObjects:
     def _path(self, key: str) -> str:
         return f"{self.root}/{key}"
 
+    def _own_path(self, key: str) -> str:
+        """The path of an object that is to be written or removed: no link within the store may lead to its folder."""
+        folder = self.root
+        for part in key.split("/")[:-1]:
+            folder += f"/{part}"
+            if os.path.islink(folder):  # noqa: PTH114 (called for every record)
+                raise StoreError(f"{folder}: is a link to another folder; remove it, or put the folder itself there")
+        return self._path(key)
+
     def get(self, key: str, *, largest: int = LARGEST) -> bytes | None:
         with self._failing("read", key):
             try:
@@ -74,7 +92,7 @@ class LocalObjects:
 
     def _placing(self, key: str, place: Callable[[str], object]) -> None:
         """Place a file; its folder is made if need be, and again if another process removes it, empty, in between."""
-        path = self._path(key)
+        path = self._own_path(key)
         for _ in range(_PLACE_ATTEMPTS):
             try:
                 place(path)
@@ -103,7 +121,7 @@ class LocalObjects:
                 path.unlink(missing_ok=True)
 
     def _staging_path(self) -> Path:
-        return self._folder / STAGING / f"{HOST}.{os.getpid()}.{uuid.uuid4().hex}"
+        return Path(self._own_path(f"{STAGING}/{HOST}.{os.getpid()}.{uuid.uuid4().hex}"))
 
     def _open_staged(self, path: Path) -> FileIO:
         try:
@@ -130,8 +148,8 @@ class LocalObjects:
                 return None
 
     def delete(self, key: str) -> None:
-        with self._failing("remove", key), suppress(IsADirectoryError):
-            Path(self._path(key)).unlink(missing_ok=True)
+        with self._failing("remove", key), suppress(IsADirectoryError, NotADirectoryError):
+            Path(self._own_path(key)).unlink(missing_ok=True)
         self._prune(key)
 
     def _prune(self, key: str) -> None:
@@ -147,11 +165,11 @@ class LocalObjects:
                 return  # not empty, or gone already
 
     def delete_unless(self, key: str, other: str) -> None:
-        if self.exists(other):
-            return
         # Set aside first: what goes back is what was there, however often the object is replaced meanwhile.
-        path, aside = Path(self._path(key)), self._staging_path()
-        with self._failing("remove", key), suppress(FileNotFoundError, NotADirectoryError):
+        path, aside = Path(self._own_path(key)), self._staging_path()
+        with self.guarded(), self._failing("remove", key), suppress(FileNotFoundError, NotADirectoryError):
+            if self.exists(other):
+                return
             if stat.S_ISDIR(path.lstat().st_mode):
                 self._prune(key)
                 return
@@ -165,6 +183,24 @@ class LocalObjects:
             aside.unlink(missing_ok=True)
         self._prune(key)
 
+    @contextmanager
+    def guarded(self) -> Iterator[None]:
+        """Hold the lock of the store's folder, which the system takes back when this process ends.
+
+        Some network file systems have no such lock, and a stopped process may hold it: this one then goes on without.
+        """
+        folder = None
+        with suppress(OSError):
+            folder = os.open(self.root, os.O_RDONLY)
+            _lock(folder)
+        try:
+            yield
+        finally:
+            if folder is not None:
+                with suppress(OSError):
+                    fcntl.flock(folder, fcntl.LOCK_UN)  # closing is not enough where a process was forked meanwhile
+                os.close(folder)
+
     def find(self, prefix: str = "") -> Iterator[Entry]:
         with self._failing("list", prefix):
             yield from self._walk(prefix)
@@ -175,6 +211,8 @@ class LocalObjects:
                 continue
             key = f"{prefix}/{name}" if prefix else name
             if entry.is_dir(follow_symlinks=False):
+                if key.count("/") > _DEEPEST:
+                    raise StoreError(f"{self._path(prefix)}: folders are nested too deep for a store; remove them")
                 yield from self._walk(key)
             else:
                 with suppress(FileNotFoundError):
@@ -189,14 +227,16 @@ class LocalObjects:
                 yield _entry(key, status)
 
     def lacking(self, prefix: str, *, depth: int, name: str) -> list[str]:
-        return [folder for folder in self._folders(prefix, depth) if not self.exists(f"{folder}/{name}")]
+        folders = self._folders(prefix, depth, links=False)
+        return [folder for folder in folders if not self.exists(f"{folder}/{name}")]
 
-    def _folders(self, prefix: str, depth: int) -> Iterator[str]:
+    def _folders(self, prefix: str, depth: int, *, links: bool = True) -> Iterator[str]:
         if depth == 0:
             yield prefix
             return
-        for name, _ in self._scan(prefix):
-            yield from self._folders(f"{prefix}/{name}", depth - 1)
+        for name, entry in self._scan(prefix):
+            if links or not entry.is_symlink():
+                yield from self._folders(f"{prefix}/{name}", depth - 1, links=links)
 
     def _scan(self, prefix: str) -> list[tuple[str, "os.DirEntry[str]"]]:
         with self._failing("list", prefix):
@@ -207,12 +247,15 @@ class LocalObjects:
                 return []
 
     def sweep(self) -> None:
+        self._own_path(f"{STAGING}/")
         staged = [(name.partition("."), entry) for name, entry in self._scan(STAGING)]
         now = self._now() if any(host != HOST for (host, _, _), _ in staged) else 0.0
         for (host, _, rest), entry in staged:
             with self._failing("remove", f"{STAGING}/{entry.name}"), suppress(FileNotFoundError):
-                old = now - entry.stat().st_mtime > _FOREIGN_SECONDS
-                if (not _alive(rest.partition(".")[0])) if host == HOST else old:
+                status = entry.stat(follow_symlinks=False)
+                old = now - status.st_mtime > _FOREIGN_SECONDS
+                dead = (not _alive(rest.partition(".")[0])) if host == HOST else old
+                if dead and not stat.S_ISDIR(status.st_mode):  # no writer makes folders here
                     Path(entry.path).unlink(missing_ok=True)
 
     def _now(self) -> float:
@@ -233,6 +276,18 @@ class LocalObjects:
         except OSError as error:
             remedy = "; nothing half-written is visible: mend the cause and run again" if verb == "write" else ""
             raise StoreAccessError(f"{self._path(key)}: cannot {verb}: {error.strerror or error}{remedy}") from error
+
+
+def _lock(file: int) -> None:
+    """Lock an open file; another's lock is waited for, but not for ever."""
+    deadline = time.monotonic() + _LOCK_SECONDS
+    while time.monotonic() < deadline:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(_LOCK_PAUSE)
+        else:
+            return
 
 
 def _listed(entry: "os.DirEntry[str]") -> os.stat_result:

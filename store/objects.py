@@ -4,6 +4,7 @@
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -60,6 +61,9 @@ class Objects(Protocol):
 
     def delete_unless(self, key: str, other: str) -> None:
         """Remove the object unless `other` exists, also where a writer of both puts `other` at this moment."""
+
+    def guarded(self) -> AbstractContextManager[None]:
+        """Keep others out of what they do under this guard, too, where that is possible; it ends with its process."""
 
     def find(self, prefix: str = "") -> Iterator[Entry]:
         """All objects under the prefix, at any depth."""

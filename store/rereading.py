@@ -63,7 +63,7 @@ def get_document(
             if size in (None, len(data)):
                 raise
             raise StoreAccessError(
-                f"{objects.root}/{key}: cannot read: {len(data)} of {size} bytes came; try again"
+                f"{objects.root}/{key}: cannot read: expected {size} bytes, {len(data)} came; try again"
             ) from error
 
     return settled(objects, key, lambda: objects.get(key, largest=largest), use_whole)

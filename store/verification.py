@@ -14,6 +14,7 @@ from store.catalogue import index, indexed
 from store.errors import StoreAccessError, StoreError
 from store.json_text import brief
 from store.keys import (
+    CATALOGUE,
     CATALOGUE_FILES,
     INDEX,
     METADATA,
@@ -250,7 +251,9 @@ def _can_go(objects: Objects, problem: Problem) -> bool:
     """Whether a repair may remove it, or, for what is unfinished, whether the sweep has."""
     if problem.kind == "unfinished":
         return not objects.exists(f"{problem.path}/{SHARD}")
-    return problem.kind not in ("unreadable", "missing") and problem.path.startswith((f"{RECORDS}/", "catalogue/"))
+    # A file or link in the catalogue's place may go; one in the records' place may be where somebody keeps them.
+    ours = f"{problem.path}/".startswith(f"{CATALOGUE}/") or problem.path.startswith(f"{RECORDS}/")
+    return ours and problem.kind not in ("unreadable", "missing")
 
 
 def _found_again(objects: Objects, spec: Spec, outdated: Judge, largest: int, problem: Problem) -> Problem | None:

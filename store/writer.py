@@ -1,4 +1,4 @@
-"""Writing records: any number of writers, anywhere, at any time, without a lock."""
+"""Writing records: any number of writers, anywhere, at any time."""
 
 from collections.abc import Mapping
 from pathlib import Path

@@ -113,8 +113,8 @@ REFUSED: dict[str, tuple[Build, str]] = {
     "view -1": (lambda f, p: f.__setitem__("b/-1", FRAMES), "/b/-1: expected a dataset"),
     "view digits": (lambda f, p: f.__setitem__(f"b/{'9' * 5000}", FRAMES), "/b/999.*…: expected a dataset"),
     "view ²": (lambda f, p: f.__setitem__("b/²", FRAMES), "/b/²: expected a dataset"),
-    "escapes": (lambda f, p: f.__setitem__("\x1b[31mred\n/0", 1.0), r"'/\\x1b\[31mred\\n/0': expected a dataset"),
-    "latin": (lambda f, p: _low(f, b"\xff\xfe/x"), r"'/\\udcff\\udcfe/x': expected a dataset"),
+    "escapes": (lambda f, p: f.__setitem__("\x1b[31mred\n/0", 1.0), r"/\\x1b\[31mred\\n/0: expected a dataset"),
+    "latin": (lambda f, p: _low(f, b"\xff\xfe/x"), r"/\\udcff\\udcfe/x: expected a dataset"),
     "long": (lambda f, p: f.__setitem__("n" * 60_000 + "/x", FRAMES), "/nnn.*…: expected a dataset"),
 }
 # Attributes of the file or of /a/0, and the error.

@@ -8,7 +8,7 @@ import typer
 from pipeline.cli.common import new_app
 from pipeline.output import say, say_json, say_table
 from pipeline.progress import bar
-from stages.visible import to_json
+from store.visible import to_json
 
 app = new_app("store", "Look at a store of embeddings, check it, copy it to and from HDF5, merge and prune it.")
 Store = Annotated[str, typer.Argument(metavar="STORE", help="A folder, or a URL such as s3://bucket/name.zarr.")]

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from stages.evaluate.metrics import Ratings
 from stages.figures import plain_text
-from stages.visible import visible
+from store.visible import visible
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -13,7 +13,7 @@ from stages.evaluate.plots import calibration, draw_calibration, draw_scatter
 from stages.evaluate.run import Evaluation
 from stages.head.layout import write_json
 from stages.head.replacing import replacing
-from stages.visible import visible
+from store.visible import visible
 
 SCATTER, CALIBRATION = "predictions.csv", "calibration.csv"
 

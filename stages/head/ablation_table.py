@@ -10,7 +10,7 @@ from stages.csv_text import write_rows
 from stages.evaluate.metrics import METRICS
 from stages.head.ablation import PaperRow
 from stages.head.errors import HeadError
-from stages.visible import visible
+from store.visible import visible
 
 MARKDOWN, TABLE, PLOT = "ablation.md", "ablation.csv", "ablation.png"
 # Columns of the CSV: means over seeds.

@@ -15,7 +15,7 @@ from stages.head.errors import HeadError
 from stages.head.head import Head
 from stages.hub import HUB_ID
 from stages.provenance import Provenance
-from stages.visible import visible
+from store.visible import visible
 
 CARD = "README.md"
 PUBLISHED_CHANNELS = 1024

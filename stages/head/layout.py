@@ -6,7 +6,6 @@ They may come from a stranger: every value is checked before anything is built f
 from pathlib import Path
 from typing import Any
 
-from stages import visible
 from stages.head.architectures import KINDS, architecture_of
 from stages.head.errors import HeadError
 from stages.head.head import HeadConfig
@@ -14,6 +13,7 @@ from stages.head.replacing import replacing
 from stages.head.sizes import LARGEST as LARGEST_SIZE
 from stages.head.sizes import MOST_LAYERS
 from stages.provenance import Provenance, ProvenanceError, provenance_to_json, read_provenance
+from store import visible
 from store.errors import StoreError
 from store.json_text import LARGEST, JsonError, brief, parse_json
 from store.regular import read_regular

@@ -18,7 +18,7 @@ from stages.head.run_folder import METRICS_FILE, PREDICTIONS, RESUME, RunFolder,
 from stages.head.runs import Job, refuse_failures, run_jobs
 from stages.head.score import score_records
 from stages.head.train import check_startable
-from stages.visible import visible
+from store.visible import visible
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,7 @@ import numpy as np
 
 from stages.figures import plain_text
 from stages.probe.report import Report
-from stages.visible import visible
+from store.visible import visible
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -12,10 +12,10 @@ from stages.head.replacing import replacing
 from stages.scoring.errors import ScoringError
 from stages.scoring.inputs import Candidate
 from stages.scoring.rows import Row
-from stages.visible import to_json, visible
 from store.json_text import parse_json
 from store.regular import LARGEST_TEXT, IrregularFileError, read_regular
 from store.replacing import is_device
+from store.visible import to_json, visible
 
 # The file (or, without one, the song), the hash of its bytes, the model.
 ResumeKey = tuple[str, str, str]

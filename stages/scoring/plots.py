@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from stages.figures import plain_text
 from stages.scoring.errors import ScoringError
 from stages.scoring.rows import Curve, Row
-from stages.visible import visible
+from store.visible import visible
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from stages.visible import visible
 from store.errors import HearError
+from store.visible import visible
 
 
 class SongsError(HearError):

@@ -2,6 +2,7 @@
 
 import io
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
@@ -16,6 +17,7 @@ from stages.songs.text_file import decoded, read_given
 
 REQUIRED = ("song_id", "path", "split")
 KNOWN = (*REQUIRED, "system")
+MOST_COLUMNS = 10_000
 
 
 class Row(BaseModel):
@@ -70,14 +72,16 @@ def _header_advice(header: list[str], missing: Sequence[str]) -> str:
 
 
 def check_names(path: Path, columns: Sequence[str]) -> None:
-    """Refuse columns of one name.
+    """Refuse two columns with the same name, and more columns than a table has.
 
     Raises
     ------
     SongsError
-        Names the first.
+        Names the first that repeats.
     """
-    twice = [name for name in columns if columns.count(name) > 1]
+    if len(columns) > MOST_COLUMNS:
+        raise SongsError(f"{path} line 1: expected at most {MOST_COLUMNS} columns, found {len(columns)}")
+    twice = [name for name, count in Counter(columns).items() if count > 1]
     if twice:
         raise SongsError(f"{path} line 1: two columns are named {twice[0]!r}; rename one")
 

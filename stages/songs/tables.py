@@ -29,6 +29,8 @@ _LOOSE_PATH_COLUMNS = ("file", "filename")
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs"}
 # Text, whatever it looks like: the file 1,5.wav is not the file 1.5.wav.
 _TEXT_COLUMNS = frozenset({*ID_COLUMNS, *LOOSE_ID_COLUMNS, *KNOWN})
+# Cells of a table of JSON lines: so many, or so many times those that are written.
+_MOST_EMPTY, _FILLED = 1_000_000, 20
 _DECIMAL_COMMA = re.compile(r"\s*\d+,\d+\s*")
 
 
@@ -176,6 +178,12 @@ def _json_cells(path: Path) -> Cells:
     if not rows:
         raise SongsError(f"{shown(path)}: is empty; expected lines with {' or '.join(ID_COLUMNS)}")
     header = list(dict.fromkeys(name for _, row in rows for name in row))
+    check_names(path, header)
+    # A few kB of lines that each have a column of their own would make a table of gigabytes.
+    if len(rows) * len(header) > max(_MOST_EMPTY, _FILLED * sum(len(row) for _, row in rows)):
+        raise SongsError(
+            f"{shown(path)}: its {len(rows)} lines have {len(header)} different columns; write the same on every line"
+        )
     return Cells(header, [(line, {name: row.get(name, "") for name in header}) for line, row in rows], "")
 
 

@@ -19,7 +19,7 @@ from stages.head.head import Head, HeadConfig
 from stages.head.model import HearHead
 from stages.head.sizes import preset_sizes
 from stages.songs import read_manifest
-from stages.visible import visible
+from store.visible import visible
 
 Terminal = Callable[[list[list[str]], Path], str]
 

@@ -20,7 +20,7 @@ from pipeline.tables import describe_text
 from stages.evaluate.metrics import METRICS
 from stages.head.ablation_table import ablation_markdown
 from stages.head.seeds import SeedsReport
-from stages.visible import to_json, visible
+from store.visible import to_json, visible
 
 ROOT = Path(__file__).resolve().parents[2]
 TEXT = st.text(st.characters(codec=None) | st.sampled_from("\x1b\x9b\x7f\r\n\t\u202e\u2028\u200d\ud800\U000e0041"))

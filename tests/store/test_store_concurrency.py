@@ -10,7 +10,9 @@ import time
 import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
+from functools import partialmethod
 from pathlib import Path
 from typing import Any
 
@@ -225,6 +227,66 @@ def test_old_litter_and_many_writers(start: Start, tmp_path: Path, spec: Spec, m
     report = verify(str(root))
     assert (report.records, report.problems) == (12, [])
     assert not list((root / ".tmp").iterdir())
+
+
+class _Killed(BaseException):
+    """A process ends here."""
+
+
+def _sweeps(root: str, spec: Spec, frames: Any) -> None:
+    StoreWriter.open(root, spec).write("other", 0, frames, attributes={})
+
+
+def _insists_and_is_killed(root: str, spec: Spec, frames: Any) -> None:
+    writer = StoreWriter.open(root, spec)
+    writer._swept = True
+    with pytest.MonkeyPatch.context() as patch, suppress(_Killed):
+        patch.setattr("store.arrays._PATIENT_ATTEMPTS", 0)
+        patch.setattr(LocalObjects, "put", partialmethod(_put_no_metadata, LocalObjects.put))
+        writer.write("a", 0, frames + 1, attributes={})
+
+
+def _put_no_metadata(self: LocalObjects, put: Any, key: str, parts: Any, **size: int) -> None:
+    if key.endswith(METADATA):
+        raise _Killed("here")
+    put(self, key, parts, **size)
+
+
+@pytest.mark.parametrize("other", [_sweeps, _insists_and_is_killed])
+def test_a_writer_killed_as_soon_as_its_record_is_visible_leaves_it_whole(
+    other: Callable[..., None],
+    spec: Spec,
+    tmp_path: Path,
+    make_frames: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    root, create, threads = str(tmp_path / "store"), LocalObjects.create, list[threading.Thread]()
+
+    def create_and_die(self: LocalObjects, key: str, parts: Any, *, size: int = 0) -> None:
+        dies = key.startswith("records") and key.endswith(METADATA) and not threads
+        if dies:  # the shard is there and was looked at: now the other process comes in between, as far as it can
+            threads.append(threading.Thread(target=other, args=(root, spec, make_frames())))
+            threads[0].start()
+            threads[0].join(0.3)
+        create(self, key, parts, size=size)
+        if dies:
+            raise _Killed("here")
+
+    monkeypatch.setattr(LocalObjects, "create", create_and_die)
+    with pytest.raises(_Killed, match="here"):
+        StoreWriter.open(root, spec).write("a", 0, make_frames(), attributes={})
+    threads[0].join()
+    assert {problem.kind for problem in verify(root).problems} <= {"unfinished"}
+
+
+def test_a_stopped_writer_that_holds_the_lock_is_not_waited_for_long(
+    spec: Spec, tmp_path: Path, make_frames: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("store.local._LOCK_SECONDS", 0.1)
+    writer = StoreWriter.open(tmp_path, spec)
+    with LocalObjects(str(tmp_path)).guarded():
+        assert writer.write("a", 0, make_frames(), attributes={})
+    assert verify(str(tmp_path)).problems == []
 
 
 def test_writers_who_disagree_and_are_killed_leave_no_broken_record(start: Start, tmp_path: Path, spec: Spec) -> None:

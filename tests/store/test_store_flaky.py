@@ -64,7 +64,7 @@ def test_a_body_that_always_ends_early_is_unreadable(name: str, remote: str, con
     with flaky(lambda where, data: cut(where, data) if where.endswith(key) else data):
         found = verify(remote, repair=True)
         if name != "index":
-            with pytest.raises(StoreAccessError, match=r"cannot read: \d+ of \d+ bytes came; try again"):
+            with pytest.raises(StoreAccessError, match=r"cannot read: expected \d+ bytes, \d+ came; try again"):
                 EmbeddingStore.open(remote).read("a")
     assert [(one.path, one.kind, one.removed) for one in found.problems] == [
         (INDEX if name == "index" else path, "unreadable", False)
@@ -75,9 +75,9 @@ def test_a_body_that_always_ends_early_is_unreadable(name: str, remote: str, con
 
 def test_a_root_that_ends_early_is_no_other_store(remote: str, spec: Spec) -> None:
     with flaky(lambda where, data: cut(where, data) if where.endswith("s.zarr/zarr.json") else data):
-        with pytest.raises(StoreAccessError, match=r"s\.zarr/zarr\.json: cannot read: \d+ of \d+ bytes came"):
+        with pytest.raises(StoreAccessError, match=r"s\.zarr/zarr\.json: cannot read: expected \d+ bytes, \d+ came"):
             EmbeddingStore.open(remote)
-        with pytest.raises(StoreAccessError, match="bytes came"):
+        with pytest.raises(StoreAccessError, match=r"bytes, \d+ came"):
             StoreWriter.open(remote, spec)
 
 
@@ -95,7 +95,7 @@ def test_what_is_short_once_is_read_again(remote: str, contents: Make) -> None:
         assert contents(remote) == before
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(3))
 def test_pruning_and_merging_are_right_or_an_error(seed: int, remote: str, contents: Make) -> None:
     before, removed = contents(remote), list[tuple[str, int]]()
     target = f"memory://{uuid.uuid4().hex}/t.zarr"

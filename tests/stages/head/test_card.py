@@ -13,7 +13,7 @@ from stages.head.checkpoint import load_head
 from stages.head.errors import HeadError
 from stages.head.head import Head
 from stages.head.hub import is_hub_checkpoint
-from stages.visible import visible
+from store.visible import visible
 
 PARITY = Path(__file__).parents[2] / "parity"
 

@@ -103,3 +103,18 @@ def test_no_irregular_file_is_waited_for(name: str, kind: str, songs: Path) -> N
         problem = attempt(readers(songs)[name], longest=LONGEST)
     if name != "list.txt":  # which is then a file to score, and told as such
         assert str(songs / name) in problem
+
+
+def test_lines_with_a_column_each_are_no_table(songs: Path) -> None:
+    lines = [json.dumps({"song_id": "a", f"c{number}": 1}) for number in range(5_000)]
+    (songs / "labels.jsonl").write_text("\n".join(lines))
+    with within(20):
+        told = attempt(readers(songs)["labels.jsonl"])
+    assert "labels.jsonl: its 5000 lines have 5001 different columns" in told
+
+
+@pytest.mark.parametrize("name", ["labels.csv", "manifest.csv"])
+def test_many_columns_take_no_time(name: str, songs: Path) -> None:
+    (songs / name).write_text("song_id,path,split" + ",c" * 100_000 + "\n")
+    with within(20):
+        assert "line 1: expected at most 10000 columns, found 100003" in attempt(readers(songs)[name])
