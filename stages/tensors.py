@@ -84,8 +84,8 @@ def read_tensors(
     if within:
         state = dict.get(state, within) if isinstance(state, dict) else None
     kinds = (*FLOATS, *INTEGERS) if integers else FLOATS
-    tensors = dict(dict.items(state)) if isinstance(state, dict) else {"": None}
-    if not all(_is_plain(name, value, kinds) for name, value in tensors.items()):
+    tensors: dict[str, Tensor] = dict(dict.items(state)) if isinstance(state, dict) else {}
+    if not isinstance(state, dict) or not all(_is_plain(name, value, kinds) for name, value in tensors.items()):
         raise _not_plain(path, "something else", within)
     needed = sum(value.numel() * value.element_size() for value in tensors.values())
     if needed > size:

@@ -7,6 +7,7 @@ memory and move no random generator.
 
 import random
 import warnings
+from collections.abc import Callable
 
 import torch
 from torch import nn
@@ -47,9 +48,10 @@ def published_shapes(
             num_conv_pos_embeddings=1,
             num_conv_pos_embedding_groups=1,
         )
+        encoder: Callable[[Wav2Vec2ConformerConfig], nn.Module] = Wav2Vec2ConformerEncoder
         with torch.device("meta"):
             stem = Conv2dSubsampling(1, channels, width, strides=[2, 2], n_bands=mels)
-            parts: dict[str, nn.Module] = {"conv": stem, "conformer": Wav2Vec2ConformerEncoder(config)}
+            parts: dict[str, nn.Module] = {"conv": stem, "conformer": encoder(config)}
     return {
         f"model.{part}.{name}": tuple(tensor.shape)
         for part, module in parts.items()

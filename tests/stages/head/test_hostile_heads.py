@@ -1,6 +1,8 @@
 """Heads of strangers: every value and every tensor replaced by hostile ones; each head scores, or is one line."""
 
+import functools
 import json
+import operator
 import os
 import socket
 from collections.abc import Callable, Iterator
@@ -320,7 +322,8 @@ def test_keys_of_a_stranger_stay_short_in_messages(tmp_path: Path) -> None:
     config = json.loads((folder / "config.json").read_text())
     for key in ("x" * 100_000, "a\nb\x1b[2J", "\ud800"):
         for within in ((), ("sizes",), ("spec",), ("spec", "encoders"), ("encoders_from",)):
-            (folder / "config.json").write_text(json.dumps(replaced(config, (*within, key), None)))
+            inner = functools.reduce(operator.getitem, within, config)
+            (folder / "config.json").write_text(json.dumps(replaced(config, within, {**inner, key: None})))
             use(folder)
         (folder / "metrics.json").write_text(json.dumps({"mean": dict.fromkeys(METRICS, 0.5), key: {}}))
         with pytest.raises(HeadError, match="must have numbers for LCC") as raised:
