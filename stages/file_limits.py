@@ -8,6 +8,8 @@ from store.json_text import JsonError, parse_json
 
 # Bytes. The published heads have 152 MB, an encoder's weights 1.3 GB.
 LARGEST_HEAD, LARGEST_WEIGHTS = 2 << 30, 4 << 30
+# Of all heads that score together: they lie in memory at once. Some fifty of the published size.
+LARGEST_HEADS = 8 << 30
 # What says which tensors a file has: JSON of some 100 bytes each, or a pickle of some 150.
 LARGEST_INDEX = 4 << 20
 # Characters of another library's message, which may quote a file.

@@ -18,11 +18,14 @@ import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
 from stages.file_limits import LARGEST_WEIGHTS
 from store.errors import HearError
+
+if TYPE_CHECKING:
+    import httpx
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 REVISION = re.compile(r"[0-9a-f]{40}")
@@ -32,6 +35,8 @@ SMALL = 1_000_000
 # Seconds: for a name to be looked up and a connection to be taken; for the first answer to come; and how long what did
 # not answer is not asked again.
 CONNECT, ANSWER, FORGET = 1.8, 10.0, 30.0
+# Seconds without a byte, after which a request of the library's ends that it would let wait for ever.
+SILENCE = 60.0
 _silent: dict[tuple[str, int], float] = {}
 
 
@@ -337,8 +342,11 @@ def _connects(host: str, port: int) -> bool:
 def _one_line(repo: str, failed: str) -> Iterator[None]:
     """Turn what the hub's library raises into a `HubError`; the order is from special to general."""
     import httpx
-    from huggingface_hub import errors
+    from huggingface_hub import errors, get_session
 
+    session = get_session()
+    hooks = session.event_hooks
+    session.event_hooks = {**hooks, "request": [*hooks["request"], _end_silence]}
     # It warns of each attempt, and then raises what it warned of.
     library = logging.getLogger("huggingface_hub")
     level = library.level
@@ -364,6 +372,14 @@ def _one_line(repo: str, failed: str) -> Iterator[None]:
         raise HubError(f"{repo}: {failed}: {_shortened(error)}") from error
     finally:
         library.setLevel(level)
+        session.event_hooks = hooks
+
+
+def _end_silence(request: "httpx.Request") -> None:
+    """Give a request a limit where it has none; no hub that says something, however slowly, reaches it."""
+    limits = request.extensions.get("timeout", {})
+    names = ("connect", "read", "write", "pool")
+    request.extensions["timeout"] = {name: SILENCE if limits.get(name) is None else limits[name] for name in names}
 
 
 def _known_as_missing(repo: str, name: str, revision: str | None) -> bool:

@@ -12,10 +12,13 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from stages.hub import HUB_ID, REVISION
+from stages.visible import visible
 from store.errors import HearError
 from store.json_text import brief
 
 PRESETS = ("tiny",)
+# Characters of a stranger's key in a message.
+LONGEST_KEY = 100
 # What each kind has beside its name, and what these values may be.
 _KEYS: dict[str, tuple[str, ...]] = {"hub": ("id", "revision"), "folder": (), "untrained": ("preset", "seed")}
 _CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
@@ -85,7 +88,8 @@ def read_provenance(values: object, where: str) -> dict[str, Provenance]:
     """
     if not isinstance(values, Mapping):
         raise ProvenanceError(f"{where}: encoders_from must be an object, found {brief(values)}")
-    return {str(name): _read_one(value, f"{where}: encoders_from.{name}") for name, value in values.items()}
+    place = f"{where}: encoders_from"
+    return {name: _read_one(value, f"{place}.{visible(name[:LONGEST_KEY])}") for name, value in values.items()}
 
 
 def _read_one(value: object, where: str) -> Provenance:

@@ -28,6 +28,10 @@ from store.regular import open_regular
 # Of pickles; a state dict takes some 25 steps per tensor.
 MOST_STEPS = 50_000
 MOST_MEMBERS = 50_000
+# Tuples, lists and the like that a pickle may use again. Each use can double what hashing or printing one takes.
+MOST_SHARED = 20
+# Axes of a tensor; weights have four at most.
+MOST_AXES = 8
 # Numbers that a pickle of any size may have.
 SMALL = 1 << 20
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
@@ -76,15 +80,17 @@ def read_tensors(
     """
     safe = path.suffix == ".safetensors"
     state, size = _safetensors(path, largest) if safe else _pickled(path, largest, mapped)
+    # Methods of `dict` itself: a pickle can give an ordered dictionary an attribute `items` of its own.
     if within:
-        state = state.get(within) if isinstance(state, dict) else None
+        state = dict.get(state, within) if isinstance(state, dict) else None
     kinds = (*FLOATS, *INTEGERS) if integers else FLOATS
-    if not isinstance(state, dict) or not all(_is_plain(name, value, kinds) for name, value in state.items()):
+    tensors: dict[str, Tensor] = dict(dict.items(state)) if isinstance(state, dict) else {}
+    if not isinstance(state, dict) or not all(_is_plain(name, value, kinds) for name, value in tensors.items()):
         raise _not_plain(path, "something else", within)
-    needed = sum(value.numel() * value.element_size() for value in state.values())
+    needed = sum(value.numel() * value.element_size() for value in tensors.values())
     if needed > size:
         raise TensorsError(f"{path}: its tensors need {needed} bytes, the file has {size}; parts of it are used twice")
-    return {name: value.detach() for name, value in state.items()}
+    return {name: value.detach() for name, value in tensors.items()}
 
 
 def _safetensors(path: Path, largest: int) -> tuple[object, int]:
@@ -146,7 +152,15 @@ def _program(file: BinaryIO, size: int) -> bytes:
         pickles = [member for member in members if member.filename.lower().endswith("data.pkl")]
         if len(pickles) != 1 or pickles[0].file_size > LARGEST_INDEX:
             raise ValueError(f"its zip should hold one pickle, data.pkl, of at most {LARGEST_INDEX} bytes")
-        return archive.read(pickles[0])
+        return _stored(file, pickles[0])
+
+
+def _stored(file: BinaryIO, member: zipfile.ZipInfo) -> bytes:
+    """The bytes of a member that is not compressed; torch can save without checksums, which `zipfile` asks for."""
+    file.seek(member.header_offset + 26)
+    name, extra = struct.unpack("<2H", file.read(4))
+    file.seek(name + extra, os.SEEK_CUR)
+    return file.read(member.file_size)
 
 
 def _check_directory(file: BinaryIO, size: int) -> None:
@@ -184,8 +198,9 @@ def _check_directory(file: BinaryIO, size: int) -> None:
 def _look_through(path: Path, programs: bytes, count: int, *, whole: int) -> None:
     """Go through pickles one after the other without running them.
 
-    A pickle of a few bytes can ask for gigabytes (places in its memo, storages, byte arrays), and one of a megabyte for
-    hours (equal hashes) or for more stack than there is (nested keys). A state dict needs none of that.
+    A pickle of a few bytes can ask for gigabytes (places in its memo, storages, byte arrays) or for years (keys that
+    are tuples of one tuple twice, many times over), and one of a megabyte for hours (equal hashes) or for more stack
+    than there is (nested keys). A state dict needs none of that.
 
     Raises
     ------
@@ -194,16 +209,27 @@ def _look_through(path: Path, programs: bytes, count: int, *, whole: int) -> Non
     ValueError
         It is broken, or is not a pickle.
     """
-    stream, steps, largest = BytesIO(programs), 0, max(whole, SMALL)
+    stream, steps, largest, shared = BytesIO(programs), 0, max(whole, SMALL), 0
     for _ in range(count):
+        before, plain = "", set[object]()
         for step, argument in _steps(stream):
             steps += 1
+            # Names of types and texts are looked up for every tensor.
+            if step in ("BINPUT", "LONG_BINPUT") and before in ("GLOBAL", "BINUNICODE", "SHORT_BINSTRING"):
+                plain.add(argument)
+            elif step in ("BINPUT", "LONG_BINPUT"):
+                plain.discard(argument)
+            elif step in ("BINGET", "LONG_BINGET"):
+                shared += argument not in plain
+            before = step
             if step == "GLOBAL":
                 _check_global(path, str(argument))
             elif step in _MAKERS:
                 raise _refused(path)
             elif isinstance(argument, int) and abs(argument) > largest and argument != _LEGACY_MAGIC:
                 raise ValueError(f"a number in its pickle is larger than the file, which has {whole} bytes")
+            if shared > MOST_SHARED:
+                raise ValueError("its pickle uses the same parts again and again; save the state dict alone")
             if steps > MOST_STEPS:
                 raise ValueError(f"its pickle has more than {MOST_STEPS} steps; save the state dict alone")
 
@@ -234,6 +260,7 @@ def _is_plain(name: object, value: object, kinds: tuple[torch.dtype, ...]) -> bo
         and type(value) in (Tensor, torch.nn.Parameter)
         and value.layout is torch.strided
         and value.device.type == "cpu"
+        and value.ndim <= MOST_AXES
         and value.dtype in kinds
     )
 

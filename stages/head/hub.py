@@ -11,7 +11,7 @@ than a head can be.
 import re
 from pathlib import Path, PurePosixPath
 
-from stages.file_limits import LARGEST_HEAD
+from stages.file_limits import LARGEST_HEAD, LARGEST_HEADS
 from stages.head.errors import HeadError
 from stages.head.layout import CONFIG, ENSEMBLE, WEIGHTS, read_config, read_ensemble
 from stages.head.novelty import NOVELTY
@@ -71,11 +71,11 @@ def fetch(reference: str, *, revision: str | None = None) -> Path:
     return _complete(repo, config, inside)
 
 
-def _complete(repo: str, config: Path, inside: str) -> Path:
-    """Check a head's configuration, then fetch its other files, of the same commit."""
+def _complete(repo: str, config: Path, inside: str, *, largest: int = LARGEST_HEAD) -> Path:
+    """Check a head's configuration, then fetch its other files, of the same commit; tensors of `largest` bytes."""
     read_config(config, f"{repo}: {inside}/{CONFIG}".replace(" /", " "))
     commit = commit_of(config)
-    download(repo, f"{inside}/{WEIGHTS}".strip("/"), revision=commit, largest=LARGEST_HEAD)
+    download(repo, f"{inside}/{WEIGHTS}".strip("/"), revision=commit, largest=largest)
     try:
         download(repo, f"{inside}/{NOVELTY}".strip("/"), revision=commit, largest=LARGEST_HEAD)
     except HubFileTooLargeError:
@@ -90,8 +90,11 @@ def _fetch_several(repo: str, revision: str | None) -> Path:
         listed = download(repo, ENSEMBLE, revision=revision, largest=LARGEST)
     except HubFileMissingError:
         return _fetch_published(repo, revision)
+    room = LARGEST_HEADS
     for name in read_ensemble(listed):
-        _complete(repo, download(repo, f"{name}/{CONFIG}", revision=commit_of(listed), largest=LARGEST), name)
+        config = download(repo, f"{name}/{CONFIG}", revision=commit_of(listed), largest=LARGEST)
+        place = _complete(repo, config, name, largest=min(LARGEST_HEAD, room))
+        room -= (place / WEIGHTS).stat().st_size
     return listed.parent
 
 

@@ -6,6 +6,8 @@ from typing import Any
 
 from stages.evaluate.metrics import METRICS, Metrics
 from stages.head.errors import HeadError
+from stages.provenance import LONGEST_KEY
+from stages.visible import visible
 from store.json_text import LARGEST, JsonError, brief, parse_json
 from store.regular import IrregularFileError, read_regular
 
@@ -43,8 +45,8 @@ def read_metrics_file(path: Path) -> dict[str, Any]:
             raise HeadError(f"{path}: {name or 'it '}must have figures of each dimension and of their mean")
         for dimension, row in table.items():
             if not isinstance(row, dict) or not all(is_number(row.get(metric)) for metric in METRICS):
-                expected = ", ".join(METRICS)
-                raise HeadError(f"{path}: {name}{dimension} must have numbers for {expected}, found {brief(row)}")
+                called, expected = visible(dimension[:LONGEST_KEY]), ", ".join(METRICS)
+                raise HeadError(f"{path}: {name}{called} must have numbers for {expected}, found {brief(row)}")
     return values
 
 

@@ -9,10 +9,11 @@ seed-0/ seed-1/ …  a run folder each
 from collections.abc import Sequence
 from pathlib import Path
 
+from stages.file_limits import LARGEST_HEADS
 from stages.head.checkpoint import load_head, local_checkpoint
 from stages.head.errors import HeadError
 from stages.head.head import Head
-from stages.head.layout import CONFIG, ENSEMBLE, read_ensemble, write_json
+from stages.head.layout import CONFIG, ENSEMBLE, WEIGHTS, read_ensemble, write_json
 from stages.head.run_folder import PARAMS, RUN
 
 
@@ -36,7 +37,8 @@ def head_places(where: str | Path) -> list[Path]:
     Raises
     ------
     HeadError
-        There is no such checkpoint, one that belongs to it is a run that is not complete, or the list cannot be read.
+        There is no such checkpoint, one that belongs to it is a run that is not complete, the list cannot be read, or
+        all together are larger than heads can be.
     HubError
         As `load_head`.
     """
@@ -50,6 +52,9 @@ def head_places(where: str | Path) -> list[Path]:
     for place in places:
         if not (place / CONFIG).is_file() or ((place / PARAMS).is_file() and not (place / RUN).is_file()):
             raise HeadError(f"{place}: this run is not complete, and {folder} scores with it; go on with --resume")
+    size = sum((place / WEIGHTS).stat().st_size for place in places if (place / WEIGHTS).is_file())
+    if size > LARGEST_HEADS:
+        raise HeadError(f"{folder}: its {len(places)} heads have {size} bytes, expected at most {LARGEST_HEADS} in all")
     return places or [folder]
 
 

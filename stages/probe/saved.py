@@ -24,6 +24,7 @@ from stages.probe.errors import ProbeError
 from stages.probe.models import MODELS, Task
 from stages.probe.predictors import KINDS, Array, Predictor, arrays_of, misfit
 from stages.probe.question import POOLINGS, Pooling
+from stages.visible import visible
 from store import Spec, StoreError
 from store.json_text import LARGEST, JsonError, brief, parse_json
 from store.regular import read_regular
@@ -142,7 +143,7 @@ def load_probe(folder: str | Path) -> Probe:
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"]) or "the file"
-        raise ProbeError(f"{where / ABOUT}: {key[:100]}: {first['msg']}; save the probe again") from error
+        raise ProbeError(f"{where / ABOUT}: {visible(key[:100])}: {first['msg']}; save the probe again") from error
     for key, found, known in (("model", about.model, MODELS), ("predictor", about.predictor, KINDS)):
         if found not in known:
             raise ProbeError(f"{where / ABOUT}: {key}: expected one of {', '.join(known)}, found {brief(found)}")

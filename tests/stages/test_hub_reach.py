@@ -210,6 +210,28 @@ def test_a_hub_that_is_slow_is_waited_for(
     assert download("some/one", "config.json").read_bytes() == b"{}"
 
 
+@pytest.mark.parametrize("name", ["list", "upload", "data set"])
+def test_a_hub_that_falls_silent(
+    on_hub: Any, point: Callable[[str], None], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
+) -> None:
+    """It answered that it is there, and then nothing more: the library itself would wait for ever."""
+    over = threading.Event()
+
+    def silent(handler: Any) -> None:
+        over.wait(20)
+        handler.close_connection = True
+
+    for method in ("do_GET", "do_POST"):
+        monkeypatch.setattr(on_hub.server.RequestHandlerClass, method, silent)
+    point(on_hub.url)
+    monkeypatch.setattr(hub_module, "ANSWER", 10.0)
+    monkeypatch.setattr(hub_module, "SILENCE", 0.2)
+    with pytest.raises(HubError, match="the hub cannot be reached"):
+        CALLS[name](on_hub.url, tmp_path)
+    assert not over.is_set()
+    over.set()
+
+
 def test_a_proxy_is_who_must_be_in_reach(
     on_hub: Any, point: Callable[[str], None], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -78,7 +78,7 @@ def test_a_view_of_a_few_bytes_is_not_filled(
 @pytest.mark.filterwarnings("ignore:TypedStorage is deprecated:UserWarning")
 def test_one_storage_is_not_a_thousand_tensors(tmp_path: Path) -> None:
     path, storage = tmp_path / "hostile.pth", torch.zeros(1 << 18)
-    torch.save({str(number): storage for number in range(1000)}, path)
+    torch.save({str(number): storage[:] for number in range(1000)}, path)
     assert "its tensors need 1048576000 bytes, the file has" in refusal(path)
     torch.save({"a": storage, "b": storage[: 1 << 17]}, path)
     assert "parts of it are used twice" in refusal(path)
@@ -167,6 +167,8 @@ def test_a_zip_that_lies_about_its_members(tmp_path: Path, kind: str) -> None:
         read_tensors(path)
 
 
+# A dictionary (1), a list, and in it a tuple (0) of the one before twice, 100 times: hashing or printing takes years.
+SHARED = b"}q\x01])q\x00a" + b"h\x00h\x00\x86q\x00a" * 100
 LONG = b"\x8a\x09" + (2**61 - 1).to_bytes(9, "little")
 PROGRAMS: dict[str, tuple[bytes, str]] = {
     "bytes": (b"cbuiltins\nbytearray\n\x8a\x06" + (1 << 40).to_bytes(6, "little") + b"\x85R.", "refused"),
@@ -182,6 +184,12 @@ PROGRAMS: dict[str, tuple[bytes, str]] = {
     "nested key": (b"}" + b")" + b"\x85" * 100_000 + b"Ns.", "more than 50000 steps"),
     "marks": (b"(" * 100_000 + b".", "more than 50000 steps"),
     "equal hashes": (b"}(" + LONG * 2_000 + b"u.", "a number in its pickle is larger than the file"),
+    "shared keys": (SHARED + b"h\x01h\x00Ns.", "uses the same parts again and again"),
+    "shared in a storage": (
+        SHARED + b"(X\x07\x00\x00\x00storagectorch\nFloatStorage\nh\x00X\x03\x00\x00\x00cpuK\x04tQ.",
+        "uses the same parts again and again",
+    ),
+    "shared in a message": (SHARED + b"h\x00)R.", "uses the same parts again and again"),
     "digits": (b"I" + b"9" * 5_000 + b"\n.", "neither a pickle nor a zip"),
     "long": (b"\x8b\xff\xff\xff\x7f.", "neither a pickle nor a zip"),
     "text": (b"X\xff\xff\xff\xff.", "neither a pickle nor a zip"),
@@ -206,6 +214,32 @@ def test_a_hostile_pickle(tmp_path: Path, name: str) -> None:
     path.write_bytes(first + b"\x80\x02" + program + pickle.dumps([], 2))
     with pytest.raises(TensorsError, match=rf"hostile\.pth: .*({message})"):
         read_tensors(path)
+
+
+@pytest.mark.parametrize("name", ["values", "get"])
+def test_a_dictionary_that_hides_its_methods(tmp_path: Path, name: str) -> None:
+    state = OrderedDict(a=torch.ones(4))
+    state.__dict__[name] = "no method"
+    for within in ("", "state_dict"):
+        outer = OrderedDict(state_dict=state)
+        outer.__dict__[name] = "no method"
+        torch.save(outer if within else state, tmp_path / "a.pth")
+        assert read_tensors(tmp_path / "a.pth", within=within)["a"].sum() == 4
+
+
+def test_more_axes_than_weights_have(tmp_path: Path) -> None:
+    path = tmp_path / "hostile.pth"
+    torch.save({"a": torch.zeros([1] * 5_000)}, path)
+    assert "expected a plain state dict" in refusal(path)
+
+
+def test_a_file_without_checksums_is_read(tmp_path: Path) -> None:
+    torch.serialization.set_crc32_options(False)
+    try:
+        torch.save({"a": torch.ones(4)}, tmp_path / "a.pth")
+    finally:
+        torch.serialization.set_crc32_options(True)
+    assert read_tensors(tmp_path / "a.pth")["a"].sum() == 4
 
 
 def test_a_file_of_before_torch_1_6_is_read(tmp_path: Path) -> None:

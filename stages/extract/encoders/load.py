@@ -80,13 +80,12 @@ def _published(preset: str, name: str, source: str | Path) -> Published:
         return untrained(name)
     if preset != "pretrained":
         raise EncoderError(f"preset {preset!r} is unknown; expected tiny or pretrained")
-    if name == "musicfm":
-        return load_musicfm(source)
-    return load_muq(source)
+    published = load_musicfm(source) if name == "musicfm" else load_muq(source)
+    check_published(published, MELS)
+    return published
 
 
 def _built(published: Published, layers: Sequence[int], device: torch.device, precision: str) -> Encoder:
-    check_published(published, MELS)
     if not layers or len(set(layers)) < len(layers) or not all(0 <= layer <= published.depth for layer in layers):
         raise EncoderError(
             f"{published.origin}: layers {list(layers)}: expected different numbers from 0 to {published.depth}"

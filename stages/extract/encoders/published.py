@@ -30,8 +30,8 @@ NORM = "model.conformer.layer_norm"
 DEPTHWISE = f"{LAYER}0.conv_module.depthwise_conv.weight"
 # The mean and std of mel spectrograms are some decibels.
 LARGEST_LEVEL = 1e6
-# More is a mistake, or meant to fill the memory.
-MOST_LAYERS = 1_000
+# More is a mistake, or meant to fill the memory. The published encoders are 4,096 wide at most.
+MOST_LAYERS, LARGEST_SIZE = 1_000, 1 << 16
 M = TypeVar("M", bound=nn.Module)
 
 
@@ -166,6 +166,9 @@ def _shapes(published: Published, mels: int) -> dict[str, tuple[int, ...]]:
         raise EncoderError(f"{published.origin}: expected a projection of {mels // 4} inputs or more, found {flat}")
     inner, _ = published.shape(f"{LAYER}0.ffn1.intermediate_dense.weight", axes=2) if published.depth else (1, width)
     *_, kernel = published.shape(DEPTHWISE, axes=3) if published.depth else (1,)
+    if max(width, channels, inner, kernel) > LARGEST_SIZE:
+        sizes = f"width {width}, stem {channels}, feed-forward part {inner}, kernel {kernel}"
+        raise EncoderError(f"{published.origin}: expected sizes of at most {LARGEST_SIZE}, found {sizes}")
     if not kernel % 2:
         raise EncoderError(f"{published.origin}: expected an odd depthwise kernel, found {kernel}")
     found = published_shapes(mels=mels, channels=channels, width=width, inner=inner, kernel=kernel, heads=heads)

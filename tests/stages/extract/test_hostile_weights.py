@@ -3,7 +3,9 @@
 import copy
 import json
 import os
+import resource
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from stages.extract.encoders import EncoderError, load_multiscale
+from stages.extract.encoders.mel import MELS
+from stages.extract.encoders.published import check_published
+from stages.extract.encoders.untrained import untrained
 
 PARITY = Path(__file__).parents[2] / "parity"
 FILES = {"muq": ("config.json", "model.safetensors"), "musicfm": ("msd_stats.json", "pretrained_msd.pt")}
@@ -147,6 +152,36 @@ def test_small_tensors_do_not_become_large_ones(tmp_path: Path) -> None:
     layers = {f"model.conformer.layers.x{number}.a": torch.zeros(1) for number in range(1_100)}
     change("musicfm", folder, {**whole, **layers})
     assert "expected at most 1000 layers" in refusal("musicfm", folder)
+
+
+@pytest.mark.parametrize(("width", "flat", "told"), [(2, 320_000, "conv1.weight"), (30_000, 32, "conv1.weight")])
+def test_sizes_that_one_tensor_tells_take_no_memory(tmp_path: Path, width: int, flat: int, told: str) -> None:
+    """A file of 3 MB: models of these sizes have gigabytes in a single tensor."""
+    folder = Path(shutil.copytree(PARITY / "musicfm", tmp_path / "musicfm"))
+    whole = torch.load(folder / "pretrained_msd.pt", weights_only=True)["state_dict"]
+    hostile = {
+        "model.conv.linear.weight": torch.zeros(width, flat, dtype=torch.float16),
+        "model.conv.linear.bias": torch.zeros(width),
+        "model.conformer.embed_positions.inv_freq": torch.zeros(width // 2),
+    }
+    change("musicfm", folder, {**whole, **hostile})
+    mapped = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (mapped + (2 << 30), before[1]))
+    try:
+        assert told in refusal("musicfm", folder)
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)
+    change("musicfm", folder, {**whole, **hostile, "model.conv.linear.weight": torch.zeros(2, 32 * 70_000)})
+    assert "expected sizes of at most 65536, found width 2, stem 70000" in refusal("musicfm", folder)
+
+
+def test_untrained_encoders_have_the_published_shapes_and_need_no_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("muq", "musicfm"):
+        check_published(untrained(name), MELS)
+    for name in [module for module in sys.modules if module.split(".")[0] == "muq"]:
+        monkeypatch.setitem(sys.modules, name, None)
+    assert load_multiscale(preset="tiny", device="cpu").streams
 
 
 @pytest.mark.parametrize("kind", ["FIFO", "device", "folder"])

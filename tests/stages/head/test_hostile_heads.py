@@ -1,6 +1,8 @@
 """Heads of strangers: every value and every tensor replaced by hostile ones; each head scores, or is one line."""
 
+import functools
 import json
+import operator
 import os
 import socket
 from collections.abc import Callable, Iterator
@@ -12,9 +14,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from stages.evaluate.metrics import METRICS
 from stages.head.checkpoint import load_head, save_head
 from stages.head.errors import HeadError
 from stages.head.head import Head, HeadConfig
+from stages.head.json_file import read_metrics
 from stages.head.members import head_places, list_members
 from stages.head.model import HearHead
 from stages.head.novelty import fit_novelty, save_novelty
@@ -311,3 +315,32 @@ def test_what_lies_in_place_of_a_file(tmp_path: Path, name: str, kind: str) -> N
     with pytest.raises(HearError, match=r"regular file|cannot be read|no such|not complete") as raised:
         load_ensemble([asked])
     assert "\n" not in str(raised.value)
+
+
+def test_keys_of_a_stranger_stay_short_in_messages(tmp_path: Path) -> None:
+    folder = hear(tmp_path / "head")
+    config = json.loads((folder / "config.json").read_text())
+    for key in ("x" * 100_000, "a\nb\x1b[2J", "\ud800"):
+        for within in ((), ("sizes",), ("spec",), ("spec", "encoders"), ("encoders_from",)):
+            inner = functools.reduce(operator.getitem, within, config)
+            (folder / "config.json").write_text(json.dumps(replaced(config, within, {**inner, key: None})))
+            use(folder)
+        (folder / "metrics.json").write_text(json.dumps({"mean": dict.fromkeys(METRICS, 0.5), key: {}}))
+        with pytest.raises(HeadError, match="must have numbers for LCC") as raised:
+            read_metrics(folder / "metrics.json")
+        assert "\n" not in str(raised.value)
+        assert len(str(raised.value)) < 1_000
+
+
+def test_heads_that_are_too_large_together(tmp_path: Path) -> None:
+    """Sparse files: each may be a head, and no machine shall hold all."""
+    names = [f"seed-{number}" for number in range(5)]
+    for name in names:
+        hear(tmp_path / name)
+    list_members(tmp_path, names)
+    assert len(head_places(tmp_path)) == 5
+    for name in names:
+        with (tmp_path / name / "model.safetensors").open("r+b") as file:
+            file.truncate(2 << 30)
+    with pytest.raises(HeadError, match="its 5 heads have 10737418240 bytes, expected at most 8589934592 in all"):
+        head_places(tmp_path)
