@@ -90,9 +90,9 @@ def dask_client(
         with (
             LocalCluster(n_workers=0, **settings) as cluster,
             Client(cluster) as client,
-            local_workers(cluster.scheduler_address, workers),
+            local_workers(cluster.scheduler_address, workers) as given_up,
         ):
-            _wait_for_all(client, workers)
+            _wait_for_all(client, workers, given_up)
             yield client
 
 
@@ -106,12 +106,17 @@ def _check_shared_memory() -> None:
             )
 
 
-def _wait_for_all(client: "Client", workers: int) -> None:
-    try:
-        if workers:
-            client.wait_for_workers(workers, timeout=START_SECONDS)
-    except TimeoutError as error:
-        raise ClusterError(f"{workers} worker processes did not start within {START_SECONDS:g} s") from error
+def _wait_for_all(client: "Client", workers: int, given_up: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while workers:
+        try:
+            client.wait_for_workers(workers, timeout=LOOK_EVERY)
+            return
+        except TimeoutError as error:
+            if given_up():
+                raise ClusterError("worker processes end as soon as they are started, see above") from error
+            if time.monotonic() > deadline:
+                raise ClusterError(f"{workers} worker processes did not start within {START_SECONDS:g} s") from error
 
 
 @contextmanager

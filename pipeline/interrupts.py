@@ -4,8 +4,13 @@ Python handles a signal between two instructions of the main thread, which may b
 the close of a cluster, or in the wait for other threads at the end of the program. So a thread counts signals. The
 first is left to the command, which finishes what is in hand, or to Python. At the second the thread ends the processes
 that the command began, and then the command. What is stored stays, as it is written atomically.
+
+The thread cannot run while a large library is loaded, which takes seconds from a cold disk, nor when Python ends. So
+after the first Ctrl-C, and until the thread has heard of it, the kernel ends the command at the second. The processes
+that the command began notice that it is gone.
 """
 
+import ctypes
 import os
 import signal
 import threading
@@ -13,7 +18,7 @@ from contextlib import suppress
 
 COUNTED = (signal.SIGINT, signal.SIGTERM)
 # Seconds until this process ends even if ending others takes longer.
-_LATEST = 0.5
+_LATEST = 1.0
 # Progress bars hide the cursor.
 _SHOW_CURSOR = "\x1b[?25h"
 
@@ -29,6 +34,8 @@ class _Watch:
         # Python's handlers in C write each signal's number there as it comes, whatever the main thread does.
         signal.set_wakeup_fd(write, warn_on_full_buffer=False)
         threading.Thread(target=self._look, args=(read,), name="interrupts", daemon=True).start()
+        self._libc, self._interrupts = ctypes.CDLL(None), _handler()
+        self._handle_once()
 
     def _look(self, read: int) -> None:
         while True:
@@ -39,6 +46,20 @@ class _Watch:
 
                     if self.count >= 2:
                         _end(self.command, number)
+                    self._handle_once()
+
+    def _handle_once(self) -> None:
+        """Let Python's handler in C take the next SIGINT, and the kernel end this process at the one after."""
+        # Not what a command has set meanwhile. C libraries other than GNU's lack this: there, the thread alone counts.
+        if _handler() in (signal.SIG_DFL, self._interrupts) and hasattr(self._libc, "sysv_signal"):
+            self._libc.sysv_signal(signal.SIGINT, ctypes.c_void_p(self._interrupts))
+
+
+def _handler() -> int:
+    """Address of what handles SIGINT in C; 0 for SIG_DFL and 1 for SIG_IGN."""
+    look = ctypes.pythonapi.PyOS_getsig
+    look.restype = ctypes.c_void_p
+    return look(signal.SIGINT) or 0
 
 
 _watch: _Watch | None = None

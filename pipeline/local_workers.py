@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 from stages.extract.processes import end_with_the_parent
@@ -19,15 +19,28 @@ from stages.machine import users_environment
 
 # Seconds for a worker to go when it is asked to; and until one that was lost is begun again.
 CLOSE_SECONDS, AGAIN_SECONDS = 2.0, 0.5
-_BEGIN = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from pipeline.local_workers import serve; serve()"
+# Starts in a row that may fail, as when memory is short for a moment.
+TRIES = 3
+_BEGIN = """
+import json, sys
+sys.path[:] = json.loads(sys.argv[1])
+try:
+    from pipeline.local_workers import serve
+except Exception as error:
+    sys.exit(f"worker: {error}")
+serve()
+"""
 
 
 @contextmanager
-def local_workers(address: str, count: int) -> Iterator[None]:
-    """While open, keep `count` workers of one thread each at the scheduler of this address."""
+def local_workers(address: str, count: int) -> Iterator[Callable[[], bool]]:
+    """While open, keep `count` workers of one thread each at the scheduler of this address.
+
+    What it gives tells whether one of them cannot be started, and was given up.
+    """
     workers = [_Worker(address) for _ in range(count)]
     try:
-        yield
+        yield lambda: any(worker.given_up for worker in workers)
     finally:
         for worker in workers:
             worker.ask_to_end()
@@ -44,17 +57,21 @@ class _Worker:
         self._lock = threading.Lock()
         self._ending = threading.Event()
         self._process: subprocess.Popen[bytes] | None = None
+        self.given_up = False
         self._thread = threading.Thread(target=self._keep, name="worker", daemon=True)
         self._thread.start()
 
     def _keep(self) -> None:
         # What this thread begins never hears Ctrl-C: the command decides what is finished.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-        while self._begin():
+        failed = 0
+        while failed < TRIES and self._begin():
             assert self._process is not None
             with self._process:
-                self._process.wait()
+                # A worker that was killed ends by a signal; one that is closed, with 0.
+                failed = failed + 1 if self._process.wait() > 0 else 0
             self._ending.wait(AGAIN_SECONDS)
+        self.given_up = not self._ending.is_set()
 
     def _begin(self) -> bool:
         with self._lock:

@@ -14,7 +14,7 @@ are, and groups in groups are ids with `/` (`/modelA/001/0` is view 0 of `modelA
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from io import FileIO
 from pathlib import Path
@@ -108,18 +108,33 @@ def _appearing(target: Path) -> Iterator[Path]:
 
 
 class _Patient(FileIO):
-    """A file whose failed writes are told by `check`: HDF5 that meets one while closing may crash the process."""
+    """A file whose failed calls are told by `check`: HDF5 that meets one while closing may crash the process."""
 
     _failure: BaseException | None = None
 
     def write(self, data: Any) -> int:
+        return self._done(self._write_all, data, size=len(data))
+
+    def readinto(self, buffer: Any) -> int:
+        return self._done(super().readinto, buffer, size=len(buffer))
+
+    def truncate(self, size: int | None = None) -> int:
+        return self._done(super().truncate, size, size=size or 0)
+
+    def _write_all(self, data: Any) -> int:
         rest = memoryview(data)
-        try:
-            while rest and self._failure is None:
-                rest = rest[super().write(rest) :]
-        except BaseException as error:  # also Ctrl-C
-            self._failure = error
+        while rest:
+            rest = rest[super().write(rest) :]
         return len(data)
+
+    def _done(self, call: Callable[[Any], int | None], argument: Any, *, size: int) -> int:
+        """Make the call, unless one has failed already; then `size` is what HDF5 hears."""
+        if self._failure is None:
+            try:
+                return call(argument) or 0
+            except BaseException as error:  # also Ctrl-C
+                self._failure = error
+        return size
 
     def check(self) -> None:
         if self._failure is not None:

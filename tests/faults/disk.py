@@ -94,6 +94,9 @@ class FaultyDisk:
             "again": Command("stored", "extract", ("--manifest", table, "--store", store, *tiny)),
             "verify": Command("stored", "store", ("verify", store, "--repair")),
             "merge": Command("stored", "store", ("merge", store, f"{place}/2.zarr")),
+            "export": Command("stored", "store", ("export", store, f"{place}/s.h5")),
+            "import": Command("exported", "store", ("import", f"{place}/s.h5", f"{place}/2.zarr")),
+            "index": Command("stored", "store", ("index", store, "--summaries")),
             "train": Command("stored", "head", (*train, "--out", head)),
             "stream": Command("stored", "head", (*train, "--out", head, "--memory", "0", "--workers", "0")),
             "score": Command("trained", "head", (*scored, "--manifest", table, "--scp", f"{place}/p/scores.scp")),
@@ -105,7 +108,7 @@ class FaultyDisk:
     def prepare(self) -> None:
         """Make the states that commands begin with."""
         self._keep("empty")
-        for command, state in (("demo", "songs"), ("extract", "stored"), ("train", "trained")):
+        for command, state in (("demo", "songs"), ("extract", "stored"), ("export", "exported"), ("train", "trained")):
             status, output = self.run(command)
             assert status == 0, output
             self._keep(state)

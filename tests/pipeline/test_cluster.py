@@ -24,6 +24,7 @@ from distributed.versions import get_versions
 from pipeline import cluster
 from pipeline.cluster import SONGS_AHEAD, ClusterError, dask_client, run_on_cluster
 from pipeline.extraction import ExtractionOptions, plan_run, run_extraction
+from pipeline.local_workers import TRIES
 from stages.extract.plan import Plan
 from stages.extract.recipe import Recipe
 from stages.extract.run import Outcome, Tally
@@ -371,3 +372,16 @@ def report_version(
     else:
         monkeypatch.setattr(Client, "run_on_scheduler", of_scheduler)
     return ours
+
+
+def test_workers_that_cannot_start_are_given_up(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("pipeline.local_workers._BEGIN", "raise SystemExit('no such module')")
+    monkeypatch.setattr("pipeline.local_workers.AGAIN_SECONDS", 0.01)
+    with (
+        pytest.raises(ClusterError, match="end as soon as they are started"),
+        dask_client(workers=2, scheduler="", device="cpu"),
+    ):
+        pass
+    assert capfd.readouterr().err.count("no such module") <= 2 * TRIES

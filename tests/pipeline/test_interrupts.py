@@ -3,6 +3,7 @@
 import signal
 import subprocess
 import sys
+import time
 from typing import Any
 
 import pytest
@@ -22,6 +23,7 @@ def app(prog_name):
     processes.call(60.0, int)
     threading.Thread(target=processes.call, args=(600.0, time.sleep, 600.0)).start()
     subprocess.Popen(["sleep", "600"])
+    matrix = np.random.default_rng(0).random((6000, 6000))
     {first}
     print("at work", flush=True)
     {work}
@@ -30,7 +32,7 @@ sys.modules["pipeline.cli.data"] = type(sys)("data")
 sys.modules["pipeline.cli.data"].app = app
 entry.data()
 """
-IN_A_LIBRARY = "np.linalg.svd(np.random.default_rng(0).random((6000, 6000)))"
+IN_A_LIBRARY = "np.linalg.svd(matrix)"
 ASKED = "signal.signal(signal.SIGTERM, lambda *_: None)"  # as hear-extract, which finishes what is in hand
 
 
@@ -46,6 +48,7 @@ def test_the_second_ends_a_command_and_its_processes(
     assert process.stdout.readline() == "at work\n"
     relatives = family(process.pid)
     assert len(relatives.living()) == 3
+    time.sleep(0.2)  # until it is in the library
     process.send_signal(number)
     with pytest.raises(subprocess.TimeoutExpired, match="timed out"):
         process.wait(0.3)  # the first is the command's own matter
@@ -53,6 +56,20 @@ def test_the_second_ends_a_command_and_its_processes(
     assert process.wait(SECONDS) == 128 + number
     assert relatives.is_gone(SECONDS)
     assert process.stderr.read().splitlines()[-1] == "hear-data: interrupted"
+
+
+def test_two_end_a_command_that_lets_no_thread_run(start_process: Any, family: Any) -> None:
+    """As while a large library is loaded from a cold disk."""
+    code = COMMAND.format(first="pass", work="sum(range(10**12))").replace('"sleep", "600"', '"true"')
+    process = start_process([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "at work\n"
+    time.sleep(0.2)
+    relatives = family(process.pid)
+    for _ in range(2):
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.2)
+    assert process.wait(SECONDS) == -signal.SIGINT
+    assert relatives.is_gone(SECONDS)
 
 
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGKILL])
