@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from stages.hub import HUB_ID, REVISION
-from stages.visible import visible
 from store.errors import HearError
 from store.json_text import brief
+from store.visible import visible
 
 PRESETS = ("tiny",)
 # Characters of a stranger's key in a message.

@@ -7,9 +7,9 @@ from typing import Any
 from stages.evaluate.metrics import METRICS, Metrics
 from stages.head.errors import HeadError
 from stages.provenance import LONGEST_KEY
-from stages.visible import visible
 from store.json_text import LARGEST, JsonError, brief, parse_json
 from store.regular import IrregularFileError, read_regular
+from store.visible import visible
 
 
 def read_object(path: Path) -> dict[str, Any]:

@@ -24,11 +24,11 @@ from stages.probe.errors import ProbeError
 from stages.probe.models import MODELS, Task
 from stages.probe.predictors import KINDS, Array, Predictor, arrays_of, misfit
 from stages.probe.question import POOLINGS, Pooling
-from stages.visible import visible
 from store import Spec, StoreError
 from store.json_text import LARGEST, JsonError, brief, parse_json
 from store.regular import read_regular
 from store.replacing import replacing
+from store.visible import visible
 
 ABOUT, ARRAYS = "probe.json", "probe.safetensors"
 _SHARED = ("target", "task", "model", "setting", "streams", "pooling", "classes", "report")
