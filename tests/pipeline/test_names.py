@@ -56,7 +56,7 @@ def head_of(folder: Path, dimensions: tuple[str, ...]) -> None:
 
 def test_names_reach_no_terminal(tmp_path: Path, hostile: tuple[str, ...], on_terminal: Terminal) -> None:
     evil = lay_out(tmp_path, hostile)
-    head_of(tmp_path / "head", (hostile[0], "$\\frac$", "[red]"))
+    head_of(tmp_path / "head", ("=1+1", "$\\frac$", "[red]"))
     listed = ["--manifest", "m.csv"]
     small = ["--preset", "tiny", "--layers", "2", "--augment", "0", "--readers", "0", "--device", "cpu"]
     outputs = ["--csv", "s.csv", "--json", "s.json", "--jsonl", "s.jsonl", "--plots", "plots", "--report", "page"]
@@ -94,7 +94,7 @@ def test_names_reach_no_terminal(tmp_path: Path, hostile: tuple[str, ...], on_te
     manifest = read_manifest(tmp_path / "m.csv")
     with (tmp_path / "s.csv").open(newline="", encoding="utf-8") as file:
         header, *rows = (cells for _, cells in read_rows(file))
-    assert header[3:5] == [hostile[0], "$\\frac$"]
+    assert header[3:5] == ["=1+1", "$\\frac$"]
     assert [Path(cells[1]).name for cells in rows] == [song.path.name for song in manifest.songs]
     for name in ("s.json", "s.jsonl", "failures.jsonl"):
         text = (tmp_path / name).read_text(encoding="utf-8")
