@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import io
+import tempfile
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
@@ -26,6 +27,12 @@ from stages.scoring.service.server import Server, bound, listen
 from stages.songs import DIMENSIONS
 
 HOME = "http://127.0.0.1:8000"
+
+
+@pytest.fixture(autouse=True)
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Put uploads into the test's folder: not every test closes the application that it makes."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
 
 
 @pytest.fixture(scope="module")
