@@ -376,7 +376,7 @@ def _one_line(repo: str, failed: str) -> Iterator[None]:
 
 
 def _end_silence(request: "httpx.Request") -> None:
-    """Give a request a limit where it has none; no hub that says something, however slowly, reaches it."""
+    """Limit each wait of a request that has no limit; a hub that sends something now and then is not cut."""
     limits = request.extensions.get("timeout", {})
     names = ("connect", "read", "write", "pool")
     request.extensions["timeout"] = {name: SILENCE if limits.get(name) is None else limits[name] for name in names}

@@ -14,7 +14,7 @@ from store import EmbeddingStore, cache_summaries, describe, index, merge, prune
 from store.errors import HearError
 from store.metadata import sealed
 
-# Texts that are no document of a store, whatever stands around them.
+# Texts that are not documents of a store.
 TEXTS: dict[str, bytes] = {
     "brackets": b"[" * 200_000,
     "objects": b'{"attributes":' * 100_000,
