@@ -20,9 +20,9 @@ from pathlib import Path
 import torch
 
 from benchmarks.loading import Steps, generate_store, write_songs
-from stages.head.recipe import Recipe
-from stages.head.train import train_head
-from stages.machine import WAITING, count_cores
+from stages.common.machine import WAITING, count_cores
+from stages.head.config import Recipe
+from stages.head.training.train import train_head
 from stages.songs import read_manifest
 
 # What GNU's OpenMP does where nobody has set anything: so many turns of a loop before a thread sleeps.

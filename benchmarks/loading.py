@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from stages.head.history import Listener, StepRow
-from stages.head.recipe import Recipe
-from stages.head.train import train_head
+from stages.head.config import Recipe
+from stages.head.training.history import Listener, StepRow
+from stages.head.training.train import train_head
 from stages.songs import DIMENSIONS, read_manifest
 from store import Spec, StoreWriter
 

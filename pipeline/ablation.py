@@ -3,16 +3,16 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from pipeline.head_runs import find_room, run_all
-from stages.head.ablation import TABLE_2, PaperRow, Setting, describe_rows, row_job
-from stages.head.ablation_table import Row, ablation_markdown, describe_runs, write_ablation
-from stages.head.checks import describe_data
-from stages.head.data import Data
+from pipeline.runs import find_room, run_all
+from stages.evaluate.ablation import TABLE_2, PaperRow, Setting, describe_rows, row_job
+from stages.evaluate.ablation_table import Row, ablation_markdown, describe_runs, write_ablation
+from stages.head.data.splits import Data
 from stages.head.errors import HeadError
-from stages.head.report import read_report
-from stages.head.run_folder import RunFolder
-from stages.head.runs import Ended, Job, refuse_failures
-from stages.head.seeds import begin_seeds, finish_seeds, seed_jobs
+from stages.head.training.checks import describe_data
+from stages.head.training.report import read_report
+from stages.head.training.run_folder import RunFolder
+from stages.head.training.runs import Ended, Job, refuse_failures
+from stages.head.training.seeds import begin_seeds, finish_seeds, seed_jobs
 
 
 @dataclass(frozen=True, kw_only=True)

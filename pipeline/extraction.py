@@ -8,21 +8,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from pipeline.progress import ExtractionProgress, bar
+from pipeline.show.bars import ExtractionProgress, bar
+from stages.common.provenance import provenance_to_json
+from stages.extract.config import Recipe
 from stages.extract.estimate import Estimate, calibrate, estimate
-from stages.extract.feed import ViewFeed
 from stages.extract.freshness import Freshness, remember_hashes, stored_freshness
 from stages.extract.plan import Plan, plan_extraction
-from stages.extract.recipe import Recipe
 from stages.extract.run import Extractor, Outcome, Tally
-from stages.provenance import provenance_to_json
+from stages.extract.views.feed import ViewFeed
 from stages.songs import read_manifest
 from stages.songs.errors import printable
 from store import EmbeddingStore, Spec, StoreWriter, index, is_indexed, write_receipt
 from store.errors import HearError, StoreError, StoreNotFoundError
-from store.info import record_bytes
-from store.replacing import is_device
-from store.visible import to_json
+from store.files.replacing import is_device
+from store.files.visible import to_json
+from store.upkeep.info import record_bytes
 
 if TYPE_CHECKING:
     from stages.extract.encoders import MultiScale

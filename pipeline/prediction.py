@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pipeline.progress import ExtractionProgress, bar
+from pipeline.show.bars import ExtractionProgress, bar
 from stages.extract.freshness import remembered_freshness
 from stages.scoring.ensemble import Ensemble, load_encoders, load_ensemble
 from stages.scoring.files import Journal, check_outputs, check_scp_ids, read_journal, write_csv, write_json, write_scp

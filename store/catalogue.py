@@ -14,11 +14,12 @@ from concurrent.futures import ThreadPoolExecutor
 from types import NoneType
 from typing import Any, NamedTuple
 
-from store.arrays import await_info, await_replaced
+from store.backends.objects import Objects
+from store.backends.opening import open_objects
 from store.errors import StoreError, StoreNotFoundError
-from store.keys import DEPTH, INDEX, METADATA, RECORDS, record_path
-from store.metadata import LONGEST, read_derived, sealed
-from store.objects import Objects, open_objects
+from store.format.arrays import await_info, await_replaced
+from store.format.keys import DEPTH, INDEX, METADATA, RECORDS, record_path
+from store.format.metadata import LONGEST, read_derived, sealed
 from store.records import check_info
 from store.spec import Spec, read_spec
 

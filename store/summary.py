@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from store.arrays import get_array, put_array, remove_array
+from store.backends.objects import Objects
+from store.backends.opening import open_objects
 from store.catalogue import Row, index
 from store.errors import StoreError
-from store.keys import CATALOGUE, METADATA, SHARD
-from store.metadata import ArrayInfo
-from store.objects import Objects, open_objects
+from store.format.arrays import get_array, put_array, remove_array
+from store.format.keys import CATALOGUE, METADATA, SHARD
+from store.format.metadata import ArrayInfo
 from store.progress import Track
 from store.reader import EmbeddingStore
 

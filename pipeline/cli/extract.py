@@ -7,8 +7,8 @@ from typing import Annotated
 import typer
 
 from pipeline.cli.common import DEFAULTS, command_app, params_option, version_option
-from pipeline.output import note, say, say_json
-from stages.machine import count_cores
+from pipeline.show.output import note, say, say_json
+from stages.common.machine import count_cores
 
 app = command_app()
 _ENCODERS, _EXTRACT = DEFAULTS.encoders, DEFAULTS.extract
@@ -83,7 +83,7 @@ def extract(
     store). A second run makes only what is missing, and the songs whose files have changed.
     """
     from pipeline import extraction
-    from stages.extract.recipe import Recipe
+    from stages.extract.config import Recipe
 
     recipe = Recipe(
         preset=_implied(context, preset).value,

@@ -12,8 +12,8 @@ from pipeline.cli.head_hub import pull, push
 from pipeline.cli.head_inputs import ManifestPath, ReceiptPath, Store, Track, named_store
 from pipeline.cli.head_options import options_from
 from pipeline.cli.head_predict import predict
-from pipeline.output import note, say_table
 from pipeline.params import HeadParams
+from pipeline.show.output import note, say_table
 
 app = new_app("head", "Train, evaluate and use HEAR's head on stored embeddings.")
 
@@ -43,11 +43,11 @@ def train(
     params_file: Annotated[Path | None, params_option("head")] = None,
 ) -> None:
     """Train a head, or one a seed; prints its best validation, or their mean ± standard deviation."""
-    from pipeline.head_progress import listeners_of
-    from stages.head.recipe import Recipe
-    from stages.head.runs import Job
-    from stages.head.seeds import train_seeds
-    from stages.head.train import train_on
+    from pipeline.show.training_bars import listeners_of
+    from stages.head.config import Recipe
+    from stages.head.training.runs import Job
+    from stages.head.training.seeds import train_seeds
+    from stages.head.training.train import train_on
     from stages.songs import read_manifest
 
     recipe = Recipe(**params.model_dump())
@@ -90,10 +90,10 @@ def evaluate(
     params_file: Annotated[Path | None, params_option("head")] = None,
 ) -> None:
     """Compare a head's scores with the ratings of one split; prints a table."""
-    from stages.evaluate.run import evaluate_heads
+    from stages.evaluate.evaluation import evaluate_heads
     from stages.evaluate.tables import evaluation_table, write_evaluation
     from stages.evaluate.trained_on import read_trained_on
-    from stages.head.members import load_heads
+    from stages.head.checkpoint.members import load_heads
     from stages.scoring.files import check_outputs
     from stages.songs import read_manifest
 

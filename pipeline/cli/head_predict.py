@@ -18,7 +18,7 @@ from pipeline.cli.scoring_options import (
     PrecisionOption,
     WindowOption,
 )
-from pipeline.output import note, say_json
+from pipeline.show.output import note, say_json
 
 if TYPE_CHECKING:
     from stages.scoring.rows import Row
@@ -131,7 +131,7 @@ def _echo(row: "Row") -> None:
 
 
 def _show(rows: list["Row"], dimensions: tuple[str, ...], *, by: str, top: int | None, table: bool) -> None:
-    from pipeline.score_tables import print_scores
+    from pipeline.show.score_tables import print_scores
     from stages.scoring.statistics import best
 
     if table:

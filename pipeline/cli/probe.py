@@ -7,8 +7,8 @@ import typer
 from typer.core import TyperGroup
 
 from pipeline.cli.common import new_app, refuse_changed_songs
-from pipeline.output import note, say_json, say_table, write_csv
-from pipeline.progress import bar
+from pipeline.show.bars import bar
+from pipeline.show.output import note, say_json, say_table, write_csv
 
 Store = Annotated[str, typer.Option(help="The store: a folder or a URL.")]
 ManifestFile = Annotated[Path | None, typer.Option(help="A manifest; any of its columns is a label.")]

@@ -6,9 +6,9 @@ from typing import Annotated
 import typer
 
 from pipeline.cli.common import new_app
-from pipeline.output import say, say_json, say_table
-from pipeline.progress import bar
-from store.visible import to_json
+from pipeline.show.bars import bar
+from pipeline.show.output import say, say_json, say_table
+from store.files.visible import to_json
 
 app = new_app("store", "Look at a store of embeddings, check it, copy it to and from HDF5, merge and prune it.")
 Store = Annotated[str, typer.Argument(metavar="STORE", help="A folder, or a URL such as s3://bucket/name.zarr.")]
@@ -21,7 +21,7 @@ def info(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Print the spec, and songs, records, hours and bytes by split and view."""
-    from pipeline.tables import describe_text
+    from pipeline.show.tables import describe_text
     from stages.songs import read_manifest
     from store import EmbeddingStore, describe
 

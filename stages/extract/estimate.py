@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from stages.extract.audio import SAMPLE_RATE, probe_seconds
-from stages.extract.feed import view_seconds
+from stages.common.processes import Processes
+from stages.extract.audio.reading import SAMPLE_RATE, probe_seconds
 from stages.extract.plan import SongTask
-from stages.extract.processes import Processes
+from stages.extract.views.feed import view_seconds
+from store.backends.opening import open_objects
 from store.errors import HearError
-from store.objects import open_objects
 from store.progress import Track
 
 if TYPE_CHECKING:

@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from stages.extract.source import FileStamp, SourceFile, file_stamp, read_source
-from stages.extract.waveform import AudioError
-from stages.machine import count_cores
+from stages.common.machine import count_cores
+from stages.extract.audio.source import FileStamp, SourceFile, file_stamp, read_source
+from stages.extract.audio.waveform import AudioError
 from stages.songs import Song
 from stages.songs.errors import shown
 from store import EmbeddingStore, Row

@@ -5,10 +5,10 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from multiprocessing.util import Finalize
 
-from stages.extract.feed import ViewFeed
+from stages.extract.config import Recipe
 from stages.extract.plan import SongTask
-from stages.extract.recipe import Recipe
 from stages.extract.run import Extractor, Outcome, Stop, Tally
+from stages.extract.views.feed import ViewFeed
 from store import Spec, StoreWriter
 from store.errors import HearError, StoreNotFoundError
 

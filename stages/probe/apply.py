@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from stages.csv_text import write_rows
+from stages.common.csv_text import write_rows
+from stages.probe.data.features import choose_statistics
 from stages.probe.errors import ProbeError
-from stages.probe.features import choose_statistics
-from stages.probe.models import MODELS
+from stages.probe.models.kinds import MODELS
 from stages.probe.report import name_songs
 from stages.probe.saved import Probe, load_probe
 from store import EmbeddingStore, Spec

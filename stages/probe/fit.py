@@ -6,23 +6,23 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Literal
 
-from stages.csv_text import write_rows
-from stages.probe.crossvalidation import OutOfFold, cross_validate, fit_final
+from stages.common.csv_text import write_rows
+from stages.probe.data.features import open_features
+from stages.probe.data.folds import usable_settings
+from stages.probe.data.labels import read_labels
+from stages.probe.data.sample import Sample, draw_sample
+from stages.probe.data.streams import select_streams, stream_columns, stream_sets
+from stages.probe.data.tasks import choose_task
 from stages.probe.errors import ProbeError
-from stages.probe.features import open_features
-from stages.probe.folds import usable_settings
-from stages.probe.labels import read_labels
-from stages.probe.models import MODELS, Model
+from stages.probe.models.crossvalidation import OutOfFold, cross_validate, fit_final
+from stages.probe.models.kinds import MODELS, Model
+from stages.probe.models.predictors import Array, Predictor
+from stages.probe.models.problem import Design, InMemory, Problem
 from stages.probe.plots import draw
-from stages.probe.predictors import Array, Predictor
-from stages.probe.problem import Design, InMemory, Problem
 from stages.probe.question import Question
 from stages.probe.report import Report, SweepRow
-from stages.probe.sample import Sample, draw_sample
 from stages.probe.saved import ABOUT, ARRAYS, Probe, put
 from stages.probe.scores import Scores, score
-from stages.probe.streams import select_streams, stream_columns, stream_sets
-from stages.probe.tasks import choose_task
 from store import EmbeddingStore
 from store.progress import Track
 
@@ -98,8 +98,8 @@ def open_problem(design: Design, sample: Sample, *, model: Model) -> Problem:
     shared = (design, sample.labels, sample.folds)
     if not design.out_of_core:
         return InMemory(*shared, model=model, classes=len(sample.classes))
-    from stages.probe.gradients import Gradients
-    from stages.probe.out_of_core import NormalEquations
+    from stages.probe.models.gradients import Gradients
+    from stages.probe.models.out_of_core import NormalEquations
 
     if model.name == "ridge":
         return NormalEquations(*shared)

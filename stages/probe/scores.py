@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.evaluate.metrics import lcc, srcc
-from stages.probe.predictors import Array
+from stages.metrics.agreement import lcc, srcc
+from stages.probe.models.predictors import Array
 
 HEADLINE = {"regression": "R2", "classification": "accuracy"}
 _QUANTILES = (0.025, 0.975)

@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 from stages.extract.encoders import MultiScale, load_multiscale
 from stages.extract.encoders.errors import WeightsError
 from stages.extract.encoders.load import MUQ, MUSICFM
-from stages.head.checkpoint import load_head
-from stages.head.encoders import caution_of, encoders_from
+from stages.head.checkpoint.encoders import caution_of, encoders_from
+from stages.head.checkpoint.head import FRAMES_AT_ONCE, Head
+from stages.head.checkpoint.members import head_places
+from stages.head.checkpoint.novelty import NOVELTY, Novelty, load_novelty
+from stages.head.checkpoint.saved import load_head
+from stages.head.checkpoint.score import qualified
 from stages.head.errors import HeadError
-from stages.head.head import FRAMES_AT_ONCE, Head
-from stages.head.members import head_places
-from stages.head.novelty import NOVELTY, Novelty, load_novelty
-from stages.head.score import qualified
 from stages.scoring.errors import ScoringError
 
 # Tried where no head records where its encoders' weights came from.

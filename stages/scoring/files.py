@@ -6,16 +6,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
-from stages import csv_text
+from stages.common import csv_text
 from stages.head.errors import HeadError
 from stages.head.replacing import replacing
 from stages.scoring.errors import ScoringError
 from stages.scoring.inputs import Candidate
 from stages.scoring.rows import Row
-from store.json_text import parse_json
-from store.regular import LARGEST_TEXT, IrregularFileError, read_regular
-from store.replacing import is_device
-from store.visible import to_json, visible
+from store.files.json_text import parse_json
+from store.files.regular import LARGEST_TEXT, IrregularFileError, read_regular
+from store.files.replacing import is_device
+from store.files.visible import to_json, visible
 
 # The file (or, without one, the song), the hash of its bytes, the model.
 ResumeKey = tuple[str, str, str]

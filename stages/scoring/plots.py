@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.figures import plain_text
+from stages.common.figures import plain_text
 from stages.scoring.errors import ScoringError
 from stages.scoring.rows import Curve, Row
-from store.visible import visible
+from store.files.visible import visible
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -4,8 +4,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from stages.extract.loudness import LOWEST_DBFS, SILENCE_DBFS, is_silence
-from stages.extract.waveform import damage_of, damage_text
+from stages.extract.audio.loudness import LOWEST_DBFS, SILENCE_DBFS, is_silence
+from stages.extract.audio.waveform import damage_of, damage_text
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -28,7 +28,7 @@ class Scorer:
 
     Examples
     --------
-    >>> from stages.head import Scorer  # doctest: +SKIP
+    >>> from stages.scoring.scorer import Scorer  # doctest: +SKIP
     >>> scorer = Scorer.load("models/track2")  # doctest: +SKIP
     >>> scorer.score("song.mp3").scores["Musicality"]  # doctest: +SKIP
     """

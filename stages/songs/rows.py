@@ -9,8 +9,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field, ValidationError
 
-from stages import csv_text
-from stages.csv_text import CsvError
+from stages.common import csv_text
+from stages.common.csv_text import CsvError
 from stages.songs.errors import SongsError
 from stages.songs.manifest import DIMENSIONS
 from stages.songs.text_file import decoded, read_given

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from stages.extract.recipe import Recipe
+from stages.extract.config import Recipe
 from stages.songs import Song, write_manifest
 
 RATE = 24_000

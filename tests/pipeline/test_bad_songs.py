@@ -10,7 +10,7 @@ import pytest
 import soundfile
 
 from pipeline.extraction import ExtractionOptions, run_extraction
-from stages.extract.recipe import Recipe
+from stages.extract.config import Recipe
 from stages.songs import Song, write_manifest
 from store import EmbeddingStore
 

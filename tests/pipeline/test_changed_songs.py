@@ -17,15 +17,15 @@ from pipeline.cluster import dask_client
 from pipeline.extraction import ExtractionOptions, ExtractionSummary, dry_run, run_extraction
 from stages.extract import estimate as estimates
 from stages.extract import freshness
+from stages.extract.audio.source import FileStamp, SourceFile
+from stages.extract.config import Recipe
 from stages.extract.encoders import MultiScale
-from stages.extract.recipe import Recipe
-from stages.extract.source import FileStamp, SourceFile
 from stages.songs import Song, read_manifest, write_manifest
 from store import EmbeddingStore, StoreWriter, verify
+from store.backends.opening import open_objects
 from store.errors import HearError
-from store.keys import INDEX, METADATA, SHARD, record_path
-from store.metadata import sealed
-from store.objects import open_objects
+from store.format.keys import INDEX, METADATA, SHARD, record_path
+from store.format.metadata import sealed
 
 RATE = 24_000
 INLINE = ExtractionOptions(readers=0)

@@ -25,8 +25,8 @@ from pipeline import cluster
 from pipeline.cluster import SONGS_AHEAD, ClusterError, dask_client, run_on_cluster
 from pipeline.extraction import ExtractionOptions, plan_run, run_extraction
 from pipeline.local_workers import TRIES
+from stages.extract.config import Recipe
 from stages.extract.plan import Plan
-from stages.extract.recipe import Recipe
 from stages.extract.run import Outcome, Tally
 from stages.extract.worker import Bench
 from store import EmbeddingStore, StoreWriter

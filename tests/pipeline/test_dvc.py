@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from stages.extract.source import source_hash
+from stages.extract.audio.source import source_hash
 from stages.songs import read_manifest
 from store import EmbeddingStore
 

@@ -21,9 +21,9 @@ from torch import Tensor
 
 from pipeline.extraction import ExtractionOptions, dry_run, run_extraction
 from stages.extract import estimate as estimates
+from stages.extract.config import Recipe
 from stages.extract.encoders import MultiScale
-from stages.extract.encoders.conformer import Conformer
-from stages.extract.recipe import Recipe
+from stages.extract.encoders.layers.conformer import Conformer
 from store import EmbeddingStore
 from store.errors import HearError
 

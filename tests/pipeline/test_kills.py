@@ -24,7 +24,7 @@ from pathlib import Path
 import numpy, psutil, soundfile, zarr, torch, torchaudio, audiomentations
 from pipeline.extraction import ExtractionOptions, run_extraction
 from stages.extract import encoders, estimate, feed, run, worker
-from stages.extract.recipe import Recipe
+from stages.extract.config import Recipe
 
 manifest = Path(sys.argv[1])
 folder = manifest.parent.parent

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.params import HeadParams, ParamsError, load_params, option_values
-from stages.head.recipe import Recipe
+from stages.head.config import Recipe
 
 ROOT = Path(__file__).resolve().parents[2]
 # Pieces of which YAML, and what nearly is YAML, can be put together.

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from store import EmbeddingStore, Spec, StoreWriter, index, verify
+from store.backends.opening import open_objects
 from store.catalogue import Row
-from store.keys import INDEX, SOURCES
-from store.metadata import sealed
-from store.objects import open_objects
+from store.format.keys import INDEX, SOURCES
+from store.format.metadata import sealed
 from store.sources import SeenFile, read_seen_files, write_seen_files
 
 Make = Callable[..., Any]

@@ -14,12 +14,12 @@ import soundfile
 import torch
 from safetensors.torch import save_file
 
+from stages.extract.config import Recipe
 from stages.extract.encoders import load_multiscale
-from stages.extract.recipe import Recipe
-from stages.head.checkpoint import save_head
-from stages.head.head import Head, HeadConfig
-from stages.head.model import HearHead
-from stages.head.sizes import preset_sizes
+from stages.head.checkpoint.head import Head, HeadConfig
+from stages.head.checkpoint.saved import save_head
+from stages.head.model.hear import HearHead
+from stages.head.model.sizes import preset_sizes
 from stages.songs import DIMENSIONS, Song, write_manifest
 
 # Songs of a manifest without files.

@@ -23,12 +23,12 @@ import pytest
 import soundfile
 import torch
 
+from stages.extract.config import Recipe
 from stages.extract.encoders import load_multiscale
-from stages.extract.recipe import Recipe
-from stages.head.checkpoint import save_head
-from stages.head.head import Head, HeadConfig
-from stages.head.model import HearHead
-from stages.head.sizes import preset_sizes
+from stages.head.checkpoint.head import Head, HeadConfig
+from stages.head.checkpoint.saved import save_head
+from stages.head.model.hear import HearHead
+from stages.head.model.sizes import preset_sizes
 from stages.scoring.scorer import Scorer
 from stages.songs import DIMENSIONS
 from tests.stages.scoring.hostile_requests import HOST, REQUESTS, ask, form, mutated, post, status

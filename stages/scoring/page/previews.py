@@ -10,9 +10,9 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from stages.extract.audio import SAMPLE_RATE as RATE
-from stages.extract.feed import FailedView, ViewRequest, prepare_in
-from stages.extract.processes import Processes
+from stages.common.processes import Processes
+from stages.extract.audio.reading import SAMPLE_RATE as RATE
+from stages.extract.views.feed import FailedView, ViewRequest, prepare_in
 from stages.scoring.rows import Row
 
 SECONDS = 20.0

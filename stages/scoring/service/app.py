@@ -8,7 +8,7 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.types import Receive, Scope, Send
 
 from stages.scoring.page.document import upload_html
-from stages.scoring.service.desk import RETRY_AFTER, Desk, Limits, RefusedError
+from stages.scoring.service.scoring_queue import RETRY_AFTER, Desk, Limits, RefusedError
 from stages.scoring.service.upload import Body, check_request, receive
 
 if TYPE_CHECKING:

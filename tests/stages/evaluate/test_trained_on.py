@@ -9,15 +9,15 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from stages.evaluate.run import evaluate_heads
+from stages.evaluate.evaluation import evaluate_heads
 from stages.evaluate.tables import evaluation_table, write_evaluation
 from stages.evaluate.trained_on import read_trained_on
+from stages.head.checkpoint.members import load_heads
+from stages.head.config import Recipe
 from stages.head.errors import HeadError
-from stages.head.members import load_heads
-from stages.head.recipe import Recipe
-from stages.head.runs import Job
-from stages.head.seeds import train_seeds
-from stages.head.train import train_head
+from stages.head.training.runs import Job
+from stages.head.training.seeds import train_seeds
+from stages.head.training.train import train_head
 from stages.songs import DIMENSIONS, Manifest, Song
 from store import Spec, StoreWriter
 

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import soundfile
 
+from stages.extract.config import Recipe
 from stages.extract.encoders import MultiScale
 from stages.extract.plan import SongTask
-from stages.extract.recipe import Recipe
 from stages.extract.worker import Bench, extract_song, extractor_for
 from store import StoreError, StoreWriter
 

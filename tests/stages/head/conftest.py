@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from stages.head.recipe import Recipe
+from stages.head.config import Recipe
 from stages.songs import DIMENSIONS, Manifest, Song
 from store import Spec, StoreWriter
 

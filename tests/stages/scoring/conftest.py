@@ -13,12 +13,12 @@ import pytest
 import soundfile
 import torch
 
+from stages.extract.config import Recipe
 from stages.extract.encoders import MultiScale, load_multiscale
-from stages.extract.recipe import Recipe
-from stages.head.checkpoint import save_head
-from stages.head.head import Head, HeadConfig
-from stages.head.model import HearHead
-from stages.head.sizes import preset_sizes
+from stages.head.checkpoint.head import Head, HeadConfig
+from stages.head.checkpoint.saved import save_head
+from stages.head.model.hear import HearHead
+from stages.head.model.sizes import preset_sizes
 from stages.scoring.ensemble import Ensemble
 from stages.scoring.sources import AudioSource
 from stages.songs import DIMENSIONS
@@ -79,8 +79,8 @@ def song_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def store_root(encoders: MultiScale, song_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
     """The songs of `song_folder` in a float32 store, and `short`, of two frames."""
-    from stages.extract.audio import read_audio
-    from stages.extract.source import source_hash
+    from stages.extract.audio.reading import read_audio
+    from stages.extract.audio.source import source_hash
 
     root = str(tmp_path_factory.mktemp("store") / "store.zarr")
     recipe = Recipe(preset="tiny", muq="", musicfm="", layers=(2,), dtype="float32")

@@ -10,12 +10,12 @@ import pytest
 import soundfile
 from matplotlib.image import imread
 
+from stages.extract.audio.loudness import LOWEST_DBFS
+from stages.extract.config import Recipe
 from stages.extract.encoders import MultiScale
-from stages.extract.loudness import LOWEST_DBFS
-from stages.extract.recipe import Recipe
 from stages.extract.run import Extractor
-from stages.head.encoders import CAUTION
-from stages.head.head import Head
+from stages.head.checkpoint.encoders import CAUTION
+from stages.head.checkpoint.head import Head
 from stages.scoring.ensemble import Ensemble
 from stages.scoring.files import resume_key
 from stages.scoring.inputs import audio_candidates, store_candidates
@@ -79,8 +79,8 @@ def test_a_song_that_breaks_off_is_flagged_from_audio_and_from_a_store(
     quiet: Path, tmp_path: Path, ensemble: Ensemble, source: AudioSource, encoders: MultiScale
 ) -> None:
     """A twentieth less than its header says."""
-    from stages.extract.feed import ViewFeed
     from stages.extract.plan import SongTask
+    from stages.extract.views.feed import ViewFeed
 
     content = (quiet / "soft.wav").read_bytes()
     (tmp_path / "cut.wav").write_bytes(content[: int(len(content) * 0.95)])
@@ -111,8 +111,8 @@ def test_silence_is_flagged_from_audio(quiet: Path, ensemble: Ensemble, source: 
 def test_silence_is_flagged_from_a_store_that_knows_the_level(
     quiet: Path, encoders: MultiScale, ensemble: Ensemble, tmp_path: Path
 ) -> None:
-    from stages.extract.feed import ViewFeed
     from stages.extract.plan import SongTask
+    from stages.extract.views.feed import ViewFeed
 
     spec = Recipe(preset="tiny", muq="", musicfm="", layers=(2,), dtype="float32").spec(encoders)
     writer = StoreWriter.open(tmp_path / "store.zarr", spec)

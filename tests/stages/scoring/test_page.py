@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from stages.extract.processes import Processes
+from stages.common.processes import Processes
 from stages.scoring.errors import ScoringError
 from stages.scoring.page.document import report_html, upload_html, write_report
 from stages.scoring.page.previews import preview, preview_extremes

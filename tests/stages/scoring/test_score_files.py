@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stages.csv_text import read_rows
+from stages.common.csv_text import read_rows
 from stages.scoring.errors import ScoringError
 from stages.scoring.files import (
     Journal,

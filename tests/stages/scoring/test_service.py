@@ -22,7 +22,7 @@ from stages.scoring.over_time import Windows
 from stages.scoring.rows import Row
 from stages.scoring.scorer import Scorer
 from stages.scoring.service.app import make_service
-from stages.scoring.service.desk import Desk, Limits, RefusedError, Upload, plain_name
+from stages.scoring.service.scoring_queue import Desk, Limits, RefusedError, Upload, plain_name
 from stages.scoring.service.server import Server, bound, listen
 from stages.songs import DIMENSIONS
 
