@@ -24,7 +24,7 @@ LOOK_EVERY = 2.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Room:
+class Parallelism:
     """How many runs at a time, `parallel`, with how many CPU threads each, and on what grounds."""
 
     parallel: int
@@ -39,7 +39,9 @@ class Room:
         return f"{self.parallel} at a time, {threads} each ({self.grounds})"
 
 
-def find_room(jobs: Sequence[tuple[Job, Data]], *, parallel: int | None = None, threads: int | None = None) -> Room:
+def choose_parallelism(
+    jobs: Sequence[tuple[Job, Data]], *, parallel: int | None = None, threads: int | None = None
+) -> Parallelism:
     """Decide how many jobs run at a time: as many as memory holds, and cores (or GPUs, one run each) serve.
 
     The number of threads changes the last bits of results on a CPU, so it depends on the machine alone: its cores,
@@ -56,14 +58,14 @@ def find_room(jobs: Sequence[tuple[Job, Data]], *, parallel: int | None = None, 
     cores = count_cores()
     threads = threads or max(1, cores // len(TABLE_2))
     free = min(psutil.virtual_memory().available, memory_limit()) / 1e9
-    needs = sorted((run_gigabytes(data, job.recipe) for job, data in jobs), reverse=True)
+    needs = sorted((run_gigabytes(data, job.config) for job, data in jobs), reverse=True)
     fitting = sum(sum(needs[: count + 1]) <= SHARE_OF_MEMORY * free for count in range(len(needs)))
-    device = pick_device(jobs[0][0].recipe.device) if jobs else torch.device("cpu")
+    device = pick_device(jobs[0][0].config.device) if jobs else torch.device("cpu")
     gpus = torch.cuda.device_count() if device.type == "cuda" and device.index is None else 1
     serving = gpus if device.type == "cuda" else max(1, cores // threads)
     chosen = parallel or max(1, min(fitting, serving, len(needs)))
     places = f"{gpus} GPU{'s' if gpus > 1 else ''}" if device.type == "cuda" else f"{cores} cores"
-    return Room(
+    return Parallelism(
         parallel=chosen,
         threads=threads,
         spread=1 < chosen <= gpus,
@@ -71,7 +73,7 @@ def find_room(jobs: Sequence[tuple[Job, Data]], *, parallel: int | None = None, 
     )
 
 
-def run_all(jobs: Sequence[Job], room: Room, *, say: Callable[[str], None]) -> list[Ended]:
+def run_all(jobs: Sequence[Job], room: Parallelism, *, say: Callable[[str], None]) -> list[Ended]:
     """Run jobs as `room` says; one that fails does not keep the others from running.
 
     Raises

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from store.errors import HearError, StoreError, StoreNotFoundError
 
 if TYPE_CHECKING:
-    from store.catalogue import Row, index, is_indexed
+    from store.catalogue import CatalogueRow, index, is_indexed
     from store.format.metadata import AXES
     from store.reader import EmbeddingStore
     from store.receipt import check_receipt, locate_store, read_receipt, write_receipt
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
     from store.upkeep.info import describe
     from store.upkeep.merging import merge
     from store.upkeep.pruning import prune
-    from store.upkeep.verification import Problem, verify
+    from store.upkeep.verification import Damage, verify
     from store.writer import StoreWriter
 
 _HOMES = {
     "AXES": "format.metadata",
     "EmbeddingStore": "reader",
-    "Problem": "upkeep.verification",
-    "Row": "catalogue",
+    "Damage": "upkeep.verification",
+    "CatalogueRow": "catalogue",
     "Spec": "spec",
     "StoreWriter": "writer",
     "Summary": "summary",
@@ -47,10 +47,10 @@ _HOMES = {
 
 __all__ = [
     "AXES",
+    "CatalogueRow",
+    "Damage",
     "EmbeddingStore",
     "HearError",
-    "Problem",
-    "Row",
     "Spec",
     "StoreError",
     "StoreNotFoundError",

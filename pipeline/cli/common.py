@@ -77,4 +77,4 @@ def refuse_changed_songs(store: str, songs: Sequence["Song"]) -> None:
     from stages.extract.freshness import refuse_changed
     from store import EmbeddingStore
 
-    refuse_changed(EmbeddingStore.open(store), songs, say=note, track=bar("hash"))
+    refuse_changed(EmbeddingStore.open(store), songs, say=note, progress=bar("hash"))

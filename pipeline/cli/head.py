@@ -44,27 +44,27 @@ def train(
 ) -> None:
     """Train a head, or one a seed; prints its best validation, or their mean ± standard deviation."""
     from pipeline.show.training_bars import listeners_of
-    from stages.head.config import Recipe
+    from stages.head.config import TrainConfig
     from stages.head.training.runs import Job
     from stages.head.training.seeds import train_seeds
     from stages.head.training.train import train_on
     from stages.songs import read_manifest
 
-    recipe = Recipe(**params.model_dump())
+    config = TrainConfig(**params.model_dump())
     job = Job(
         name=f"track {track}",
         store_root=named_store(store, receipt),
         manifest=read_manifest(manifest, check_files=False),
         track=track,
         out=out,
-        recipe=recipe,
+        config=config,
         receipt=receipt,
     )
     refuse_changed_songs(job.store_root, job.manifest.among("train", "val"))
     listeners = partial(listeners_of, tensorboard=tensorboard)
     if seeds == 1:
         report = train_on(
-            job.open(), track=track, out=out, recipe=recipe, resume=resume, listeners=listeners(job), say=_note
+            job.open(), track=track, out=out, config=config, resume=resume, listeners=listeners(job), say=_note
         )
         said = report.line
     else:

@@ -48,7 +48,7 @@ def ablate(
 ) -> None:
     """Train the eight rows of Table 2 and print them beside the paper's; run again, it goes on where it was cut off."""
     from pipeline.ablation import run_ablation
-    from stages.head.config import Recipe
+    from stages.head.config import TrainConfig
     from stages.head.training.runs import Job
     from stages.songs import read_manifest
 
@@ -58,7 +58,7 @@ def ablate(
         manifest=read_manifest(manifest, check_files=False),
         track=track,
         out=out,
-        recipe=Recipe(**params.model_dump()),
+        config=TrainConfig(**params.model_dump()),
         receipt=receipt,
         replace=replace,
     )

@@ -108,7 +108,7 @@ def fit(
         sweep=sweep,
         memory_limit=memory_limit,
         out=out,
-        track=bar("pool"),
+        progress=bar("pool"),
     )
     if as_json:
         say_json(report.to_json(), indent=2)
@@ -125,7 +125,7 @@ def apply(
     """Print what a saved probe says of each song of another store, as CSV; exits 1 if a song has no clean view."""
     from stages.probe import apply_probe
 
-    applied = apply_probe(probe, store, track=bar("pool"))
+    applied = apply_probe(probe, store, progress=bar("pool"))
     if as_json:
         say_json(applied.to_json(), indent=2)
     else:

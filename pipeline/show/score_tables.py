@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pipeline.show.output import console
-from stages.scoring.rows import Row, caution_in
+from stages.scoring.rows import SongScore, caution_in
 from stages.scoring.statistics import OVERALL, Distribution, best, by_group, distributions
 from store.files.visible import visible
 
@@ -24,7 +24,7 @@ REASON = 80
 
 
 def print_scores(
-    rows: Sequence[Row], dimensions: Sequence[str], *, by: str = "", top: int | None = None, err: bool = False
+    rows: Sequence[SongScore], dimensions: Sequence[str], *, by: str = "", top: int | None = None, err: bool = False
 ) -> None:
     """Print one line per song; below them the batch's mean, median, p5 and p95, its groups, and the caution.
 
@@ -50,7 +50,9 @@ def print_scores(
         screen.print(Text(f"⚠ {visible(caution)}", "bold dark_orange3"))
 
 
-def _songs(rows: Sequence[Row], all_rows: Sequence[Row], dimensions: Sequence[str], *, by: str, narrow: bool) -> Table:
+def _songs(
+    rows: Sequence[SongScore], all_rows: Sequence[SongScore], dimensions: Sequence[str], *, by: str, narrow: bool
+) -> Table:
     names, folder = _names(dimensions), _common_folder(rows)
     headings = [visible(name) for name in names]
     if narrow and len(names) > 1:
@@ -69,7 +71,7 @@ def _songs(rows: Sequence[Row], all_rows: Sequence[Row], dimensions: Sequence[st
     return table
 
 
-def _common_folder(rows: Sequence[Row]) -> str:
+def _common_folder(rows: Sequence[SongScore]) -> str:
     """The folder that all songs are in or below: named once, it leaves room for their names. Empty: there is none."""
     paths = [Path(row.path) for row in rows if row.path]
     if len(paths) < 2 or len({path.is_absolute() for path in paths}) > 1:
@@ -78,7 +80,7 @@ def _common_folder(rows: Sequence[Row]) -> str:
     return "" if folder in ("", ".", "/") else folder
 
 
-def _groups(rows: Sequence[Row], by: str) -> Table:
+def _groups(rows: Sequence[SongScore], by: str) -> Table:
     groups: Mapping[str, Mapping[str, Distribution]] = by_group(rows)
     names = list(next(iter(groups.values()), {}))
     table = _table(by, numbers=["songs", *map(visible, names)])
@@ -108,7 +110,7 @@ def _broken(name: str) -> str:
     return f"{name[:half]}-\n{name[half:]}" if len(name) > LONGEST else name
 
 
-def _song(row: Row, folder: str) -> Text:
+def _song(row: SongScore, folder: str) -> Text:
     """The song's name and, below it, what is wrong with it."""
     name = os.path.relpath(row.path, folder) if row.path and folder else row.path or row.song_id
     text = _plain(name)
@@ -121,7 +123,7 @@ def _song(row: Row, folder: str) -> Text:
     return text
 
 
-def _score(row: Row, name: str, *, narrow: bool) -> str:
+def _score(row: SongScore, name: str, *, narrow: bool) -> str:
     if not row.scores:
         return "–"
     value = row.overall if name == OVERALL else row.scores[name]

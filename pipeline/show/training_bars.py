@@ -59,7 +59,7 @@ class RunsBar:
             TimeElapsedColumn(),
             TimeRemainingColumn(),
         )
-        self._task = self._bar.add_task("epochs", total=sum(job.recipe.epochs for job in jobs))
+        self._task = self._bar.add_task("epochs", total=sum(job.config.epochs for job in jobs))
 
     def __enter__(self) -> Self:
         self.look()
@@ -80,7 +80,7 @@ class RunsBar:
 
 def _epochs_done(job: Job) -> int:
     if (job.out / RUN).is_file():
-        return job.recipe.epochs  # also where it stopped early
+        return job.config.epochs  # also where it stopped early
     try:
         return max((int(row["epoch"]) for row in read_rows(job.out / EVALUATIONS)), default=0)
     except (HeadError, KeyError, ValueError):

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from stages.head.checkpoint.score import qualified
-from stages.head.config import Recipe
+from stages.head.config import TrainConfig
 from stages.head.data.splits import SONGEVAL_LAYER, Data
 from stages.head.training.runs import Job
 from stages.metrics.agreement import METRICS
@@ -56,17 +56,17 @@ TABLE_2 = (
 
 
 def row_job(job: Job, setting: Setting) -> Job:
-    """The job of one row, in a folder of its own in `job.out`; the recipe says how each part is, where there is one."""
-    return replace(job, name=setting.name, out=job.out / setting.name, recipe=_row_recipe(job.recipe, setting))
+    """The job of one row, in a folder of its own in `job.out`; the config says how each part is, where there is one."""
+    return replace(job, name=setting.name, out=job.out / setting.name, config=_row_config(job.config, setting))
 
 
-def _row_recipe(recipe: Recipe, setting: Setting) -> Recipe:
+def _row_config(config: TrainConfig, setting: Setting) -> TrainConfig:
     changes: dict[str, Any] = {"architecture": "hear"} if setting.mmr else {"architecture": "songeval", "streams": ()}
     if not setting.has:
         changes |= {"augmented": 0, "mix": "none"}
     if not setting.ranking:
         changes["beta"] = 0.0
-    return replace(recipe, **changes)
+    return replace(config, **changes)
 
 
 def describe_rows(job: Job, data: Mapping[Setting, Data]) -> list[str]:
@@ -90,6 +90,6 @@ def describe_rows(job: Job, data: Mapping[Setting, Data]) -> list[str]:
         f"Track {job.track}: {len(full.train.songs)} songs to learn from, {len(full.val.songs)} that validate.",
         f"MMR: HEAR's head on {', '.join(qualified(full.streams, layers))}; "
         f"without: SongEval's head on {', '.join(qualified(without.streams, layers))}{instead}.",
-        f"HAS: {augmented if job.recipe.mix != 'none' else f'{views}, no C-Mixup'}. "
-        f"L: SmoothL1 + {job.recipe.track_beta(job.track):g} · ListMLE.",
+        f"HAS: {augmented if job.config.mix != 'none' else f'{views}, no C-Mixup'}. "
+        f"L: SmoothL1 + {job.config.track_beta(job.track):g} · ListMLE.",
     ]

@@ -19,7 +19,7 @@ _BLUE, _GREY = "#0072B2", "#777777"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Row:
+class AblationRow:
     """One row: means over dimensions (and over seeds, with their `std`, if several); None where its runs failed.
 
     `steps` and `validations` are those of each of its runs, one per seed.
@@ -32,7 +32,7 @@ class Row:
     validations: tuple[int, ...] = ()
 
 
-def ablation_markdown(rows: Sequence[Row], *, track: int, notes: Sequence[str]) -> str:
+def ablation_markdown(rows: Sequence[AblationRow], *, track: int, notes: Sequence[str]) -> str:
     """The table in the paper's order, ours beside theirs, and the notes below."""
     lines = [
         "| MMR | HAS | L | " + " | ".join(f"{metric} | paper" for metric in METRICS) + " |",
@@ -46,13 +46,13 @@ def ablation_markdown(rows: Sequence[Row], *, track: int, notes: Sequence[str]) 
     return "\n".join([*lines, "", *(f"- {visible(note)}" for note in notes)])
 
 
-def describe_runs(rows: Sequence[Row], *, views_per_epoch: int) -> list[str]:
+def describe_runs(rows: Sequence[AblationRow], *, views_per_epoch: int) -> list[str]:
     """How long the rows were trained and how their epochs were chosen, a sentence each: notes of the table.
 
     Parameters
     ----------
     views_per_epoch
-        As in the recipe.
+        As in the config.
     """
     trained = [row for row in rows if row.steps]
     if not trained:
@@ -60,7 +60,7 @@ def describe_runs(rows: Sequence[Row], *, views_per_epoch: int) -> list[str]:
     return [_told_steps(trained, views_per_epoch), _told_epoch([count for row in trained for count in row.validations])]
 
 
-def _told_steps(rows: Sequence[Row], views_per_epoch: int) -> str:
+def _told_steps(rows: Sequence[AblationRow], views_per_epoch: int) -> str:
     views = {0: "all views", 1: "one view"}.get(views_per_epoch, f"{views_per_epoch} views")
     counts = {count for row in rows for count in row.steps}
     if len(counts) == 1:
@@ -84,7 +84,7 @@ def _range(counts: Sequence[int]) -> str:
     return f"{low}" if low == high else f"{low} to {high}"
 
 
-def write_ablation(out: Path, rows: Sequence[Row], *, track: int, notes: Sequence[str]) -> None:
+def write_ablation(out: Path, rows: Sequence[AblationRow], *, track: int, notes: Sequence[str]) -> None:
     """Write `ablation.md`, `ablation.csv` and `ablation.png` into a folder.
 
     Raises
@@ -101,7 +101,7 @@ def write_ablation(out: Path, rows: Sequence[Row], *, track: int, notes: Sequenc
         raise HeadError(f"{error.filename or out}: cannot be written: {error.strerror}") from error
 
 
-def draw_ablation(path: Path, rows: Sequence[Row], *, track: int) -> None:
+def draw_ablation(path: Path, rows: Sequence[AblationRow], *, track: int) -> None:
     """A panel a metric, a line a row of the table: ours (± standard deviation over seeds) and the paper's, as PNG."""
     # Not pyplot: it keeps figures and needs a display's backend.
     from matplotlib.figure import Figure
@@ -118,7 +118,7 @@ def draw_ablation(path: Path, rows: Sequence[Row], *, track: int) -> None:
     figure.savefig(path)
 
 
-def _panel(axes: Any, rows: Sequence[Row], metric: str, *, track: int) -> None:
+def _panel(axes: Any, rows: Sequence[AblationRow], metric: str, *, track: int) -> None:
     theirs = [row.paper.metrics(track)[metric] for row in rows]
     axes.plot(theirs, range(len(rows)), "D", color=_GREY, markerfacecolor="none", markersize=5, label="paper")
     there = [(line, row.ours[metric], (row.std or {}).get(metric)) for line, row in enumerate(rows) if row.ours]
@@ -130,13 +130,13 @@ def _panel(axes: Any, rows: Sequence[Row], metric: str, *, track: int) -> None:
     axes.grid(alpha=0.25)
 
 
-def _cell(row: Row, metric: str) -> str:
+def _cell(row: AblationRow, metric: str) -> str:
     if row.ours is None:
         return "failed"
     return f"{row.ours[metric]:.3f}" + ("" if row.std is None else f" ± {row.std[metric]:.3f}")
 
 
-def _csv(rows: Sequence[Row], *, track: int) -> str:
+def _csv(rows: Sequence[AblationRow], *, track: int) -> str:
     figures = (f"{metric}{kind}" for metric in METRICS for kind in ("", "_std", "_paper"))
     lines: list[Sequence[object]] = [["row", "mmr", "has", "l", *figures, *_COUNTS]]
     for row in rows:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recipe:
+class ExtractConfig:
     """Which encoders, layers and streams; the augmentation's seed; how frames are pooled and stored.
 
     `streams` empty means all; `pool` averages that many frames into one; `dtype` is the storage type.
@@ -28,8 +28,8 @@ class Recipe:
     dtype: str = "float16"
     pool: int = 1
 
-    def at_home_anywhere(self) -> "Recipe":
-        """The same recipe for a process with another working directory: folders of weights are absolute."""
+    def at_home_anywhere(self) -> "ExtractConfig":
+        """The same config for a process with another working directory: folders of weights are absolute."""
         return replace(self, muq=_absolute(self.muq), musicfm=_absolute(self.musicfm))
 
     def load_encoders(self) -> "MultiScale":

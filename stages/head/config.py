@@ -12,7 +12,7 @@ Schedule = Literal["constant", "plateau"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recipe:
+class TrainConfig:
     """The choices of a training run (paper §3.1).
 
     Parameters
@@ -92,7 +92,7 @@ class Recipe:
     allow_missing: int = 0
 
     def track_beta(self, track: int) -> float:
-        """The weight of ListMLE that this recipe means for a track."""
+        """The weight of ListMLE that this config means for a track."""
         return TRACK_BETA[track] if self.beta is None else self.beta
 
     @property

@@ -11,7 +11,7 @@ from stages.probe.data.sample import Sample
 from stages.probe.models.kinds import MODELS, Task
 from stages.probe.models.predictors import Array
 from stages.probe.question import Question
-from stages.probe.scores import Interval, Scores, confusion
+from stages.probe.scores import Interval, ProbeScores, confusion
 from store.files.visible import visible
 
 _NAMED = 5
@@ -60,7 +60,7 @@ class Report:
     chosen_by_fold: tuple[float, ...]
     sample: Sample
     predicted: Array
-    scores: Scores
+    scores: ProbeScores
     rows: int
     features: int
     out_of_core: bool

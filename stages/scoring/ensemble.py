@@ -28,7 +28,7 @@ PUBLISHED = {"muq": MUQ, "musicfm": MUSICFM}
 
 
 @dataclass(frozen=True)
-class Scores:
+class EnsembleScores:
     """Scores of N songs: `mean` and `spread` over the heads, each float64 (N, D); `spread` is 0 for one head."""
 
     mean: NDArray[np.float64]
@@ -96,8 +96,8 @@ class Ensemble:
                 digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
         return digest.hexdigest()
 
-    def score(self, songs: Sequence[NDArray[np.floating]]) -> Scores:
-        """Scores of songs, each (S, T, C) with the ensemble's streams, T ≥ `fewest_frames`.
+    def score(self, songs: Sequence[NDArray[np.floating]]) -> EnsembleScores:
+        """Score songs, each (S, T, C) with the ensemble's streams, T ≥ `fewest_frames`.
 
         As many songs pass a head at once as fit into `FRAMES_AT_ONCE`; that changes no score.
 
@@ -114,7 +114,7 @@ class Ensemble:
         if not np.isfinite(each).all():
             raise ScoringError("a head gives scores that are not finite numbers; its weights are of no use")
         spread = each.std(axis=0, ddof=1) if len(self.heads) > 1 else np.zeros_like(each[0])
-        return Scores(each.mean(axis=0), spread)
+        return EnsembleScores(each.mean(axis=0), spread)
 
     def novelty(self, song: NDArray[np.floating]) -> float | None:
         """How far a song (S, T, C) is from the training songs, mean over the heads that know; see `Novelty`.

@@ -31,7 +31,7 @@ from store.files.json_text import parse_json
 from store.format.keys import DEPTH, METADATA, RECORDS, ROOT
 from store.format.metadata import FORMAT
 from store.format.quantisation import Levels
-from store.progress import Track
+from store.progress import Progress
 from store.reader import EmbeddingStore
 from store.records import Record, encode_record, get_record
 from store.spec import DTYPES, Spec
@@ -54,7 +54,7 @@ def unescape(name: str) -> str:
     return unquote_to_bytes(name).decode("utf-8", "surrogatepass")
 
 
-def export_hdf5(root: str, path: str | Path, *, track: Track = iter) -> int:
+def export_hdf5(root: str, path: str | Path, *, progress: Progress = iter) -> int:
     """Write a store to one HDF5 file, which appears when it is whole; return the number of records.
 
     Raises
@@ -76,7 +76,7 @@ def export_hdf5(root: str, path: str | Path, *, track: Track = iter) -> int:
             }
             names = [(escape(song), view) for song, view in store]
             file.attrs.update({**about, "digest": _seal({**about, "names": names})})
-            for song, view in track(list(store)):
+            for song, view in progress(list(store)):
                 _export_record(file, store, song, view)
                 raw.check()
         raw.check()
@@ -150,7 +150,7 @@ def _export_record(file: Any, store: EmbeddingStore, song: str, view: int) -> No
         data.attrs.update(record.levels._asdict())
 
 
-def import_hdf5(path: str | Path, root: str, *, track: Track = iter) -> int:
+def import_hdf5(path: str | Path, root: str, *, progress: Progress = iter) -> int:
     """Write an HDF5 file's records to a store, new or with the same spec; return how many were not there before.
 
     A file without a spec makes one whose `origin` is `import`. Nothing outside the file is followed: see `hdf5_file`.
@@ -166,7 +166,7 @@ def import_hdf5(path: str | Path, root: str, *, track: Track = iter) -> int:
         own = _is_own(about, path)
         with _no_empty_store(root) as written:
             writer = StoreWriter.open(root, spec, encoders_from=encoders_from)
-            for _, message in zip(track(about["names"]), messages, strict=True):
+            for _, message in zip(progress(about["names"]), messages, strict=True):
                 written.append(_import_record(*message, writer, own, path))
     index(root)
     return sum(written)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from store.catalogue import Row
+from store.catalogue import CatalogueRow
 from store.format.arrays import shard_size
 from store.format.metadata import FORMAT, VERSION, ArrayInfo
 from store.reader import EmbeddingStore
@@ -60,21 +60,21 @@ def _names(store: EmbeddingStore, splits: Mapping[str, str]) -> list[str]:
     return sorted({splits.get(song, "(none)") for song in store.songs} | set(splits.values()))
 
 
-def _split(name: str, rows: list[Row], store: EmbeddingStore, splits: Mapping[str, str]) -> dict[str, Any]:
+def _split(name: str, rows: list[CatalogueRow], store: EmbeddingStore, splits: Mapping[str, str]) -> dict[str, Any]:
     chosen = [row for row in rows if splits.get(row.song_id, "(none)") == name]
     songs = {row.song_id for row in chosen}
     missing = sum(split == name and song not in songs for song, split in splits.items())
     return {"songs": len(songs), "missing": missing, **_total(chosen, store), "views": _by_view(chosen, store)}
 
 
-def _by_view(rows: list[Row], store: EmbeddingStore) -> dict[str, dict[str, float]]:
-    groups: dict[int, list[Row]] = defaultdict(list)
+def _by_view(rows: list[CatalogueRow], store: EmbeddingStore) -> dict[str, dict[str, float]]:
+    groups: dict[int, list[CatalogueRow]] = defaultdict(list)
     for row in rows:
         groups[row.view].append(row)
     return {str(view): _total(groups[view], store) for view in sorted(groups)}
 
 
-def _total(rows: Iterable[Row], store: EmbeddingStore) -> dict[str, float]:
+def _total(rows: Iterable[CatalogueRow], store: EmbeddingStore) -> dict[str, float]:
     rows = list(rows)
     seconds = [row.frames / store.frame_rate if row.seconds is None else row.seconds for row in rows]
     return {

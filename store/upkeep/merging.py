@@ -10,7 +10,7 @@ from store.errors import StoreError
 from store.format.arrays import get_info
 from store.format.keys import record_path
 from store.format.quantisation import Levels
-from store.progress import Track
+from store.progress import Progress
 from store.reader import EmbeddingStore
 from store.records import get_record
 from store.writer import StoreWriter
@@ -24,7 +24,7 @@ class MergeReport:
     kept: int
 
 
-def merge(sources: Sequence[str], target: str, *, track: Track = iter) -> MergeReport:
+def merge(sources: Sequence[str], target: str, *, progress: Progress = iter) -> MergeReport:
     """Copy every record of the sources into the target, which is made if need be; all must have one spec.
 
     Records are checked as they are read, and written as by any writer: after an interruption the same call goes on.
@@ -51,7 +51,7 @@ def merge(sources: Sequence[str], target: str, *, track: Track = iter) -> MergeR
     origins = [(record, root) for record, root in known.items() if record not in present]
     opened = {store.root: (open_objects(store.root), store.spec) for store in stores}
     copied = 0
-    for (song, view), root in track(origins):
+    for (song, view), root in progress(origins):
         copied += writer.write_record(get_record(*opened[root], song, view))
     index(target)
     return MergeReport(copied, sum(map(len, stores)) - copied)

@@ -8,7 +8,7 @@ from store.catalogue import index
 from store.errors import StoreError
 from store.format.arrays import remove_array
 from store.format.keys import record_path
-from store.progress import Track
+from store.progress import Progress
 from store.reader import EmbeddingStore
 
 
@@ -18,7 +18,7 @@ def prune(
     songs: Collection[str] = (),
     views: Collection[int] = (),
     dry_run: bool = False,
-    track: Track = iter,
+    progress: Progress = iter,
     removed: Callable[[tuple[str, int]], object] = lambda record: None,
 ) -> list[tuple[str, int]]:
     """Remove the given songs, the given views of all songs, or with both the given views of the given songs.
@@ -43,7 +43,7 @@ def prune(
     chosen = [(song, view) for song, view in store if (not songs or song in songs) and (not views or view in views)]
     if dry_run:
         return chosen
-    for record in track(chosen):
+    for record in progress(chosen):
         remove_array(objects, record_path(*record), removed=partial(removed, record))
     index(root)
     return chosen

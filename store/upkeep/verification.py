@@ -30,7 +30,7 @@ from store.format.keys import (
 from store.format.metadata import ArrayInfo, read_array_info, unsealed
 from store.format.quantisation import all_finite
 from store.format.rereading import get_document, settled
-from store.progress import Track
+from store.progress import Progress
 from store.records import check_info, levels_of
 from store.spec import Spec, read_spec
 from store.upkeep.sweep import sweep
@@ -44,7 +44,7 @@ _SUMMARY = re.compile(r"catalogue/summaries/[0-9]+")
 
 
 @dataclass(frozen=True)
-class Problem:
+class Damage:
     """What is wrong with an object or a record; `removed` where a repair has taken it away."""
 
     path: str
@@ -58,7 +58,7 @@ class Verification:
     """The number of good records, and every problem."""
 
     records: int
-    problems: list[Problem]
+    problems: list[Damage]
 
 
 def _up_to_date(attributes: Mapping[str, Any]) -> str:
@@ -71,8 +71,8 @@ def verify(
     *,
     repair: bool = False,
     outdated: Judge = _up_to_date,
-    track: Track = iter,
-    removed: Callable[[Problem], object] = lambda problem: None,
+    progress: Progress = iter,
+    removed: Callable[[Damage], object] = lambda problem: None,
 ) -> Verification:
     """Read every object: each record's checksums, shape, finiteness and spec, and files that do not belong.
 
@@ -86,7 +86,7 @@ def verify(
         what is read twice with the same bytes, as many as are listed.
     outdated
         Says why a record that is whole is stale, from its attributes; a repair removes such records, too.
-    track
+    progress
         Goes through a list, for instance with a progress bar.
     removed
         Is told of each problem that a repair has removed, at that moment.
@@ -100,8 +100,8 @@ def verify(
     spec = read_spec(objects)
     sizes, problems = _sort(objects.find())
     arrays = {key.removesuffix(f"/{SHARD}").removesuffix(f"/{METADATA}") for key in sizes}
-    found: dict[str, Problem | None] = {}
-    for path in track(sorted(arrays)):
+    found: dict[str, Damage | None] = {}
+    for path in progress(sorted(arrays)):
         problem = _problem(objects, spec, path, sizes, outdated)
         if problem is not None and problem.kind == "damaged":
             # A writer may have replaced the record since it was listed.
@@ -120,36 +120,36 @@ def verify(
     return Verification(records, sorted(problems, key=lambda problem: problem.path))
 
 
-def _sort(entries: Iterable[Entry]) -> tuple[dict[str, int], list[Problem]]:
+def _sort(entries: Iterable[Entry]) -> tuple[dict[str, int], list[Damage]]:
     """Sizes of the objects that have a place in the format, and the others as problems."""
     sizes: dict[str, int] = {}
-    foreign: list[Problem] = []
+    foreign: list[Damage] = []
     for entry in entries:
         folder = next((entry.key[: -len(end)] for end in (f"/{METADATA}", f"/{SHARD}") if entry.key.endswith(end)), "")
         if is_record(folder) or _SUMMARY.fullmatch(folder):
             sizes[entry.key] = entry.size
         elif entry.key not in (ROOT, *CATALOGUE_FILES):
-            foreign.append(Problem(entry.key, "foreign", "no object of this format lies here"))
+            foreign.append(Damage(entry.key, "foreign", "no object of this format lies here"))
     return sizes, foreign
 
 
-def _problem(objects: Objects, spec: Spec, path: str, sizes: dict[str, int], outdated: Judge) -> Problem | None:
+def _problem(objects: Objects, spec: Spec, path: str, sizes: dict[str, int], outdated: Judge) -> Damage | None:
     try:
         info = get_document(objects, f"{path}/{METADATA}", partial(_read_info, spec, path))
         if info is None:
             # It may also have been pruned since it was listed.
-            return Problem(path, "unfinished", _UNFINISHED) if objects.exists(f"{path}/{SHARD}") else None
+            return Damage(path, "unfinished", _UNFINISHED) if objects.exists(f"{path}/{SHARD}") else None
         _check_data(objects, path, info, sizes.get(f"{path}/{SHARD}"))
         if is_record(path) and (why := outdated(info.attributes)):
-            return Problem(path, "stale", why)
+            return Damage(path, "stale", why)
     except StoreAccessError as error:
-        return Problem(path, "unreadable", f"{error}; it may be good, and stays")
+        return Damage(path, "unreadable", f"{error}; it may be good, and stays")
     except StoreError as error:
-        return Problem(path, "damaged", str(error).partition("; run hear-store")[0])
+        return Damage(path, "damaged", str(error).partition("; run hear-store")[0])
     return None
 
 
-def _problem_now(objects: Objects, spec: Spec, path: str, outdated: Judge) -> Problem | None:
+def _problem_now(objects: Objects, spec: Spec, path: str, outdated: Judge) -> Damage | None:
     sizes = {entry.key: entry.size for entry in objects.find(path)}
     return _problem(objects, spec, path, sizes, outdated)
 
@@ -193,34 +193,34 @@ def _check_ends(info: ArrayInfo, found: tuple[bytes, tuple[int, ...] | None]) ->
         raise StoreError("the shard's index or checksums have changed")
 
 
-def _catalogue_problems(objects: Objects, largest: int) -> list[Problem]:
+def _catalogue_problems(objects: Objects, largest: int) -> list[Damage]:
     return [problem for key in CATALOGUE_FILES if (problem := _catalogue_problem(objects, key, largest)) is not None]
 
 
-def _catalogue_problem(objects: Objects, key: str, largest: int) -> Problem | None:
+def _catalogue_problem(objects: Objects, key: str, largest: int) -> Damage | None:
     try:
         get_document(objects, key, lambda data: unsealed(data, key, largest=largest), largest=largest)
     except StoreAccessError as error:
-        return Problem(key, "unreadable", f"{error}; it may be good, and stays")
+        return Damage(key, "unreadable", f"{error}; it may be good, and stays")
     except StoreError:
         remedy = "hear-store index makes it again" if key == INDEX else "files are hashed again"
-        return Problem(key, "damaged", f"its digest does not match; nothing is lost, {remedy}")
+        return Damage(key, "damaged", f"its digest does not match; nothing is lost, {remedy}")
     return None
 
 
-def _missing(objects: Objects, arrays: set[str]) -> list[Problem]:
+def _missing(objects: Objects, arrays: set[str]) -> list[Damage]:
     """Records that the index names and that are not there at all."""
     gone = [(path, row) for path, (_, row) in indexed(objects, len(arrays)).items() if path not in arrays]
     told = "song {0.song_id!r} view {0.view} is in the catalogue, and is not there"
-    return [Problem(path, "missing", told.format(row)) for path, row in gone]
+    return [Damage(path, "missing", told.format(row)) for path, row in gone]
 
 
 def _repair(
     objects: Objects,
-    problems: list[Problem],
-    again: Callable[[Problem], Problem | None],
-    removed: Callable[[Problem], object],
-) -> list[Problem]:
+    problems: list[Damage],
+    again: Callable[[Damage], Damage | None],
+    removed: Callable[[Damage], object],
+) -> list[Damage]:
     """Remove what a problem names: of a record zarr.json first, so that no reader sees half of it.
 
     `again` looks once more before a removal.
@@ -248,7 +248,7 @@ def _repair(
     return [problem for problem in repaired if problem.kind != "missing"] + missing
 
 
-def _can_go(objects: Objects, problem: Problem) -> bool:
+def _can_go(objects: Objects, problem: Damage) -> bool:
     """Whether a repair may remove it, or, for what is unfinished, whether the sweep has."""
     if problem.kind == "unfinished":
         return not objects.exists(f"{problem.path}/{SHARD}")
@@ -257,7 +257,7 @@ def _can_go(objects: Objects, problem: Problem) -> bool:
     return ours and problem.kind not in ("unreadable", "missing")
 
 
-def _found_again(objects: Objects, spec: Spec, outdated: Judge, largest: int, problem: Problem) -> Problem | None:
+def _found_again(objects: Objects, spec: Spec, outdated: Judge, largest: int, problem: Damage) -> Damage | None:
     """The problem as it is now: reading a large store takes hours, and a record may have been made again meanwhile."""
     if problem.kind not in ("damaged", "stale"):
         return problem

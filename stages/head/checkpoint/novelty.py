@@ -26,7 +26,7 @@ from stages.head.replacing import replacing
 from store import EmbeddingStore
 from store.errors import HearError
 from store.files.regular import open_regular
-from store.summary import pool_frames
+from store.summary import frame_statistics
 
 NOVELTY = "novelty.safetensors"
 QUANTILE = 0.99
@@ -81,7 +81,7 @@ class Novelty:
 
 def song_vector(frames: NDArray[np.floating]) -> NDArray[np.float32]:
     """Frames (S, T, C) → (S · 2 · C,): each stream's means over time, then its standard deviations."""
-    return pool_frames(frames).reshape(-1)
+    return frame_statistics(frames).reshape(-1)
 
 
 def fit_novelty(vectors: NDArray[np.float32], *, seed: int = 0) -> Novelty | None:

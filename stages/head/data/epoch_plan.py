@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.head.config import Recipe
+from stages.head.config import TrainConfig
 from stages.head.data.cmixup import draw_partners
 from stages.head.data.corpus import Corpus
 
@@ -35,7 +35,7 @@ class PlannedBatch:
     share: float
 
 
-def plan_epoch(corpus: Corpus, recipe: Recipe, *, epoch: int) -> list[PlannedBatch]:
+def plan_epoch(corpus: Corpus, config: TrainConfig, *, epoch: int) -> list[PlannedBatch]:
     """The batches of one epoch, in order.
 
     Parameters
@@ -43,16 +43,16 @@ def plan_epoch(corpus: Corpus, recipe: Recipe, *, epoch: int) -> list[PlannedBat
     epoch
         Counted from 0.
     """
-    generator = np.random.default_rng([recipe.seed, _EPOCH_STREAM, epoch])
-    songs, views = _anchors(corpus, recipe.views_per_epoch, generator)
+    generator = np.random.default_rng([config.seed, _EPOCH_STREAM, epoch])
+    songs, views = _anchors(corpus, config.views_per_epoch, generator)
     counts = np.array([len(views) for views in corpus.views])
     places = generator.random((2, len(songs)))
-    mixing = recipe.mix != "none" and len(corpus.songs) > 1
-    partners = draw_partners(songs, corpus.labels, counts, sigma=recipe.sigma, generator=generator) if mixing else None
+    mixing = config.mix != "none" and len(corpus.songs) > 1
+    partners = draw_partners(songs, corpus.labels, counts, sigma=config.sigma, generator=generator) if mixing else None
     batches = []
-    for start in range(0, len(songs), recipe.batch_size):
-        rows = slice(start, start + recipe.batch_size)
-        share = float(generator.beta(recipe.alpha, recipe.alpha)) if mixing else 1.0
+    for start in range(0, len(songs), config.batch_size):
+        rows = slice(start, start + config.batch_size)
+        share = float(generator.beta(config.alpha, config.alpha)) if mixing else 1.0
         items = _items(corpus, songs[rows], views[rows], places[0, rows])
         targets = corpus.labels[songs[rows]]
         anchors = len(items)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from stages.head.config import Recipe
+from stages.head.config import TrainConfig
 from stages.head.data.corpus import Corpus, select_corpus
 from stages.head.data.ratings import Ratings, ratings_of
 from stages.head.errors import HeadError
@@ -47,7 +47,7 @@ class Data:
         return digest.hexdigest()[:16]
 
     def ratings(self) -> Ratings:
-        """The ratings of both splits, shuffled where the recipe says so."""
+        """The ratings of both splits, shuffled where the config says so."""
         return ratings_of(self.dimensions, train=self.train, val=self.val)
 
     def gigabytes(self) -> float:
@@ -66,7 +66,7 @@ class Data:
 
 
 def open_data(
-    store_root: str | Path, manifest: Manifest, *, track: int, recipe: Recipe, receipt: Path | None = None
+    store_root: str | Path, manifest: Manifest, *, track: int, config: TrainConfig, receipt: Path | None = None
 ) -> Data:
     """Open the store and select the songs.
 
@@ -89,14 +89,14 @@ def open_data(
             manifest,
             split=split,
             dimensions=dimensions,
-            augmented=recipe.augmented if split == "train" else 0,
-            allow_missing=recipe.allow_missing,
+            augmented=config.augmented if split == "train" else 0,
+            allow_missing=config.allow_missing,
         )
         for split in ("train", "val")
     }
-    if recipe.shuffle_labels:
-        corpora = {split: corpus.shuffled(recipe.deal_seed) for split, corpus in corpora.items()}
-    streams = pick_streams(store, recipe.streams, architecture=recipe.architecture)
+    if config.shuffle_labels:
+        corpora = {split: corpus.shuffled(config.deal_seed) for split, corpus in corpora.items()}
+    streams = pick_streams(store, config.streams, architecture=config.architecture)
     return Data(store=store, **corpora, dimensions=dimensions, streams=streams)
 
 

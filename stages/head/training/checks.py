@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from stages.head.checkpoint.encoders import store_caution
-from stages.head.config import Recipe
+from stages.head.config import TrainConfig
 from stages.head.data.corpus import Corpus
 from stages.head.data.epoch_plan import Item
 from stages.head.data.records import Records
@@ -65,13 +65,13 @@ def _problem(whole: Records, song: str) -> str:
     return f"{whole.root}: values are NaN or infinite; run hear-store verify --repair, then extract this song again"
 
 
-def describe_data(data: Data, recipe: Recipe) -> list[str]:
+def describe_data(data: Data, config: TrainConfig) -> list[str]:
     """What a user should know of the songs of a run before believing its figures, one sentence each."""
     caution = store_caution(data.store, data.streams)
     return [
         *([caution] if caution else []),
         *left_out(data.train, split="train"),
-        *_few_to_learn_from(data, recipe),
+        *_few_to_learn_from(data, config),
         *left_out(data.val, split="val"),
         *little_to_measure_by(data.val, split="val", dimensions=data.dimensions),
     ]
@@ -95,15 +95,15 @@ def little_to_measure_by(corpus: Corpus, *, split: str, dimensions: Sequence[str
         yield f"no {split} song is rated high enough to count for TTA in {', '.join(low)}: TTA is 0 there"
 
 
-def _few_to_learn_from(data: Data, recipe: Recipe) -> Iterator[str]:
+def _few_to_learn_from(data: Data, config: TrainConfig) -> Iterator[str]:
     songs = data.train.songs
     if len(songs) == 1:
-        mixing = "" if recipe.mix == "none" else "C-Mixup has no partner for it, and "
+        mixing = "" if config.mix == "none" else "C-Mixup has no partner for it, and "
         yield f"one train song: {mixing}ListMLE has nothing to rank"
     elif constant := _constant(data.train, data.dimensions):
         yield f"all train songs have the same rating of {', '.join(constant)}: no differences can be learned there"
-    if 1 < len(songs) < recipe.batch_size:
-        yield f"{len(songs)} train songs are fewer than one batch of {recipe.batch_size}"
+    if 1 < len(songs) < config.batch_size:
+        yield f"{len(songs)} train songs are fewer than one batch of {config.batch_size}"
 
 
 def _constant(corpus: Corpus, dimensions: Sequence[str]) -> list[str]:

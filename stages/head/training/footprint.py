@@ -2,7 +2,7 @@
 
 import torch
 
-from stages.head.config import Recipe
+from stages.head.config import TrainConfig
 from stages.head.data.records import AHEAD
 from stages.head.data.splits import Data
 from stages.head.model.architectures import make_model, make_sizes
@@ -18,24 +18,24 @@ BYTES_A_NUMBER = 6
 BYTES_A_WEIGHT = 20
 
 
-def run_gigabytes(data: Data, recipe: Recipe) -> float:
+def run_gigabytes(data: Data, config: TrainConfig) -> float:
     """Main memory of a run on the CPU; on a GPU most of it is there instead.
 
     Parameters
     ----------
-    data, recipe
+    data, config
         What it learns from, and how.
     """
-    sizes = make_sizes(recipe.architecture, recipe.size, features=data.features, classes=len(data.dimensions))
+    sizes = make_sizes(config.architecture, config.size, features=data.features, classes=len(data.dimensions))
     with torch.device("meta"):
         parameters = sum(tensor.numel() for tensor in make_model(sizes).parameters())
-    longest = min(data.longest(), int(recipe.crop * data.store.frame_rate))
-    batch = recipe.batch_size * (1 if recipe.mix == "none" else 2) * longest
+    longest = min(data.longest(), int(config.crop * data.store.frame_rate))
+    batch = config.batch_size * (1 if config.mix == "none" else 2) * longest
     held = data.gigabytes()
-    if held > recipe.memory:
-        held = AHEAD * recipe.workers * batch * data.features * 2 / 1e9
+    if held > config.memory:
+        held = AHEAD * config.workers * batch * data.features * 2 / 1e9
     working = parameters * BYTES_A_PARAMETER + batch * _numbers_a_frame(sizes) * BYTES_A_NUMBER
-    if recipe.architecture == "songeval":
+    if config.architecture == "songeval":
         working += sizes.heads * (longest // sizes.stride) ** 2 * BYTES_A_WEIGHT
     return PROCESS_GIGABYTES + held + working / 1e9
 

@@ -44,7 +44,7 @@ from stages.head.data.ratings import RATINGS, Ratings, read_ratings, write_ratin
 from stages.head.errors import HeadError
 from stages.head.replacing import replacing
 from stages.head.training.history import EVALUATIONS, STEPS, EvaluationRow, StepRow, row_of, write_rows
-from stages.head.training.trainer import Progress, Trainer
+from stages.head.training.trainer import RunState, Trainer
 from store.files.json_text import brief
 from store.files.regular import IrregularFileError, open_regular
 
@@ -174,7 +174,7 @@ class RunFolder:
             values = json.loads(state["progress"])
             values["steps"] = [row_of(StepRow, row) for row in values["steps"]]
             values["evaluations"] = [row_of(EvaluationRow, row) for row in values["evaluations"]]
-            trainer.progress = row_of(Progress, values)
+            trainer.progress = row_of(RunState, values)
         except (*_NOT_SAVED_HERE, IrregularFileError) as error:
             raise HeadError(f"{self.path / RESUME}: cannot be resumed: {error}; train anew without --resume") from error
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from stages.head.config import Recipe
+from stages.head.config import TrainConfig
 from stages.head.data.splits import Data, open_data
 from stages.head.errors import HeadError
 from stages.head.training.history import Listener
@@ -25,7 +25,7 @@ class Job:
     ----------
     name
         For people.
-    store_root, manifest, track, out, recipe, receipt
+    store_root, manifest, track, out, config, receipt
         As for `train_head`.
     replace
         A run in `out` that other parameters or another store made is trained again; otherwise that is an error.
@@ -38,18 +38,18 @@ class Job:
     manifest: Manifest
     track: int
     out: Path
-    recipe: Recipe
+    config: TrainConfig
     receipt: Path | None = None
     replace: bool = False
     threads: int | None = None
 
     def open(self) -> Data:
         """The data that it learns from. Raises as `open_data`."""
-        return open_data(self.store_root, self.manifest, track=self.track, recipe=self.recipe, receipt=self.receipt)
+        return open_data(self.store_root, self.manifest, track=self.track, config=self.config, receipt=self.receipt)
 
     def difference(self, data: Data) -> str:
         """What tells the run in `out` from this one; empty if nothing, or if none is there."""
-        params = run_params(data, track=self.track, recipe=self.recipe)
+        params = run_params(data, track=self.track, config=self.config)
         return RunFolder(self.out).difference(params, data.store.receipt(), data.ratings())
 
     def is_complete(self, data: Data) -> bool:
@@ -80,7 +80,7 @@ class Job:
                 data,
                 track=self.track,
                 out=self.out,
-                recipe=self.recipe,
+                config=self.config,
                 resume=not difference,
                 listeners=listeners,
             )

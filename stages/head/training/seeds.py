@@ -46,19 +46,19 @@ class SeedsReport:
 
 
 def seed_jobs(job: Job, seeds: int) -> list[Job]:
-    """A job for each of `seeds` seeds from the recipe's on, in `seed-<k>` folders of its own.
+    """A job for each of `seeds` seeds from the config's on, in `seed-<k>` folders of its own.
 
     Labels that are to be shuffled are dealt out once, by the first seed: what the heads score together is measured
     against the labels that each of them learned.
     """
-    first = job.recipe.seed
-    shuffle_seed = first if job.recipe.shuffle_labels else None
+    first = job.config.seed
+    shuffle_seed = first if job.config.shuffle_labels else None
     return [
         replace(
             job,
             name=f"{job.name} seed {seed}",
             out=job.out / f"seed-{seed}",
-            recipe=replace(job.recipe, seed=seed, shuffle_seed=shuffle_seed),
+            config=replace(job.config, seed=seed, shuffle_seed=shuffle_seed),
         )
         for seed in range(first, first + seeds)
     ]
@@ -80,12 +80,12 @@ def finish_seeds(job: Job, jobs: Sequence[Job], data: Data) -> SeedsReport:
     """
     each = [read_metrics(one.out / METRICS_FILE) for one in jobs]
     scores = [
-        score_records(load_head(place, device=job.recipe.device), data.store, data.val.songs)
+        score_records(load_head(place, device=job.config.device), data.store, data.val.songs)
         for place in head_places(job.out)
     ]
     predicted = np.stack(scores).mean(axis=0)
     report = SeedsReport(
-        seeds=tuple(one.recipe.seed for one in jobs),
+        seeds=tuple(one.config.seed for one in jobs),
         mean=_over(each, lambda values: float(np.mean(values))),
         std=_over(each, lambda values: float(np.std(values, ddof=1))),
         ensemble=score_metrics(data.val.labels, predicted, dimensions=data.dimensions),
@@ -120,8 +120,8 @@ def train_seeds(
     data, jobs = job.open(), seed_jobs(job, seeds)
     if resume and any((job.out / name).is_file() for name in (CONFIG, RESUME)):
         raise HeadError(f"{job.out}: this is the run of one seed, found --seeds {seeds}; train anew without --resume")
-    check_startable(data, job.recipe)
-    for note in describe_data(data, job.recipe):
+    check_startable(data, job.config)
+    for note in describe_data(data, job.config):
         say(note)
     for each in () if resume else jobs:
         RunFolder(each.out).clear()

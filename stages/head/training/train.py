@@ -1,4 +1,4 @@
-"""Train a head from a store: from a manifest and a recipe to a run folder with the best checkpoint."""
+"""Train a head from a store: from a manifest and a config to a run folder with the best checkpoint."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,7 +15,7 @@ from stages.head.checkpoint.json_file import read_metrics
 from stages.head.checkpoint.layout import METRICS_FILE, PREDICTIONS, write_json
 from stages.head.checkpoint.novelty import learn_novelty
 from stages.head.checkpoint.saved import save_head
-from stages.head.config import Recipe
+from stages.head.config import TrainConfig
 from stages.head.data.epoch_plan import Item, plan_epoch
 from stages.head.data.records import Reader, Records
 from stages.head.data.splits import Data, open_data
@@ -37,7 +37,7 @@ def train_head(
     manifest: Manifest,
     track: int,
     out: Path,
-    recipe: Recipe,
+    config: TrainConfig,
     receipt: Path | None = None,
     resume: bool = False,
     listeners: Sequence[Listener] = (),
@@ -54,7 +54,7 @@ def train_head(
         1 scores Musicality, 2 all five dimensions.
     out
         The run folder; see `run_folder`. The best head is in it.
-    recipe
+    config
         Every choice of the run.
     receipt
         Refuse a store that is not the one this file was written for.
@@ -64,22 +64,22 @@ def train_head(
     Raises
     ------
     HeadError
-        Songs or streams are missing, a record cannot be used, the recipe cannot be run here, the loss stops being
+        Songs or streams are missing, a record cannot be used, the config cannot be run here, the loss stops being
         finite, or another run is to be resumed.
     StoreError
         The store is not what the receipt says, or cannot be read.
     SongsError
         A split has no song, or none with ratings.
     """
-    data = open_data(store_root, manifest, track=track, recipe=recipe, receipt=receipt)
-    return train_on(data, track=track, out=out, recipe=recipe, resume=resume, listeners=listeners)
+    data = open_data(store_root, manifest, track=track, config=config, receipt=receipt)
+    return train_on(data, track=track, out=out, config=config, resume=resume, listeners=listeners)
 
 
-def run_params(data: Data, *, track: int, recipe: Recipe) -> dict[str, Any]:
-    """What makes a run's numbers, for params.json: the recipe as it works out on this data, and the data's digest."""
-    worked_out = {"beta": recipe.track_beta(track), "streams": list(data.streams), "data": data.digest()}
+def run_params(data: Data, *, track: int, config: TrainConfig) -> dict[str, Any]:
+    """What makes a run's numbers, for params.json: the config as it works out on this data, and the data's digest."""
+    worked_out = {"beta": config.track_beta(track), "streams": list(data.streams), "data": data.digest()}
     worked_out["labels"] = data.ratings().digests()
-    return {"track": track, **recipe.to_json(), **worked_out}
+    return {"track": track, **config.to_json(), **worked_out}
 
 
 def train_on(
@@ -87,47 +87,47 @@ def train_on(
     *,
     track: int,
     out: Path,
-    recipe: Recipe,
+    config: TrainConfig,
     resume: bool = False,
     listeners: Sequence[Listener] = (),
     say: Callable[[str], None] = lambda line: None,
 ) -> TrainReport:
-    """As `train_head`, on data that was opened for this track and recipe.
+    """As `train_head`, on data that was opened for this track and config.
 
     Once the run can begin, `say` is called with each sentence of `describe_data`.
     """
-    device = pick_device(recipe.device)
-    folder, params, stored = RunFolder(out), run_params(data, track=track, recipe=recipe), data.store.receipt()
+    device = pick_device(config.device)
+    folder, params, stored = RunFolder(out), run_params(data, track=track, config=config), data.store.receipt()
     going_on = resume and folder.can_resume(params, stored, data.ratings())
     if going_on and folder.is_complete:
         return read_report(out)
-    with repeatable(recipe.seed, device):
-        run = _Run(data, recipe, folder, track=track, device=device, listeners=listeners)
+    with repeatable(config.seed, device):
+        run = _Run(data, config, folder, track=track, device=device, listeners=listeners)
         check_records(data, run.whole)
         # Only now: what cannot be trained must not cost an older run.
         if going_on:
             folder.restore(run.trainer)
         else:
             folder.start(params, stored, data.ratings(), device)
-        for note in describe_data(data, recipe):
+        for note in describe_data(data, config):
             say(note)
         report = run.complete()
     # Before the run is marked as over: what a folder says is complete, is.
-    learn_novelty(out, data.store, data.train.songs, data.streams, seed=recipe.seed)
+    learn_novelty(out, data.store, data.train.songs, data.streams, seed=config.seed)
     folder.finish(report.to_json())
     return report
 
 
-def check_startable(data: Data, recipe: Recipe) -> None:
+def check_startable(data: Data, config: TrainConfig) -> None:
     """Refuse what `train_on` could not begin with, before an older run is removed for it.
 
     Raises
     ------
     HeadError
-        The device is not there, the recipe's head cannot be built for this data, or a record cannot be used.
+        The device is not there, the config's head cannot be built for this data, or a record cannot be used.
     """
-    pick_device(recipe.device)
-    sizes = make_sizes(recipe.architecture, recipe.size, features=data.features, classes=len(data.dimensions))
+    pick_device(config.device)
+    sizes = make_sizes(config.architecture, config.size, features=data.features, classes=len(data.dimensions))
     with torch.device("meta"):
         make_model(sizes)
     check_records(data, Records(data.store.root, streams=data.streams, stride=sizes.stride))
@@ -139,7 +139,7 @@ class _Run:
     def __init__(
         self,
         data: Data,
-        recipe: Recipe,
+        config: TrainConfig,
         folder: RunFolder,
         *,
         track: int,
@@ -147,24 +147,24 @@ class _Run:
         listeners: Sequence[Listener],
     ) -> None:
         self.begun = perf_counter()
-        self.data, self.recipe, self.folder, self.listeners = data, recipe, folder, listeners
-        sizes = make_sizes(recipe.architecture, recipe.size, features=data.features, classes=len(data.dimensions))
-        self.config = HeadConfig(
+        self.data, self.config, self.folder, self.listeners = data, config, folder, listeners
+        sizes = make_sizes(config.architecture, config.size, features=data.features, classes=len(data.dimensions))
+        self.head_config = HeadConfig(
             sizes=sizes,
             dimensions=data.dimensions,
             streams=data.streams,
             spec=data.store.spec.to_json(),
             encoders_from=read_provenance(data.store.encoders_from, data.store.root),
         )
-        reader, self.whole, self.val_reader = _readers(data, recipe, stride=sizes.stride, pin=device.type == "cuda")
+        reader, self.whole, self.val_reader = _readers(data, config, stride=sizes.stride, pin=device.type == "cuda")
         self.trainer = Trainer(
             make_model(sizes).to(device),
-            recipe,
-            Objective(beta=recipe.track_beta(track), smooth_l1_beta=recipe.smooth_l1_beta, mix=recipe.mix),
-            precision=pick_precision(recipe.precision, device, width=sizes.attended),
+            config,
+            Objective(beta=config.track_beta(track), smooth_l1_beta=config.smooth_l1_beta, mix=config.mix),
+            precision=pick_precision(config.precision, device, width=sizes.attended),
             reader=reader,
             hooks=Hooks(
-                plan=lambda epoch: plan_epoch(data.train, recipe, epoch=epoch),
+                plan=lambda epoch: plan_epoch(data.train, config, epoch=epoch),
                 evaluate=self.evaluate,
                 improved=self.improved,
                 checkpoint=lambda: folder.save(self.trainer),
@@ -194,14 +194,14 @@ class _Run:
     def improved(self, metrics: Metrics) -> None:
         """Keep the head, what it scored, and each song's scores."""
         path = self.folder.path
-        save_head(path, Head(self.trainer.model, self.config))
+        save_head(path, Head(self.trainer.model, self.head_config))
         self.trainer.model.train()
         write_json(path / METRICS_FILE, metrics)
         write_predictions(path / PREDICTIONS, self.data.val, self.predicted, dimensions=self.data.dimensions)
 
     def _steps_in_all(self) -> int:
-        batches = len(plan_epoch(self.data.train, self.recipe, epoch=0))
-        return self.recipe.epochs * -(-batches // self.recipe.accumulate)
+        batches = len(plan_epoch(self.data.train, self.config, epoch=0))
+        return self.config.epochs * -(-batches // self.config.accumulate)
 
     def _report(self) -> TrainReport:
         progress = self.trainer.progress
@@ -215,17 +215,17 @@ class _Run:
             missing=self.data.train.missing + self.data.val.missing,
             validations=len(progress.evaluations),
             unrated=self.data.train.unrated + self.data.val.unrated,
-            notes=tuple(describe_data(self.data, self.recipe)),
+            notes=tuple(describe_data(self.data, self.config)),
             seconds=perf_counter() - self.begun,
             waiting=sum(row.seconds * row.waiting for row in progress.steps) / max(seconds, 1e-9),
         )
 
 
-def _readers(data: Data, recipe: Recipe, *, stride: int, pin: bool) -> tuple[Reader, Records, Reader]:
+def _readers(data: Data, config: TrainConfig, *, stride: int, pin: bool) -> tuple[Reader, Records, Reader]:
     """What reads the training songs, cropped, and the validation songs, whole: as single records and as a reader."""
-    keep = data.gigabytes() <= recipe.memory
-    workers = 0 if keep else recipe.workers
-    crop = max(1, int(recipe.crop * data.store.frame_rate) // stride)
+    keep = data.gigabytes() <= config.memory
+    workers = 0 if keep else config.workers
+    crop = max(1, int(config.crop * data.store.frame_rate) // stride)
 
     def records(crop: int | None) -> Records:
         return Records(data.store.root, streams=data.streams, stride=stride, crop=crop, keep=keep)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from stages.head.config import Recipe
+from stages.head.config import TrainConfig
 from stages.head.data.epoch_plan import PlannedBatch
 from stages.head.data.records import Packed, Reader
 from stages.head.device import autocast
@@ -25,7 +25,7 @@ _BATCH_STREAM = 2
 
 
 @dataclass
-class Progress:
+class RunState:
     """Where a run stands; `batch` is the next one of `epoch`."""
 
     epoch: int = 0
@@ -59,21 +59,28 @@ class Trainer:
     ----------
     model
         On its device, in fp32.
-    recipe, objective, precision
+    config, objective, precision
         How; `precision` is `fp32` or `bf16`.
     reader, hooks
         Where batches come from, and what happens around the loop.
     """
 
     def __init__(
-        self, model: PackedModel, recipe: Recipe, objective: Objective, *, precision: str, reader: Reader, hooks: Hooks
+        self,
+        model: PackedModel,
+        config: TrainConfig,
+        objective: Objective,
+        *,
+        precision: str,
+        reader: Reader,
+        hooks: Hooks,
     ) -> None:
-        self.model, self.recipe, self.objective = model, recipe, objective
+        self.model, self.config, self.objective = model, config, objective
         self.precision, self.reader, self.hooks = precision, reader, hooks
         self.device = next(model.parameters()).device
-        self.optimizer = torch.optim.Adam(model.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
-        self.schedule = make_schedule(self.optimizer, recipe)
-        self.progress = Progress()
+        self.optimizer = torch.optim.Adam(model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
+        self.schedule = make_schedule(self.optimizer, config)
+        self.progress = RunState()
 
     def run(self) -> None:
         """Train to the end, from where `progress` stands.
@@ -84,12 +91,12 @@ class Trainer:
             A loss or a gradient is not finite; the message names the step and the songs.
         """
         self.model.train()
-        for epoch in range(self.progress.epoch, self.recipe.epochs):
+        for epoch in range(self.progress.epoch, self.config.epochs):
             self._epoch(self.hooks.plan(epoch))
             if self._has_stalled():
                 break
             self.progress.epoch, self.progress.batch = epoch + 1, 0
-            if self.recipe.evaluate_every == 0:
+            if self.config.evaluate_every == 0:
                 self._evaluate()
         if self._unseen():
             self._evaluate()
@@ -97,8 +104,8 @@ class Trainer:
     def _epoch(self, batches: list[PlannedBatch]) -> None:
         packed = self.reader.read([batch.items for batch in batches[self.progress.batch :]])
         while self.progress.batch < len(batches) and not self._has_stalled():
-            self._step(packed, batches[self.progress.batch : self.progress.batch + self.recipe.accumulate])
-            if self.recipe.evaluate_every and self.progress.step % self.recipe.evaluate_every == 0:
+            self._step(packed, batches[self.progress.batch : self.progress.batch + self.config.accumulate])
+            if self.config.evaluate_every and self.progress.step % self.config.evaluate_every == 0:
                 self._evaluate()
 
     def _step(self, packed: Iterator[Packed], group: Sequence[PlannedBatch]) -> None:
@@ -110,7 +117,7 @@ class Trainer:
             waiting += time.perf_counter() - asked
             last = self._backward(data, batch, position, share=1 / len(group))
             losses += last
-        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip_norm)
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip_norm)
         # The only wait for a GPU in a step.
         *values, last_loss = torch.cat([losses, norm.reshape(1), last[:1] * len(group)]).tolist()
         self._refuse_nan(values, group)
@@ -124,7 +131,7 @@ class Trainer:
 
     def _backward(self, packed: Packed, batch: PlannedBatch, position: int, *, share: float) -> torch.Tensor:
         """Add `share` of a batch's gradients; returns that share of its losses (3,), detached."""
-        seed = _batch_seed(self.recipe.seed, self.progress.epoch, position)
+        seed = _batch_seed(self.config.seed, self.progress.epoch, position)
         torch.manual_seed(seed)  # dropout
         ties = torch.Generator().manual_seed(seed)
         with autocast(self.device, self.precision):
@@ -179,7 +186,7 @@ class Trainer:
             listener.evaluated(row)
 
     def _has_stalled(self) -> bool:
-        return self.recipe.patience is not None and self.progress.stale >= self.recipe.patience
+        return self.config.patience is not None and self.progress.stale >= self.config.patience
 
     def _unseen(self) -> bool:
         """Whether there were steps after the last validation, or none at all."""

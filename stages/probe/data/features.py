@@ -16,7 +16,7 @@ from stages.probe.models.out_of_core import FileRows, NormalEquations
 from stages.probe.models.problem import Design
 from stages.probe.question import POOLINGS, Pooling, Question
 from store import EmbeddingStore
-from store.progress import Track
+from store.progress import Progress
 from store.summary import summaries
 
 Records: TypeAlias = Sequence[tuple[str, int]]
@@ -37,7 +37,7 @@ def open_features(
     *,
     streams: tuple[str, ...],
     memory_limit: str,
-    track: Track = iter,
+    progress: Progress = iter,
 ) -> Iterator[Design]:
     """Pool the views that a probe is fitted on.
 
@@ -49,7 +49,7 @@ def open_features(
         Its model, pooling and folds, and whether augmented views train.
     memory_limit
         Such as `4GB`; `auto`: half the machine's.
-    track
+    progress
         Goes through the records that the catalogue has no summary of; may show progress.
 
     Yields
@@ -71,13 +71,13 @@ def open_features(
     clean = np.array([view == 0 for _, view in records])
     if shape[0] * shape[1] * _BYTES_A_VALUE <= limit:
         x = np.empty(shape, np.float32)
-        _pool(x, store, records, streams=streams, pooling=question.pooling, track=track)
+        _pool(x, store, records, streams=streams, pooling=question.pooling, progress=progress)
         yield Design(x, song, clean)
         return
     _check_out_of_core(shape, question, limit)
     with tempfile.TemporaryDirectory(prefix="hear-probe-") as scratch:
         x = _scratch_array(Path(scratch), shape)
-        _pool(x, store, records, streams=streams, pooling=question.pooling, track=track)
+        _pool(x, store, records, streams=streams, pooling=question.pooling, progress=progress)
         rows = max(1, limit // (_CHUNK_SHARE * shape[1] * _BYTES_A_VALUE))
         yield Design(FileRows(x).in_chunks(rows), song, clean)
         # Windows cannot remove a file that is mapped.
@@ -116,10 +116,16 @@ def choose_statistics(values: NDArray[np.float32], pooling: Pooling) -> Features
 
 
 def _pool(
-    x: Features, store: EmbeddingStore, records: Records, *, streams: Sequence[str], pooling: Pooling, track: Track
+    x: Features,
+    store: EmbeddingStore,
+    records: Records,
+    *,
+    streams: Sequence[str],
+    pooling: Pooling,
+    progress: Progress,
 ) -> None:
     """Fill (R, F), a row a record."""
-    for places, values in summaries(store, records, streams, track=track):
+    for places, values in summaries(store, records, streams, progress=progress):
         x[places] = choose_statistics(values, pooling)
 
 

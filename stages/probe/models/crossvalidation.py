@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages.probe.models.predictors import Array, Predictor
-from stages.probe.models.problem import Problem
+from stages.probe.models.problem import FitTask
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ def loss(scores: Array, labels: Array) -> float:
     return float((scores.argmax(axis=1) != labels).sum())
 
 
-def cross_validate(problem: Problem, labels: Array, folds: NDArray[np.int64], settings: Sequence[float]) -> OutOfFold:
+def cross_validate(problem: FitTask, labels: Array, folds: NDArray[np.int64], settings: Sequence[float]) -> OutOfFold:
     """Score every song out of its fold, and choose the settings by inner folds, which are the remaining outer ones.
 
     A pair of folds left out serves both as inner split of the other: each pair is fitted once.
@@ -64,12 +64,12 @@ def cross_validate(problem: Problem, labels: Array, folds: NDArray[np.int64], se
     return OutOfFold(scores=gathered, settings=tuple(chosen), final=settings[int(outer.argmin())])
 
 
-def fit_final(problem: Problem, setting: float) -> Predictor:
+def fit_final(problem: FitTask, setting: float) -> Predictor:
     """The probe that is saved: fitted on all folds."""
     return problem.fit((), [setting])[0]
 
 
-def _inner_losses(problem: Problem, labels: Array, folds: NDArray[np.int64], settings: Sequence[float]) -> Array:
+def _inner_losses(problem: FitTask, labels: Array, folds: NDArray[np.int64], settings: Sequence[float]) -> Array:
     """(folds, settings): the loss on the other folds, each left out in turn beside the first."""
     count = int(folds.max()) + 1
     losses = np.zeros((count, len(settings)))

@@ -43,7 +43,7 @@ class Design:
         return replace(self, x=self.x[:, columns])
 
 
-class Problem(Protocol):
+class FitTask(Protocol):
     """A design, its labels and its folds, with a way to fit a model on them."""
 
     def fit(self, without: Collection[int], settings: Sequence[float]) -> list[Predictor]:

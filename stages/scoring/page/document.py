@@ -10,7 +10,7 @@ from typing import Any
 from stages.extract.audio.loudness import SILENCE_DBFS
 from stages.scoring.errors import ScoringError
 from stages.scoring.page.previews import Preview
-from stages.scoring.rows import Row, caution_in
+from stages.scoring.rows import SongScore, caution_in
 from store.files.replacing import replacing
 
 REPORT = "index.html"
@@ -19,7 +19,7 @@ _ESCAPES = {ord("<"): "\\u003c", ord(">"): "\\u003e", ord("&"): "\\u0026", 0x202
 
 
 def report_html(
-    rows: Sequence[Row],
+    rows: Sequence[SongScore],
     dimensions: Sequence[str],
     *,
     title: str = "Scores",

@@ -16,7 +16,7 @@ from typing import Any
 
 from stages.scoring.deadline import Deadline
 from stages.scoring.errors import ScoringError, SongTooLongError
-from stages.scoring.rows import Row
+from stages.scoring.rows import SongScore
 from store.errors import HearError
 
 # Uploads that may arrive at a time. They take disk and no memory; each has a file open.
@@ -84,7 +84,7 @@ class RefusedError(HearError):
 
 
 class Upload:
-    """The file that one request's audio is written to; made by `Desk`."""
+    """The file that one request's audio is written to; made by `ScoringQueue`."""
 
     def __init__(self, folder: Path, has_room: Callable[[int], bool]) -> None:
         self.size = 0
@@ -132,7 +132,7 @@ def storing() -> Iterator[None]:
         raise RefusedError(507, f"the upload cannot be stored: {error.strerror}; try again later") from error
 
 
-class Desk:
+class ScoringQueue:
     """Scores uploads one after the other: memory is that of one song.
 
     Uploads arrive beside each other. A song takes a place in the queue when all of it is there, so that slow uploads
@@ -151,7 +151,7 @@ class Desk:
         Whether nothing new is taken any more.
     """
 
-    def __init__(self, score: Callable[[Path, Deadline], Row], limits: Limits) -> None:
+    def __init__(self, score: Callable[[Path, Deadline], SongScore], limits: Limits) -> None:
         self.limits = limits
         self._score = score
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="score")
@@ -159,17 +159,19 @@ class Desk:
         self._folder = Path()
         self.stopping = False
         # Requests that are being answered: when each gives up, and its song once that has a place in the queue.
-        self._asked: dict[asyncio.Timeout, Future[Row] | None] = {}
+        self._asked: dict[asyncio.Timeout, Future[SongScore] | None] = {}
         # Changed by the thread that scores, too: only by what Python does in one step.
         self._uploads: set[Upload] = set()
-        self._songs: set[Future[Row]] = set()
+        self._songs: set[Future[SongScore]] = set()
 
     @property
     def busy(self) -> bool:
         """Whether a song is being scored."""
         return any(song.running() for song in list(self._songs))
 
-    async def answer(self, receive: Callable[[Upload], Awaitable[str]], gone: Callable[[], Awaitable[object]]) -> Row:
+    async def answer(
+        self, receive: Callable[[Upload], Awaitable[str]], gone: Callable[[], Awaitable[object]]
+    ) -> SongScore:
         """Score an upload.
 
         Parameters
@@ -263,7 +265,7 @@ class Desk:
         with suppress(OSError):  # the folder is removed at the end
             upload.remove()
 
-    def _queued(self, upload: Upload, name: str, deadline: Deadline) -> Future[Row]:
+    def _queued(self, upload: Upload, name: str, deadline: Deadline) -> Future[SongScore]:
         """Give the upload to the thread. It owns the file now: a request that gives up must not take it away."""
         song = self._thread.submit(self._scored, upload.path, name, deadline)
         self._songs.add(song)
@@ -271,7 +273,7 @@ class Desk:
         song.add_done_callback(self._songs.discard)
         return song
 
-    def _scored(self, path: Path, name: str, deadline: Deadline) -> Row:
+    def _scored(self, path: Path, name: str, deadline: Deadline) -> SongScore:
         try:
             row = self._score(path, deadline)
         except HearError as error:
@@ -284,7 +286,7 @@ class Desk:
         return replace(row, song_id=Path(name).stem, path=name)
 
 
-async def _result(song: Future[Row], gone: Callable[[], Awaitable[object]]) -> Row:
+async def _result(song: Future[SongScore], gone: Callable[[], Awaitable[object]]) -> SongScore:
     """The song's row; a song that nobody waits for any more is cancelled."""
     row, left = asyncio.wrap_future(song), asyncio.ensure_future(gone())
     both: set[asyncio.Future[Any]] = {row, left}

@@ -11,10 +11,10 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from pipeline.cli.head import app
-from pipeline.runs import find_room
+from pipeline.runs import choose_parallelism
 from pipeline.show.training_bars import TrainingBar
 from stages.evaluate.ablation import TABLE_2
-from stages.head.config import Recipe
+from stages.head.config import TrainConfig
 from stages.head.errors import HeadError
 from stages.head.training.history import StepRow
 from stages.head.training.runs import Job
@@ -284,7 +284,7 @@ def test_as_many_run_at_a_time_as_cores_and_memory_allow(
         manifest=read_manifest(place / "manifest.csv", check_files=False),
         track=1,
         out=place / "none",
-        recipe=Recipe(size="small", device="cpu"),
+        config=TrainConfig(size="small", device="cpu"),
     )
-    room = find_room([(job, job.open())] * 8, **given)
+    room = choose_parallelism([(job, job.open())] * 8, **given)
     assert (room.parallel, room.threads, room.spread) == (*expected, False)

@@ -13,8 +13,8 @@ from typer.testing import CliRunner, Result
 
 from pipeline.cli.entry import run
 from pipeline.params import HeadParams, Params
-from stages.extract.config import Recipe as ExtractRecipe
-from stages.head.config import Recipe
+from stages.extract.config import ExtractConfig
+from stages.head.config import TrainConfig
 from stages.songs import Manifest
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -72,8 +72,8 @@ def write(text: str, name: str = "mine.yaml") -> str:
     return name
 
 
-def extract_recipe(found: tuple[tuple[Any, ...], dict[str, Any]]) -> ExtractRecipe:
-    return next(value for value in found[0] if isinstance(value, ExtractRecipe))
+def extract_config(found: tuple[tuple[Any, ...], dict[str, Any]]) -> ExtractConfig:
+    return next(value for value in found[0] if isinstance(value, ExtractConfig))
 
 
 def test_files_and_variables_that_nobody_names_change_nothing(
@@ -82,13 +82,13 @@ def test_files_and_variables_that_nobody_names_change_nothing(
     """The checkout has a params.yaml of the demo: one's own songs must not be trained by it."""
     Path("params.yaml").write_bytes((ROOT / "params.yaml").read_bytes())
     monkeypatch.setenv("HEAR_PARAMS", "params.yaml")
-    papers = {field: value for field, value in HeadParams().model_dump().items() if field in asdict(Recipe())}
+    papers = {field: value for field, value in HeadParams().model_dump().items() if field in asdict(TrainConfig())}
     for command, own in ((TRAIN, {}), (ABLATE, {"views_per_epoch": 1})):
-        recipe = asdict(reached(*command)[1]["recipe"])
-        assert recipe == {**asdict(Recipe()), **own}
-        assert {name: recipe[name] for name in papers} == {**papers, **own}
-    recipe = extract_recipe(reached(*EXTRACT))
-    assert (recipe.preset, recipe.muq, recipe.layers) == ("pretrained", "OpenMuQ/MuQ-large-msd-iter", (10,))
+        config = asdict(reached(*command)[1]["config"])
+        assert config == {**asdict(TrainConfig()), **own}
+        assert {name: config[name] for name in papers} == {**papers, **own}
+    config = extract_config(reached(*EXTRACT))
+    assert (config.preset, config.muq, config.layers) == ("pretrained", "OpenMuQ/MuQ-large-msd-iter", (10,))
     assert reached(*EXTRACT)[1]["augment"] == 8
     assert reached(*DEMO)[1]["songs"] == Params().demo.songs
 
@@ -105,17 +105,17 @@ def test_the_file_that_is_named_gives_the_defaults_and_options_win(reached: Call
     )
     told, about = reached(*EXTRACT, "--params", file)
     assert about["augment"] == 3
-    assert told[2] == ExtractRecipe(
+    assert told[2] == ExtractConfig(
         preset="tiny", muq="OpenMuQ/MuQ-large-msd-iter", musicfm="minzwon/MusicFM", layers=(2, 3),
         streams=("muq/track",), precision="fp32", device="cpu", seed=5, dtype="int8", pool=2,
     )  # fmt: skip
     said = {"size": "small", "learning_rate": 1e-3, "streams": ("muq/track", "muq/segment"), "patience": 4}
     said |= {"shuffle_labels": True, "seed": 6, "device": "cpu", "allow_missing": 7}
     for command, own in ((TRAIN, {}), (ABLATE, {"views_per_epoch": 1})):
-        assert reached(*command, "--params", file)[1]["recipe"] == Recipe(**said, **own)
+        assert reached(*command, "--params", file)[1]["config"] == TrainConfig(**said, **own)
         # Wherever the option stands.
-        explicit = reached(*command, "--seed", "1", "--params", file, "--size", "paper")[1]["recipe"]
-        assert explicit == Recipe(**{**said, **own, "seed": 1, "size": "paper"})
+        explicit = reached(*command, "--seed", "1", "--params", file, "--size", "paper")[1]["config"]
+        assert explicit == TrainConfig(**{**said, **own, "seed": 1, "size": "paper"})
     told, about = reached(*EVALUATE, "--params", file)
     assert (told[0]["device"], about["allow_missing"]) == ("cpu", 7)
     assert reached(*PREDICT, "--params", file)[0][0].encoders == {
@@ -135,8 +135,8 @@ def test_all_views_can_be_asked_for_in_a_file_and_by_an_option(
 ) -> None:
     file = write(f"head: {{views_per_epoch: {said}}}")
     for command, expected in ((TRAIN, trained), (ABLATE, ablated)):
-        assert reached(*command, "--params", file)[1]["recipe"].views_per_epoch == expected
-        assert reached(*command, "--params", file, "--views-per-epoch", "0")[1]["recipe"].views_per_epoch == 0
+        assert reached(*command, "--params", file)[1]["config"].views_per_epoch == expected
+        assert reached(*command, "--params", file, "--views-per-epoch", "0")[1]["config"].views_per_epoch == 0
 
 
 @pytest.mark.parametrize(
@@ -150,8 +150,8 @@ def test_all_views_can_be_asked_for_in_a_file_and_by_an_option(
 def test_weights_on_the_command_line_win_over_the_preset_of_a_file(
     reached: Callable[..., Any], given: tuple[str, ...], expected: tuple[str, str]
 ) -> None:
-    recipe = extract_recipe(reached(*EXTRACT, "--params", write("encoders: {preset: tiny}"), *given))
-    assert (recipe.preset, recipe.muq) == expected
+    config = extract_config(reached(*EXTRACT, "--params", write("encoders: {preset: tiny}"), *given))
+    assert (config.preset, config.muq) == expected
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -22,7 +22,7 @@ from pipeline.cli.entry import run
 from pipeline.cli.head_predict import predict
 from stages.extract import freshness
 from stages.extract.audio.source import file_stamp, read_source
-from stages.extract.config import Recipe
+from stages.extract.config import ExtractConfig
 from stages.extract.encoders import load_multiscale
 from stages.head.checkpoint.head import Head, HeadConfig
 from stages.head.checkpoint.saved import save_head
@@ -42,7 +42,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Heads `one` and `several/0…1`, songs a1, a2 and b1 in `songs` with a manifest, a bad file, and their store."""
     folder = tmp_path_factory.mktemp("predict")
     encoders = load_multiscale(preset="tiny", layers=(2,), device="cpu", precision="fp32")
-    spec = Recipe(preset="tiny", muq="", musicfm="", layers=(2,), dtype="float32").spec(encoders)
+    spec = ExtractConfig(preset="tiny", muq="", musicfm="", layers=(2,), dtype="float32").spec(encoders)
     for seed, name in enumerate(("one", "several/0", "several/1")):
         torch.manual_seed(seed)
         sizes = preset_sizes("small", features=4 * encoders.channels, classes=5)

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import save_file
 
 from stages.common.csv_text import read_rows
-from stages.extract.config import Recipe
+from stages.extract.config import ExtractConfig
 from stages.extract.encoders import load_multiscale
 from stages.head.checkpoint.head import Head, HeadConfig
 from stages.head.checkpoint.saved import save_head
@@ -48,7 +48,7 @@ def lay_out(folder: Path, hostile: tuple[str, ...]) -> str:
 
 def head_of(folder: Path, dimensions: tuple[str, ...]) -> None:
     encoders = load_multiscale(preset="tiny", layers=(2,), device="cpu", precision="fp32")
-    spec = Recipe(preset="tiny", muq="", musicfm="", layers=(2,), dtype="float32").spec(encoders)
+    spec = ExtractConfig(preset="tiny", muq="", musicfm="", layers=(2,), dtype="float32").spec(encoders)
     sizes = preset_sizes("small", features=4 * encoders.channels, classes=len(dimensions))
     config = HeadConfig(sizes=sizes, dimensions=dimensions, streams=encoders.streams, spec=spec.to_json())
     save_head(folder, Head(HearHead(sizes), config))

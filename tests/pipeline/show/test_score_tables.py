@@ -7,14 +7,16 @@ from dataclasses import replace
 import pytest
 
 from pipeline.show.score_tables import print_scores
-from stages.scoring.rows import Row
+from stages.scoring.rows import SongScore
 from stages.songs import DIMENSIONS
 
 SPREAD = dict.fromkeys(DIMENSIONS, 0.25)
 ROWS = [
-    Row(song_id="a", path="/music/süß/a.mp3", group="x", scores=dict.fromkeys(DIMENSIONS, 3.0), spread=SPREAD),
-    Row(song_id="b", path="/music/b.mp3", scores=dict.fromkeys(DIMENSIONS, 4.5), spread=SPREAD, novelty=1.5),
-    Row(song_id="c", path="/music/[red]c\x1b[2J.mp3", group="x", error="soundfile does not read it " + 30 * "very "),
+    SongScore(song_id="a", path="/music/süß/a.mp3", group="x", scores=dict.fromkeys(DIMENSIONS, 3.0), spread=SPREAD),
+    SongScore(song_id="b", path="/music/b.mp3", scores=dict.fromkeys(DIMENSIONS, 4.5), spread=SPREAD, novelty=1.5),
+    SongScore(
+        song_id="c", path="/music/[red]c\x1b[2J.mp3", group="x", error="soundfile does not read it " + 30 * "very "
+    ),
 ]
 
 
@@ -22,7 +24,7 @@ ROWS = [
 def printed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., list[str]]:
     """A function that gives the lines on a terminal of so many columns, without their colours."""
 
-    def show(rows: list[Row], columns: int, **about: object) -> list[str]:
+    def show(rows: list[SongScore], columns: int, **about: object) -> list[str]:
         monkeypatch.setenv("FORCE_COLOR", "1")
         monkeypatch.setenv("COLUMNS", str(columns))
         print_scores(rows, DIMENSIONS, **about)  # type: ignore[arg-type]
@@ -78,7 +80,7 @@ def test_a_single_score_leaves_room_for_its_heading(
     printed: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(f"{__name__}.DIMENSIONS", ("Musicality",))
-    lines = printed([Row(song_id="a", path="a.mp3", scores={"Musicality": 3.25})], 80)
+    lines = printed([SongScore(song_id="a", path="a.mp3", scores={"Musicality": 3.25})], 80)
     assert [line.split() for line in lines if "a" in line] == [["song", "Musicality"], ["a.mp3", "3.25"]]
 
 
@@ -86,7 +88,10 @@ def test_songs_without_a_common_folder_have_their_whole_path(printed: Callable[.
     one = printed(ROWS[:1], 140)
     assert sum("/music/süß/a.mp3 " in line for line in one) == 1
     assert not any("mean" in line for line in one)
-    mixed = [Row(song_id="d", path="d.mp3", scores=ROWS[0].scores), Row(song_id="e", path="", scores=ROWS[0].scores)]
+    mixed = [
+        SongScore(song_id="d", path="d.mp3", scores=ROWS[0].scores),
+        SongScore(song_id="e", path="", scores=ROWS[0].scores),
+    ]
     lines = printed([*ROWS, *mixed], 140)
     assert not lines[0].strip().startswith("in ")
     for name in ("/music/süß/a.mp3", "/music/b.mp3", "d.mp3", "e"):

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from stages.evaluate.ablation import TABLE_2, Setting, describe_rows, row_job
-from stages.evaluate.ablation_table import Row, ablation_markdown, describe_runs, write_ablation
-from stages.head.config import Recipe
+from stages.evaluate.ablation_table import AblationRow, ablation_markdown, describe_runs, write_ablation
+from stages.head.config import TrainConfig
 from stages.head.errors import HeadError
 from stages.head.training.footprint import run_gigabytes
 from stages.head.training.runs import Job
@@ -21,14 +21,14 @@ FULL, BASELINE = Setting(True, True, True), Setting(False, False, False)
 
 
 @pytest.fixture
-def job(tmp_path: Path, learnable, recipe: Recipe) -> Job:
+def job(tmp_path: Path, learnable, config: TrainConfig) -> Job:
     return Job(
         name="ablation",
         store_root=learnable.store,
         manifest=learnable.manifest,
         track=2,
         out=tmp_path / "out",
-        recipe=recipe,
+        config=config,
     )
 
 
@@ -41,13 +41,13 @@ def test_the_rows_are_all_combinations_and_the_paper_finds_the_full_one_best() -
 
 @pytest.mark.parametrize("parts", list(product((False, True), repeat=3)))
 def test_a_row_leaves_out_what_it_is_without(job: Job, parts: tuple[bool, bool, bool]) -> None:
-    job = replace(job, recipe=replace(job.recipe, streams=("musicfm/track",), augmented=1, mix="frames", beta=0.3))
+    job = replace(job, config=replace(job.config, streams=("musicfm/track",), augmented=1, mix="frames", beta=0.3))
     row = row_job(job, Setting(*parts))
     mmr, has, ranking = parts
-    assert (row.recipe.architecture, row.recipe.streams) == (("hear", ("musicfm/track",)) if mmr else ("songeval", ()))
-    assert (row.recipe.augmented, row.recipe.mix) == ((1, "frames") if has else (0, "none"))
-    assert row.recipe.track_beta(2) == (0.3 if ranking else 0.0)
-    assert replace(row.recipe, **{n: getattr(job.recipe, n) for n in CHANGED}) == job.recipe
+    assert (row.config.architecture, row.config.streams) == (("hear", ("musicfm/track",)) if mmr else ("songeval", ()))
+    assert (row.config.augmented, row.config.mix) == ((1, "frames") if has else (0, "none"))
+    assert row.config.track_beta(2) == (0.3 if ranking else 0.0)
+    assert replace(row.config, **{n: getattr(job.config, n) for n in CHANGED}) == job.config
 
 
 CHANGED = ("architecture", "streams", "augmented", "mix", "beta")
@@ -74,10 +74,15 @@ def test_rows_have_folders_of_their_own(job: Job) -> None:
     ],
 )
 def test_the_notes_tell_layers_and_views(
-    tmp_path: Path, make_learnable: Callable, recipe: Recipe, layers: tuple[int, ...], views: int, expected: list[str]
+    tmp_path: Path,
+    make_learnable: Callable,
+    config: TrainConfig,
+    layers: tuple[int, ...],
+    views: int,
+    expected: list[str],
 ) -> None:
     here = make_learnable(tmp_path, songs=12, layers=layers, views=views)
-    job = Job(name="", store_root=here.store, manifest=here.manifest, track=1, out=tmp_path / "out", recipe=recipe)
+    job = Job(name="", store_root=here.store, manifest=here.manifest, track=1, out=tmp_path / "out", config=config)
     notes = "\n".join(describe_rows(job, {row.setting: row_job(job, row.setting).open() for row in TABLE_2}))
     assert "Track 1: 9 songs to learn from, 3 that validate" in notes
     assert "SmoothL1 + 0.15 · ListMLE" in notes
@@ -87,17 +92,17 @@ def test_the_notes_tell_layers_and_views(
 
 def test_what_a_run_takes_grows_with_what_it_holds_and_with_its_batches(job: Job) -> None:
     data = job.open()
-    plain = run_gigabytes(data, job.recipe)
+    plain = run_gigabytes(data, job.config)
     # By hand: 36 + 6 records of about 26 frames of 16 half-precision numbers are kilobytes.
     assert plain == pytest.approx(0.7, abs=0.01)
-    paper = replace(job.recipe, size="paper", mix="none")
+    paper = replace(job.config, size="paper", mix="none")
     parameters = run_gigabytes(data, paper) - plain
     assert 30e6 * 20 / 1e9 < parameters < 40e6 * 20 / 1e9 + 0.05
     mixing = run_gigabytes(data, replace(paper, mix="pooled"))
     assert run_gigabytes(data, replace(paper, mix="pooled", batch_size=8)) - mixing == pytest.approx(
         2 * (mixing - run_gigabytes(data, paper)), rel=1e-6
     )
-    streaming = replace(job.recipe, memory=0.0, workers=2)
+    streaming = replace(job.config, memory=0.0, workers=2)
     assert run_gigabytes(data, streaming) == pytest.approx(plain, abs=0.01)
 
 
@@ -107,9 +112,9 @@ def figures(value: float) -> dict[str, float]:
 
 def test_the_table_has_ours_beside_the_papers() -> None:
     rows = [
-        Row(paper=TABLE_2[0], ours=figures(0.5)),
-        Row(paper=TABLE_2[6], ours=figures(0.6), std=figures(0.01)),
-        Row(paper=TABLE_2[7], ours=None),
+        AblationRow(paper=TABLE_2[0], ours=figures(0.5)),
+        AblationRow(paper=TABLE_2[6], ours=figures(0.6), std=figures(0.01)),
+        AblationRow(paper=TABLE_2[7], ours=None),
     ]
     assert ablation_markdown(rows, track=1, notes=["a note"]).splitlines() == [
         "| MMR | HAS | L | LCC | paper | SRCC | paper | KTAU | paper | TTA | paper |",
@@ -122,15 +127,15 @@ def test_the_table_has_ours_beside_the_papers() -> None:
     ]
 
 
-def trained_row(number: int, steps: tuple[int, ...], validations: tuple[int, ...]) -> Row:
-    return Row(paper=TABLE_2[number], ours=figures(0.5), steps=steps, validations=validations)
+def trained_row(number: int, steps: tuple[int, ...], validations: tuple[int, ...]) -> AblationRow:
+    return AblationRow(paper=TABLE_2[number], ours=figures(0.5), steps=steps, validations=validations)
 
 
 @pytest.mark.parametrize(
     ("rows", "views", "expected"),
     [
         ([], 0, []),
-        ([Row(paper=TABLE_2[7], ours=None)], 0, []),
+        ([AblationRow(paper=TABLE_2[7], ours=None)], 0, []),
         (
             [trained_row(0, (12,), (3,)), trained_row(7, (12,), (3,))],
             1,
@@ -141,7 +146,11 @@ def trained_row(number: int, steps: tuple[int, ...], validations: tuple[int, ...
             ],
         ),
         (
-            [trained_row(0, (12, 12), (3, 3)), trained_row(2, (96, 108), (2, 3)), Row(paper=TABLE_2[7], ours=None)],
+            [
+                trained_row(0, (12, 12), (3, 3)),
+                trained_row(2, (96, 108), (2, 3)),
+                AblationRow(paper=TABLE_2[7], ours=None),
+            ],
             9,
             [
                 "Steps: not equal: baseline 12, has 96 to 108; an epoch has 9 views of each song.",
@@ -160,13 +169,13 @@ def trained_row(number: int, steps: tuple[int, ...], validations: tuple[int, ...
     ],
 )
 def test_the_table_says_how_long_rows_were_trained_and_how_epochs_were_chosen(
-    rows: list[Row], views: int | None, expected: list[str]
+    rows: list[AblationRow], views: int | None, expected: list[str]
 ) -> None:
     assert describe_runs(rows, views_per_epoch=views) == expected
 
 
 def test_files_of_the_table(tmp_path: Path) -> None:
-    rows = [trained_row(number, (4, 5), (2, 2)) for number in range(7)] + [Row(paper=TABLE_2[7], ours=None)]
+    rows = [trained_row(number, (4, 5), (2, 2)) for number in range(7)] + [AblationRow(paper=TABLE_2[7], ours=None)]
     write_ablation(tmp_path / "new", rows, track=2, notes=[])
     with (tmp_path / "new" / "ablation.csv").open(newline="", encoding="utf-8") as file:
         first, *_, last = csv.DictReader(file)
@@ -181,7 +190,7 @@ def test_files_of_the_table(tmp_path: Path) -> None:
 
 def test_the_baseline_learns_from_layer_6_where_it_is(tmp_path: Path, make_learnable: Callable, job: Job) -> None:
     here = make_learnable(tmp_path, songs=12, layers=(6, 10))
-    job = replace(job, store_root=here.store, manifest=here.manifest, recipe=replace(job.recipe, epochs=1))
+    job = replace(job, store_root=here.store, manifest=here.manifest, config=replace(job.config, epochs=1))
     row = row_job(job, BASELINE)
     assert row.run() is True
     params = json.loads((row.out / "params.json").read_text())

@@ -13,7 +13,7 @@ import pytest
 import soundfile
 import torch
 
-from stages.extract.config import Recipe
+from stages.extract.config import ExtractConfig
 from stages.extract.encoders import MultiScale, load_multiscale
 from stages.head.checkpoint.head import Head, HeadConfig
 from stages.head.checkpoint.saved import save_head
@@ -35,7 +35,7 @@ def encoders() -> MultiScale:
 @pytest.fixture(scope="session")
 def make_head(encoders: MultiScale) -> Callable[..., Head]:
     """A function that makes a head with random weights, whose scores differ between songs."""
-    recipe = Recipe(preset="tiny", muq="", musicfm="", layers=(2,))
+    config = ExtractConfig(preset="tiny", muq="", musicfm="", layers=(2,))
 
     def make(
         seed: int = 0, *, dimensions: Sequence[str] = DIMENSIONS, streams: Sequence[str] = encoders.streams
@@ -45,9 +45,9 @@ def make_head(encoders: MultiScale) -> Callable[..., Head]:
         model = HearHead(sizes)
         with torch.no_grad():
             model.output.weight.mul_(8)
-        spec = recipe.spec(encoders).to_json()
-        config = HeadConfig(sizes=sizes, dimensions=tuple(dimensions), streams=tuple(streams), spec=spec)
-        return Head(model, config)
+        spec = config.spec(encoders).to_json()
+        head_config = HeadConfig(sizes=sizes, dimensions=tuple(dimensions), streams=tuple(streams), spec=spec)
+        return Head(model, head_config)
 
     return make
 
@@ -83,8 +83,8 @@ def store_root(encoders: MultiScale, song_folder: Path, tmp_path_factory: pytest
     from stages.extract.audio.source import source_hash
 
     root = str(tmp_path_factory.mktemp("store") / "store.zarr")
-    recipe = Recipe(preset="tiny", muq="", musicfm="", layers=(2,), dtype="float32")
-    writer = StoreWriter.open(root, recipe.spec(encoders))
+    config = ExtractConfig(preset="tiny", muq="", musicfm="", layers=(2,), dtype="float32")
+    writer = StoreWriter.open(root, config.spec(encoders))
     for path in sorted(song_folder.rglob("*.wav")):
         waveform = read_audio(path)
         frames = encoders.encode(waveform.samples)

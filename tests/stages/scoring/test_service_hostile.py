@@ -24,7 +24,7 @@ from stages.extract.audio.reading import MOST_VALUES, TooLongError, read_audio
 from stages.scoring.deadline import Deadline
 from stages.scoring.errors import ScoringError
 from stages.scoring.over_time import Windows
-from stages.scoring.rows import Row
+from stages.scoring.rows import SongScore
 from stages.scoring.scorer import Scorer
 from stages.scoring.service.app import make_service
 from stages.scoring.service.scoring_queue import Limits
@@ -48,14 +48,14 @@ class FakeScorer:
     def limited(self, *, longest: float) -> "FakeScorer":
         return self
 
-    def score(self, path: Path, *, deadline: Deadline) -> Row:
+    def score(self, path: Path, *, deadline: Deadline) -> SongScore:
         if path.read_bytes().startswith(b"wait"):
             self.begun.set()
             while not self.going.is_set():
                 if not deadline.left:
                     raise ScoringError("too late")
                 time.sleep(0.01)
-        return Row(song_id="", path="", scores={"A": 3.0})
+        return SongScore(song_id="", path="", scores={"A": 3.0})
 
 
 class Service:

@@ -12,7 +12,7 @@ from store.backends.opening import open_objects
 from store.errors import StoreAccessError
 from store.format.keys import INDEX, METADATA, SHARD, record_path
 from store.summary import cache_summaries
-from store.upkeep.verification import Problem
+from store.upkeep.verification import Damage
 from tests.flaky import at_random, attempt, cut, flaky
 
 Make = Callable[..., Any]
@@ -44,7 +44,7 @@ def test_a_repair_removes_what_is_damaged_and_nothing_else(kinds: str, remote: s
     damage(remote, f"{record_path('b', 0)}/{METADATA}")
     good = {(song, 0) for song in "cd"}
     before = {key: EmbeddingStore.open(remote).read(*key).tobytes() for key in good}
-    removed: list[Problem] = []
+    removed: list[Damage] = []
     for seed in range(8):
         with flaky(at_random(random.Random(seed), rate=0.6, kinds=kinds)):
             attempt(lambda: verify(remote, repair=True, removed=removed.append))
@@ -133,7 +133,7 @@ def test_a_shard_that_cannot_be_had_whole_is_not_removed_beside_a_new_zarr_json(
 def test_what_a_repair_could_not_sweep_is_not_told_as_removed(remote: str) -> None:
     path = record_path("a", 0)
     open_objects(remote).delete(f"{path}/{METADATA}")
-    removed: list[Problem] = []
+    removed: list[Damage] = []
     with flaky(lambda where, data: cut(where, data) if where.endswith(f"{path}/{SHARD}") else data):
         found = verify(remote, repair=True, removed=removed.append)
     assert [(problem.kind, problem.removed) for problem in found.problems] == [("unfinished", False)]

@@ -14,14 +14,14 @@ import torch
 from pipeline.extraction import ExtractionOptions, run_extraction
 from stages.common.provenance import FOLDER, Provenance, ProvenanceError, provenance_to_json
 from stages.evaluate.evaluation import evaluate_heads
-from stages.extract.config import Recipe as ExtractRecipe
+from stages.extract.config import ExtractConfig
 from stages.extract.encoders import EncoderError
 from stages.extract.encoders.errors import WeightsError
 from stages.extract.encoders.load import MUQ, MUSICFM
 from stages.head.checkpoint.encoders import CAUTION, caution_of, encoders_from, store_caution
 from stages.head.checkpoint.head import Head, HeadConfig
 from stages.head.checkpoint.saved import load_head, save_head
-from stages.head.config import Recipe
+from stages.head.config import TrainConfig
 from stages.head.errors import HeadError
 from stages.head.model.hear import HearHead
 from stages.head.model.sizes import preset_sizes
@@ -64,15 +64,15 @@ def trained(songs: Path, tmp_path: Path) -> Callable[..., Path]:
         root = store or str(tmp_path / f"{name}.zarr")
         if not store:
             options = ExtractionOptions(readers=0)
-            run_extraction(songs, root, ExtractRecipe(**about), augment=0, receipt=None, options=options)
-        recipe = Recipe(size="small", epochs=1, batch_size=4, device="cpu", precision="fp32", memory=1.0)
-        train_head(store_root=root, manifest=read_manifest(songs), track=2, out=tmp_path / name, recipe=recipe)
+            run_extraction(songs, root, ExtractConfig(**about), augment=0, receipt=None, options=options)
+        config = TrainConfig(size="small", epochs=1, batch_size=4, device="cpu", precision="fp32", memory=1.0)
+        train_head(store_root=root, manifest=read_manifest(songs), track=2, out=tmp_path / name, config=config)
         return tmp_path / name
 
     return make
 
 
-def config(head: Path) -> dict:
+def config_of(head: Path) -> dict:
     return json.loads((head / "config.json").read_text(encoding="utf-8"))
 
 
@@ -85,7 +85,7 @@ def test_weights_from_the_hub_are_found_again_at_their_commit(
 ) -> None:
     muq, musicfm = on_hub.add("lab/MuQ", files("muq")), on_hub.add("lab/MusicFM", files("musicfm"))
     head = trained(muq="lab/MuQ", musicfm="lab/MusicFM")
-    assert config(head)["encoders_from"] == {
+    assert config_of(head)["encoders_from"] == {
         "muq": {"kind": "hub", "id": "lab/MuQ", "revision": muq},
         "musicfm": {"kind": "hub", "id": "lab/MusicFM", "revision": musicfm},
     }
@@ -116,8 +116,8 @@ def test_a_commit_that_is_gone_says_how_to_name_a_copy(on_hub, trained: Callable
 
 def test_a_folder_s_weights_are_looked_for_under_the_published_ids(on_hub, trained: Callable[..., Path]) -> None:
     head = trained(muq=str(PARITY / "muq"), musicfm=str(PARITY / "musicfm"))
-    assert config(head)["encoders_from"] == {"muq": {"kind": "folder"}, "musicfm": {"kind": "folder"}}
-    assert str(PARITY) not in json.dumps(config(head))
+    assert config_of(head)["encoders_from"] == {"muq": {"kind": "folder"}, "musicfm": {"kind": "folder"}}
+    assert str(PARITY) not in json.dumps(config_of(head))
     with pytest.raises(EncoderError, match=rf"{MUSICFM}: the hub knows no such model.* name a copy with --muq or"):
         Scorer.load(head)
     on_hub.add(MUQ, files("muq"))
@@ -133,15 +133,15 @@ def test_the_demo_s_head_needs_nothing_and_says_what_it_is(
     trained: Callable[..., Path], songs: Path, tmp_path: Path
 ) -> None:
     head = trained(preset="tiny", muq="", musicfm="")
-    assert config(head)["encoders_from"]["muq"] == {"kind": "untrained", "preset": "tiny", "seed": 1}
-    assert config(head)["encoders_from"]["musicfm"] == {"kind": "untrained", "preset": "tiny", "seed": 2}
+    assert config_of(head)["encoders_from"]["muq"] == {"kind": "untrained", "preset": "tiny", "seed": 1}
+    assert config_of(head)["encoders_from"]["musicfm"] == {"kind": "untrained", "preset": "tiny", "seed": 2}
     scorer = Scorer.load(head, precision="fp32")
     row = scorer.score(songs.parent / "0.wav")
     assert row.caution == scorer.caution == "trained on the demo: meaningless for music"
     about = {"store_root": tmp_path / "head.zarr", "manifest": read_manifest(songs), "draws": 10}
     assert evaluate_heads([load_head(head)], **about).caution == CAUTION
     # As it was before this was recorded: its hashes tell.
-    values = config(head)
+    values = config_of(head)
     del values["encoders_from"]
     (head / "config.json").write_text(json.dumps(values))
     old = Scorer.load(head, precision="fp32")
@@ -151,7 +151,7 @@ def test_the_demo_s_head_needs_nothing_and_says_what_it_is(
 def test_stores_made_from_a_store_know_it_and_older_ones_open(
     trained: Callable[..., Path], songs: Path, tmp_path: Path
 ) -> None:
-    expected = config(trained(preset="tiny", muq="", musicfm=""))["encoders_from"]
+    expected = config_of(trained(preset="tiny", muq="", musicfm=""))["encoders_from"]
     store = EmbeddingStore.open(tmp_path / "head.zarr")
     assert store.encoders_from == expected
     old = StoreWriter.open(tmp_path / "old.zarr", store.spec)
@@ -162,9 +162,9 @@ def test_stores_made_from_a_store_know_it_and_older_ones_open(
     export_hdf5(str(tmp_path / "merged.zarr"), tmp_path / "all.h5")
     import_hdf5(tmp_path / "all.h5", str(tmp_path / "imported.zarr"))
     assert EmbeddingStore.open(tmp_path / "imported.zarr").encoders_from == expected
-    assert config(trained("second", store=str(tmp_path / "imported.zarr")))["encoders_from"] == expected
+    assert config_of(trained("second", store=str(tmp_path / "imported.zarr")))["encoders_from"] == expected
     head = trained("third", store=old.root)
-    assert config(head)["encoders_from"] == {}
+    assert config_of(head)["encoders_from"] == {}
     assert caution_of([load_head(head)]) == CAUTION
 
 
@@ -262,7 +262,7 @@ def test_published_files_take_the_published_weights(monkeypatch: pytest.MonkeyPa
 )
 def test_a_stranger_s_configuration_is_checked(tmp_path: Path, encoders: object, message: str) -> None:
     save_head(tmp_path, make_head(muq=HUB))
-    values = {**config(tmp_path), "encoders_from": encoders}
+    values = {**config_of(tmp_path), "encoders_from": encoders}
     (tmp_path / "config.json").write_text(json.dumps(values))
     with pytest.raises(HeadError, match=rf"config\.json: encoders_from{message}"):
         load_head(tmp_path)
@@ -293,7 +293,7 @@ def test_the_card_of_a_demo_s_head_says_so_first() -> None:
 @pytest.mark.parametrize("recorded", [True, False])
 def test_training_and_ablations_on_untrained_encoders_say_so(tmp_path: Path, recorded: bool) -> None:
     """The notes of a run, which the ablation's table repeats; also for a store that records only hashes."""
-    spec = ExtractRecipe(preset="tiny", muq="", musicfm="", layers=(2,), precision="fp32", device="cpu")
+    spec = ExtractConfig(preset="tiny", muq="", musicfm="", layers=(2,), precision="fp32", device="cpu")
     encoders = spec.load_encoders()
     known = provenance_to_json(encoders.provenance) if recorded else {}
     writer = StoreWriter.open(tmp_path / "store.zarr", spec.spec(encoders), encoders_from=known)

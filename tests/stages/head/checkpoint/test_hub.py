@@ -16,7 +16,7 @@ from stages.head.checkpoint.hub import fetch
 from stages.head.checkpoint.members import load_heads
 from stages.head.checkpoint.novelty import load_novelty
 from stages.head.checkpoint.saved import load_head
-from stages.head.config import Recipe
+from stages.head.config import TrainConfig
 from stages.head.errors import HeadError
 from stages.head.share.exchange import pull, push
 from stages.head.training.runs import Job
@@ -37,8 +37,8 @@ def runs(make_learnable, tmp_path_factory) -> Path:
     """Heads of two seeds: `runs/seed-0` and `runs/seed-1` are runs of their own, `runs` is both."""
     folder = tmp_path_factory.mktemp("runs")
     learnable = make_learnable(folder)
-    recipe = Recipe(size="small", epochs=1, batch_size=4, device="cpu", precision="fp32", learning_rate=3e-3)
-    recipe = replace(recipe, accumulate=1, allow_missing=1)
+    config = TrainConfig(size="small", epochs=1, batch_size=4, device="cpu", precision="fp32", learning_rate=3e-3)
+    config = replace(config, accumulate=1, allow_missing=1)
     first = learnable.manifest.songs[1]
     left_out = (replace(first, song_id="sécret"), replace(first, song_id="sécret, unrated", labels={}))
     songs = (*learnable.manifest.songs, *left_out)
@@ -48,7 +48,7 @@ def runs(make_learnable, tmp_path_factory) -> Path:
         manifest=replace(learnable.manifest, songs=songs),
         track=2,
         out=folder / "runs",
-        recipe=recipe,
+        config=config,
     )
     train_seeds(job, seeds=2)
     run = json.loads((folder / "runs/seed-0/run.json").read_text())

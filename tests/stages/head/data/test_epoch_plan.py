@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from stages.head.config import Recipe
+from stages.head.config import TrainConfig
 from stages.head.data.corpus import Corpus
 from stages.head.data.epoch_plan import Item, PlannedBatch, plan_epoch
 
@@ -34,13 +34,13 @@ def halves(batch: PlannedBatch) -> tuple[tuple[Item, ...], tuple[Item, ...]]:
     return batch.items[: batch.anchors], batch.items[batch.anchors :]
 
 
-def epochs(corpus: Corpus, recipe: Recipe, count: int) -> list[PlannedBatch]:
-    return [batch for epoch in range(count) for batch in plan_epoch(corpus, recipe, epoch=epoch)]
+def epochs(corpus: Corpus, config: TrainConfig, count: int) -> list[PlannedBatch]:
+    return [batch for epoch in range(count) for batch in plan_epoch(corpus, config, epoch=epoch)]
 
 
 @pytest.mark.parametrize("mix", ["pooled", "frames"])
 def test_targets_are_mixed_with_the_batchs_share(corpus: Corpus, mix: str) -> None:
-    for batch in epochs(corpus, Recipe(batch_size=5, mix=mix), 3):
+    for batch in epochs(corpus, TrainConfig(batch_size=5, mix=mix), 3):
         anchors, partners = halves(batch)
         mixed = batch.share * labels_of(corpus, anchors) + (1 - batch.share) * labels_of(corpus, partners)
         assert batch.targets.dtype == np.float32
@@ -48,14 +48,14 @@ def test_targets_are_mixed_with_the_batchs_share(corpus: Corpus, mix: str) -> No
 
 
 def test_no_partner_is_the_same_song(corpus: Corpus) -> None:
-    for batch in epochs(corpus, Recipe(batch_size=5), 30):
+    for batch in epochs(corpus, TrainConfig(batch_size=5), 30):
         anchors, partners = halves(batch)
         assert all(one.song != other.song for one, other in zip(anchors, partners, strict=True))
 
 
 @pytest.mark.parametrize("alpha", [2.0, 0.5])
 def test_shares_are_drawn_from_beta_once_a_batch(alpha: float) -> None:
-    shares = np.array([batch.share for batch in epochs(make_corpus(400), Recipe(batch_size=1, alpha=alpha), 5)])
+    shares = np.array([batch.share for batch in epochs(make_corpus(400), TrainConfig(batch_size=1, alpha=alpha), 5)])
     assert len(np.unique(shares)) == len(shares) == 4000
     assert shares.mean() == pytest.approx(1 / 2, abs=0.02)
     assert shares.var() == pytest.approx(1 / (4 * (2 * alpha + 1)), rel=0.06)
@@ -64,7 +64,7 @@ def test_shares_are_drawn_from_beta_once_a_batch(alpha: float) -> None:
 def test_every_record_is_an_anchor_once_an_epoch_in_another_order_each(corpus: Corpus) -> None:
     orders = []
     for epoch in range(2):
-        batches = plan_epoch(corpus, Recipe(batch_size=5), epoch=epoch)
+        batches = plan_epoch(corpus, TrainConfig(batch_size=5), epoch=epoch)
         assert [batch.anchors for batch in batches] == [5, 5, 5, 5, 4]
         orders.append([(item.song, item.view) for batch in batches for item in halves(batch)[0]])
         assert sorted(orders[-1]) == sorted(corpus.records())
@@ -72,14 +72,14 @@ def test_every_record_is_an_anchor_once_an_epoch_in_another_order_each(corpus: C
 
 
 def test_partners_come_in_all_their_views_and_no_others(corpus: Corpus) -> None:
-    partners = [item for batch in epochs(corpus, Recipe(), 40) for item in halves(batch)[1]]
+    partners = [item for batch in epochs(corpus, TrainConfig(), 40) for item in halves(batch)[1]]
     assert {(item.song, item.view) for item in partners} == set(corpus.records())
 
 
 def test_with_a_tiny_sigma_the_partner_is_the_song_rated_nearest(corpus: Corpus) -> None:
     distance = np.linalg.norm(corpus.labels[:, None] - corpus.labels[None], axis=2) + 100 * np.eye(12)
     nearest = {song: corpus.songs[row.argmin()] for song, row in zip(corpus.songs, distance, strict=True)}
-    for batch in epochs(corpus, Recipe(sigma=1e-3), 2):
+    for batch in epochs(corpus, TrainConfig(sigma=1e-3), 2):
         anchors, partners = halves(batch)
         assert [item.song for item in partners] == [nearest[item.song] for item in anchors]
 
@@ -87,7 +87,7 @@ def test_with_a_tiny_sigma_the_partner_is_the_song_rated_nearest(corpus: Corpus)
 def test_views_of_an_epoch_are_drawn_anew_and_uniformly(corpus: Corpus) -> None:
     seen: Counter[tuple[str, int]] = Counter()
     for epoch in range(600):
-        batches = plan_epoch(corpus, Recipe(views_per_epoch=1, mix="none"), epoch=epoch)
+        batches = plan_epoch(corpus, TrainConfig(views_per_epoch=1, mix="none"), epoch=epoch)
         anchors = [item for batch in batches for item in batch.items]
         assert sorted(item.song for item in anchors) == sorted(corpus.songs)
         seen.update((item.song, item.view) for item in anchors)
@@ -98,13 +98,13 @@ def test_views_of_an_epoch_are_drawn_anew_and_uniformly(corpus: Corpus) -> None:
 
 def test_two_views_an_epoch_are_two_different_ones(corpus: Corpus) -> None:
     for epoch in range(20):
-        batches = plan_epoch(corpus, Recipe(views_per_epoch=2, mix="none"), epoch=epoch)
+        batches = plan_epoch(corpus, TrainConfig(views_per_epoch=2, mix="none"), epoch=epoch)
         anchors = [(item.song, item.view) for batch in batches for item in batch.items]
         assert len(set(anchors)) == len(anchors) == sum(min(2, len(views)) for views in corpus.views)
 
 
 def test_crops_of_anchors_and_partners_lie_anywhere_and_anew(corpus: Corpus) -> None:
-    batches = epochs(corpus, Recipe(), 50)
+    batches = epochs(corpus, TrainConfig(), 50)
     for side in (0, 1):
         places = np.array([item.place for batch in batches for item in halves(batch)[side]])
         assert len(np.unique(places)) == len(places) == 50 * 24
@@ -118,7 +118,7 @@ def test_crops_of_anchors_and_partners_lie_anywhere_and_anew(corpus: Corpus) -> 
 @pytest.mark.parametrize(("count", "mix"), [(12, "none"), (1, "pooled")])
 def test_nothing_is_mixed_where_nothing_is_to_be_mixed(count: int, mix: str) -> None:
     corpus = make_corpus(count)
-    for batch in plan_epoch(corpus, Recipe(mix=mix), epoch=0):
+    for batch in plan_epoch(corpus, TrainConfig(mix=mix), epoch=0):
         assert len(batch.items) == batch.anchors
         assert batch.share == 1.0
         np.testing.assert_array_equal(batch.targets, labels_of(corpus, batch.items))
@@ -126,7 +126,7 @@ def test_nothing_is_mixed_where_nothing_is_to_be_mixed(count: int, mix: str) -> 
 
 def test_a_plan_depends_on_seed_and_epoch_alone(corpus: Corpus) -> None:
     def listed(seed: int, epoch: int) -> list[tuple[tuple[Item, ...], float]]:
-        return [(batch.items, batch.share) for batch in plan_epoch(corpus, Recipe(seed=seed), epoch=epoch)]
+        return [(batch.items, batch.share) for batch in plan_epoch(corpus, TrainConfig(seed=seed), epoch=epoch)]
 
     assert listed(0, 1) == listed(0, 1)
     assert listed(0, 1) != listed(0, 0)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stages.head.config import Recipe
+from stages.head.config import TrainConfig
 from stages.head.data.corpus import Corpus, select_corpus
 from stages.head.data.ratings import Ratings, ratings_of, read_ratings, write_ratings
 from stages.head.data.splits import open_data
@@ -111,7 +111,7 @@ def without_ratings(manifest: Manifest, lacking: dict[int, tuple[str, ...]]) -> 
 @given(lacking=st.dictionaries(st.integers(2, 23), st.sets(st.sampled_from(DIMENSIONS)).map(tuple), max_size=20))
 def test_songs_that_lack_a_rating_of_the_track_are_left_out_and_named(learnable, track: int, lacking: dict) -> None:
     manifest, dimensions = without_ratings(learnable.manifest, lacking), TRACK_DIMENSIONS[track]
-    data = open_data(learnable.store, manifest, track=track, recipe=Recipe())
+    data = open_data(learnable.store, manifest, track=track, config=TrainConfig())
     unrated = {song.song_id for song in manifest.songs if not set(dimensions) <= song.labels.keys()}
     assert {*data.train.unrated, *data.val.unrated} == unrated
     assert {*data.train.songs, *data.val.songs} == {song.song_id for song in manifest.songs} - unrated
@@ -136,14 +136,14 @@ def test_a_split_without_any_rated_song_is_refused(learnable, split: str) -> Non
 def test_songs_without_a_rating_are_not_missing_in_the_store(learnable) -> None:
     extra = Song("nowhere", Path("none.wav"), "train", "", {}, {})
     manifest = replace(learnable.manifest, songs=(*learnable.manifest.songs, extra))
-    train = open_data(learnable.store, manifest, track=2, recipe=Recipe()).train
+    train = open_data(learnable.store, manifest, track=2, config=TrainConfig()).train
     assert (train.unrated, train.missing, len(train.songs)) == (("nowhere",), (), 18)
 
 
-def test_a_run_is_that_of_the_rated_songs_alone(tmp_path: Path, learnable, recipe: Recipe) -> None:
+def test_a_run_is_that_of_the_rated_songs_alone(tmp_path: Path, learnable, config: TrainConfig) -> None:
     def train(name: str, manifest: Manifest) -> TrainReport:
-        short = replace(recipe, epochs=1)
-        return train_head(store_root=learnable.store, manifest=manifest, track=2, out=tmp_path / name, recipe=short)
+        short = replace(config, epochs=1)
+        return train_head(store_root=learnable.store, manifest=manifest, track=2, out=tmp_path / name, config=short)
 
     unrated = without_ratings(learnable.manifest, {1: DIMENSIONS, 2: ("Clarity",), 4: DIMENSIONS})
     report = train("with", unrated)
@@ -155,9 +155,9 @@ def test_a_run_is_that_of_the_rated_songs_alone(tmp_path: Path, learnable, recip
         assert (tmp_path / "with" / name).read_bytes() == (tmp_path / "alone" / name).read_bytes(), name
 
 
-def test_ratings_of_both_splits_are_kept_and_named_in_params(tmp_path: Path, learnable, recipe: Recipe) -> None:
-    short = replace(recipe, epochs=1)
-    train_head(store_root=learnable.store, manifest=learnable.manifest, track=1, out=tmp_path / "run", recipe=short)
+def test_ratings_of_both_splits_are_kept_and_named_in_params(tmp_path: Path, learnable, config: TrainConfig) -> None:
+    short = replace(config, epochs=1)
+    train_head(store_root=learnable.store, manifest=learnable.manifest, track=1, out=tmp_path / "run", config=short)
     kept = read_ratings(tmp_path / "run" / "ratings.csv")
     assert kept.dimensions == ("Musicality",)
     for song in learnable.manifest.songs:

@@ -11,7 +11,7 @@ import torch
 
 from stages.evaluate.evaluation import evaluate_heads
 from stages.head.checkpoint.saved import load_head
-from stages.head.config import Recipe
+from stages.head.config import TrainConfig
 from stages.head.data.epoch_plan import Item
 from stages.head.data.records import Packed, Records
 from stages.head.data.splits import open_data
@@ -35,9 +35,9 @@ class NeverCalled(Listener):
         raise AssertionError(f"{steps} steps begin")
 
 
-def trained(learnable, out: Path, recipe: Recipe, **options: object) -> TrainReport:
+def trained(learnable, out: Path, config: TrainConfig, **options: object) -> TrainReport:
     return train_head(
-        store_root=learnable.store, manifest=learnable.manifest, track=2, out=out, recipe=recipe, **options
+        store_root=learnable.store, manifest=learnable.manifest, track=2, out=out, config=config, **options
     )
 
 
@@ -61,7 +61,7 @@ DAMAGES = {
 @pytest.mark.parametrize("memory", [4.0, 0.0], ids=["held", "streamed"])
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_a_validation_song_that_cannot_be_read_ends_the_run_before_its_first_epoch(
-    tmp_path: Path, make_learnable: Callable, recipe: Recipe, damage: str, memory: float
+    tmp_path: Path, make_learnable: Callable, config: TrainConfig, damage: str, memory: float
 ) -> None:
     here = make_learnable(tmp_path, songs=12)
     for song in ("söng 4", "söng 8"):
@@ -69,15 +69,15 @@ def test_a_validation_song_that_cannot_be_read_ends_the_run_before_its_first_epo
     with pytest.raises(
         HeadError, match=r"^2 of 3 val songs cannot be validated with, the first is 'söng 4': .*checksum"
     ):
-        trained(here, tmp_path / "run", replace(recipe, memory=memory), listeners=(NeverCalled(),))
+        trained(here, tmp_path / "run", replace(config, memory=memory), listeners=(NeverCalled(),))
     assert not (tmp_path / "run").exists()
 
 
 def test_metadata_that_is_damaged_under_a_right_catalogue_is_found_too(
-    tmp_path: Path, make_learnable: Callable, recipe: Recipe
+    tmp_path: Path, make_learnable: Callable, config: TrainConfig
 ) -> None:
     here = make_learnable(tmp_path, songs=12)
-    data = open_data(here.store, here.manifest, track=2, recipe=recipe)
+    data = open_data(here.store, here.manifest, track=2, config=config)
     (Path(here.store) / record_path("söng 8", 0) / METADATA).write_text("{}")
     with pytest.raises(
         HeadError, match=r"1 of 3 val songs cannot be validated with, the first is 'söng 8': .*zarr\.json"
@@ -89,7 +89,7 @@ def test_metadata_that_is_damaged_under_a_right_catalogue_is_found_too(
     ("song", "view", "records"), [("söng 4", 0, "3 val"), ("söng 5", 0, "17 train"), ("söng 5", 1, "18 train")]
 )
 def test_a_record_without_frames_for_one_window_is_named_first(
-    tmp_path: Path, make_learnable: Callable, recipe: Recipe, song: str, view: int, records: str
+    tmp_path: Path, make_learnable: Callable, config: TrainConfig, song: str, view: int, records: str
 ) -> None:
     here = make_learnable(tmp_path, songs=12)
     writer = StoreWriter.open(here.store, EmbeddingStore.open(here.store).spec)
@@ -100,14 +100,14 @@ def test_a_record_without_frames_for_one_window_is_named_first(
     short = here._replace(manifest=swapped)
     expected = rf"1 of {records} records are shorter than the 3 frames .* song 'short' view {view} with 2"
     with pytest.raises(HeadError, match=expected):
-        trained(short, tmp_path / "run", recipe, listeners=(NeverCalled(),))
+        trained(short, tmp_path / "run", config, listeners=(NeverCalled(),))
     # SongEval's head has windows of one frame.
-    data = open_data(short.store, short.manifest, track=2, recipe=recipe)
+    data = open_data(short.store, short.manifest, track=2, config=config)
     check_records(data, Records(short.store, streams=data.streams, stride=1))
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_validation_songs_must_be_finite(learnable, recipe: Recipe, value: float) -> None:
+def test_validation_songs_must_be_finite(learnable, config: TrainConfig, value: float) -> None:
     class Damaged(Records):
         """Gives one number that is not finite for one song."""
 
@@ -117,13 +117,13 @@ def test_validation_songs_must_be_finite(learnable, recipe: Recipe, value: float
             frames[-1, -1] = value if items[0].song == "söng 20" else 0
             return packed._replace(frames=frames)
 
-    data = open_data(learnable.store, learnable.manifest, track=2, recipe=recipe)
+    data = open_data(learnable.store, learnable.manifest, track=2, config=config)
     with pytest.raises(HeadError, match=r"1 of 6 val songs .* 'söng 20': .*values are NaN or infinite; run hear-store"):
         check_records(data, Damaged(learnable.store, streams=data.streams, stride=3))
 
 
 def test_what_was_held_for_the_check_is_not_read_again(
-    tmp_path: Path, learnable, recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, learnable, config: TrainConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read: list[tuple[str, int]] = []
     original = EmbeddingStore.read
@@ -133,16 +133,16 @@ def test_what_was_held_for_the_check_is_not_read_again(
         return original(store, song, view, streams)
 
     monkeypatch.setattr(EmbeddingStore, "read", watched)
-    trained(learnable, tmp_path / "run", recipe)
+    trained(learnable, tmp_path / "run", config)
     validated = [(song.song_id, 0) for song in learnable.manifest.split("val")]
     assert [record for record in read if record in validated] == validated
 
 
 def test_an_older_run_outlives_a_new_one_that_cannot_validate(
-    tmp_path: Path, make_learnable: Callable, recipe: Recipe
+    tmp_path: Path, make_learnable: Callable, config: TrainConfig
 ) -> None:
-    here, short = make_learnable(tmp_path, songs=12), replace(recipe, epochs=1)
-    job = Job(name="", store_root=here.store, manifest=here.manifest, track=2, out=tmp_path / "seeds", recipe=short)
+    here, short = make_learnable(tmp_path, songs=12), replace(config, epochs=1)
+    job = Job(name="", store_root=here.store, manifest=here.manifest, track=2, out=tmp_path / "seeds", config=short)
     trained(here, tmp_path / "run", short)
     train_seeds(job, seeds=2)
     before = {path: path.read_bytes() for path in tmp_path.glob("**/model.safetensors")}
@@ -223,12 +223,12 @@ CASES: dict[str, tuple[Callable[[Manifest], Manifest], list[str]]] = {
 
 @pytest.mark.parametrize(("change", "expected"), CASES.values(), ids=CASES)
 def test_odd_songs_are_said_and_kept_and_no_figure_is_nan(
-    tmp_path: Path, learnable, recipe: Recipe, change: Callable[[Manifest], Manifest], expected: list[str]
+    tmp_path: Path, learnable, config: TrainConfig, change: Callable[[Manifest], Manifest], expected: list[str]
 ) -> None:
     high = dict.fromkeys(DIMENSIONS, 4.9)  # so that TTA is defined
     manifest = change(rate(learnable.manifest, lambda song: high if song.song_id == "söng 0" else {}))
-    here, short = learnable._replace(manifest=manifest), replace(recipe, epochs=1, allow_missing=1)
-    assert describe_data(open_data(here.store, manifest, track=2, recipe=short), short) == expected
+    here, short = learnable._replace(manifest=manifest), replace(config, epochs=1, allow_missing=1)
+    assert describe_data(open_data(here.store, manifest, track=2, config=short), short) == expected
     report = trained(here, tmp_path / "run", short)
     assert json.loads((tmp_path / "run" / "run.json").read_text())["notes"] == expected
     assert read_report(tmp_path / "run").notes == report.notes == tuple(expected)
@@ -244,7 +244,7 @@ def test_odd_songs_are_said_and_kept_and_no_figure_is_nan(
     assert torch.isfinite(load_head(tmp_path / "run").model.state_dict()["output.weight"]).all()
 
 
-def test_without_mixing_one_song_needs_no_partner(learnable, recipe: Recipe) -> None:
-    plain = replace(recipe, mix="none")
-    data = open_data(learnable.store, only(learnable.manifest, train=1, val=6), track=2, recipe=plain)
+def test_without_mixing_one_song_needs_no_partner(learnable, config: TrainConfig) -> None:
+    plain = replace(config, mix="none")
+    data = open_data(learnable.store, only(learnable.manifest, train=1, val=6), track=2, config=plain)
     assert describe_data(data, plain)[0] == "one train song: ListMLE has nothing to rank"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from stages.head.config import Recipe
+from stages.head.config import TrainConfig
 from stages.head.errors import HeadError
 from stages.head.training.history import Listener, StepRow
 from stages.head.training.report import TrainReport, read_report
@@ -24,7 +24,7 @@ class NeverCalled(Listener):
 
 
 @pytest.fixture
-def train(tmp_path: Path, learnable, recipe: Recipe) -> Train:
+def train(tmp_path: Path, learnable, config: TrainConfig) -> Train:
     """A function that trains for one epoch into `run`."""
 
     def run(*, resume: bool = False, listeners: tuple[Listener, ...] = (), **changes: object) -> TrainReport:
@@ -33,7 +33,7 @@ def train(tmp_path: Path, learnable, recipe: Recipe) -> Train:
             manifest=learnable.manifest,
             track=2,
             out=tmp_path / "run",
-            recipe=replace(recipe, epochs=1, **changes),
+            config=replace(config, epochs=1, **changes),
             resume=resume,
             listeners=listeners,
         )
@@ -107,7 +107,7 @@ def test_an_older_run_that_was_cut_off_goes_on(tmp_path: Path, train: Train) -> 
 
 @pytest.mark.parametrize("change", ["rating", "song", "order"])
 def test_changed_songs_or_ratings_are_not_resumed_and_named(
-    tmp_path: Path, train: Train, learnable, recipe: Recipe, change: str
+    tmp_path: Path, train: Train, learnable, config: TrainConfig, change: str
 ) -> None:
     train()
     first, second, third, *rest = learnable.manifest.songs
@@ -129,7 +129,7 @@ def test_changed_songs_or_ratings_are_not_resumed_and_named(
             manifest=manifest,
             track=2,
             out=tmp_path / "run",
-            recipe=replace(recipe, epochs=1),
+            config=replace(config, epochs=1),
             resume=True,
         )
 

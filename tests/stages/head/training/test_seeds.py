@@ -10,7 +10,7 @@ import pytest
 
 from stages.evaluate.evaluation import evaluate_heads
 from stages.head.checkpoint.members import head_places, load_heads
-from stages.head.config import Recipe
+from stages.head.config import TrainConfig
 from stages.head.errors import HeadError
 from stages.head.training.history import Listener, StepRow
 from stages.head.training.runs import Job
@@ -19,14 +19,14 @@ from stages.head.training.train import train_head
 
 
 @pytest.fixture
-def job(tmp_path: Path, learnable, recipe: Recipe) -> Job:
+def job(tmp_path: Path, learnable, config: TrainConfig) -> Job:
     return Job(
         name="track 2",
         store_root=learnable.store,
         manifest=learnable.manifest,
         track=2,
         out=tmp_path / "seeds",
-        recipe=replace(recipe, epochs=1, seed=3),
+        config=replace(config, epochs=1, seed=3),
     )
 
 
@@ -52,8 +52,8 @@ def test_each_seed_is_the_run_of_that_seed_and_the_figures_are_theirs(tmp_path: 
     each = []
     for seed in (3, 4):
         alone = tmp_path / f"alone-{seed}"
-        recipe = replace(job.recipe, seed=seed)
-        each.append(train_head(store_root=job.store_root, manifest=job.manifest, track=2, out=alone, recipe=recipe))
+        config = replace(job.config, seed=seed)
+        each.append(train_head(store_root=job.store_root, manifest=job.manifest, track=2, out=alone, config=config))
         folder = job.out / f"seed-{seed}"
         assert (folder / "model.safetensors").read_bytes() == (alone / "model.safetensors").read_bytes()
         assert (folder / "params.json").read_bytes() == (alone / "params.json").read_bytes()
@@ -75,9 +75,9 @@ def test_the_ensemble_scores_as_one_head(job: Job, learnable) -> None:
 
 def test_a_seed_that_was_cut_off_is_no_part_until_it_went_on(tmp_path: Path, job: Job) -> None:
     def stops_in_the_second(each: Job) -> tuple[Listener, ...]:
-        return (StopsAt(4),) if each.recipe.seed == 4 else ()
+        return (StopsAt(4),) if each.config.seed == 4 else ()
 
-    often = replace(job, recipe=replace(job.recipe, evaluate_every=3))
+    often = replace(job, config=replace(job.config, evaluate_every=3))
     train_seeds(replace(often, out=tmp_path / "often"), seeds=2)
     with pytest.raises(InterruptedError):
         train_seeds(often, seeds=2, listeners=stops_in_the_second)
@@ -99,7 +99,7 @@ def test_seeds_of_an_earlier_run_are_no_part(job: Job) -> None:
 
 def test_one_seed_and_several_in_one_folder_replace_each_other(job: Job) -> None:
     def single() -> None:
-        train_head(store_root=job.store_root, manifest=job.manifest, track=2, out=job.out, recipe=job.recipe)
+        train_head(store_root=job.store_root, manifest=job.manifest, track=2, out=job.out, config=job.config)
 
     single()
     with pytest.raises(HeadError, match=r"this is the run of one seed, found --seeds 2; train anew without --resume"):
@@ -110,9 +110,9 @@ def test_one_seed_and_several_in_one_folder_replace_each_other(job: Job) -> None
     assert head_places(job.out) == [job.out]
 
 
-def test_complete_seeds_of_another_recipe_are_not_taken_for_these(job: Job) -> None:
+def test_complete_seeds_of_another_config_are_not_taken_for_these(job: Job) -> None:
     train_seeds(job, seeds=2)
-    other = replace(job, recipe=replace(job.recipe, sigma=2.0))
+    other = replace(job, config=replace(job.config, sigma=2.0))
     with pytest.raises(HeadError, match=r"2 of 2 runs failed; track 2 seed 3: .*sigma was 1\.0, now it is 2\.0; a res"):
         train_seeds(other, seeds=2, resume=True)
 
@@ -150,7 +150,7 @@ def test_one_seed_does_not_resume_what_several_left(job: Job) -> None:
     before = (job.out / "metrics.json").read_bytes()
     with pytest.raises(HeadError, match=r"seeds: these are the heads of several seeds, now it is one; a resumed run"):
         train_head(
-            store_root=job.store_root, manifest=job.manifest, track=2, out=job.out, recipe=job.recipe, resume=True
+            store_root=job.store_root, manifest=job.manifest, track=2, out=job.out, config=job.config, resume=True
         )
     assert (job.out / "metrics.json").read_bytes() == before
 
@@ -158,13 +158,13 @@ def test_one_seed_does_not_resume_what_several_left(job: Job) -> None:
 def test_what_cannot_begin_leaves_older_seeds(job: Job) -> None:
     train_seeds(job, seeds=2)
     with pytest.raises(HeadError, match="device 'tpu' cannot be used here"):
-        train_seeds(replace(job, recipe=replace(job.recipe, device="tpu")), seeds=2)
+        train_seeds(replace(job, config=replace(job.config, device="tpu")), seeds=2)
     assert len(load_heads(job.out)) == 2
     assert (job.out / "metrics.json").is_file()
 
 
 def test_shuffled_labels_are_dealt_out_once_for_all_heads(job: Job) -> None:
-    shuffled = replace(job, recipe=replace(job.recipe, shuffle_labels=True))
+    shuffled = replace(job, config=replace(job.config, shuffle_labels=True))
     train_seeds(shuffled, seeds=2)
 
     def rated(folder: Path) -> list[list[str]]:

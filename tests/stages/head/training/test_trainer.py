@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from stages.head.config import Recipe
+from stages.head.config import TrainConfig
 from stages.head.data.epoch_plan import Item, PlannedBatch
 from stages.head.data.records import Packed, Reader, Records
 from stages.head.model.hear import HearHead
@@ -21,7 +21,7 @@ from stages.head.training.trainer import Hooks, Trainer
 from stages.metrics.agreement import METRICS, Metrics
 
 FEATURES, SONGS = 3, 4
-RECIPE = Recipe(epochs=1, accumulate=2, learning_rate=0.02, weight_decay=0.5, clip_norm=1e6)
+TRAIN_CONFIG = TrainConfig(epochs=1, accumulate=2, learning_rate=0.02, weight_decay=0.5, clip_norm=1e6)
 
 
 class Frames(Records):
@@ -70,14 +70,14 @@ def make_batches(count: int) -> list[PlannedBatch]:
     return [PlannedBatch((Item(str(number), 0, 0.0),), SONGS, targets[number], 1.0) for number in range(count)]
 
 
-def make_trainer(model: PackedModel, batches: list[PlannedBatch], recipe: Recipe, **options) -> Trainer:
+def make_trainer(model: PackedModel, batches: list[PlannedBatch], config: TrainConfig, **options) -> Trainer:
     def nothing(*_: object) -> None:
         """Keep no checkpoint."""
 
     hooks = {"evaluate": lambda: scored(0, 0, 0, 0), "improved": nothing, "checkpoint": nothing}
     return Trainer(
         model,
-        recipe,
+        config,
         Objective(beta=0.0, smooth_l1_beta=0.5, mix="none"),
         precision=options.pop("precision", "fp32"),
         reader=Reader(Frames(model.sizes.features), workers=0),
@@ -114,9 +114,9 @@ def test_steps_are_adams_on_clipped_means_of_the_accumulated_gradients(clip_norm
         loss, gradient = np.mean([loss for loss, _ in found]), np.mean([gradient for _, gradient in found], axis=0)
         norm = np.linalg.norm(gradient)
         assert norm > 0.1  # so that the smaller limit bites
-        rows.append((loss, norm, RECIPE.learning_rate))
-        adam.step(gradient * min(1, clip_norm / norm), rate=RECIPE.learning_rate, decay=RECIPE.weight_decay)
-    trainer = make_trainer(model, batches, replace(RECIPE, clip_norm=clip_norm))
+        rows.append((loss, norm, TRAIN_CONFIG.learning_rate))
+        adam.step(gradient * min(1, clip_norm / norm), rate=TRAIN_CONFIG.learning_rate, decay=TRAIN_CONFIG.weight_decay)
+    trainer = make_trainer(model, batches, replace(TRAIN_CONFIG, clip_norm=clip_norm))
     trainer.run()
     np.testing.assert_allclose(flat(model), adam.values, rtol=0, atol=2e-6)
     steps = [(row.loss, row.gradient_norm, row.learning_rate) for row in trainer.progress.steps]
@@ -140,17 +140,21 @@ def test_on_a_plateau_of_the_last_batchs_loss_the_rate_of_the_next_step_is_halve
     model, batches = LinearHead(), make_batches(23)  # two batches a step; the last step has one
     adam, last, means = NumpyAdam(flat(model)), [], []
     for step, start in enumerate(range(0, 23, 2)):
-        rate = [RECIPE.learning_rate, *plateau_rates(last, rate=RECIPE.learning_rate, patience=patience)][step]
+        rate = [TRAIN_CONFIG.learning_rate, *plateau_rates(last, rate=TRAIN_CONFIG.learning_rate, patience=patience)][
+            step
+        ]
         found = [gradient_of(adam.values, batches[number], number) for number in range(start, min(start + 2, 23))]
         last.append(found[-1][0])
         means.append(np.mean([loss for loss, _ in found]))
-        adam.step(np.mean([gradient for _, gradient in found], axis=0), rate=rate, decay=RECIPE.weight_decay)
-    after = plateau_rates(last, rate=RECIPE.learning_rate, patience=patience)
-    assert after != plateau_rates(means, rate=RECIPE.learning_rate, patience=patience), "the two rules must differ here"
-    assert after[-1] < RECIPE.learning_rate / 2
-    trainer = make_trainer(model, batches, replace(RECIPE, schedule="plateau", plateau_patience=patience))
+        adam.step(np.mean([gradient for _, gradient in found], axis=0), rate=rate, decay=TRAIN_CONFIG.weight_decay)
+    after = plateau_rates(last, rate=TRAIN_CONFIG.learning_rate, patience=patience)
+    assert after != plateau_rates(means, rate=TRAIN_CONFIG.learning_rate, patience=patience), (
+        "the two rules must differ here"
+    )
+    assert after[-1] < TRAIN_CONFIG.learning_rate / 2
+    trainer = make_trainer(model, batches, replace(TRAIN_CONFIG, schedule="plateau", plateau_patience=patience))
     trainer.run()
-    assert [row.learning_rate for row in trainer.progress.steps] == [RECIPE.learning_rate, *after[:-1]]
+    assert [row.learning_rate for row in trainer.progress.steps] == [TRAIN_CONFIG.learning_rate, *after[:-1]]
     np.testing.assert_allclose(flat(model), adam.values, rtol=0, atol=2e-6)
 
 
@@ -170,22 +174,22 @@ def test_the_schedule_is_torch_s_with_the_published_settings() -> None:
     generator = np.random.default_rng(0)
     losses = 1 / (1 + np.arange(4_140) / 900) + generator.normal(0, 0.05, 4_140)
     published = ReduceLROnPlateau(adam_of(1e-5), mode="min", factor=0.5, patience=400, min_lr=1e-8)
-    rates = rates_of(make_schedule(adam_of(1e-5), Recipe(schedule="plateau")), losses)
+    rates = rates_of(make_schedule(adam_of(1e-5), TrainConfig(schedule="plateau")), losses)
     assert rates == rates_of(published, losses) == plateau_rates(losses, rate=1e-5, patience=400)
     assert 1 < len(set(rates)) <= 1 + 4_140 // 401
 
 
 @pytest.mark.parametrize(("rate", "floor"), [(1e-5, 1e-5 / 2**9), (1e-3, 1e-3 / 2**16), (1e-8, 1e-8), (1e-9, 1e-9)])
 def test_a_loss_that_never_falls_halves_the_rate_every_401_steps_to_the_floor(rate: float, floor: float) -> None:
-    rates = rates_of(make_schedule(adam_of(rate), Recipe(schedule="plateau")), [0.5] + [1.0] * 401 * 20)
+    rates = rates_of(make_schedule(adam_of(rate), TrainConfig(schedule="plateau")), [0.5] + [1.0] * 401 * 20)
     halved = [rate / 2**times for times in range(20) if rate / 2**times >= floor]
     expected = [value for value in halved for _ in range(401)]
     assert rates == [*expected, *[floor] * (len(rates) - len(expected))]
 
 
 def test_the_rate_is_constant_by_default() -> None:
-    assert make_schedule(torch.optim.Adam(LinearHead().parameters()), Recipe()) is None
-    assert Recipe().schedule == "constant"
+    assert make_schedule(torch.optim.Adam(LinearHead().parameters()), TrainConfig()) is None
+    assert TrainConfig().schedule == "constant"
 
 
 @pytest.mark.parametrize(("precision", "dtype"), [("bf16", torch.bfloat16), ("fp32", torch.float32)])
@@ -201,7 +205,7 @@ def test_products_are_of_the_precision_and_statistics_and_weights_are_float32(
             module.register_forward_hook(lambda module, inputs, output: products.append(output.dtype))
     pooling: list[tuple[torch.dtype, torch.dtype]] = []
     model.pooling.register_forward_hook(lambda module, inputs, output: pooling.append((inputs[0].dtype, output.dtype)))
-    make_trainer(model, make_batches(2), RECIPE, precision=precision).run()
+    make_trainer(model, make_batches(2), TRAIN_CONFIG, precision=precision).run()
     assert products == [dtype] * len(products)
     assert pooling == [(dtype, torch.float32)] * 2
     assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
@@ -213,7 +217,11 @@ def test_the_best_validation_has_the_highest_sum_of_the_four_metrics() -> None:
     seen += [scored(0.5, 0.6, 0.4, 0.5), scored(0.1, 0.1, 0.1, 0.9)]
     coming, kept = iter(seen), []
     trainer = make_trainer(
-        LinearHead(), make_batches(1), replace(RECIPE, epochs=5), evaluate=lambda: next(coming), improved=kept.append
+        LinearHead(),
+        make_batches(1),
+        replace(TRAIN_CONFIG, epochs=5),
+        evaluate=lambda: next(coming),
+        improved=kept.append,
     )
     trainer.run()
     assert kept == seen[:2]
