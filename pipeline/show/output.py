@@ -1,8 +1,8 @@
 """What the commands print: all of it goes through here, and nothing in a name can act on the terminal.
 
-Names of files, songs, tensors and columns, and messages of other libraries, come from strangers. Unprintable characters
-are written as escapes; see `store.files.visible`. Only the colours and cursor movements of rich, and those of the progress
-bars of the hub's library, pass.
+Names of files, songs, tensors and columns, and messages of other libraries, come from strangers. Unprintable
+characters are written as escapes; see `store.files.visible`. Only the colours and cursor movements of rich, and those
+of the progress bars of the hub's library, pass.
 """
 
 import re
