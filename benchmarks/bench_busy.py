@@ -20,9 +20,9 @@ from pathlib import Path
 import torch
 
 from benchmarks.loading import Steps, generate_store, write_songs
-from stages.head.recipe import Recipe
-from stages.head.train import train_head
-from stages.machine import WAITING, count_cores
+from stages.common.machine import WAITING, count_cores
+from stages.head.config import TrainConfig
+from stages.head.training.train import train_head
 from stages.songs import read_manifest
 
 # What GNU's OpenMP does where nobody has set anything: so many turns of a loop before a thread sleeps.
@@ -102,7 +102,7 @@ def _train(folder: Path, threads: int, epochs: int) -> float:
             manifest=read_manifest(folder / "manifest.csv", check_files=False),
             track=2,
             out=Path(name) / "run",
-            recipe=Recipe(size="small", epochs=epochs, accumulate=1, device="cpu"),
+            config=TrainConfig(size="small", epochs=epochs, accumulate=1, device="cpu"),
             listeners=[steps],
         )
     return sum(row.seconds for row in steps.rows[1:])

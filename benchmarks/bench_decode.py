@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-OURS = "from stages.extract.audio import read_audio; run = lambda path: read_audio(path, rate=24_000)"
+OURS = "from stages.extract.audio.reading import read_audio; run = lambda path: read_audio(path, rate=24_000)"
 PLAIN = """
 import numpy as np, soundfile, soxr
 def run(path):

@@ -21,17 +21,17 @@ import torch
 
 from benchmarks.memory import peak_gigabytes
 from benchmarks.plain_encoders import PlainEncoders
-from stages.extract.audio import SAMPLE_RATE, Waveform, read_audio, resample
-from stages.extract.augment import draw_view
+from stages.common.machine import count_cores
+from stages.extract.audio.reading import SAMPLE_RATE, Waveform, read_audio, resample
+from stages.extract.encoders.layers.mel import MELS
+from stages.extract.encoders.layers.windows import segment_lengths, spectrograms, token_count
 from stages.extract.encoders.load import assemble
-from stages.extract.encoders.mel import MELS
 from stages.extract.encoders.multiscale import STREAMS, MultiScale
-from stages.extract.encoders.untrained import FULL, KERNEL, TINY, Sizes, untrained
-from stages.extract.encoders.windows import segment_lengths, spectrograms, token_count
-from stages.extract.feed import ViewFeed
+from stages.extract.encoders.weights.untrained import FULL, KERNEL, TINY, Sizes, untrained
 from stages.extract.plan import SongTask
 from stages.extract.run import Extractor
-from stages.machine import count_cores
+from stages.extract.views.augment import draw_view
+from stages.extract.views.feed import ViewFeed
 from store import Spec, StoreWriter
 
 LAYER = 10

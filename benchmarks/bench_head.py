@@ -28,17 +28,17 @@ from benchmarks.loading import measure_loading
 from benchmarks.memory import peak_gigabytes
 from benchmarks.partners import measure_partners
 from benchmarks.plain_head import PlainHead
+from stages.common.machine import count_cores
+from stages.head.checkpoint.head import score_packed
+from stages.head.data.epoch_plan import PlannedBatch
+from stages.head.data.records import Packed
 from stages.head.device import autocast, pick_device, pick_precision
-from stages.head.head import score_packed
-from stages.head.losses import hybrid_loss
-from stages.head.model import HearHead
-from stages.head.packed import PackedModel
-from stages.head.plan import PlannedBatch
-from stages.head.published import to_published
-from stages.head.records import Packed
-from stages.head.sizes import preset_sizes
-from stages.head.step import Objective, batch_loss
-from stages.machine import count_cores
+from stages.head.model.hear import HearHead
+from stages.head.model.packed import PackedModel
+from stages.head.model.published import to_published
+from stages.head.model.sizes import preset_sizes
+from stages.head.training.losses import hybrid_loss
+from stages.head.training.step import Objective, batch_loss
 
 SIZES = preset_sizes("paper", features=4096, classes=5)
 OBJECTIVE = Objective(beta=0.05, smooth_l1_beta=0.5, mix="pooled")

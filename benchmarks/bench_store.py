@@ -24,8 +24,8 @@ import numpy as np
 import zarr
 
 from store import EmbeddingStore, Spec, StoreWriter, index
-from store.keys import METADATA, record_path
-from store.metadata import ArrayInfo
+from store.format.keys import METADATA, record_path
+from store.format.metadata import ArrayInfo
 
 STREAMS = ("musicfm/segment", "muq/segment", "musicfm/track", "muq/track")
 CHANNELS = 1024

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from stages.head.history import Listener, StepRow
-from stages.head.recipe import Recipe
-from stages.head.train import train_head
+from stages.head.config import TrainConfig
+from stages.head.training.history import Listener, StepRow
+from stages.head.training.train import train_head
 from stages.songs import DIMENSIONS, read_manifest
 from store import Spec, StoreWriter
 
@@ -45,16 +45,16 @@ def measure_loading(folder: Path, *, songs: int, frames: int, device: str) -> No
     for size, count, epochs in (("small", songs, 2), ("paper", min(songs, 24), 1)):
         steps = Steps()
         manifest = write_songs(folder / f"{size}.csv", count)
-        recipe = Recipe(size=size, epochs=epochs, accumulate=1, memory=0.0, device=device)
+        config = TrainConfig(size=size, epochs=epochs, accumulate=1, memory=0.0, device=device)
         train_head(
             store_root=store,
             manifest=read_manifest(manifest, check_files=False),
             track=2,
             out=folder / size,
-            recipe=recipe,
+            config=config,
             listeners=[steps],
         )
-        _report(size, count, steps.rows, recipe.workers)
+        _report(size, count, steps.rows, config.workers)
 
 
 def _report(size: str, songs: int, rows: list[StepRow], workers: int) -> None:

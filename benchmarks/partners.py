@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from stages.head.cmixup import draw_partners
+from stages.head.data.cmixup import draw_partners
 
 SONGS, VIEWS = 2_199, 9
 

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from stages.extract.encoders.published import Published
-from stages.extract.encoders.untrained import KERNEL, Sizes
-from stages.extract.encoders.windows import segment_lengths
+from stages.extract.encoders.layers.windows import segment_lengths
+from stages.extract.encoders.weights.published import Published
+from stages.extract.encoders.weights.untrained import KERNEL, Sizes
 
 
 class PlainEncoders:

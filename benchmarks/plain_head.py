@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from stages.head.pooling import VARIANCE_FLOOR
-from stages.head.sizes import HeadSizes
+from stages.head.model.pooling import VARIANCE_FLOOR
+from stages.head.model.sizes import HeadSizes
 
 
 class PlainHead(nn.Module):

@@ -3,16 +3,16 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from pipeline.head_runs import find_room, run_all
-from stages.head.ablation import TABLE_2, PaperRow, Setting, describe_rows, row_job
-from stages.head.ablation_table import Row, ablation_markdown, describe_runs, write_ablation
-from stages.head.checks import describe_data
-from stages.head.data import Data
+from pipeline.runs import choose_parallelism, run_all
+from stages.evaluate.ablation import TABLE_2, PaperRow, Setting, describe_rows, row_job
+from stages.evaluate.ablation_table import AblationRow, ablation_markdown, describe_runs, write_ablation
+from stages.head.data.splits import Data
 from stages.head.errors import HeadError
-from stages.head.report import read_report
-from stages.head.run_folder import RunFolder
-from stages.head.runs import Ended, Job, refuse_failures
-from stages.head.seeds import begin_seeds, finish_seeds, seed_jobs
+from stages.head.training.checks import describe_data
+from stages.head.training.report import read_report
+from stages.head.training.run_folder import RunFolder
+from stages.head.training.runs import Ended, Job, refuse_failures
+from stages.head.training.seeds import begin_seeds, finish_seeds, seed_jobs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,12 +41,12 @@ def run_ablation(
     Parameters
     ----------
     job
-        Store, manifest, track, folder and the full recipe; a row leaves out of it what the row is without. Rows that
+        Store, manifest, track, folder and the full config; a row leaves out of it what the row is without. Rows that
         something else made are trained again if it says `replace`.
     seeds
         Heads a row; figures are means over them.
     parallel, threads
-        Runs at a time, and CPU threads of each; chosen by `find_room` if None. The first changes no result.
+        Runs at a time, and CPU threads of each; chosen by `choose_parallelism` if None. The first changes no result.
     say
         Called with a line when there is something to tell.
 
@@ -72,7 +72,7 @@ def run_ablation(
     waiting = [(member, data) for member, data in jobs if not member.is_complete(data)]
     for note in _data_notes(rows) if waiting else ():
         say(note)
-    room = find_room(waiting, parallel=parallel, threads=threads)
+    room = choose_parallelism(waiting, parallel=parallel, threads=threads)
     counts = f"{len(jobs) - len(waiting)} of {len(jobs)} runs are complete"
     for name, difference in differences.items():
         say(f"{name} is trained again: {difference}")
@@ -120,7 +120,7 @@ def _tabulate(job: Job, rows: Sequence[_PlannedRow], ends: Sequence[Ended]) -> s
     failed = {ended.job.out for ended in ends if ended.error}
     table = [_row(row, failed=any(member.out in failed for member in row.members)) for row in rows]
     data: dict[Setting, Data] = {row.paper.setting: row.data for row in rows}
-    runs = describe_runs(table, views_per_epoch=job.recipe.views_per_epoch)
+    runs = describe_runs(table, views_per_epoch=job.config.views_per_epoch)
     notes = [*describe_rows(job, data), *_data_notes(rows), *runs]
     count = len(rows[0].members)
     if count > 1:
@@ -131,19 +131,19 @@ def _tabulate(job: Job, rows: Sequence[_PlannedRow], ends: Sequence[Ended]) -> s
 
 def _data_notes(rows: Sequence[_PlannedRow]) -> list[str]:
     """What is odd about the songs: rows share them, so it is told once."""
-    notes = dict.fromkeys(note for row in rows for note in describe_data(row.data, row.job.recipe))
+    notes = dict.fromkeys(note for row in rows for note in describe_data(row.data, row.job.config))
     return [f"{note[0].upper()}{note[1:]}." for note in notes]
 
 
-def _row(row: _PlannedRow, *, failed: bool) -> Row:
+def _row(row: _PlannedRow, *, failed: bool) -> AblationRow:
     if failed:
-        return Row(paper=row.paper, ours=None)
+        return AblationRow(paper=row.paper, ours=None)
     runs = [read_report(member.out) for member in row.members]
     ours, std = runs[0].metrics["mean"], None
     if len(runs) > 1:
         report = finish_seeds(row.job, row.members, row.data)
         ours, std = report.mean["mean"], report.std["mean"]
-    return Row(
+    return AblationRow(
         paper=row.paper,
         ours=ours,
         std=std,

@@ -16,7 +16,7 @@ from uuid import uuid4
 
 from stages.extract.plan import SongTask
 from stages.extract.run import Outcome, Tally
-from stages.extract.worker import Bench, SongResult, extract_song
+from stages.extract.worker import SongResult, WorkerConfig, extract_song
 from stages.songs.errors import shown
 from store.errors import HearError
 
@@ -210,7 +210,7 @@ def _cuda_cluster() -> Any:
 def run_on_cluster(
     client: "Client",
     tasks: Sequence[SongTask],
-    bench: Bench,
+    bench: WorkerConfig,
     *,
     report: Callable[[Outcome], None],
     say: Callable[[str], None],
@@ -271,7 +271,7 @@ class _SubmittedSongs:
     A thread looks after them while this one waits for results, and cannot.
     """
 
-    def __init__(self, client: "Client", tasks: Sequence[SongTask], bench: Bench, stop: threading.Event) -> None:
+    def __init__(self, client: "Client", tasks: Sequence[SongTask], bench: WorkerConfig, stop: threading.Event) -> None:
         from distributed import Event, as_completed
 
         self._client = client

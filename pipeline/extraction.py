@@ -8,21 +8,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from pipeline.progress import ExtractionProgress, bar
+from pipeline.show.bars import ExtractionProgress, bar
+from stages.common.provenance import provenance_to_json
+from stages.extract.config import ExtractConfig
 from stages.extract.estimate import Estimate, calibrate, estimate
-from stages.extract.feed import ViewFeed
 from stages.extract.freshness import Freshness, remember_hashes, stored_freshness
 from stages.extract.plan import Plan, plan_extraction
-from stages.extract.recipe import Recipe
 from stages.extract.run import Extractor, Outcome, Tally
-from stages.provenance import provenance_to_json
+from stages.extract.views.feed import ViewFeed
 from stages.songs import read_manifest
 from stages.songs.errors import printable
 from store import EmbeddingStore, Spec, StoreWriter, index, is_indexed, write_receipt
 from store.errors import HearError, StoreError, StoreNotFoundError
-from store.info import record_bytes
-from store.replacing import is_device
-from store.visible import to_json
+from store.files.replacing import is_device
+from store.files.visible import to_json
+from store.upkeep.info import record_bytes
 
 if TYPE_CHECKING:
     from stages.extract.encoders import MultiScale
@@ -94,12 +94,12 @@ def plan_run(manifest: Path, store: str, spec: Spec, *, augment: int) -> Plan:
         found = EmbeddingStore.open(store, expect=spec)
     except StoreNotFoundError:
         return plan_extraction(songs, augment=augment, rows={}, sources=Freshness())
-    sources = stored_freshness(found, songs, track=bar("files hashed"))
+    sources = stored_freshness(found, songs, progress=bar("files hashed"))
     return plan_extraction(songs, augment=augment, rows=found.rows, sources=sources)
 
 
 def dry_run(
-    manifest: Path, store: str, recipe: Recipe, *, augment: int, readers: int = 1
+    manifest: Path, store: str, config: ExtractConfig, *, augment: int, readers: int = 1
 ) -> dict[str, float | int | str | None]:
     """Tell what a run would cost, and change nothing.
 
@@ -116,8 +116,8 @@ def dry_run(
     HearError
         The manifest has an error, the weights cannot be had, or the store was made with another spec.
     """
-    encoders = recipe.load_encoders()
-    spec = recipe.spec(encoders)
+    encoders = config.load_encoders()
+    spec = config.spec(encoders)
     plan = plan_run(manifest, store, spec, augment=augment)
     cost = _cost(plan, spec, store, readers)
     speed = calibrate(encoders) if plan.tasks else 0.0
@@ -146,13 +146,13 @@ def _cost(plan: Plan, spec: Spec, store: str, readers: int) -> Estimate:
         frame_rate=spec.frame_rate,
         root=store,
         processes=readers,
-        track=bar("lengths"),
+        progress=bar("lengths"),
         replaced=record_bytes(spec, plan.replaced_frames),
     )
 
 
 def run_extraction(
-    manifest: Path, store: str, recipe: Recipe, *, augment: int, receipt: Path | None, options: ExtractionOptions
+    manifest: Path, store: str, config: ExtractConfig, *, augment: int, receipt: Path | None, options: ExtractionOptions
 ) -> ExtractionSummary:
     """Extract what the store lacks, then write the receipt.
 
@@ -165,8 +165,8 @@ def run_extraction(
     HearError
         Nothing can be done: the manifest, the weights, the spec, the space or the store.
     """
-    encoders = recipe.load_encoders()
-    spec = recipe.spec(encoders)
+    encoders = config.load_encoders()
+    spec = config.spec(encoders)
     plan = plan_run(manifest, store, spec, augment=augment)
     _check_space(_cost(plan, spec, store, options.readers), force=options.force)
     # Not before the check: its advice is another spec, which a store that is there would refuse.
@@ -181,7 +181,7 @@ def run_extraction(
     ):
         _name_missing(plan.sources.missing, progress.say)
         report = watch.hearing(progress, failures)
-        tally = _extract(plan, writer, encoders, recipe, options, report=report, say=progress.say, stop=stop)
+        tally = _extract(plan, writer, encoders, config, options, report=report, say=progress.say, stop=stop)
     left = plan.records - tally.done - len(tally.failures)
     _index(store, changed=bool(tally.done))
     changed, again = len(plan.sources.changed), watch.made_again
@@ -215,7 +215,7 @@ def _extract(
     plan: Plan,
     writer: StoreWriter,
     encoders: "MultiScale",
-    recipe: Recipe,
+    config: ExtractConfig,
     options: ExtractionOptions,
     *,
     report: Callable[[Outcome], None],
@@ -226,15 +226,15 @@ def _extract(
         return Tally()
     if options.workers or options.scheduler:
         from pipeline.cluster import dask_client, run_on_cluster
-        from stages.extract.worker import Bench
+        from stages.extract.worker import WorkerConfig
 
         # Workers have working directories of their own: everything that travels is absolute.
-        bench = Bench(writer.root, recipe.at_home_anywhere(), processes=options.readers)
+        bench = WorkerConfig(writer.root, config.at_home_anywhere(), processes=options.readers)
         device = encoders.device.type
         with dask_client(workers=options.workers, scheduler=options.scheduler, device=device, say=say) as client:
             return run_on_cluster(client, plan.tasks, bench, report=report, say=say, stop=stop)
     with ViewFeed(processes=options.readers) as feed:
-        extractor = Extractor(encoders, writer, feed, seed=recipe.seed, pool=recipe.pool)
+        extractor = Extractor(encoders, writer, feed, seed=config.seed, pool=config.pool)
         return extractor.run(plan.tasks, report=report, stop=stop)
 
 

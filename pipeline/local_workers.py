@@ -14,8 +14,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
-from stages.extract.processes import end_with_the_parent
-from stages.machine import users_environment
+from stages.common.machine import users_environment
+from stages.common.processes import end_with_the_parent
 
 # Seconds for a worker to go when it is asked to; and until one that was lost is begun again.
 CLOSE_SECONDS, AGAIN_SECONDS = 2.0, 0.5

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pipeline.progress import ExtractionProgress, bar
+from pipeline.show.bars import ExtractionProgress, bar
 from stages.extract.freshness import remembered_freshness
 from stages.scoring.ensemble import Ensemble, load_encoders, load_ensemble
 from stages.scoring.files import Journal, check_outputs, check_scp_ids, read_journal, write_csv, write_json, write_scp
@@ -22,7 +22,7 @@ from stages.scoring.over_time import Windows
 from stages.scoring.page.document import report_html, write_report
 from stages.scoring.page.previews import preview_extremes
 from stages.scoring.plots import plot_names, plot_song
-from stages.scoring.rows import Row, caution_in
+from stages.scoring.rows import SongScore, caution_in
 from stages.scoring.run import Scored, Scoring
 from stages.scoring.sources import AudioSource, Source, StoreSource
 from stages.songs import Manifest, read_manifest
@@ -74,11 +74,11 @@ class Outputs:
 class Prediction:
     """Rows in order, the scores' names, and how many rows were there before."""
 
-    rows: list[Row]
+    rows: list[SongScore]
     dimensions: tuple[str, ...]
     skipped: int
     report: Path | None = None
-    failed: list[Row] = field(init=False)
+    failed: list[SongScore] = field(init=False)
 
     def __post_init__(self) -> None:
         """Pick out what failed."""
@@ -102,7 +102,7 @@ class Prediction:
         return caution_in(self.rows)
 
 
-def predict(request: Request, outputs: Outputs, *, hear: Callable[[Row], None]) -> Prediction:
+def predict(request: Request, outputs: Outputs, *, hear: Callable[[SongScore], None]) -> Prediction:
     """Score songs and write the files; `hear` is told each row as soon as it is there.
 
     Raises
@@ -144,18 +144,18 @@ def _candidates(request: Request, manifest: Manifest | None, store: EmbeddingSto
 
 def _source(request: Request, store: EmbeddingStore | None, manifest: Manifest | None, ensemble: Ensemble) -> Source:
     if store is not None:
-        changed = remembered_freshness(store, manifest.songs, track=bar("files hashed")).changed if manifest else ()
+        changed = remembered_freshness(store, manifest.songs, progress=bar("files hashed")).changed if manifest else ()
         return StoreSource(store, ensemble, changed=changed)
     return AudioSource(load_encoders(ensemble, **request.encoders), ensemble)
 
 
 def _score(
-    scoring: Scoring, candidates: Sequence[Candidate], outputs: Outputs, hear: Callable[[Row], None]
-) -> tuple[list[Row], int]:
+    scoring: Scoring, candidates: Sequence[Candidate], outputs: Outputs, hear: Callable[[SongScore], None]
+) -> tuple[list[SongScore], int]:
     done = read_journal(outputs.jsonl) if outputs.jsonl and outputs.resume else {}
     titles = shown_names(candidates)
     journal = Journal(outputs.jsonl, fresh=not outputs.resume) if outputs.jsonl else None
-    rows: list[Row] = []
+    rows: list[SongScore] = []
     skipped = 0
     with closing(journal) if journal else nullcontext(), ExtractionProgress(len(candidates), what="songs") as progress:
         plots = zip(plot_names(titles), titles, strict=True)
@@ -178,7 +178,7 @@ def _plot(path: Path, scored: Scored, title: str) -> None:
         plot_song(path, scored.row, scored.outline, title=title)
 
 
-def _write(rows: Sequence[Row], dimensions: Sequence[str], outputs: Outputs) -> None:
+def _write(rows: Sequence[SongScore], dimensions: Sequence[str], outputs: Outputs) -> None:
     if outputs.json:
         write_json(outputs.json, rows)
     if outputs.csv:
@@ -188,7 +188,11 @@ def _write(rows: Sequence[Row], dimensions: Sequence[str], outputs: Outputs) -> 
 
 
 def _report(
-    rows: Sequence[Row], candidates: Sequence[Candidate], dimensions: Sequence[str], request: Request, folder: Path
+    rows: Sequence[SongScore],
+    candidates: Sequence[Candidate],
+    dimensions: Sequence[str],
+    request: Request,
+    folder: Path,
 ) -> Path:
     about = f"scored by {', '.join(request.checkpoints)}"
     previews = preview_extremes(rows, [candidate.path for candidate in candidates])

@@ -4,7 +4,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pipeline.output import note
+from pipeline.show.output import note
 from stages.scoring.errors import ScoringError
 from stages.scoring.over_time import Windows
 
@@ -43,7 +43,7 @@ def run_service(
     check_extra()
     from stages.scoring.scorer import Scorer
     from stages.scoring.service.app import make_service
-    from stages.scoring.service.desk import Limits
+    from stages.scoring.service.scoring_queue import Limits
     from stages.scoring.service.server import Server, bound, listen
 
     costs = Limits(**limits)

@@ -9,48 +9,48 @@ from typing import TYPE_CHECKING, Any
 from store.errors import HearError, StoreError, StoreNotFoundError
 
 if TYPE_CHECKING:
-    from store.catalogue import Row, index, is_indexed
-    from store.hdf5 import export_hdf5, import_hdf5
-    from store.info import describe
-    from store.merging import merge
-    from store.metadata import AXES
-    from store.pruning import prune
+    from store.catalogue import CatalogueRow, index, is_indexed
+    from store.format.metadata import AXES
     from store.reader import EmbeddingStore
     from store.receipt import check_receipt, locate_store, read_receipt, write_receipt
     from store.spec import Spec
     from store.summary import Summary, cache_summaries
-    from store.verification import Problem, verify
+    from store.upkeep.hdf5 import export_hdf5, import_hdf5
+    from store.upkeep.info import describe
+    from store.upkeep.merging import merge
+    from store.upkeep.pruning import prune
+    from store.upkeep.verification import Damage, verify
     from store.writer import StoreWriter
 
 _HOMES = {
-    "AXES": "metadata",
+    "AXES": "format.metadata",
     "EmbeddingStore": "reader",
-    "Problem": "verification",
-    "Row": "catalogue",
+    "Damage": "upkeep.verification",
+    "CatalogueRow": "catalogue",
     "Spec": "spec",
     "StoreWriter": "writer",
     "Summary": "summary",
     "cache_summaries": "summary",
     "check_receipt": "receipt",
-    "describe": "info",
-    "export_hdf5": "hdf5",
-    "import_hdf5": "hdf5",
+    "describe": "upkeep.info",
+    "export_hdf5": "upkeep.hdf5",
+    "import_hdf5": "upkeep.hdf5",
     "index": "catalogue",
     "is_indexed": "catalogue",
     "locate_store": "receipt",
-    "merge": "merging",
-    "prune": "pruning",
+    "merge": "upkeep.merging",
+    "prune": "upkeep.pruning",
     "read_receipt": "receipt",
-    "verify": "verification",
+    "verify": "upkeep.verification",
     "write_receipt": "receipt",
 }
 
 __all__ = [
     "AXES",
+    "CatalogueRow",
+    "Damage",
     "EmbeddingStore",
     "HearError",
-    "Problem",
-    "Row",
     "Spec",
     "StoreError",
     "StoreNotFoundError",

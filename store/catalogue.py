@@ -14,11 +14,12 @@ from concurrent.futures import ThreadPoolExecutor
 from types import NoneType
 from typing import Any, NamedTuple
 
-from store.arrays import await_info, await_replaced
+from store.backends.objects import Objects
+from store.backends.opening import open_objects
 from store.errors import StoreError, StoreNotFoundError
-from store.keys import DEPTH, INDEX, METADATA, RECORDS, record_path
-from store.metadata import LONGEST, read_derived, sealed
-from store.objects import Objects, open_objects
+from store.format.arrays import await_info, await_replaced
+from store.format.keys import DEPTH, INDEX, METADATA, RECORDS, record_path
+from store.format.metadata import LONGEST, read_derived, sealed
 from store.records import check_info
 from store.spec import Spec, read_spec
 
@@ -27,7 +28,7 @@ _DIGEST_LENGTH = 64
 _MOST_SECONDS = 1 << 31
 
 
-class Row(NamedTuple):
+class CatalogueRow(NamedTuple):
     """What is known of a record: frames T, seconds of audio, digest of its zarr.json, and the file that it is of.
 
     Of the file: its hash, its size in bytes, and when it was last changed. What the record does not say is None.
@@ -43,7 +44,7 @@ class Row(NamedTuple):
     source_mtime_ns: int | None
 
 
-def read_rows(objects: Objects, spec: Spec) -> dict[tuple[str, int], Row]:
+def read_rows(objects: Objects, spec: Spec) -> dict[tuple[str, int], CatalogueRow]:
     """The store's records, sorted by song and view.
 
     Raises
@@ -64,7 +65,7 @@ def index(root: str) -> int:
     """
     objects = open_objects(str(root))
     current = _current(objects, read_spec(objects))
-    columns = {name: [getattr(row, name) for _, row in current] for name in Row._fields}
+    columns = {name: [getattr(row, name) for _, row in current] for name in CatalogueRow._fields}
     stamps = [stamp for stamp, _ in current]
     objects.put(INDEX, [sealed({"attributes": {}, "stamps": stamps, "columns": columns})])
     return len(current)
@@ -83,7 +84,7 @@ def is_indexed(root: str) -> bool:
     return stamps == {path: stamp for path, (stamp, _) in indexed(objects, len(stamps)).items()}
 
 
-def _current(objects: Objects, spec: Spec) -> list[tuple[str, Row]]:
+def _current(objects: Objects, spec: Spec) -> list[tuple[str, CatalogueRow]]:
     """(stamp, row) of each record that exists now."""
     stamps = _stamps(objects)
     known = indexed(objects, len(stamps))
@@ -101,7 +102,7 @@ def _stamps(objects: Objects) -> dict[str, str]:
     return {_folder(entry.key): entry.stamp for entry in objects.named(RECORDS, depth=DEPTH, name=METADATA)}
 
 
-def indexed(objects: Objects, records: int) -> dict[str, tuple[str, Row]]:
+def indexed(objects: Objects, records: int) -> dict[str, tuple[str, CatalogueRow]]:
     """Path → (stamp, row) as the index has it, true or not; nothing where it is missing or damaged.
 
     Nor is there anything in one with a value that no record could have, or too large for a store of so many records.
@@ -110,10 +111,10 @@ def indexed(objects: Objects, records: int) -> dict[str, tuple[str, Row]]:
     if document is None:
         return {}
     try:
-        columns = {name: document["columns"][name] for name in Row._fields}
+        columns = {name: document["columns"][name] for name in CatalogueRow._fields}
         if not _are_possible(**columns):
             return {}
-        rows = [Row(*values) for values in zip(*columns.values(), strict=True)]
+        rows = [CatalogueRow(*values) for values in zip(*columns.values(), strict=True)]
         stamped = zip(document["stamps"], rows, strict=True)
         return {record_path(row.song_id, row.view): (stamp, row) for stamp, row in stamped}
     except (KeyError, TypeError, ValueError):
@@ -159,7 +160,7 @@ def _is_length(seconds: float | None) -> bool:
     return seconds is None or 0 <= seconds < _MOST_SECONDS
 
 
-def _read_row(objects: Objects, spec: Spec, path: str) -> Row | None:
+def _read_row(objects: Objects, spec: Spec, path: str) -> CatalogueRow | None:
     """Read a record's zarr.json; None where the record has gone since it was listed."""
     where = f"{objects.root}/{path}/{METADATA}"
     try:
@@ -167,7 +168,7 @@ def _read_row(objects: Objects, spec: Spec, path: str) -> Row | None:
     except StoreNotFoundError:
         return None
     own = info.attributes
-    row = Row(
+    row = CatalogueRow(
         song_id=_typed(own.get("song_id"), str, ""),
         view=_typed(own.get("view"), int, -1),
         frames=info.shape[1],
@@ -192,11 +193,11 @@ def _folder(key: str) -> str:
     return key.rpartition("/")[0]
 
 
-def _keyed(rows: Iterable[Row]) -> dict[tuple[str, int], Row]:
+def _keyed(rows: Iterable[CatalogueRow]) -> dict[tuple[str, int], CatalogueRow]:
     return {(row.song_id, row.view): row for row in rows}
 
 
-def _read_rows(objects: Objects, spec: Spec, paths: list[str]) -> list[Row | None]:
+def _read_rows(objects: Objects, spec: Spec, paths: list[str]) -> list[CatalogueRow | None]:
     if objects.readers == 1:
         return [_read_row(objects, spec, path) for path in paths]
     with ThreadPoolExecutor(objects.readers) as threads:

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from store.errors import StoreError
-from store.metadata import AXES
+from store.format.metadata import AXES
 
 if TYPE_CHECKING:
     from store.reader import EmbeddingStore

@@ -4,4 +4,4 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 # Goes through a list; `iter` shows nothing, a command passes a progress bar.
-Track = Callable[[Sequence[Any]], Iterable[Any]]
+Progress = Callable[[Sequence[Any]], Iterable[Any]]

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from store.arrays import await_info, await_replaced
-from store.catalogue import Row, read_rows
+from store.backends.objects import Objects
+from store.backends.opening import open_objects
+from store.catalogue import CatalogueRow, read_rows
 from store.errors import StoreError, StoreNotFoundError
-from store.keys import METADATA, record_path
-from store.objects import Objects, open_objects
+from store.format.arrays import await_info, await_replaced
+from store.format.keys import METADATA, record_path
 from store.records import check_info, get_record
 from store.spec import Root, Spec, read_root
 
@@ -80,7 +81,7 @@ class EmbeddingStore:
         return self.spec.frame_rate / self.spec.pool
 
     @cached_property
-    def rows(self) -> Mapping[tuple[str, int], Row]:
+    def rows(self) -> Mapping[tuple[str, int], CatalogueRow]:
         """(song, view) → what the catalogue says of it, sorted.
 
         Raises

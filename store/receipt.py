@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from store.errors import StoreError
-from store.json_text import LARGEST, brief, parse_json
-from store.metadata import FORMAT, VERSION
-from store.regular import IrregularFileError, read_regular
-from store.replacing import replacing
+from store.files.json_text import LARGEST, brief, parse_json
+from store.files.regular import IrregularFileError, read_regular
+from store.files.replacing import replacing
+from store.format.metadata import FORMAT, VERSION
 from store.spec import Spec
 
 if TYPE_CHECKING:

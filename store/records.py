@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from store.arrays import get_array, put_array
+from store.backends.objects import Objects
 from store.errors import StoreError
-from store.json_text import brief
-from store.keys import METADATA, record_path
-from store.metadata import ArrayInfo
-from store.objects import Objects
-from store.quantise import Levels, levels_from_text, levels_to_text, to_floats, to_stored
+from store.files.json_text import brief
+from store.format.arrays import get_array, put_array
+from store.format.keys import METADATA, record_path
+from store.format.metadata import ArrayInfo
+from store.format.quantisation import Levels, levels_from_text, levels_to_text, to_floats, to_stored
 from store.spec import Spec
 
 # What the store itself says of a record; a caller's attributes may have any other name.

@@ -9,9 +9,9 @@ it the files are hashed again.
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from store.keys import SOURCES
-from store.metadata import read_derived, sealed
-from store.objects import open_objects
+from store.backends.opening import open_objects
+from store.format.keys import SOURCES
+from store.format.metadata import read_derived, sealed
 
 
 class SeenFile(NamedTuple):

@@ -8,12 +8,12 @@ from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from typing import Any, NamedTuple
 
+from store.backends.objects import Objects
 from store.errors import StoreError, StoreNotFoundError
-from store.json_text import brief
-from store.keys import ROOT
-from store.metadata import LONGEST, root_attributes
-from store.objects import Objects
-from store.rereading import get_document
+from store.files.json_text import brief
+from store.format.keys import ROOT
+from store.format.metadata import LONGEST, root_attributes
+from store.format.rereading import get_document
 
 DTYPES = ("float16", "float32", "int8")
 # Characters of a field's value in an error.

@@ -12,13 +12,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from store.arrays import get_array, put_array, remove_array
-from store.catalogue import Row, index
+from store.backends.objects import Objects
+from store.backends.opening import open_objects
+from store.catalogue import CatalogueRow, index
 from store.errors import StoreError
-from store.keys import CATALOGUE, METADATA, SHARD
-from store.metadata import ArrayInfo
-from store.objects import Objects, open_objects
-from store.progress import Track
+from store.format.arrays import get_array, put_array, remove_array
+from store.format.keys import CATALOGUE, METADATA, SHARD
+from store.format.metadata import ArrayInfo
+from store.progress import Progress
 from store.reader import EmbeddingStore
 
 PART_RECORDS = 1024
@@ -34,7 +35,7 @@ class Summary:
     values: NDArray[np.float32]
 
 
-def pool_frames(frames: NDArray[np.floating]) -> NDArray[np.float32]:
+def frame_statistics(frames: NDArray[np.floating]) -> NDArray[np.float32]:
     """(stream, frame, channel) → float32 (stream, 2·channel): mean and population standard deviation over frames."""
     pooled = np.empty((frames.shape[0], 2, frames.shape[2]), dtype=np.float32)
     for stream, values in enumerate(frames):
@@ -45,7 +46,7 @@ def pool_frames(frames: NDArray[np.floating]) -> NDArray[np.float32]:
     return pooled.reshape(frames.shape[0], -1)
 
 
-def summarise(store: EmbeddingStore, streams: Sequence[str] | None = None, *, track: Track = iter) -> Summary:
+def summarise(store: EmbeddingStore, streams: Sequence[str] | None = None, *, progress: Progress = iter) -> Summary:
     """Take the summaries that the catalogue has and compute the others, a record in memory at a time.
 
     Raises
@@ -56,7 +57,7 @@ def summarise(store: EmbeddingStore, streams: Sequence[str] | None = None, *, tr
     records = list(store)
     names = store.streams if streams is None else streams
     values = np.empty((len(records), len(names), 2 * store.channels), dtype=np.float32)
-    for places, pooled in summaries(store, records, streams, track=track):
+    for places, pooled in summaries(store, records, streams, progress=progress):
         values[places] = pooled
     return Summary([song for song, _ in records], np.array([view for _, view in records], dtype=np.int64), values)
 
@@ -66,7 +67,7 @@ def summaries(
     records: Sequence[tuple[str, int]],
     streams: Sequence[str] | None = None,
     *,
-    track: Track = iter,
+    progress: Progress = iter,
 ) -> Iterator[tuple[NDArray[np.intp], NDArray[np.float32]]]:
     """Go through the summaries of some records: those of the catalogue part by part, then the others one by one.
 
@@ -86,11 +87,11 @@ def summaries(
         columns = [column for column, digest in enumerate(digests) if digest in missing]
         places = np.array([missing.pop(digests[column]) for column in columns], dtype=np.intp)
         yield places, part[:, columns].swapaxes(0, 1)
-    for place in track(sorted(missing.values())):
-        yield np.array([place]), pool_frames(store.read(*records[place], streams))[None]
+    for place in progress(sorted(missing.values())):
+        yield np.array([place]), frame_statistics(store.read(*records[place], streams))[None]
 
 
-def cache_summaries(root: str, *, track: Track = iter) -> int:
+def cache_summaries(root: str, *, progress: Progress = iter) -> int:
     """Write the index and all summaries to the catalogue; return the number of records.
 
     Raises
@@ -101,7 +102,7 @@ def cache_summaries(root: str, *, track: Track = iter) -> int:
     index(root)
     store = EmbeddingStore.open(root)
     objects = open_objects(store.root)
-    rows, values = list(store.rows.values()), summarise(store, track=track).values.swapaxes(0, 1)
+    rows, values = list(store.rows.values()), summarise(store, progress=progress).values.swapaxes(0, 1)
     stale = {entry.key for entry in objects.find(_PARTS)}
     for number, start in enumerate(range(0, len(rows), PART_RECORDS)):
         part = slice(start, start + PART_RECORDS)
@@ -111,7 +112,7 @@ def cache_summaries(root: str, *, track: Track = iter) -> int:
     return len(rows)
 
 
-def _put_part(objects: Objects, path: str, rows: list[Row], values: NDArray[np.float32]) -> set[str]:
+def _put_part(objects: Objects, path: str, rows: list[CatalogueRow], values: NDArray[np.float32]) -> set[str]:
     remove_array(objects, path)
     put_array(objects, path, values, {"records": [row.digest for row in rows]})
     return {f"{path}/{METADATA}", f"{path}/{SHARD}"}

@@ -7,14 +7,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from store.arrays import await_info
+from store.backends.objects import Objects
+from store.backends.opening import open_objects
 from store.errors import StoreNotFoundError
-from store.keys import METADATA, ROOT, record_path
-from store.metadata import root_document
-from store.objects import Objects, open_objects
+from store.format.arrays import await_info
+from store.format.keys import METADATA, ROOT, record_path
+from store.format.metadata import root_document
 from store.records import Record, encode_record, put_record
 from store.spec import Spec, read_spec
-from store.sweep import sweep
+from store.upkeep.sweep import sweep
 
 
 class StoreWriter:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipeline.output import note, say
 from pipeline.params import Params, load_params, option_values
+from pipeline.show.output import note, say
 
 if TYPE_CHECKING:
     from stages.songs import Song
@@ -97,8 +97,8 @@ def refuse_changed_songs(store: str, songs: Sequence["Song"]) -> None:
     HearError
         A song's file is another one than its record was made from, or the store cannot be read.
     """
-    from pipeline.progress import bar
+    from pipeline.show.bars import bar
     from stages.extract.freshness import refuse_changed
     from store import EmbeddingStore
 
-    refuse_changed(EmbeddingStore.open(store), songs, say=note, track=bar("hash"))
+    refuse_changed(EmbeddingStore.open(store), songs, say=note, progress=bar("hash"))

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipeline.cli.common import DEFAULTS, new_app, params_option
-from pipeline.output import note, say
 from pipeline.params import Params, load_params
+from pipeline.show.output import note, say
 
 if TYPE_CHECKING:
     from stages.songs import Song
@@ -32,7 +32,7 @@ def demo(
     params_file: Annotated[Path | None, params_option("demo")] = None,
 ) -> None:
     """Synthesise songs in SongEval's layout, each dimension driven by something audible."""
-    from pipeline.progress import counting
+    from pipeline.show.bars import counting
     from stages.songs.demo import make_demo
     from stages.songs.songeval import read_songeval
 

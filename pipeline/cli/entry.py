@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 from typing import Any, TextIO, cast
 
 from pipeline.interrupts import watch_interrupts
-from pipeline.output import covered, note
+from pipeline.show.output import covered, note
 from store.errors import HearError
 
 # What shells expect of a program that SIGINT ended.

@@ -7,8 +7,8 @@ from typing import Annotated
 import typer
 
 from pipeline.cli.common import DEFAULTS, command_app, params_option, version_option
-from pipeline.output import note, say, say_json
-from stages.machine import count_cores
+from pipeline.show.output import note, say, say_json
+from stages.common.machine import count_cores
 
 app = command_app()
 _ENCODERS, _EXTRACT = DEFAULTS.encoders, DEFAULTS.extract
@@ -83,9 +83,9 @@ def extract(
     store). A second run makes only what is missing, and the songs whose files have changed.
     """
     from pipeline import extraction
-    from stages.extract.recipe import Recipe
+    from stages.extract.config import ExtractConfig
 
-    recipe = Recipe(
+    config = ExtractConfig(
         preset=_implied(context, preset).value,
         muq=muq,
         musicfm=musicfm,
@@ -98,12 +98,12 @@ def extract(
         pool=pool,
     )
     if dry_run:
-        say_json(extraction.dry_run(manifest, store, recipe, augment=augment, readers=readers), indent=2)
+        say_json(extraction.dry_run(manifest, store, config, augment=augment, readers=readers), indent=2)
         return
     options = extraction.ExtractionOptions(
         readers=readers, workers=workers, scheduler=scheduler, max_failures=max_failures, force=force
     )
-    summary = extraction.run_extraction(manifest, store, recipe, augment=augment, receipt=receipt, options=options)
+    summary = extraction.run_extraction(manifest, store, config, augment=augment, receipt=receipt, options=options)
     say(summary.line)
     if summary.left:
         note(f"{summary.stopped}: {summary.left} views left; the same command goes on from here")

@@ -12,8 +12,8 @@ from pipeline.cli.head_hub import pull, push
 from pipeline.cli.head_inputs import ManifestPath, ReceiptPath, Store, Track, named_store
 from pipeline.cli.head_options import options_from
 from pipeline.cli.head_predict import predict
-from pipeline.output import note, say_table
 from pipeline.params import HeadParams
+from pipeline.show.output import note, say_table
 
 app = new_app("head", "Train, evaluate and use HEAR's head on stored embeddings.")
 
@@ -43,28 +43,28 @@ def train(
     params_file: Annotated[Path | None, params_option("head")] = None,
 ) -> None:
     """Train a head, or one a seed; prints its best validation, or their mean ± standard deviation."""
-    from pipeline.head_progress import listeners_of
-    from stages.head.recipe import Recipe
-    from stages.head.runs import Job
-    from stages.head.seeds import train_seeds
-    from stages.head.train import train_on
+    from pipeline.show.training_bars import listeners_of
+    from stages.head.config import TrainConfig
+    from stages.head.training.runs import Job
+    from stages.head.training.seeds import train_seeds
+    from stages.head.training.train import train_on
     from stages.songs import read_manifest
 
-    recipe = Recipe(**params.model_dump())
+    config = TrainConfig(**params.model_dump())
     job = Job(
         name=f"track {track}",
         store_root=named_store(store, receipt),
         manifest=read_manifest(manifest, check_files=False),
         track=track,
         out=out,
-        recipe=recipe,
+        config=config,
         receipt=receipt,
     )
     refuse_changed_songs(job.store_root, job.manifest.among("train", "val"))
     listeners = partial(listeners_of, tensorboard=tensorboard)
     if seeds == 1:
         report = train_on(
-            job.open(), track=track, out=out, recipe=recipe, resume=resume, listeners=listeners(job), say=_note
+            job.open(), track=track, out=out, config=config, resume=resume, listeners=listeners(job), say=_note
         )
         said = report.line
     else:
@@ -90,10 +90,10 @@ def evaluate(
     params_file: Annotated[Path | None, params_option("head")] = None,
 ) -> None:
     """Compare a head's scores with the ratings of one split; prints a table."""
-    from stages.evaluate.run import evaluate_heads
+    from stages.evaluate.evaluation import evaluate_heads
     from stages.evaluate.tables import evaluation_table, write_evaluation
     from stages.evaluate.trained_on import read_trained_on
-    from stages.head.members import load_heads
+    from stages.head.checkpoint.members import load_heads
     from stages.scoring.files import check_outputs
     from stages.songs import read_manifest
 

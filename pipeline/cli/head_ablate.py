@@ -8,8 +8,8 @@ import typer
 from pipeline.cli.common import DEFAULTS, params_option, refuse_changed_songs
 from pipeline.cli.head_inputs import ManifestPath, ReceiptPath, Store, Track, named_store
 from pipeline.cli.head_options import options_from
-from pipeline.output import note, say_table
 from pipeline.params import HeadParams
+from pipeline.show.output import note, say_table
 
 # Rows with augmented views would make more steps than those without: one view per epoch makes them equal.
 ROWS = DEFAULTS.head.model_copy(update={"views_per_epoch": 1})
@@ -48,8 +48,8 @@ def ablate(
 ) -> None:
     """Train the eight rows of Table 2 and print them beside the paper's; run again, it goes on where it was cut off."""
     from pipeline.ablation import run_ablation
-    from stages.head.recipe import Recipe
-    from stages.head.runs import Job
+    from stages.head.config import TrainConfig
+    from stages.head.training.runs import Job
     from stages.songs import read_manifest
 
     job = Job(
@@ -58,7 +58,7 @@ def ablate(
         manifest=read_manifest(manifest, check_files=False),
         track=track,
         out=out,
-        recipe=Recipe(**params.model_dump()),
+        config=TrainConfig(**params.model_dump()),
         receipt=receipt,
         replace=replace,
     )

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline.output import say
+from pipeline.show.output import say
 
 HubId = Annotated[str, typer.Argument(help="owner/name on the hub.", show_default=False)]
 
@@ -31,7 +31,7 @@ def push(
 
     Songs' names, ratings and predictions stay here. HF_ENDPOINT, HF_HOME and HF_TOKEN are respected.
     """
-    from stages.head.share import push as upload
+    from stages.head.share.exchange import push as upload
 
     say(upload(run, hub_id, license=license_, dataset=dataset, private=private, message=message))
 
@@ -48,6 +48,6 @@ def pull(
     To score with it, no copy is needed: --checkpoint takes the hub id. HF_ENDPOINT, HF_HOME and HF_HUB_OFFLINE
     are respected.
     """
-    from stages.head.share import pull as fetch
+    from stages.head.share.exchange import pull as fetch
 
     say(str(fetch(hub_id, out, revision=revision)))

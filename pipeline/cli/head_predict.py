@@ -18,10 +18,10 @@ from pipeline.cli.scoring_options import (
     PrecisionOption,
     WindowOption,
 )
-from pipeline.output import note, say_json
+from pipeline.show.output import note, say_json
 
 if TYPE_CHECKING:
-    from stages.scoring.rows import Row
+    from stages.scoring.rows import SongScore
 
 _ENCODERS = DEFAULTS.encoders
 
@@ -122,16 +122,16 @@ def _standard_input() -> Iterator[str]:
         yield line.decode("utf-8", "surrogateescape")
 
 
-def _silent(row: "Row") -> None:
+def _silent(row: "SongScore") -> None:
     """Rows are shown at the end."""
 
 
-def _echo(row: "Row") -> None:
+def _echo(row: "SongScore") -> None:
     say_json(row.to_json())
 
 
-def _show(rows: list["Row"], dimensions: tuple[str, ...], *, by: str, top: int | None, table: bool) -> None:
-    from pipeline.score_tables import print_scores
+def _show(rows: list["SongScore"], dimensions: tuple[str, ...], *, by: str, top: int | None, table: bool) -> None:
+    from pipeline.show.score_tables import print_scores
     from stages.scoring.statistics import best
 
     if table:

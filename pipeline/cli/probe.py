@@ -7,8 +7,8 @@ import typer
 from typer.core import TyperGroup
 
 from pipeline.cli.common import new_app, refuse_changed_songs
-from pipeline.output import note, say_json, say_table, write_csv
-from pipeline.progress import bar
+from pipeline.show.bars import bar
+from pipeline.show.output import note, say_json, say_table, write_csv
 
 Store = Annotated[str, typer.Option(help="The store: a folder or a URL.")]
 ManifestFile = Annotated[Path | None, typer.Option(help="A manifest; any of its columns is a label.")]
@@ -108,7 +108,7 @@ def fit(
         sweep=sweep,
         memory_limit=memory_limit,
         out=out,
-        track=bar("pool"),
+        progress=bar("pool"),
     )
     if as_json:
         say_json(report.to_json(), indent=2)
@@ -125,7 +125,7 @@ def apply(
     """Print what a saved probe says of each song of another store, as CSV; exits 1 if a song has no clean view."""
     from stages.probe import apply_probe
 
-    applied = apply_probe(probe, store, track=bar("pool"))
+    applied = apply_probe(probe, store, progress=bar("pool"))
     if as_json:
         say_json(applied.to_json(), indent=2)
     else:

@@ -6,9 +6,9 @@ from typing import Annotated
 import typer
 
 from pipeline.cli.common import new_app
-from pipeline.output import say, say_json, say_table
-from pipeline.progress import bar
-from store.visible import to_json
+from pipeline.show.bars import bar
+from pipeline.show.output import say, say_json, say_table
+from store.files.visible import to_json
 
 app = new_app("store", "Look at a store of embeddings, check it, copy it to and from HDF5, merge and prune it.")
 Store = Annotated[str, typer.Argument(metavar="STORE", help="A folder, or a URL such as s3://bucket/name.zarr.")]
@@ -21,7 +21,7 @@ def info(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Print the spec, and songs, records, hours and bytes by split and view."""
-    from pipeline.tables import describe_text
+    from pipeline.show.tables import describe_text
     from stages.songs import read_manifest
     from store import EmbeddingStore, describe
 
@@ -54,21 +54,21 @@ def verify(
     """
     from stages.extract.freshness import SourceCheck
     from stages.songs import read_manifest
-    from store import EmbeddingStore, Problem, check_receipt
+    from store import Damage, EmbeddingStore, check_receipt
     from store import verify as verify_store
 
     sources = SourceCheck(read_manifest(manifest, check_files=False).songs if manifest else ())
-    removed: list[Problem] = []
+    removed: list[Damage] = []
 
-    def tell(problem: Problem) -> None:
+    def tell(problem: Damage) -> None:
         say(f"{problem.kind}: {problem.path}: {problem.detail}{' (removed)' if problem.removed else ''}")
 
-    def tell_removed(problem: Problem) -> None:
+    def tell_removed(problem: Damage) -> None:
         removed.append(problem)
         tell(problem)
 
     try:
-        found = verify_store(store, repair=repair, outdated=sources, track=bar("verify"), removed=tell_removed)
+        found = verify_store(store, repair=repair, outdated=sources, progress=bar("verify"), removed=tell_removed)
     except BaseException:  # also Ctrl-C
         if repair:
             say(f"ended early: {len(removed)} removed, all named above; run it again")
@@ -93,7 +93,7 @@ def export(store: Store, file: Annotated[Path, typer.Argument(metavar="FILE.h5",
     """Write everything to one HDF5 file."""
     from store import export_hdf5
 
-    say(f"{export_hdf5(store, file, track=bar('export'))} records exported to {file}")
+    say(f"{export_hdf5(store, file, progress=bar('export'))} records exported to {file}")
 
 
 @app.command("import")
@@ -104,7 +104,7 @@ def import_(file: Annotated[Path, typer.Argument(metavar="FILE.h5")], store: Sto
     """
     from store import EmbeddingStore, import_hdf5
 
-    say(f"{import_hdf5(file, store, track=bar('import'))} records imported to {store}")
+    say(f"{import_hdf5(file, store, progress=bar('import'))} records imported to {store}")
     spec = EmbeddingStore.open(store).spec
     if spec.origin == "import":
         streams = f"{len(spec.streams)} stream{'s' if len(spec.streams) > 1 else ''} ({', '.join(spec.streams)})"
@@ -125,7 +125,7 @@ def index(
     from store import cache_summaries
     from store import index as index_store
 
-    records = cache_summaries(store, track=bar("summarise")) if summaries else index_store(store)
+    records = cache_summaries(store, progress=bar("summarise")) if summaries else index_store(store)
     say(f"{records} records indexed")
 
 
@@ -140,7 +140,7 @@ def merge(
 
     if len(stores) < 2:
         raise typer.BadParameter("give at least one source and a target")
-    report = merge_stores(stores[:-1], stores[-1], track=bar("merge"))
+    report = merge_stores(stores[:-1], stores[-1], progress=bar("merge"))
     say(f"{report.copied} records copied to {stores[-1]}, {report.kept} were there or came twice")
 
 
@@ -171,7 +171,7 @@ def prune(
             songs=song or (),
             views=view or (),
             dry_run=dry_run,
-            track=bar("prune"),
+            progress=bar("prune"),
             removed=removed.append,
         )
     except BaseException:  # also Ctrl-C

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.evaluate.metrics import Ratings
-from stages.figures import plain_text
-from store.visible import visible
+from stages.common.figures import plain_text
+from stages.metrics.agreement import Ratings
+from store.files.visible import visible
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from stages.evaluate.run import Evaluation
+    from stages.evaluate.evaluation import Evaluation
 
 LOWEST, HIGHEST = 1.0, 5.0
 BINS = 8

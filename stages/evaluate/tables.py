@@ -6,14 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from stages.csv_text import write_rows
-from stages.evaluate.bootstrap import Intervals
-from stages.evaluate.metrics import METRICS, Metrics
+from stages.common.csv_text import write_rows
+from stages.evaluate.evaluation import Evaluation
 from stages.evaluate.plots import calibration, draw_calibration, draw_scatter
-from stages.evaluate.run import Evaluation
-from stages.head.layout import write_json
+from stages.head.checkpoint.layout import write_json
 from stages.head.replacing import replacing
-from store.visible import visible
+from stages.metrics.agreement import METRICS, Metrics
+from stages.metrics.bootstrap import Intervals
+from store.files.visible import visible
 
 SCATTER, CALIBRATION = "predictions.csv", "calibration.csv"
 

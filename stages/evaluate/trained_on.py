@@ -4,12 +4,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from stages.head.corpus import Corpus
+from stages.head.checkpoint.json_file import read_object
+from stages.head.checkpoint.layout import PARAMS
+from stages.head.checkpoint.members import head_places
+from stages.head.data.corpus import Corpus
+from stages.head.data.ratings import RATINGS, Ratings, ratings_of, read_ratings
 from stages.head.errors import HeadError
-from stages.head.json_file import read_object
-from stages.head.members import head_places
-from stages.head.ratings import RATINGS, Ratings, ratings_of, read_ratings
-from stages.head.run_folder import PARAMS
 
 
 @dataclass(frozen=True, kw_only=True)

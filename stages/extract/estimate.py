@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from stages.extract.audio import SAMPLE_RATE, probe_seconds
-from stages.extract.feed import view_seconds
+from stages.common.processes import Processes
+from stages.extract.audio.reading import SAMPLE_RATE, probe_seconds
 from stages.extract.plan import SongTask
-from stages.extract.processes import Processes
+from stages.extract.views.feed import view_seconds
+from store.backends.opening import open_objects
 from store.errors import HearError
-from store.objects import open_objects
-from store.progress import Track
+from store.progress import Progress
 
 if TYPE_CHECKING:
     from stages.extract.encoders import MultiScale
@@ -57,7 +57,7 @@ def estimate(
     root: str,
     replaced: int = 0,
     processes: int = 1,
-    track: Track = iter,
+    progress: Progress = iter,
 ) -> Estimate:
     """Add up the durations of what is in the files; those that cannot be read are counted, and cost nothing.
 
@@ -67,11 +67,11 @@ def estimate(
         Size in bytes of the stored records that the tasks replace.
     processes
         Files that are looked at together, each in a process.
-    track
+    progress
         Goes through a list, for instance with a progress bar.
     """
     seconds, unreadable = 0.0, 0
-    for task, found in zip(tasks, durations([task.path for task in tasks], processes, track), strict=True):
+    for task, found in zip(tasks, durations([task.path for task in tasks], processes, progress), strict=True):
         seconds += (found or 0.0) * len(task.views)
         unreadable += found is None
     frame_bytes = streams * channels * BYTES[dtype]
@@ -86,7 +86,7 @@ def estimate(
     )
 
 
-def durations(paths: Sequence[Path], processes: int, track: Track) -> list[float | None]:
+def durations(paths: Sequence[Path], processes: int, progress: Progress) -> list[float | None]:
     """Seconds of each file; None for one that cannot be read."""
     if not paths:
         return []
@@ -102,7 +102,7 @@ def durations(paths: Sequence[Path], processes: int, track: Track) -> list[float
         # A thread waits for each process.
         pending = [threads.submit(duration, path) for path in paths]
         try:
-            return [future.result() for future in track(pending)]
+            return [future.result() for future in progress(pending)]
         finally:
             threads.shutdown(wait=False, cancel_futures=True)
             pool.close()

@@ -14,20 +14,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from stages.extract.source import FileStamp, SourceFile, file_stamp, read_source
-from stages.extract.waveform import AudioError
-from stages.machine import count_cores
+from stages.common.machine import count_cores
+from stages.extract.audio.source import FileStamp, SourceFile, file_stamp, read_source
+from stages.extract.audio.waveform import AudioError
 from stages.songs import Song
 from stages.songs.errors import shown
-from store import EmbeddingStore, Row
+from store import CatalogueRow, EmbeddingStore
 from store.errors import HearError, StoreError
-from store.progress import Track
+from store.progress import Progress
 from store.sources import SeenFile, read_seen_files, write_seen_files
 
 # Files that are hashed at once: a core each, and few enough for a disk.
 THREADS = 8
 
-Rows = Mapping[tuple[str, int], Row]
+Rows = Mapping[tuple[str, int], CatalogueRow]
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Freshness:
 
 
 def compare_sources(
-    songs: Iterable[Song], rows: Rows, *, seen: Mapping[str, SeenFile] | None = None, track: Track = iter
+    songs: Iterable[Song], rows: Rows, *, seen: Mapping[str, SeenFile] | None = None, progress: Progress = iter
 ) -> Freshness:
     """Compare the records of songs with the songs' files.
 
@@ -67,7 +67,7 @@ def compare_sources(
         The store's records.
     seen
         Song → its file as it was hashed before; see `store.sources`.
-    track
+    progress
         Goes through the files that are hashed; may show progress.
     """
     recorded = _recorded(rows)
@@ -79,7 +79,7 @@ def compare_sources(
         for song, stamp in stamps.items()
         if song not in known and any(_stamp(row) != stamp for row in recorded[song])
     }
-    hashed, unread = _hash({song: (paths[song], stamp) for song, stamp in doubtful.items()}, track)
+    hashed, unread = _hash({song: (paths[song], stamp) for song, stamp in doubtful.items()}, progress)
     known |= {song: file.hash for song, file in hashed.items()}
     stale = frozenset(
         (song, row.view)
@@ -92,16 +92,16 @@ def compare_sources(
     return Freshness(stale, {**missing, **unread}, same)
 
 
-def _recorded(rows: Rows) -> dict[str, list[Row]]:
+def _recorded(rows: Rows) -> dict[str, list[CatalogueRow]]:
     """The records of each song that name their file's hash."""
-    recorded: dict[str, list[Row]] = defaultdict(list)
+    recorded: dict[str, list[CatalogueRow]] = defaultdict(list)
     for row in rows.values():
         if row.source is not None:
             recorded[row.song_id].append(row)
     return recorded
 
 
-def _stamp(row: Row) -> tuple[int | None, int | None]:
+def _stamp(row: CatalogueRow) -> tuple[int | None, int | None]:
     return row.source_size, row.source_mtime_ns
 
 
@@ -117,14 +117,16 @@ def _look_at(paths: Mapping[str, Path]) -> tuple[dict[str, FileStamp], dict[str,
     return stamps, missing
 
 
-def _hash(files: Mapping[str, tuple[Path, FileStamp]], track: Track) -> tuple[dict[str, SourceFile], dict[str, str]]:
+def _hash(
+    files: Mapping[str, tuple[Path, FileStamp]], progress: Progress
+) -> tuple[dict[str, SourceFile], dict[str, str]]:
     """Song → its file, or why it cannot be read."""
     hashed: dict[str, SourceFile] = {}
     unread: dict[str, str] = {}
     threads = ThreadPoolExecutor(min(THREADS, count_cores()), thread_name_prefix="hash")
     try:
         pending = [(song, threads.submit(read_source, path, since=stamp)) for song, (path, stamp) in files.items()]
-        for song, future in track(pending) if pending else ():
+        for song, future in progress(pending) if pending else ():
             try:
                 hashed[song] = future.result()
             except AudioError as error:
@@ -135,7 +137,7 @@ def _hash(files: Mapping[str, tuple[Path, FileStamp]], track: Track) -> tuple[di
     return hashed, unread
 
 
-def stored_freshness(store: EmbeddingStore, songs: Iterable[Song], *, track: Track = iter) -> Freshness:
+def stored_freshness(store: EmbeddingStore, songs: Iterable[Song], *, progress: Progress = iter) -> Freshness:
     """Compare a store's records of songs with the songs' files, see `compare_sources`.
 
     Raises
@@ -143,7 +145,7 @@ def stored_freshness(store: EmbeddingStore, songs: Iterable[Song], *, track: Tra
     StoreError
         The store cannot be read, or a record is damaged.
     """
-    return compare_sources(songs, store.rows, seen=read_seen_files(store.root), track=track)
+    return compare_sources(songs, store.rows, seen=read_seen_files(store.root), progress=progress)
 
 
 def remember_hashes(root: str, hashed: Mapping[str, SourceFile]) -> None:
@@ -157,9 +159,9 @@ def remember_hashes(root: str, hashed: Mapping[str, SourceFile]) -> None:
             write_seen_files(root, {**read_seen_files(root), **seen})
 
 
-def remembered_freshness(store: EmbeddingStore, songs: Iterable[Song], *, track: Track = iter) -> Freshness:
+def remembered_freshness(store: EmbeddingStore, songs: Iterable[Song], *, progress: Progress = iter) -> Freshness:
     """As `stored_freshness`, and remember what had to be hashed, see `remember_hashes`."""
-    found = stored_freshness(store, songs, track=track)
+    found = stored_freshness(store, songs, progress=progress)
     remember_hashes(store.root, found.hashed)
     return found
 
@@ -169,7 +171,7 @@ class StaleError(HearError):
 
 
 def refuse_changed(
-    store: EmbeddingStore, songs: Sequence[Song], *, say: Callable[[str], None], track: Track = iter
+    store: EmbeddingStore, songs: Sequence[Song], *, say: Callable[[str], None], progress: Progress = iter
 ) -> None:
     """Refuse songs that were replaced since they were extracted; `say` hears of songs whose files are not here.
 
@@ -180,7 +182,7 @@ def refuse_changed(
     StoreError
         The store cannot be read, or a record is damaged.
     """
-    found = remembered_freshness(store, songs, track=track)
+    found = remembered_freshness(store, songs, progress=progress)
     if found.changed:
         first = found.changed[0]
         path = next(song.path for song in songs if song.song_id == first)

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.extract.audio import SAMPLE_RATE
-from stages.extract.feed import FailedView, PreparedView, ViewFeed, ViewRequest
-from stages.extract.loudness import loudest_second
+from stages.extract.audio.loudness import loudest_second
+from stages.extract.audio.reading import SAMPLE_RATE
+from stages.extract.audio.waveform import damage_text
 from stages.extract.plan import SongTask
-from stages.extract.waveform import damage_text
+from stages.extract.views.feed import FailedView, PreparedView, ViewFeed, ViewRequest
 from stages.songs.errors import shown
 from store import StoreWriter
 from store.errors import HearError

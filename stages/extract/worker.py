@@ -5,20 +5,20 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from multiprocessing.util import Finalize
 
-from stages.extract.feed import ViewFeed
+from stages.extract.config import ExtractConfig
 from stages.extract.plan import SongTask
-from stages.extract.recipe import Recipe
 from stages.extract.run import Extractor, Outcome, Stop, Tally
+from stages.extract.views.feed import ViewFeed
 from store import Spec, StoreWriter
 from store.errors import HearError, StoreNotFoundError
 
 
 @dataclass(frozen=True)
-class Bench:
+class WorkerConfig:
     """What a worker keeps at hand between songs: where records go, how they are made, how many processes prepare."""
 
     root: str
-    recipe: Recipe
+    config: ExtractConfig
     processes: int = 1
 
 
@@ -35,7 +35,7 @@ class SongResult:
     error: HearError | None = None
 
 
-def extract_song(task: SongTask, bench: Bench, stop: Stop) -> SongResult:
+def extract_song(task: SongTask, bench: WorkerConfig, stop: Stop) -> SongResult:
     """Make the views of one song; those that a lost worker has written already are not made again.
 
     A record that the task replaces is not such a view as long as it stands there.
@@ -65,7 +65,7 @@ def _extract(task: SongTask, extractor: Extractor, outcomes: list[Outcome], stop
 
 
 @lru_cache(maxsize=1)
-def extractor_for(bench: Bench) -> Extractor:
+def extractor_for(bench: WorkerConfig) -> Extractor:
     """Load the encoders and open the store, once a process.
 
     Raises
@@ -73,12 +73,12 @@ def extractor_for(bench: Bench) -> Extractor:
     HearError
         The encoders cannot be loaded, or the store is not where it should be.
     """
-    encoders = bench.recipe.load_encoders()
-    writer = _opened(bench.root, bench.recipe.spec(encoders))
+    encoders = bench.config.load_encoders()
+    writer = _opened(bench.root, bench.config.spec(encoders))
     feed = ViewFeed(processes=bench.processes)
     # A worker that ends would wait for threads that wait for their processes. (It runs no other exit handlers.)
     Finalize(None, feed.close, exitpriority=20)
-    return Extractor(encoders, writer, feed, seed=bench.recipe.seed, pool=bench.recipe.pool)
+    return Extractor(encoders, writer, feed, seed=bench.config.seed, pool=bench.config.pool)
 
 
 def _opened(root: str, spec: Spec) -> StoreWriter:

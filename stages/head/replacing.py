@@ -7,12 +7,12 @@ from pathlib import Path
 from safetensors import SafetensorError
 
 from stages.head.errors import HeadError
-from store import replacing as files
+from store.files import replacing as files
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """As `store.replacing.replacing`, with an error of ours.
+    """As `store.files.replacing.replacing`, with an error of ours.
 
     Raises
     ------

@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from stages.csv_text import write_rows
+from stages.common.csv_text import write_rows
+from stages.probe.data.features import choose_statistics
 from stages.probe.errors import ProbeError
-from stages.probe.features import choose_statistics
-from stages.probe.models import MODELS
+from stages.probe.models.kinds import MODELS
 from stages.probe.report import name_songs
 from stages.probe.saved import Probe, load_probe
 from store import EmbeddingStore, Spec
-from store.progress import Track
+from store.progress import Progress
 from store.summary import summaries
 
 
@@ -58,7 +58,7 @@ class Applied:
         return f"{len(self.rows)} songs scored" + (f", no clean view: {name_songs(skipped)}" if skipped else "")
 
 
-def apply_probe(folder: str | Path, store_root: str | Path, *, track: Track = iter) -> Applied:
+def apply_probe(folder: str | Path, store_root: str | Path, *, progress: Progress = iter) -> Applied:
     """Score the clean view of every song of a store with a saved probe, a few songs in memory at a time.
 
     Raises
@@ -75,7 +75,7 @@ def apply_probe(folder: str | Path, store_root: str | Path, *, track: Track = it
     if not clean:
         raise ProbeError(f"{store_root}: no song has a clean view; a probe scores view 0 alone")
     scores = np.empty((len(clean), max(len(probe.classes), 1)))
-    for places, values in summaries(store, [(song, 0) for song in clean], probe.streams, track=track):
+    for places, values in summaries(store, [(song, 0) for song in clean], probe.streams, progress=progress):
         scores[places] = probe.scores(choose_statistics(values, probe.pooling))
     if not np.isfinite(scores).all():
         raise ProbeError(f"{folder}: gives scores that are not finite numbers; fit the probe again")

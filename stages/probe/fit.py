@@ -6,25 +6,25 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Literal
 
-from stages.csv_text import write_rows
-from stages.probe.crossvalidation import OutOfFold, cross_validate, fit_final
+from stages.common.csv_text import write_rows
+from stages.probe.data.features import open_features
+from stages.probe.data.folds import usable_settings
+from stages.probe.data.labels import read_labels
+from stages.probe.data.sample import Sample, draw_sample
+from stages.probe.data.streams import select_streams, stream_columns, stream_sets
+from stages.probe.data.tasks import choose_task
 from stages.probe.errors import ProbeError
-from stages.probe.features import open_features
-from stages.probe.folds import usable_settings
-from stages.probe.labels import read_labels
-from stages.probe.models import MODELS, Model
+from stages.probe.models.crossvalidation import OutOfFold, cross_validate, fit_final
+from stages.probe.models.kinds import MODELS, Model
+from stages.probe.models.predictors import Array, Predictor
+from stages.probe.models.problem import Design, FitTask, InMemory
 from stages.probe.plots import draw
-from stages.probe.predictors import Array, Predictor
-from stages.probe.problem import Design, InMemory, Problem
 from stages.probe.question import Question
 from stages.probe.report import Report, SweepRow
-from stages.probe.sample import Sample, draw_sample
 from stages.probe.saved import ABOUT, ARRAYS, Probe, put
-from stages.probe.scores import Scores, score
-from stages.probe.streams import select_streams, stream_columns, stream_sets
-from stages.probe.tasks import choose_task
+from stages.probe.scores import ProbeScores, score
 from store import EmbeddingStore
-from store.progress import Track
+from store.progress import Progress
 
 PREDICTIONS = "predictions.csv"
 _WRITTEN = (ABOUT, ARRAYS, PREDICTIONS, "confusion.png", "scatter.png", "sweep.png")
@@ -39,7 +39,7 @@ def fit_probe(
     sweep: Literal["streams"] | None = None,
     memory_limit: str = "auto",
     out: Path | None = None,
-    track: Track = iter,
+    progress: Progress = iter,
 ) -> Report:
     """Fit a probe on stored embeddings, and say how well it does on songs it has not seen.
 
@@ -57,7 +57,7 @@ def fit_probe(
         What the fit may take, such as `4GB`; `auto`: half the machine's. Above it the features are read in passes.
     out
         A folder for the probe, `predictions.csv` and the plots; None: nothing is written.
-    track
+    progress
         Goes through the records that are pooled; may show progress.
 
     Raises
@@ -76,7 +76,9 @@ def fit_probe(
     sets = _sets(streams) if sweep else {}
     if out is not None:
         _make_folder(out)
-    with open_features(store, sample.songs, question, streams=streams, memory_limit=memory_limit, track=track) as whole:
+    with open_features(
+        store, sample.songs, question, streams=streams, memory_limit=memory_limit, progress=progress
+    ) as whole:
         settings = usable_settings(MODELS[question.model], sample.folds[whole.song], question.setting)
         problem = open_problem(whole, sample, model=MODELS[question.model])
         found = cross_validate(problem, sample.labels, sample.folds, settings)
@@ -93,13 +95,13 @@ def fit_probe(
     return report
 
 
-def open_problem(design: Design, sample: Sample, *, model: Model) -> Problem:
+def open_problem(design: Design, sample: Sample, *, model: Model) -> FitTask:
     """The way to fit that suits the features: a numpy array at once, a dask array in passes."""
     shared = (design, sample.labels, sample.folds)
     if not design.out_of_core:
         return InMemory(*shared, model=model, classes=len(sample.classes))
-    from stages.probe.gradients import Gradients
-    from stages.probe.out_of_core import NormalEquations
+    from stages.probe.models.gradients import Gradients
+    from stages.probe.models.out_of_core import NormalEquations
 
     if model.name == "ridge":
         return NormalEquations(*shared)
@@ -112,7 +114,7 @@ def _sets(streams: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
     return stream_sets(streams)
 
 
-def _judge(found: OutOfFold, sample: Sample, question: Question) -> tuple[Array, Scores]:
+def _judge(found: OutOfFold, sample: Sample, question: Question) -> tuple[Array, ProbeScores]:
     """What was said of each song out of its fold, and how good that is."""
     classes = len(sample.classes)
     predicted = found.scores.argmax(axis=1).astype(float) if classes else found.scores[:, 0]
@@ -122,7 +124,7 @@ def _judge(found: OutOfFold, sample: Sample, question: Question) -> tuple[Array,
 
 def _sweep(
     whole: Design, sample: Sample, question: Question, streams: tuple[str, ...], sets: Mapping[str, tuple[str, ...]],
-    settings: tuple[float, ...], known: Mapping[tuple[str, ...], Scores],
+    settings: tuple[float, ...], known: Mapping[tuple[str, ...], ProbeScores],
 ) -> tuple[SweepRow, ...]:  # fmt: skip
     """The same question asked of each set of streams, over the same folds; the best first."""
     rows = []

@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from stages.figures import plain_text
+from stages.common.figures import plain_text
 from stages.probe.report import Report
-from store.visible import visible
+from store.files.visible import visible
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

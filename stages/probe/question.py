@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from stages.probe.models import Task
+from stages.probe.models.kinds import Task
 
 Pooling: TypeAlias = Literal["mean", "std", "both"]
 # Which of the store's pooled statistics: 0 the mean over frames, 1 the standard deviation.

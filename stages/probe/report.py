@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.probe.models import MODELS, Task
-from stages.probe.predictors import Array
+from stages.probe.data.sample import Sample
+from stages.probe.models.kinds import MODELS, Task
+from stages.probe.models.predictors import Array
 from stages.probe.question import Question
-from stages.probe.sample import Sample
-from stages.probe.scores import Interval, Scores, confusion
-from store.visible import visible
+from stages.probe.scores import Interval, ProbeScores, confusion
+from store.files.visible import visible
 
 _NAMED = 5
 # Below as many, a percentile bootstrap's 95 % interval holds the truth less often (93 % at 8 songs, accuracy 0.7).
@@ -60,7 +60,7 @@ class Report:
     chosen_by_fold: tuple[float, ...]
     sample: Sample
     predicted: Array
-    scores: Scores
+    scores: ProbeScores
     rows: int
     features: int
     out_of_core: bool

@@ -18,17 +18,17 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 from scipy.special import softmax
 
-from stages.file_limits import LARGEST_HEAD, TensorsError, check_safetensors, first_line
-from stages.local_paths import did_you_mean
+from stages.common.file_limits import LARGEST_HEAD, TensorsError, check_safetensors, first_line
+from stages.common.local_paths import did_you_mean
 from stages.probe.errors import ProbeError
-from stages.probe.models import MODELS, Task
-from stages.probe.predictors import KINDS, Array, Predictor, arrays_of, misfit
+from stages.probe.models.kinds import MODELS, Task
+from stages.probe.models.predictors import KINDS, Array, Predictor, arrays_of, misfit
 from stages.probe.question import POOLINGS, Pooling
 from store import Spec, StoreError
-from store.json_text import LARGEST, JsonError, brief, parse_json
-from store.regular import read_regular
-from store.replacing import replacing
-from store.visible import visible
+from store.files.json_text import LARGEST, JsonError, brief, parse_json
+from store.files.regular import read_regular
+from store.files.replacing import replacing
+from store.files.visible import visible
 
 ABOUT, ARRAYS = "probe.json", "probe.safetensors"
 _SHARED = ("target", "task", "model", "setting", "streams", "pooling", "classes", "report")

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.evaluate.metrics import lcc, srcc
-from stages.probe.predictors import Array
+from stages.metrics.agreement import lcc, srcc
+from stages.probe.models.predictors import Array
 
 HEADLINE = {"regression": "R2", "classification": "accuracy"}
 _QUANTILES = (0.025, 0.975)
@@ -23,7 +23,7 @@ class Interval:
 
 
 @dataclass(frozen=True)
-class Scores:
+class ProbeScores:
     """Metrics by name: of the probe, of the baseline, and for the headline metric the difference of the two."""
 
     probe: Mapping[str, Interval]
@@ -79,7 +79,7 @@ def baseline(labels: Array, *, classes: int) -> Array:
 
 def score(
     labels: Array, predicted: Array, groups: NDArray[np.int64], *, classes: int, draws: int = 1000, seed: int = 0
-) -> Scores:
+) -> ProbeScores:
     """Metrics of the probe and the baseline, with percentile bootstrap intervals over groups.
 
     Groups are drawn, not songs: songs of one group are no independent evidence. Probe and baseline see the same draws,
@@ -114,7 +114,7 @@ def score(
         ours[headline] - theirs[headline] for ours, theirs in zip(drawn["probe"], drawn["baseline"], strict=True)
     ]
     gain = _interval(whole["probe"][headline] - whole["baseline"][headline], differences)
-    return Scores(intervals["probe"], intervals["baseline"], headline, gain)
+    return ProbeScores(intervals["probe"], intervals["baseline"], headline, gain)
 
 
 def _members(groups: NDArray[np.int64]) -> list[NDArray[np.intp]]:

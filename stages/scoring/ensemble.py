@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 from stages.extract.encoders import MultiScale, load_multiscale
 from stages.extract.encoders.errors import WeightsError
 from stages.extract.encoders.load import MUQ, MUSICFM
-from stages.head.checkpoint import load_head
-from stages.head.encoders import caution_of, encoders_from
+from stages.head.checkpoint.encoders import caution_of, encoders_from
+from stages.head.checkpoint.head import FRAMES_AT_ONCE, Head
+from stages.head.checkpoint.members import head_places
+from stages.head.checkpoint.novelty import NOVELTY, Novelty, load_novelty
+from stages.head.checkpoint.saved import load_head
+from stages.head.checkpoint.score import qualified
 from stages.head.errors import HeadError
-from stages.head.head import FRAMES_AT_ONCE, Head
-from stages.head.members import head_places
-from stages.head.novelty import NOVELTY, Novelty, load_novelty
-from stages.head.score import qualified
 from stages.scoring.errors import ScoringError
 
 # Tried where no head records where its encoders' weights came from.
@@ -28,7 +28,7 @@ PUBLISHED = {"muq": MUQ, "musicfm": MUSICFM}
 
 
 @dataclass(frozen=True)
-class Scores:
+class EnsembleScores:
     """Scores of N songs: `mean` and `spread` over the heads, each float64 (N, D); `spread` is 0 for one head."""
 
     mean: NDArray[np.float64]
@@ -96,8 +96,8 @@ class Ensemble:
                 digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
         return digest.hexdigest()
 
-    def score(self, songs: Sequence[NDArray[np.floating]]) -> Scores:
-        """Scores of songs, each (S, T, C) with the ensemble's streams, T ≥ `fewest_frames`.
+    def score(self, songs: Sequence[NDArray[np.floating]]) -> EnsembleScores:
+        """Score songs, each (S, T, C) with the ensemble's streams, T ≥ `fewest_frames`.
 
         As many songs pass a head at once as fit into `FRAMES_AT_ONCE`; that changes no score.
 
@@ -114,7 +114,7 @@ class Ensemble:
         if not np.isfinite(each).all():
             raise ScoringError("a head gives scores that are not finite numbers; its weights are of no use")
         spread = each.std(axis=0, ddof=1) if len(self.heads) > 1 else np.zeros_like(each[0])
-        return Scores(each.mean(axis=0), spread)
+        return EnsembleScores(each.mean(axis=0), spread)
 
     def novelty(self, song: NDArray[np.floating]) -> float | None:
         """How far a song (S, T, C) is from the training songs, mean over the heads that know; see `Novelty`.

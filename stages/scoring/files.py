@@ -6,16 +6,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
-from stages import csv_text
+from stages.common import csv_text
 from stages.head.errors import HeadError
 from stages.head.replacing import replacing
 from stages.scoring.errors import ScoringError
 from stages.scoring.inputs import Candidate
-from stages.scoring.rows import Row
-from store.json_text import parse_json
-from store.regular import LARGEST_TEXT, IrregularFileError, read_regular
-from store.replacing import is_device
-from store.visible import to_json, visible
+from stages.scoring.rows import SongScore
+from store.files.json_text import parse_json
+from store.files.regular import LARGEST_TEXT, IrregularFileError, read_regular
+from store.files.replacing import is_device
+from store.files.visible import to_json, visible
 
 # The file (or, without one, the song), the hash of its bytes, the model.
 ResumeKey = tuple[str, str, str]
@@ -50,7 +50,7 @@ class Journal:
             if not fresh and _cut_off(path):
                 self._file.write("\n")
 
-    def add(self, row: Row) -> None:
+    def add(self, row: SongScore) -> None:
         """Write a song down. Raises ScoringError where the disk refuses it."""
         values = row.to_json()
         if row.error and self._failures.get(_song(values)) == values:
@@ -93,7 +93,7 @@ def _cut_off(path: Path) -> bool:
         return file.read(1) != b"\n"
 
 
-def read_journal(path: Path) -> dict[ResumeKey, Row]:
+def read_journal(path: Path) -> dict[ResumeKey, SongScore]:
     """Songs that a journal has scores for, by (path or id, source, model). A line that was cut off is no song.
 
     Raises
@@ -104,7 +104,7 @@ def read_journal(path: Path) -> dict[ResumeKey, Row]:
     if not path.exists() or is_device(path):
         return {}
     lines = _lines(path)
-    rows: dict[ResumeKey, Row] = {}
+    rows: dict[ResumeKey, SongScore] = {}
     for line in lines:
         row = _parsed(line)
         if row is not None and row.scores:
@@ -121,9 +121,9 @@ def _lines(path: Path) -> list[str]:
         raise ScoringError(f"{path}: cannot be read: {error}; choose another file or leave --resume out") from error
 
 
-def _parsed(line: str) -> Row | None:
+def _parsed(line: str) -> SongScore | None:
     try:
-        return Row.from_json(parse_json(line))
+        return SongScore.from_json(parse_json(line))
     except (ValueError, KeyError, TypeError, AttributeError):
         return None
 
@@ -133,13 +133,13 @@ def resume_key(song_id: str, path: str, source: str, model: str) -> ResumeKey:
     return (path or song_id, source, model)
 
 
-def write_json(path: Path, rows: Sequence[Row]) -> None:
+def write_json(path: Path, rows: Sequence[SongScore]) -> None:
     """A list of {"song_id", "path", "scores"}, and `caution` if there is one; failed songs have an error, no scores."""
     with _whole(path) as file:
         file.write(to_json([row.to_score() for row in rows], indent=2) + "\n")
 
 
-def write_csv(path: Path, rows: Sequence[Row], dimensions: Sequence[str]) -> None:
+def write_csv(path: Path, rows: Sequence[SongScore], dimensions: Sequence[str]) -> None:
     """One line per song: id, path, group, scores, standard deviations, novelty, warning, error, level, caution."""
     with _whole(path) as file:
         stds = [f"{name}_std" for name in dimensions]
@@ -158,7 +158,7 @@ def _cell(value: float | None) -> str:
     return "" if value is None else f"{value:.6f}"
 
 
-def write_scp(path: Path, rows: Sequence[Row]) -> None:
+def write_scp(path: Path, rows: Sequence[SongScore]) -> None:
     """The challenge's format: `utt score`, or `utt` and the scores in order; songs that failed have no line."""
     with _whole(path) as file:
         for row in rows:

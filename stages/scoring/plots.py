@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.figures import plain_text
+from stages.common.figures import plain_text
 from stages.scoring.errors import ScoringError
-from stages.scoring.rows import Curve, Row
-from store.visible import visible
+from stages.scoring.rows import Curve, SongScore
+from store.files.visible import visible
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -25,7 +25,7 @@ LOWEST, HIGHEST = 1.0, 5.0
 LEAST_SPAN = 0.5
 
 
-def plot_song(path: Path, row: Row, outline: NDArray[np.float32] | None = None, *, title: str = "") -> None:
+def plot_song(path: Path, row: SongScore, outline: NDArray[np.float32] | None = None, *, title: str = "") -> None:
     """Draw a scored song to a PNG.
 
     Parameters
@@ -53,7 +53,7 @@ def plot_song(path: Path, row: Row, outline: NDArray[np.float32] | None = None, 
             raise ScoringError(f"{path}: cannot be written: {error.strerror}") from error
 
 
-def _figure(row: Row, outline: NDArray[np.float32] | None, title: str) -> "Figure":
+def _figure(row: SongScore, outline: NDArray[np.float32] | None, title: str) -> "Figure":
     # Not pyplot: it keeps figures and needs a display's backend.
     from matplotlib.figure import Figure
 
@@ -95,7 +95,7 @@ def _heights(outline: NDArray[np.float32] | None) -> list[float]:
     return [1.0] if outline is None else [1.0, 2.6]
 
 
-def _title(figure: "Figure", row: Row, title: str) -> None:
+def _title(figure: "Figure", row: SongScore, title: str) -> None:
     name = visible(title)
     figure.suptitle(name if len(name) <= 90 else f"{name[:89]}…", fontsize=12)
     doubts = [visible(text) for text in (row.caution, *row.warnings) if text]
@@ -113,7 +113,7 @@ def _draw_outline(axes: "Axes", outline: NDArray[np.float32], seconds: float) ->
     axes.grid(axis="x", alpha=0.3)
 
 
-def _draw_curves(axes: "Axes", row: Row) -> None:
+def _draw_curves(axes: "Axes", row: SongScore) -> None:
     curve = row.curve
     if curve is None:
         return
@@ -154,7 +154,7 @@ def _time_label(curve: Curve) -> str:
     return f"time in s (windows of {curve.window:g} s, one each {curve.hop:g} s, at their middles)"
 
 
-def _draw_radar(axes: Any, row: Row) -> None:
+def _draw_radar(axes: Any, row: SongScore) -> None:
     names, values = list(row.scores), list(row.scores.values())
     angles = np.linspace(0, 2 * np.pi, len(names), endpoint=False)
     around, closed = np.append(angles, angles[0]), np.append(values, values[0])
@@ -178,7 +178,7 @@ def _draw_radar(axes: Any, row: Row) -> None:
     axes.set_title("whole song", fontsize=10, pad=40)
 
 
-def _draw_bars(axes: "Axes", row: Row) -> None:
+def _draw_bars(axes: "Axes", row: SongScore) -> None:
     names = list(row.scores)
     spread = [row.spread.get(name, 0.0) for name in names]
     axes.bar(
@@ -192,5 +192,5 @@ def _draw_bars(axes: "Axes", row: Row) -> None:
     axes.set_title("whole song: " + ", ".join(_score(row, name) for name in names), fontsize=10)
 
 
-def _score(row: Row, name: str) -> str:
+def _score(row: SongScore, name: str) -> str:
     return f"{row.scores[name]:.2f}" + (f" ± {row.spread[name]:.2f}" if name in row.spread else "")

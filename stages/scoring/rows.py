@@ -4,8 +4,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from stages.extract.loudness import LOWEST_DBFS, SILENCE_DBFS, is_silence
-from stages.extract.waveform import damage_of, damage_text
+from stages.extract.audio.loudness import LOWEST_DBFS, SILENCE_DBFS, is_silence
+from stages.extract.audio.waveform import damage_of, damage_text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +38,7 @@ class Curve:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Row:
+class SongScore:
     """One song.
 
     Attributes
@@ -152,7 +152,7 @@ class Row:
         return {**self.to_score(), **{name: value for name, value in known.items() if value not in ("", None, {})}}
 
     @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> "Row":
+    def from_json(cls, values: Mapping[str, Any]) -> "SongScore":
         """From what `to_json` gave; raises KeyError, TypeError or AttributeError for anything else."""
         curve = values.get("over_time")
         return cls(
@@ -193,7 +193,7 @@ def _known(value: Any) -> float | None:
     return None if value is None else _number(value)
 
 
-def caution_in(rows: Iterable[Row]) -> str:
+def caution_in(rows: Iterable[SongScore]) -> str:
     """The caution that songs scored together have in common; empty where there is none."""
     return next((row.caution for row in rows if row.caution), "")
 

@@ -12,7 +12,7 @@ from stages.scoring.ensemble import Ensemble
 from stages.scoring.files import ResumeKey, resume_key
 from stages.scoring.inputs import Candidate
 from stages.scoring.over_time import Windows, curve_of
-from stages.scoring.rows import Row
+from stages.scoring.rows import SongScore
 from stages.scoring.sources import Heard, Source
 
 
@@ -20,7 +20,7 @@ from stages.scoring.sources import Heard, Source
 class Scored:
     """A row, whether it was there already, whether its song is too long, and its outline (2, P) where one was heard."""
 
-    row: Row
+    row: SongScore
     skipped: bool = False
     too_long: bool = False
     outline: NDArray[np.float32] | None = None
@@ -51,7 +51,7 @@ class Scoring:
         self.model = f"sha256:{hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()}"
 
     def score(
-        self, candidates: Sequence[Candidate], *, done: Mapping[ResumeKey, Row] | None = None
+        self, candidates: Sequence[Candidate], *, done: Mapping[ResumeKey, SongScore] | None = None
     ) -> Iterator[Scored]:
         """Score songs in order. A song that fails is a row with an error, never an exception.
 
@@ -77,7 +77,7 @@ class Scoring:
                 else:
                     yield Scored(self._row(song, scored.get(id(song))), too_long=song.too_long, outline=song.outline)
 
-    def _again(self, row: Row, candidate: Candidate) -> Row:
+    def _again(self, row: SongScore, candidate: Candidate) -> SongScore:
         """A row of an earlier run, which may be from before there were cautions, as this run calls the song."""
         return replace(row, song_id=candidate.song_id, group=candidate.group, caution=self.ensemble.caution)
 
@@ -104,9 +104,9 @@ class Scoring:
             for song, mean, spread in zip(songs, scores.mean, scores.spread, strict=True)
         }
 
-    def _row(self, song: Heard, scored: dict[str, dict[str, float]] | None) -> Row:
+    def _row(self, song: Heard, scored: dict[str, dict[str, float]] | None) -> SongScore:
         about = song.candidate
-        row = Row(
+        row = SongScore(
             song_id=about.song_id,
             path=about.shown_path,
             group=about.group,

@@ -9,7 +9,7 @@ from stages.scoring.ensemble import Ensemble, load_encoders, load_ensemble
 from stages.scoring.errors import ScoringError, SongTooLongError
 from stages.scoring.inputs import audio_candidates
 from stages.scoring.over_time import Windows
-from stages.scoring.rows import Row
+from stages.scoring.rows import SongScore
 from stages.scoring.run import Scored, Scoring
 from stages.scoring.sources import AudioSource
 
@@ -28,7 +28,7 @@ class Scorer:
 
     Examples
     --------
-    >>> from stages.head import Scorer  # doctest: +SKIP
+    >>> from stages.scoring.scorer import Scorer  # doctest: +SKIP
     >>> scorer = Scorer.load("models/track2")  # doctest: +SKIP
     >>> scorer.score("song.mp3").scores["Musicality"]  # doctest: +SKIP
     """
@@ -88,7 +88,7 @@ class Scorer:
         """What must be said wherever the scores appear; empty where nothing must."""
         return self.ensemble.caution
 
-    def score(self, path: str | Path, *, deadline: Deadline | None = None) -> Row:
+    def score(self, path: str | Path, *, deadline: Deadline | None = None) -> SongScore:
         """Score one file.
 
         Parameters
@@ -116,7 +116,7 @@ class Scorer:
             raise (SongTooLongError if scored.too_long else ScoringError)(scored.row.error)
         return scored.row
 
-    def score_many(self, paths: Iterable[str | Path]) -> Iterator[Row]:
+    def score_many(self, paths: Iterable[str | Path]) -> Iterator[SongScore]:
         """Score files one after the other, the next ones decoded meanwhile; one that fails is a row with an error."""
         return (scored.row for scored in self._scored(paths))
 

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.extract.audio import SAMPLE_RATE
-from stages.extract.feed import FailedView, ViewRequest, prepare_in
-from stages.extract.loudness import loudest_second
-from stages.extract.processes import Processes
+from stages.common.processes import Processes
+from stages.extract.audio.loudness import loudest_second
+from stages.extract.audio.reading import SAMPLE_RATE
+from stages.extract.audio.source import source_hash
+from stages.extract.audio.waveform import damage_of
 from stages.extract.run import pool_frames
-from stages.extract.source import source_hash
-from stages.extract.waveform import damage_of
-from stages.head.head import FRAMES_AT_ONCE
-from stages.head.score import check_encoders, check_spec, qualified
+from stages.extract.views.feed import FailedView, ViewRequest, prepare_in
+from stages.head.checkpoint.head import FRAMES_AT_ONCE
+from stages.head.checkpoint.score import check_encoders, check_spec, qualified
 from stages.scoring.deadline import Deadline
 from stages.scoring.ensemble import Ensemble
 from stages.scoring.inputs import Candidate

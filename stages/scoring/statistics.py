@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from stages.scoring.rows import Row
+from stages.scoring.rows import SongScore
 
 # The column beside the dimensions: their mean.
 OVERALL = "Mean"
@@ -22,7 +22,7 @@ class Distribution:
     p95: float
 
 
-def distributions(rows: Sequence[Row]) -> dict[str, Distribution]:
+def distributions(rows: Sequence[SongScore]) -> dict[str, Distribution]:
     """The distribution of each dimension, and of the mean over dimensions where there are several.
 
     Songs that failed do not count; nothing is returned where all did.
@@ -30,7 +30,7 @@ def distributions(rows: Sequence[Row]) -> dict[str, Distribution]:
     return {name: _distribution(values) for name, values in columns(rows).items()}
 
 
-def columns(rows: Sequence[Row]) -> dict[str, list[float]]:
+def columns(rows: Sequence[SongScore]) -> dict[str, list[float]]:
     """Scores of the songs that have some, by dimension, with `OVERALL` last where there are several dimensions."""
     scored = [row for row in rows if row.scores]
     if not scored:
@@ -45,9 +45,9 @@ def _distribution(values: Sequence[float]) -> Distribution:
     return Distribution(songs=len(values), mean=float(np.mean(values)), median=median, p5=p5, p95=p95)
 
 
-def by_group(rows: Sequence[Row]) -> dict[str, Mapping[str, Distribution]]:
+def by_group(rows: Sequence[SongScore]) -> dict[str, Mapping[str, Distribution]]:
     """Distributions of each group, best mean first; songs without a group come under the empty name."""
-    groups: dict[str, list[Row]] = {}
+    groups: dict[str, list[SongScore]] = {}
     for row in rows:
         if row.scores:
             groups.setdefault(row.group, []).append(row)
@@ -55,7 +55,7 @@ def by_group(rows: Sequence[Row]) -> dict[str, Mapping[str, Distribution]]:
     return {name: distributions(members) for name, members in ranked}
 
 
-def best(rows: Sequence[Row], count: int, *, worst: bool = False) -> list[Row]:
+def best(rows: Sequence[SongScore], count: int, *, worst: bool = False) -> list[SongScore]:
     """The `count` best songs by their mean score, best first; or the worst, worst first; ties keep their order."""
     scored = [row for row in rows if row.scores]
     return sorted(scored, key=lambda row: row.overall if worst else -row.overall)[:count]

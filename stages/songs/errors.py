@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from store.errors import HearError
-from store.visible import visible
+from store.files.visible import visible
 
 
 class SongsError(HearError):

@@ -12,7 +12,7 @@ from stages.songs.lists import is_list, read_list
 from stages.songs.manifest import DIMENSIONS, Song
 from stages.songs.matching import SongIndex
 from stages.songs.naming import first_folder, relative_id, told_apart
-from stages.songs.rows import Row, check_row, extra_of
+from stages.songs.rows import ManifestRow, check_row, extra_of
 from stages.songs.tables import Table, read_table
 
 # What FFmpeg reads here; a song of another kind can be listed in a manifest written by hand.
@@ -251,7 +251,7 @@ def _completed(cells: dict[str, str], song: Song) -> dict[str, str]:
     return {**cells, "song_id": song.song_id, "path": str(song.path), "split": cells.get("split") or "train"}
 
 
-def _with(song: Song, row: Row, cells: dict[str, str], key: str) -> Song:
+def _with(song: Song, row: ManifestRow, cells: dict[str, str], key: str) -> Song:
     extra = {name: value for name, value in extra_of(cells).items() if name != key}
     return replace(song, split=cells.get("split", ""), system=row.system, labels=row.labels, extra=extra)
 

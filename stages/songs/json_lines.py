@@ -7,7 +7,7 @@ from typing import Any
 
 from stages.songs.errors import SongsError, shown
 from stages.songs.text_file import read_text
-from store.json_text import JsonError, parse_json
+from store.files.json_text import JsonError, parse_json
 
 
 def read_json_lines(path: Path, *, advice: str = "") -> Iterator[tuple[int, dict[str, Any]]]:

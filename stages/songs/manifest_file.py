@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from stages.csv_text import write_rows
+from stages.common.csv_text import write_rows
 from stages.songs.errors import SongsError, shown
 from stages.songs.manifest import DIMENSIONS, Manifest, Song
 from stages.songs.rows import KNOWN, REQUIRED, check_row, extra_of, read_rows

@@ -9,8 +9,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field, ValidationError
 
-from stages import csv_text
-from stages.csv_text import CsvError
+from stages.common import csv_text
+from stages.common.csv_text import CsvError
 from stages.songs.errors import SongsError
 from stages.songs.manifest import DIMENSIONS
 from stages.songs.text_file import decoded, read_given
@@ -20,7 +20,7 @@ KNOWN = (*REQUIRED, "system")
 MOST_COLUMNS = 10_000
 
 
-class Row(BaseModel):
+class ManifestRow(BaseModel):
     """What a row must hold; labels come as text and leave as numbers."""
 
     song_id: str = Field(min_length=1)
@@ -92,7 +92,7 @@ def _named(path: Path, line: int, header: list[str], cells: list[str]) -> dict[s
     return dict(zip(header, cells, strict=True))
 
 
-def check_row(path: Path, line: int, cells: dict[str, str]) -> Row:
+def check_row(path: Path, line: int, cells: dict[str, str]) -> ManifestRow:
     """Check the cells of one song: what is known of it, and its labels.
 
     Raises
@@ -103,7 +103,7 @@ def check_row(path: Path, line: int, cells: dict[str, str]) -> Row:
     labels = {name: cells[name] for name in DIMENSIONS if cells.get(name, "").strip()}
     known = {name: cells[name] for name in KNOWN if name in cells}
     try:
-        return Row.model_validate({**known, "labels": labels})
+        return ManifestRow.model_validate({**known, "labels": labels})
     except ValidationError as error:
         raise SongsError(f"{path} line {line}: {_first_problem(error)}") from error
 

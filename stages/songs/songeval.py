@@ -17,9 +17,9 @@ from stages.songs.errors import SongsError, shown
 from stages.songs.json_lines import read_json_lines
 from stages.songs.manifest import DIMENSIONS, Song
 from stages.songs.rows import KNOWN
-from store.json_text import LARGEST
-from store.regular import IrregularFileError, read_regular
-from store.replacing import replacing
+from store.files.json_text import LARGEST
+from store.files.regular import IrregularFileError, read_regular
+from store.files.replacing import replacing
 
 REPOSITORY = "ASLP-lab/SongEval"
 CHALLENGE = "ASLP-lab/Automatic-Song-Aesthetics-Evaluation-Challenge"
@@ -68,7 +68,7 @@ def download_songeval(root: str | Path) -> None:
     HubError
         The hub cannot be reached, or does not give the data set.
     """
-    from stages.hub import download_dataset
+    from stages.common.hub import download_dataset
 
     folder = Path(root)
     # First: without it the 11 GB are of no use.
@@ -80,7 +80,7 @@ def _fetch_validation(path: Path) -> None:
     if path.exists():
         _read_validation(path, official=True)
         return
-    from stages.hub import fetch_small
+    from stages.common.hub import fetch_small
 
     url = os.environ.get(VALIDATION_URL_VARIABLE) or VALIDATION_URL
     content = fetch_small(url, advice=f"get {VALIDATION_LIST} of {CHALLENGE} otherwise and put it at {shown(path)}")

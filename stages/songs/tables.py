@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from stages.csv_text import CsvError, read_rows
+from stages.common.csv_text import CsvError, read_rows
 from stages.songs.errors import SongsError, printable, shown
 from stages.songs.json_lines import read_json_lines
 from stages.songs.manifest import DIMENSIONS, near_dimension

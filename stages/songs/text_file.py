@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 from stages.songs.errors import SongsError, shown
-from store.regular import LARGEST_TEXT, IrregularFileError, read_regular
+from store.files.regular import LARGEST_TEXT, IrregularFileError, read_regular
 
 
 def read_text(path: Path, *, advice: str = "") -> str:

@@ -19,7 +19,7 @@ import torch._dynamo  # noqa: F401
 
 import stages.extract.encoders
 import stages.extract.worker
-import stages.head.train  # noqa: F401
+import stages.head.training.train  # noqa: F401
 from pipeline.cli import entry
 from stages.extract import estimate
 

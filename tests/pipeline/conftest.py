@@ -7,16 +7,16 @@ import numpy as np
 import pytest
 import soundfile
 
-from stages.extract.recipe import Recipe
+from stages.extract.config import ExtractConfig
 from stages.songs import Song, write_manifest
 
 RATE = 24_000
 
 
 @pytest.fixture
-def recipe() -> Recipe:
+def config() -> ExtractConfig:
     """The tiny encoders at layer 2, the smallest thing that is the whole pipeline."""
-    return Recipe(preset="tiny", muq="", musicfm="", layers=(2,), seed=3)
+    return ExtractConfig(preset="tiny", muq="", musicfm="", layers=(2,), seed=3)
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ import pytest
 import soundfile
 
 from pipeline.extraction import ExtractionOptions, run_extraction
-from stages.extract.recipe import Recipe
+from stages.extract.config import ExtractConfig
 from stages.songs import Song, write_manifest
 from store import EmbeddingStore
 
@@ -88,14 +88,14 @@ SONGS: dict[str, tuple[Callable[[Path], Path], int | str]] = {
 
 @pytest.mark.parametrize("readers", [0, 1])
 def test_each_song_gives_embeddings_or_one_line(
-    tmp_path: Path, recipe: Recipe, capsys: pytest.CaptureFixture[str], readers: int
+    tmp_path: Path, config: ExtractConfig, capsys: pytest.CaptureFixture[str], readers: int
 ) -> None:
     (tmp_path / "söngs").mkdir()
     songs = [Song(name, make(tmp_path / "söngs"), "val", "", {}, {}) for name, (make, _) in SONGS.items()]
     write_manifest(tmp_path / "manifest.csv", songs)
     root = tmp_path / "store.zarr"
     options = ExtractionOptions(readers=readers)
-    summary = run_extraction(tmp_path / "manifest.csv", str(root), recipe, augment=0, receipt=None, options=options)
+    summary = run_extraction(tmp_path / "manifest.csv", str(root), config, augment=0, receipt=None, options=options)
     expected = {name: found for name, (_, found) in SONGS.items()}
     store = EmbeddingStore.open(root)
     frames = {name: store.read(name).shape[1] for name in store.songs}

@@ -17,15 +17,15 @@ from pipeline.cluster import dask_client
 from pipeline.extraction import ExtractionOptions, ExtractionSummary, dry_run, run_extraction
 from stages.extract import estimate as estimates
 from stages.extract import freshness
+from stages.extract.audio.source import FileStamp, SourceFile
+from stages.extract.config import ExtractConfig
 from stages.extract.encoders import MultiScale
-from stages.extract.recipe import Recipe
-from stages.extract.source import FileStamp, SourceFile
 from stages.songs import Song, read_manifest, write_manifest
 from store import EmbeddingStore, StoreWriter, verify
+from store.backends.opening import open_objects
 from store.errors import HearError
-from store.keys import INDEX, METADATA, SHARD, record_path
-from store.metadata import sealed
-from store.objects import open_objects
+from store.format.keys import INDEX, METADATA, SHARD, record_path
+from store.format.metadata import sealed
 
 RATE = 24_000
 INLINE = ExtractionOptions(readers=0)
@@ -154,18 +154,18 @@ def scheduler() -> Iterator[str]:
 
 
 def test_a_rerun_makes_what_a_fresh_run_makes_of_the_files_as_they_are(
-    tmp_path: Path, songs: Songs, recipe: Recipe, place: tuple[str, str], capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, songs: Songs, config: ExtractConfig, place: tuple[str, str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     root, scheduler = place
     options = ExtractionOptions(readers=0, scheduler=scheduler)
 
     def run(where: str, receipt: Path | None = None, options: ExtractionOptions = options) -> ExtractionSummary:
-        return run_extraction(songs.manifest, where, recipe, augment=1, receipt=receipt, options=options)
+        return run_extraction(songs.manifest, where, config, augment=1, receipt=receipt, options=options)
 
     assert run(root).line.startswith("22 done, 0 skipped, 0 failed; ")
     before = records(root)
     songs.change()
-    cost = dry_run(songs.manifest, root, recipe, augment=1)
+    cost = dry_run(songs.manifest, root, config, augment=1)
     assert [cost[name] for name in ("views", "stored", "changed", "missing", "unreadable")] == [12, 10, 6, 2, 1]
     assert records(root) == before
     capsys.readouterr()
@@ -204,10 +204,10 @@ def unestimated(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("unestimated")
 def test_what_is_not_read_again_once_it_was_hashed(
-    songs: Songs, tmp_path: Path, recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+    songs: Songs, tmp_path: Path, config: ExtractConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root = str(tmp_path / "s.zarr")
-    run_extraction(songs.manifest, root, recipe, augment=0, receipt=None, options=INLINE)
+    run_extraction(songs.manifest, root, config, augment=0, receipt=None, options=INLINE)
     songs.change()
     undecodable(songs.manifest.parent / "undecodable.wav")
     read, read_source = [], freshness.read_source
@@ -217,24 +217,24 @@ def test_what_is_not_read_again_once_it_was_hashed(
         return read_source(path, since=since)
 
     monkeypatch.setattr(freshness, "read_source", counted)
-    run_extraction(songs.manifest, root, recipe, augment=0, receipt=None, options=INLINE)
+    run_extraction(songs.manifest, root, config, augment=0, receipt=None, options=INLINE)
     assert sorted(read) == sorted(change.__name__ for change in (*MADE_AGAIN, touched, copied, undecodable))
     read.clear()
-    run_extraction(songs.manifest, root, recipe, augment=0, receipt=None, options=INLINE)
+    run_extraction(songs.manifest, root, config, augment=0, receipt=None, options=INLINE)
     assert read == ["undecodable"]
 
 
 @pytest.mark.usefixtures("unestimated")
 def test_views_beyond_what_is_asked_for_do_not_stay_of_the_old_song(
-    tmp_path: Path, make_songs: Callable[..., Path], recipe: Recipe
+    tmp_path: Path, make_songs: Callable[..., Path], config: ExtractConfig
 ) -> None:
     manifest, root = make_songs(tmp_path / "songs", count=2, seconds=1.0), str(tmp_path / "s.zarr")
-    run_extraction(manifest, root, recipe, augment=2, receipt=None, options=INLINE)
+    run_extraction(manifest, root, config, augment=2, receipt=None, options=INLINE)
     write(tmp_path / "songs" / "söng 0.wav", 9)
-    summary = run_extraction(manifest, root, recipe, augment=0, receipt=None, options=INLINE)
+    summary = run_extraction(manifest, root, config, augment=0, receipt=None, options=INLINE)
     assert summary.line.startswith("3 done, 1 skipped, 0 failed, 1 changed song made again; ")
     fresh = str(tmp_path / "fresh.zarr")
-    run_extraction(manifest, fresh, recipe, augment=2, receipt=None, options=INLINE)
+    run_extraction(manifest, fresh, config, augment=2, receipt=None, options=INLINE)
     for song in EmbeddingStore.open(root).songs:
         for view in range(3):
             np.testing.assert_array_equal(
@@ -245,20 +245,20 @@ def test_views_beyond_what_is_asked_for_do_not_stay_of_the_old_song(
 @pytest.mark.usefixtures("unestimated")
 @pytest.mark.parametrize("known", ["hash", "nothing"])
 def test_records_of_older_versions_and_imports(
-    known: str, tmp_path: Path, make_songs: Callable[..., Path], recipe: Recipe
+    known: str, tmp_path: Path, make_songs: Callable[..., Path], config: ExtractConfig
 ) -> None:
     """Those with a hash are compared by it; those without count as they are."""
     manifest, root = make_songs(tmp_path / "songs", count=2, seconds=1.0), str(tmp_path / "new.zarr")
-    run_extraction(manifest, root, recipe, augment=0, receipt=None, options=INLINE)
+    run_extraction(manifest, root, config, augment=0, receipt=None, options=INLINE)
     store = EmbeddingStore.open(root)
     older = StoreWriter.open(tmp_path / "s.zarr", store.spec)
     for song in store.songs:
         about = {"source": store.attributes(song)["source"]} if known == "hash" else {}
         older.write(song, 0, store.read(song), attributes={"seconds": 1.0, **about})
-    unchanged = run_extraction(manifest, older.root, recipe, augment=0, receipt=None, options=INLINE)
+    unchanged = run_extraction(manifest, older.root, config, augment=0, receipt=None, options=INLINE)
     assert unchanged.line == "0 done, 2 skipped, 0 failed"
     write(tmp_path / "songs" / "söng 0.wav", 9)
-    changed = run_extraction(manifest, older.root, recipe, augment=0, receipt=None, options=INLINE)
+    changed = run_extraction(manifest, older.root, config, augment=0, receipt=None, options=INLINE)
     expected = "1 done, 1 skipped, 0 failed, 1 changed song made again" if known == "hash" else unchanged.line
     assert changed.line.split(";")[0] == expected
 
@@ -285,14 +285,14 @@ def has_a_record_too_few(root: Path) -> None:
 
 @pytest.mark.usefixtures("unestimated")
 def test_a_run_with_nothing_to_do_mends_the_index_so_that_the_store_opens_fast(
-    tmp_path: Path, make_songs: Callable[..., Path], recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, make_songs: Callable[..., Path], config: ExtractConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     manifest, root = make_songs(tmp_path / "songs", count=2, seconds=0.2), tmp_path / "s.zarr"
-    run_extraction(manifest, str(root), recipe, augment=0, receipt=None, options=INLINE)
+    run_extraction(manifest, str(root), config, augment=0, receipt=None, options=INLINE)
     catalogue = root / "catalogue"
 
     def rerun() -> int:
-        summary = run_extraction(manifest, str(root), recipe, augment=0, receipt=None, options=INLINE)
+        summary = run_extraction(manifest, str(root), config, augment=0, receipt=None, options=INLINE)
         assert summary.line == "0 done, 2 skipped, 0 failed"
         return (root / INDEX).stat().st_mtime_ns if catalogue.is_dir() else 0
 
@@ -311,10 +311,10 @@ def test_a_run_with_nothing_to_do_mends_the_index_so_that_the_store_opens_fast(
 
 @pytest.mark.usefixtures("unestimated")
 def test_an_interrupted_rerun_goes_on_with_the_views_that_are_left(
-    tmp_path: Path, make_songs: Callable[..., Path], recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, make_songs: Callable[..., Path], config: ExtractConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     manifest, root = make_songs(tmp_path / "songs", count=1, seconds=1.0), str(tmp_path / "s.zarr")
-    run_extraction(manifest, root, recipe, augment=2, receipt=None, options=INLINE)
+    run_extraction(manifest, root, config, augment=2, receipt=None, options=INLINE)
     write(tmp_path / "songs" / "söng 0.wav", 9)
     encode, calls = MultiScale.encode, []
 
@@ -325,41 +325,41 @@ def test_an_interrupted_rerun_goes_on_with_the_views_that_are_left(
         return encode(self, samples)
 
     monkeypatch.setattr(MultiScale, "encode", second_fails)
-    first = run_extraction(manifest, root, recipe, augment=2, receipt=None, options=INLINE)
+    first = run_extraction(manifest, root, config, augment=2, receipt=None, options=INLINE)
     assert first.line.startswith("2 done, 0 skipped, 1 failed, 0 changed songs made again; ")
-    second = run_extraction(manifest, root, recipe, augment=2, receipt=None, options=INLINE)
+    second = run_extraction(manifest, root, config, augment=2, receipt=None, options=INLINE)
     assert second.line.startswith("1 done, 2 skipped, 0 failed, 1 changed song made again; ")
     assert len(calls) == 4
 
 
 def test_what_is_replaced_makes_room_for_what_replaces_it(
-    tmp_path: Path, make_songs: Callable[..., Path], recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, make_songs: Callable[..., Path], config: ExtractConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     manifest, root = make_songs(tmp_path / "songs", count=2, seconds=1.0), str(tmp_path / "s.zarr")
-    run_extraction(manifest, root, recipe, augment=0, receipt=None, options=INLINE)
+    run_extraction(manifest, root, config, augment=0, receipt=None, options=INLINE)
     monkeypatch.setattr(estimates, "free_bytes", lambda root: 10)
     write(tmp_path / "songs" / "söng 0.wav", 9)
-    assert run_extraction(manifest, root, recipe, augment=0, receipt=None, options=INLINE).tally.done == 1
+    assert run_extraction(manifest, root, config, augment=0, receipt=None, options=INLINE).tally.done == 1
     write(tmp_path / "songs" / "söng 0.wav", 9, 2.0)
     with pytest.raises(HearError, match="the target has 0"):
-        run_extraction(manifest, root, recipe, augment=0, receipt=None, options=INLINE)
+        run_extraction(manifest, root, config, augment=0, receipt=None, options=INLINE)
 
 
 @pytest.mark.usefixtures("unestimated")
 def test_of_many_missing_sources_the_first_are_named(
     tmp_path: Path,
     make_songs: Callable[..., Path],
-    recipe: Recipe,
+    config: ExtractConfig,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr("pipeline.extraction.MISSING_NAMED", 2)
     manifest, root = make_songs(tmp_path / "songs", count=4, seconds=0.2), str(tmp_path / "s.zarr")
-    run_extraction(manifest, root, recipe, augment=0, receipt=None, options=INLINE)
+    run_extraction(manifest, root, config, augment=0, receipt=None, options=INLINE)
     for path in (tmp_path / "songs").glob("*.wav"):
         path.unlink()
     capsys.readouterr()
-    summary = run_extraction(manifest, root, recipe, augment=0, receipt=tmp_path / "receipt.json", options=INLINE)
+    summary = run_extraction(manifest, root, config, augment=0, receipt=tmp_path / "receipt.json", options=INLINE)
     assert summary.line == "0 done, 4 skipped, 0 failed, 4 sources missing"
     told = capsys.readouterr().err.splitlines()
     assert [line.split(": ")[1] for line in told[:2]] == ["söng 0", "söng 1"]

@@ -25,10 +25,10 @@ from pipeline import cluster
 from pipeline.cluster import SONGS_AHEAD, ClusterError, dask_client, run_on_cluster
 from pipeline.extraction import ExtractionOptions, plan_run, run_extraction
 from pipeline.local_workers import TRIES
+from stages.extract.config import ExtractConfig
 from stages.extract.plan import Plan
-from stages.extract.recipe import Recipe
 from stages.extract.run import Outcome, Tally
-from stages.extract.worker import Bench
+from stages.extract.worker import WorkerConfig
 from store import EmbeddingStore, StoreWriter
 from store.errors import HearError
 
@@ -46,9 +46,9 @@ def songs(tmp_path_factory: pytest.TempPathFactory, make_songs: Callable[..., Pa
 
 
 @pytest.fixture
-def undisturbed(tmp_path: Path, songs: Path, recipe: Recipe, record_bytes: Records) -> dict[str, bytes]:
+def undisturbed(tmp_path: Path, songs: Path, config: ExtractConfig, record_bytes: Records) -> dict[str, bytes]:
     root = tmp_path / "alone.zarr"
-    run_extraction(songs, str(root), recipe, augment=1, receipt=None, options=ExtractionOptions(readers=0))
+    run_extraction(songs, str(root), config, augment=1, receipt=None, options=ExtractionOptions(readers=0))
     return record_bytes(root)
 
 
@@ -97,18 +97,18 @@ def returned(call: Callable[[], Tally]) -> Tally:
     return result.result(SECONDS)
 
 
-def planned(songs: Path, root: Path, recipe: Recipe) -> Plan:
+def planned(songs: Path, root: Path, config: ExtractConfig) -> Plan:
     """Plan two views a song, in a store that is there."""
-    spec = recipe.spec(recipe.load_encoders())
+    spec = config.spec(config.load_encoders())
     StoreWriter.open(root, spec)
     return plan_run(songs, str(root), spec, augment=1)
 
 
 def test_a_worker_killed_loses_nothing_and_no_byte_differs(
-    tmp_path: Path, songs: Path, recipe: Recipe, undisturbed: dict[str, bytes], record_bytes: Records
+    tmp_path: Path, songs: Path, config: ExtractConfig, undisturbed: dict[str, bytes], record_bytes: Records
 ) -> None:
     root = tmp_path / "dask.zarr"
-    plan = planned(songs, root, recipe)
+    plan = planned(songs, root, config)
     outcomes: list[Outcome] = []
     with dask_client(workers=2, scheduler="", device="cpu") as client:
         pids = list(client.run(os.getpid).values())
@@ -122,7 +122,7 @@ def test_a_worker_killed_loses_nothing_and_no_byte_differs(
 
         killer = threading.Thread(target=kill_one_at_work)
         killer.start()
-        bench, stop = Bench(str(root), recipe), threading.Event()
+        bench, stop = WorkerConfig(str(root), config), threading.Event()
         tally = run_on_cluster(client, plan.tasks, bench, report=outcomes.append, say=print, stop=stop)
         killer.join()
     assert (tally.done, tally.failures) == (16, [])
@@ -134,7 +134,7 @@ def test_a_worker_killed_loses_nothing_and_no_byte_differs(
 def test_a_scheduler_elsewhere_fills_the_store_that_is_named_here(
     tmp_path: Path,
     songs: Path,
-    recipe: Recipe,
+    config: ExtractConfig,
     client: Client,
     undisturbed: dict[str, bytes],
     record_bytes: Records,
@@ -144,18 +144,18 @@ def test_a_scheduler_elsewhere_fills_the_store_that_is_named_here(
     client.run(os.chdir, str(tmp_path / "elsewhere"))
     monkeypatch.chdir(tmp_path)
     options = ExtractionOptions(scheduler=client.scheduler.address)
-    summary = run_extraction(songs, "dask.zarr", recipe, augment=1, receipt=None, options=options)
+    summary = run_extraction(songs, "dask.zarr", config, augment=1, receipt=None, options=options)
     assert (summary.tally.done, summary.left) == (16, 0)
     assert record_bytes(tmp_path / "dask.zarr") == undisturbed
     assert list((tmp_path / "elsewhere").iterdir()) == []
 
 
 def test_what_travels_to_workers_is_absolute(
-    tmp_path: Path, songs: Path, recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, songs: Path, config: ExtractConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     benches = []
 
-    def run(client: None, tasks: object, bench: Bench, **_: object) -> Tally:
+    def run(client: None, tasks: object, bench: WorkerConfig, **_: object) -> Tally:
         benches.append(bench)
         return Tally()
 
@@ -163,14 +163,14 @@ def test_what_travels_to_workers_is_absolute(
     monkeypatch.setattr(cluster, "run_on_cluster", run)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "muq").mkdir()
-    options, local = ExtractionOptions(workers=1), replace(recipe, muq="muq")
+    options, local = ExtractionOptions(workers=1), replace(config, muq="muq")
     run_extraction(songs, "s.zarr", local, augment=0, receipt=None, options=options)
     (bench,) = benches
-    assert (bench.root, bench.recipe.muq) == (str(tmp_path / "s.zarr"), str(tmp_path / "muq"))
+    assert (bench.root, bench.config.muq) == (str(tmp_path / "s.zarr"), str(tmp_path / "muq"))
 
 
-def test_a_workers_error_ends_the_run(tmp_path: Path, songs: Path, recipe: Recipe, client: Client) -> None:
-    plan, bench = planned(songs, tmp_path / "here.zarr", recipe), Bench(str(tmp_path / "not here.zarr"), recipe)
+def test_a_workers_error_ends_the_run(tmp_path: Path, songs: Path, config: ExtractConfig, client: Client) -> None:
+    plan, bench = planned(songs, tmp_path / "here.zarr", config), WorkerConfig(str(tmp_path / "not here.zarr"), config)
     stop = threading.Event()
     with pytest.raises(HearError, match=r"worker on .* does not find the store: .*not here\.zarr"):
         run_on_cluster(client, plan.tasks, bench, report=print, say=print, stop=stop)
@@ -179,9 +179,9 @@ def test_a_workers_error_ends_the_run(tmp_path: Path, songs: Path, recipe: Recip
 
 @pytest.mark.parametrize("workers", [1, 6])
 def test_no_more_songs_are_submitted_than_keep_all_workers_busy(
-    tmp_path: Path, songs: Path, recipe: Recipe, client: Client, monkeypatch: pytest.MonkeyPatch, workers: int
+    tmp_path: Path, songs: Path, config: ExtractConfig, client: Client, monkeypatch: pytest.MonkeyPatch, workers: int
 ) -> None:
-    plan, stop, submitted, reported = planned(songs, tmp_path / "s.zarr", recipe), threading.Event(), [], []
+    plan, stop, submitted, reported = planned(songs, tmp_path / "s.zarr", config), threading.Event(), [], []
     submit = client.submit
 
     def counted(function: Any, task: Any, *more: Any, **how: Any) -> Any:
@@ -198,7 +198,7 @@ def test_no_more_songs_are_submitted_than_keep_all_workers_busy(
 
     monkeypatch.setattr(client, "submit", counted)
     monkeypatch.setattr(client, "scheduler_info", info)
-    bench = Bench(str(tmp_path / "s.zarr"), recipe, processes=0)
+    bench = WorkerConfig(str(tmp_path / "s.zarr"), config, processes=0)
     # More songs than there are, so that what is submitted is never all.
     run_on_cluster(client, plan.tasks * 2, bench, report=report, say=print, stop=stop)
     assert reported[0] == workers + SONGS_AHEAD
@@ -252,9 +252,12 @@ def test_a_scheduler_without_workers_is_named(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_the_loss_of_the_last_worker_is_said_and_a_stop_ends_the_wait(
-    tmp_path: Path, songs: Path, recipe: Recipe, begin: Begin
+    tmp_path: Path, songs: Path, config: ExtractConfig, begin: Begin
 ) -> None:
-    plan, bench = planned(songs, tmp_path / "s.zarr", recipe), Bench(str(tmp_path / "s.zarr"), recipe, processes=0)
+    plan, bench = (
+        planned(songs, tmp_path / "s.zarr", config),
+        WorkerConfig(str(tmp_path / "s.zarr"), config, processes=0),
+    )
     stop, said = threading.Event(), []
     with dask_client(workers=0, scheduler="", device="cpu") as client:
         worker = begin_worker(begin, client.scheduler.address, tmp_path)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from stages.extract.source import source_hash
+from stages.extract.audio.source import source_hash
 from stages.songs import read_manifest
 from store import EmbeddingStore
 
@@ -33,7 +33,8 @@ class Clone:
         self.folder = folder
         folder.mkdir()
         copied = [".dvc/config", ".dvc/.gitignore", ".dvcignore", ".gitignore", "dvc.yaml"]
-        for name in [*copied, *(str(p.relative_to(ROOT)) for p in (ROOT / "stages").rglob("*.py"))]:
+        code = [*(ROOT / "stages").rglob("*.py"), *(ROOT / "store").rglob("*.py")]
+        for name in [*copied, *(str(path.relative_to(ROOT)) for path in code)]:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / name).write_bytes((ROOT / name).read_bytes())
         (folder / "params.yaml").write_text(PARAMS)
@@ -89,6 +90,31 @@ def test_a_second_repro_does_nothing(clone: Clone) -> None:
     assert ran(again) == set()
     assert "Data and pipelines are up to date" in again
     assert clone.git("status", "--porcelain") == ""
+
+
+@pytest.mark.parametrize(
+    ("changed", "stages"),
+    [
+        ("stages/head/share/card.py", set()),
+        ("stages/scoring/plots.py", set()),
+        ("stages/extract/estimate.py", set()),
+        ("store/upkeep/verification.py", set()),
+        ("stages/songs/folder.py", {"prepare"}),
+        ("stages/extract/encoders/layers/mel.py", {"extract"}),
+        ("store/format/quantisation.py", {"extract"}),
+        ("stages/head/training/losses.py", {"train@1", "train@2"}),
+        ("stages/metrics/agreement.py", {"train@1", "train@2", "evaluate@1", "evaluate@2"}),
+        ("stages/evaluate/plots.py", {"evaluate@1", "evaluate@2"}),
+    ],
+)
+def test_changed_code_reruns_the_stages_whose_results_it_changes(clone: Clone, changed: str, stages: set[str]) -> None:
+    path = clone.folder / changed
+    before = path.read_text()
+    path.write_text(f"{before}# changed\n")
+    try:
+        assert json.loads(clone.run("dvc", "status", "--json")).keys() == stages
+    finally:
+        path.write_text(before)
 
 
 def test_metrics_and_plots_are_shown(clone: Clone) -> None:

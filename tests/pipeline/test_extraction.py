@@ -21,9 +21,9 @@ from torch import Tensor
 
 from pipeline.extraction import ExtractionOptions, dry_run, run_extraction
 from stages.extract import estimate as estimates
+from stages.extract.config import ExtractConfig
 from stages.extract.encoders import MultiScale
-from stages.extract.encoders.conformer import Conformer
-from stages.extract.recipe import Recipe
+from stages.extract.encoders.layers.conformer import Conformer
 from store import EmbeddingStore
 from store.errors import HearError
 
@@ -38,11 +38,11 @@ def failures(folder: Path) -> list[dict[str, object]]:
 
 
 def test_songs_become_records_and_a_second_run_does_nothing(
-    tmp_path: Path, make_songs: Callable[..., Path], recipe: Recipe
+    tmp_path: Path, make_songs: Callable[..., Path], config: ExtractConfig
 ) -> None:
     manifest = make_songs(tmp_path / "sóngs", count=2)
     root, receipt = str(tmp_path / "a store.zarr"), tmp_path / "receipt.json"
-    first = run_extraction(manifest, root, recipe, augment=1, receipt=receipt, options=INLINE)
+    first = run_extraction(manifest, root, config, augment=1, receipt=receipt, options=INLINE)
     assert (first.tally.done, first.skipped, first.left) == (4, 0, 0)
     store = EmbeddingStore.open(root)
     assert store.songs == ("söng 0", "söng 1")
@@ -51,46 +51,48 @@ def test_songs_become_records_and_a_second_run_does_nothing(
     assert store.read("söng 0").shape == (4, 50, store.channels)
     assert store.attributes("söng 0", 0)["seconds"] == 2.0
     written = receipt.read_bytes()
-    second = run_extraction(manifest, root, recipe, augment=1, receipt=receipt, options=INLINE)
+    second = run_extraction(manifest, root, config, augment=1, receipt=receipt, options=INLINE)
     assert (second.tally.done, second.skipped, second.left) == (0, 4, 0)
     assert receipt.read_bytes() == written
 
 
-def test_only_training_songs_are_augmented(tmp_path: Path, make_songs: Callable[..., Path], recipe: Recipe) -> None:
+def test_only_training_songs_are_augmented(
+    tmp_path: Path, make_songs: Callable[..., Path], config: ExtractConfig
+) -> None:
     manifest = make_songs(tmp_path / "songs", count=1, split="val")
-    summary = run_extraction(manifest, str(tmp_path / "s.zarr"), recipe, augment=3, receipt=None, options=INLINE)
+    summary = run_extraction(manifest, str(tmp_path / "s.zarr"), config, augment=3, receipt=None, options=INLINE)
     assert summary.tally.done == 1
 
 
 def test_readers_change_no_byte(
-    tmp_path: Path, make_songs: Callable[..., Path], record_bytes: Records, recipe: Recipe
+    tmp_path: Path, make_songs: Callable[..., Path], record_bytes: Records, config: ExtractConfig
 ) -> None:
     manifest = make_songs(tmp_path / "songs", count=2)
     for name, readers in (("alone", 0), ("ahead", 2)):
         options = ExtractionOptions(readers=readers)
-        run_extraction(manifest, str(tmp_path / name), recipe, augment=1, receipt=None, options=options)
+        run_extraction(manifest, str(tmp_path / name), config, augment=1, receipt=None, options=options)
     assert record_bytes(tmp_path / "alone") == record_bytes(tmp_path / "ahead")
     assert len(record_bytes(tmp_path / "alone")) >= 8
 
 
 def test_a_bad_file_is_named_and_the_others_go_on(
-    tmp_path: Path, make_songs: Callable[..., Path], recipe: Recipe
+    tmp_path: Path, make_songs: Callable[..., Path], config: ExtractConfig
 ) -> None:
     manifest = make_songs(tmp_path / "songs", count=3)
     (tmp_path / "songs" / "söng 1.wav").write_text("no audio at all")
-    summary = run_extraction(manifest, str(tmp_path / "s.zarr"), recipe, augment=0, receipt=None, options=INLINE)
+    summary = run_extraction(manifest, str(tmp_path / "s.zarr"), config, augment=0, receipt=None, options=INLINE)
     assert (summary.tally.done, len(summary.tally.failures), summary.left) == (2, 1, 0)
     (failed,) = failures(tmp_path)
     assert (failed["song"], failed["view"]) == ("söng 1", 0)
     assert "söng 1.wav" in str(failed["error"])
     make_songs(tmp_path / "songs", count=3)
-    again = run_extraction(manifest, str(tmp_path / "s.zarr"), recipe, augment=0, receipt=None, options=INLINE)
+    again = run_extraction(manifest, str(tmp_path / "s.zarr"), config, augment=0, receipt=None, options=INLINE)
     assert (again.tally.done, again.skipped, again.tally.failures) == (1, 2, [])
     assert failures(tmp_path) == []
 
 
 def test_a_failure_is_written_down_before_the_next_song_is_begun(
-    tmp_path: Path, make_songs: Callable[..., Path], recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, make_songs: Callable[..., Path], config: ExtractConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     manifest = make_songs(tmp_path / "songs", count=2)
     (tmp_path / "songs" / "söng 0.wav").write_bytes(b"")
@@ -101,12 +103,12 @@ def test_a_failure_is_written_down_before_the_next_song_is_begun(
         return encode(self, waveform)
 
     monkeypatch.setattr(MultiScale, "encode", looking)
-    run_extraction(manifest, str(tmp_path / "s.zarr"), recipe, augment=0, receipt=None, options=INLINE)
+    run_extraction(manifest, str(tmp_path / "s.zarr"), config, augment=0, receipt=None, options=INLINE)
     assert seen == [["söng 0"]]
 
 
 def test_a_record_made_in_smaller_batches_says_so(
-    tmp_path: Path, make_songs: Callable[..., Path], recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, make_songs: Callable[..., Path], config: ExtractConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     manifest = make_songs(tmp_path / "songs", count=1, seconds=65.0)
     forward = Conformer.forward
@@ -117,7 +119,7 @@ def test_a_record_made_in_smaller_batches_says_so(
         return forward(self, tokens, layers)
 
     monkeypatch.setattr(Conformer, "forward", small_machine)
-    run_extraction(manifest, str(tmp_path / "s.zarr"), recipe, augment=0, receipt=None, options=INLINE)
+    run_extraction(manifest, str(tmp_path / "s.zarr"), config, augment=0, receipt=None, options=INLINE)
     assert EmbeddingStore.open(tmp_path / "s.zarr").attributes("söng 0", 0)["batch"] == 1
 
 
@@ -132,7 +134,7 @@ def test_a_record_made_in_smaller_batches_says_so(
 def test_a_song_that_cannot_be_encoded_fails_by_name_and_the_others_go_on(
     tmp_path: Path,
     make_songs: Callable[..., Path],
-    recipe: Recipe,
+    config: ExtractConfig,
     monkeypatch: pytest.MonkeyPatch,
     spoil: Callable[[Any], Any] | None,
     reason: str,
@@ -150,7 +152,7 @@ def test_a_song_that_cannot_be_encoded_fails_by_name_and_the_others_go_on(
         return spoil(frames)
 
     monkeypatch.setattr(MultiScale, "_encode", second_song_fails)
-    summary = run_extraction(manifest, str(tmp_path / "s.zarr"), recipe, augment=0, receipt=None, options=INLINE)
+    summary = run_extraction(manifest, str(tmp_path / "s.zarr"), config, augment=0, receipt=None, options=INLINE)
     assert EmbeddingStore.open(tmp_path / "s.zarr").songs == ("söng 0", "söng 2")
     (failed,) = summary.tally.failures
     assert failed.song_id == "söng 1"
@@ -158,57 +160,57 @@ def test_a_song_that_cannot_be_encoded_fails_by_name_and_the_others_go_on(
     assert reason in failed.error
 
 
-def test_too_many_failures_stop_the_run(tmp_path: Path, make_songs: Callable[..., Path], recipe: Recipe) -> None:
+def test_too_many_failures_stop_the_run(tmp_path: Path, make_songs: Callable[..., Path], config: ExtractConfig) -> None:
     manifest = make_songs(tmp_path / "songs", count=4)
     for number in range(2):
         (tmp_path / "songs" / f"söng {number}.wav").write_bytes(b"")
     options = ExtractionOptions(readers=0, max_failures=0)
-    summary = run_extraction(manifest, str(tmp_path / "s.zarr"), recipe, augment=0, receipt=None, options=options)
+    summary = run_extraction(manifest, str(tmp_path / "s.zarr"), config, augment=0, receipt=None, options=options)
     assert summary.stopped == "more than 0 views failed"
     assert (len(summary.tally.failures), summary.left) == (1, 3)
 
 
 def test_another_spec_is_refused_by_the_field_that_differs(
-    tmp_path: Path, make_songs: Callable[..., Path], recipe: Recipe
+    tmp_path: Path, make_songs: Callable[..., Path], config: ExtractConfig
 ) -> None:
     manifest = make_songs(tmp_path / "songs", count=1)
     root = str(tmp_path / "s.zarr")
-    run_extraction(manifest, root, recipe, augment=0, receipt=None, options=INLINE)
+    run_extraction(manifest, root, config, augment=0, receipt=None, options=INLINE)
     with pytest.raises(HearError, match="layers"):
-        run_extraction(manifest, root, replace(recipe, layers=(3,)), augment=0, receipt=None, options=INLINE)
+        run_extraction(manifest, root, replace(config, layers=(3,)), augment=0, receipt=None, options=INLINE)
     other = "fp32" if EmbeddingStore.open(root).spec.precision == "bf16" else "bf16"
     with pytest.raises(HearError, match="precision"):
-        run_extraction(manifest, root, replace(recipe, precision=other), augment=0, receipt=None, options=INLINE)
+        run_extraction(manifest, root, replace(config, precision=other), augment=0, receipt=None, options=INLINE)
     with pytest.raises(HearError, match="seed"):
-        run_extraction(manifest, root, replace(recipe, seed=4), augment=0, receipt=None, options=INLINE)
+        run_extraction(manifest, root, replace(config, seed=4), augment=0, receipt=None, options=INLINE)
 
 
 def test_a_dry_run_tells_the_cost_and_makes_nothing(
-    tmp_path: Path, make_songs: Callable[..., Path], recipe: Recipe
+    tmp_path: Path, make_songs: Callable[..., Path], config: ExtractConfig
 ) -> None:
     manifest = make_songs(tmp_path / "songs", count=2, seconds=3.0)
     root = tmp_path / "s.zarr"
-    cost = dry_run(manifest, str(root), recipe, augment=1)
+    cost = dry_run(manifest, str(root), config, augment=1)
     assert (cost["songs"], cost["views"], cost["stored"]) == (2, 4, 0)
     assert cost["hours"] == pytest.approx(12 / 3600, abs=5e-4)
     assert not root.exists()
-    run_extraction(manifest, str(root), recipe, augment=1, receipt=None, options=INLINE)
+    run_extraction(manifest, str(root), config, augment=1, receipt=None, options=INLINE)
     data = sum(EmbeddingStore.open(root).read(s, v).nbytes for s in ("söng 0", "söng 1") for v in (0, 1))
     assert cost["bytes"] == pytest.approx(data, rel=0.02)
-    assert dry_run(manifest, str(root), recipe, augment=1)["views"] == 0
+    assert dry_run(manifest, str(root), config, augment=1)["views"] == 0
 
 
 def test_without_space_it_does_not_start_unless_forced(
-    tmp_path: Path, make_songs: Callable[..., Path], recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, make_songs: Callable[..., Path], config: ExtractConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     manifest = make_songs(tmp_path / "songs", count=1)
     monkeypatch.setattr(estimates, "free_bytes", lambda root: 10)
     root = tmp_path / "new" / "s.zarr"
     with pytest.raises(HearError, match=r"need 0\.0 MB, and the target has 0\.0 MB free; choose"):
-        run_extraction(manifest, str(root), recipe, augment=0, receipt=None, options=INLINE)
+        run_extraction(manifest, str(root), config, augment=0, receipt=None, options=INLINE)
     assert not root.parent.exists()
     # As the message advises: another spec, which a store that is there would refuse.
-    forced, smaller = ExtractionOptions(readers=0, force=True), replace(recipe, dtype="int8")
+    forced, smaller = ExtractionOptions(readers=0, force=True), replace(config, dtype="int8")
     assert run_extraction(manifest, str(root), smaller, augment=0, receipt=None, options=forced).tally.done == 1
 
 
@@ -216,7 +218,7 @@ def test_without_space_it_does_not_start_unless_forced(
 def test_failures_and_free_space_are_those_of_the_stores_own_folder(
     tmp_path: Path,
     make_songs: Callable[..., Path],
-    recipe: Recipe,
+    config: ExtractConfig,
     monkeypatch: pytest.MonkeyPatch,
     name: str,
 ) -> None:
@@ -233,9 +235,9 @@ def test_failures_and_free_space_are_those_of_the_stores_own_folder(
     monkeypatch.setattr("shutil.disk_usage", usage)
     manifest, root = make_songs(tmp_path / "songs", count=2), name.format(home=home)
     (tmp_path / "songs" / "söng 1.wav").write_bytes(b"")
-    assert dry_run(manifest, root, recipe, augment=0)["free"] == 1 << 40
+    assert dry_run(manifest, root, config, augment=0)["free"] == 1 << 40
     assert list(home.iterdir()) == []
-    run_extraction(manifest, root, recipe, augment=0, receipt=None, options=INLINE)
+    run_extraction(manifest, root, config, augment=0, receipt=None, options=INLINE)
     assert asked == [home, home]
     assert sorted(path.name for path in (home / "new").iterdir()) == ["failures.jsonl", "s.zarr"]
     assert list((tmp_path / "here").iterdir()) == []

@@ -16,7 +16,7 @@ COMMAND = """
 import signal, subprocess, sys, threading, time
 import numpy as np
 from pipeline.cli import entry
-from stages.extract.processes import Processes
+from stages.common.processes import Processes
 
 def app(prog_name):
     processes = Processes(1)

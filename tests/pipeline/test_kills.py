@@ -24,18 +24,18 @@ from pathlib import Path
 import numpy, psutil, soundfile, zarr, torch, torchaudio, audiomentations
 from pipeline.extraction import ExtractionOptions, run_extraction
 from stages.extract import encoders, estimate, feed, run, worker
-from stages.extract.recipe import Recipe
+from stages.extract.config import ExtractConfig
 
 manifest = Path(sys.argv[1])
 folder = manifest.parent.parent
-recipe = Recipe(preset="tiny", muq="", musicfm="", layers=(2,), seed=3)
+config = ExtractConfig(preset="tiny", muq="", musicfm="", layers=(2,), seed=3)
 draw = random.Random(5)
 # It happens before anything is stored, in a process of its own whose start takes most of the time of a killed run.
 estimate.durations = lambda paths, processes, track: [1.0] * len(paths)
 
 def extract(root):
     options = ExtractionOptions(readers=0)
-    return run_extraction(manifest, root, recipe, augment=1, receipt=None, options=options).line
+    return run_extraction(manifest, root, config, augment=1, receipt=None, options=options).line
 
 def records(root):
     while True:

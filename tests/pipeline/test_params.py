@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.params import HeadParams, ParamsError, load_params, option_values
-from stages.head.recipe import Recipe
+from stages.head.config import TrainConfig
 
 ROOT = Path(__file__).resolve().parents[2]
 # Pieces of which YAML, and what nearly is YAML, can be put together.
@@ -76,8 +76,8 @@ def test_what_is_left_out_is_the_papers(tmp_path: Path) -> None:
 
 
 def test_options_and_recipes_have_the_same_defaults() -> None:
-    recipe = asdict(Recipe())
-    assert {name: recipe[name] for name in HeadParams.model_fields} == HeadParams().model_dump()
+    config = asdict(TrainConfig())
+    assert {name: config[name] for name in HeadParams.model_fields} == HeadParams().model_dump()
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from typing import Any
 
 from store import EmbeddingStore, cache_summaries, describe, index, merge, prune, verify
 from store.errors import HearError
-from store.metadata import sealed
+from store.format.metadata import sealed
 
 # Texts that are not documents of a store.
 TEXTS: dict[str, bytes] = {

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from store import EmbeddingStore, Spec, StoreWriter, cache_summaries, index, prune
-from store.keys import DEPTH, INDEX, METADATA, RECORDS, ROOT, SHARD
-from store.local import LocalObjects
-from store.objects import open_objects
+from store.backends.local import LocalObjects
+from store.backends.opening import open_objects
+from store.format.keys import DEPTH, INDEX, METADATA, RECORDS, ROOT, SHARD
 
 
 def test_opening_reads_no_record_that_the_index_knows(

@@ -29,9 +29,10 @@ from store import (
     verify,
     write_receipt,
 )
-from store.keys import METADATA, SHARD, record_path
-from store.objects import Objects, open_objects
-from store.sweep import sweep
+from store.backends.objects import Objects
+from store.backends.opening import open_objects
+from store.format.keys import METADATA, SHARD, record_path
+from store.upkeep.sweep import sweep
 
 SONG = "Größe/..\n🎵"
 Make = Callable[..., Any]
@@ -247,7 +248,7 @@ class TestStoreContract:
             create(self, key, parts, size=size)
 
         monkeypatch.setattr(type(objects), "create", create_late)
-        monkeypatch.setattr("store.arrays.time.sleep", pauses.append)
+        monkeypatch.setattr("store.format.arrays.time.sleep", pauses.append)
         assert writer.write("new", 0, make_frames(1), attributes={"writer": "ours"})
         assert 0.5 < sum(pauses) < 3.0
         assert EmbeddingStore.open(filled).attributes("new", 0)["writer"] == "ours"

@@ -15,11 +15,11 @@ import numpy as np
 import pytest
 
 from store import EmbeddingStore, Spec, StoreWriter, cache_summaries, check_receipt, index, prune, verify, write_receipt
+from store.backends.local import LocalObjects
+from store.backends.remote import RemoteObjects
 from store.errors import StoreError
-from store.keys import INDEX, METADATA, ROOT, SHARD, SOURCES, record_path
-from store.local import LocalObjects
+from store.format.keys import INDEX, METADATA, ROOT, SHARD, SOURCES, record_path
 from store.receipt import locate_store
-from store.remote import RemoteObjects
 from store.sources import SeenFile, read_seen_files, write_seen_files
 from tests.store.hostile import IRREGULAR, TEXTS, VALUES, attempt, change_json, nested, places, put, use, within
 
@@ -59,7 +59,7 @@ RECORDS: dict[str, Callable[[dict[str, Any]], object]] = {
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody replaces a record meanwhile."""
     monkeypatch.setattr(LocalObjects, "patience", 0.02)
-    monkeypatch.setattr("store.arrays._READ_PAUSE", 0.001)
+    monkeypatch.setattr("store.format.arrays._READ_PAUSE", 0.001)
 
 
 @pytest.fixture
@@ -328,7 +328,7 @@ def test_memory_that_is_not_there(fill: Callable[..., str], monkeypatch: pytest.
         raise MemoryError
 
     store = EmbeddingStore.open(root)
-    monkeypatch.setattr("store.arrays.np.empty", refuse)
+    monkeypatch.setattr("store.format.arrays.np.empty", refuse)
     with pytest.raises(StoreError, match=r"\(2, 20, 8\) float16 needs 640 bytes of memory"):
         store.read("a")
 
@@ -399,7 +399,7 @@ def test_a_web_server_that_lists_no_sizes_and_knows_no_ranges(
 
     root = fill(views=1)
     monkeypatch.setattr(RemoteObjects, "patience", 0.02)
-    monkeypatch.setattr("store.remote._PAUSE", 0.001)
+    monkeypatch.setattr("store.backends.remote._PAUSE", 0.001)
     with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(tmp_path))) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from store import EmbeddingStore, Spec, StoreWriter, index, verify
-from store.catalogue import Row
-from store.keys import INDEX, SOURCES
-from store.metadata import sealed
-from store.objects import open_objects
+from store.backends.opening import open_objects
+from store.catalogue import CatalogueRow
+from store.format.keys import INDEX, SOURCES
+from store.format.metadata import sealed
 from store.sources import SeenFile, read_seen_files, write_seen_files
 
 Make = Callable[..., Any]
@@ -38,7 +38,7 @@ def test_rows_tell_the_file_that_a_record_is_of(
     assert (row.source, row.source_size, row.source_mtime_ns) == known
 
 
-@pytest.mark.parametrize("lacking", Row._fields)
+@pytest.mark.parametrize("lacking", CatalogueRow._fields)
 def test_an_index_of_an_older_version_is_as_good_as_none(
     root: str, spec: Spec, make_frames: Make, lacking: str
 ) -> None:

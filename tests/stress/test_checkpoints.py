@@ -24,12 +24,12 @@ import pytest
 import torch
 
 from stages.extract.encoders import load_multiscale
-from stages.head.checkpoint import load_head, save_head
-from stages.head.head import Head, HeadConfig
-from stages.head.model import HearHead
-from stages.head.novelty import fit_novelty, save_novelty
-from stages.head.sizes import preset_sizes
-from stages.probe.predictors import Kernel
+from stages.head.checkpoint.head import Head, HeadConfig
+from stages.head.checkpoint.novelty import fit_novelty, save_novelty
+from stages.head.checkpoint.saved import load_head, save_head
+from stages.head.model.hear import HearHead
+from stages.head.model.sizes import preset_sizes
+from stages.probe.models.predictors import Kernel
 from stages.probe.saved import Probe, load_probe
 from stages.scoring.ensemble import load_ensemble
 from store import Spec

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from store import EmbeddingStore, Spec, StoreWriter, cache_summaries, index, merge, prune, verify
-from store.keys import METADATA, SHARD, record_path
-from store.objects import open_objects
+from store.backends.opening import open_objects
+from store.format.keys import METADATA, SHARD, record_path
 from tests.flaky import at_random, attempt, flaky
 
 SPEC = Spec(streams=("x", "y"), channels=4, encoders={"muq": "sha256:aa"}, layers=(10,))
@@ -21,7 +21,7 @@ def records(root: str) -> dict[str, bytes]:
 
 
 def test_a_flaky_network(campaign: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("store.remote.RemoteObjects.patience", 0.02)
+    monkeypatch.setattr("store.backends.remote.RemoteObjects.patience", 0.02)
     for rng in campaign:
         root, target = (f"memory://{uuid.uuid4().hex}/s.zarr" for _ in range(2))
         writer = StoreWriter.open(root, SPEC)

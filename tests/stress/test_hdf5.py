@@ -52,7 +52,7 @@ def records(root: str) -> dict[tuple[str, int], bytes]:
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Endless loops cost one second of computing."""
-    monkeypatch.setattr("store.hdf5_process.PATIENCE", 1.0)
+    monkeypatch.setattr("store.upkeep.hdf5_process.PATIENCE", 1.0)
 
 
 def test_damaged_exports(campaign: Any, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from stages.extract.processes import LostProcessError, Processes
+from stages.common.processes import LostProcessError, Processes
 from store import verify
 
 SMALL = ["--size", "small", "--epochs", "200", "--batch-size", "4", "--accumulate", "1", "--track", "2"]

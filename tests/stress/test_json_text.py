@@ -4,7 +4,7 @@ import json
 import random
 from typing import Any
 
-from store.json_text import JsonError, parse_json
+from store.files.json_text import JsonError, parse_json
 
 
 def value(rng: random.Random, depth: int = 0) -> Any:

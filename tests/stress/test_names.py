@@ -14,12 +14,12 @@ import soundfile
 import torch
 from safetensors.torch import save_file
 
+from stages.extract.config import ExtractConfig
 from stages.extract.encoders import load_multiscale
-from stages.extract.recipe import Recipe
-from stages.head.checkpoint import save_head
-from stages.head.head import Head, HeadConfig
-from stages.head.model import HearHead
-from stages.head.sizes import preset_sizes
+from stages.head.checkpoint.head import Head, HeadConfig
+from stages.head.checkpoint.saved import save_head
+from stages.head.model.hear import HearHead
+from stages.head.model.sizes import preset_sizes
 from stages.songs import DIMENSIONS, Song, write_manifest
 
 # Songs of a manifest without files.
@@ -39,7 +39,7 @@ def name(rng: random.Random, hostile: tuple[str, ...], *, most: int = 250) -> st
 def head(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("head")
     encoders = load_multiscale(preset="tiny", layers=(2,), device="cpu", precision="fp32")
-    spec = Recipe(preset="tiny", muq="", musicfm="", layers=(2,), dtype="float32").spec(encoders)
+    spec = ExtractConfig(preset="tiny", muq="", musicfm="", layers=(2,), dtype="float32").spec(encoders)
     sizes = preset_sizes("small", features=4 * encoders.channels, classes=5)
     config = HeadConfig(sizes=sizes, dimensions=DIMENSIONS, streams=encoders.streams, spec=spec.to_json())
     save_head(folder, Head(HearHead(sizes), config))

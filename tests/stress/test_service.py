@@ -23,12 +23,12 @@ import pytest
 import soundfile
 import torch
 
+from stages.extract.config import ExtractConfig
 from stages.extract.encoders import load_multiscale
-from stages.extract.recipe import Recipe
-from stages.head.checkpoint import save_head
-from stages.head.head import Head, HeadConfig
-from stages.head.model import HearHead
-from stages.head.sizes import preset_sizes
+from stages.head.checkpoint.head import Head, HeadConfig
+from stages.head.checkpoint.saved import save_head
+from stages.head.model.hear import HearHead
+from stages.head.model.sizes import preset_sizes
 from stages.scoring.scorer import Scorer
 from stages.songs import DIMENSIONS
 from tests.stages.scoring.hostile_requests import HOST, REQUESTS, ask, form, mutated, post, status
@@ -54,14 +54,14 @@ BEGUN = [
 def head(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small untrained head on the tiny encoders."""
     encoders = load_multiscale(preset="tiny", layers=(2,), device="cpu", precision="fp32")
-    recipe = Recipe(preset="tiny", muq="", musicfm="", layers=(2,))
+    config = ExtractConfig(preset="tiny", muq="", musicfm="", layers=(2,))
     torch.manual_seed(0)
     sizes = preset_sizes("small", features=len(encoders.streams) * encoders.channels, classes=len(DIMENSIONS))
-    config = HeadConfig(
-        sizes=sizes, dimensions=DIMENSIONS, streams=encoders.streams, spec=recipe.spec(encoders).to_json()
+    head_config = HeadConfig(
+        sizes=sizes, dimensions=DIMENSIONS, streams=encoders.streams, spec=config.spec(encoders).to_json()
     )
     folder = tmp_path_factory.mktemp("head") / "head"
-    save_head(folder, Head(HearHead(sizes), config))
+    save_head(folder, Head(HearHead(sizes), head_config))
     return folder
 
 

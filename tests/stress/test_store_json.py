@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from store import EmbeddingStore, Spec, StoreWriter, cache_summaries, verify
-from store.keys import METADATA, ROOT, record_path
-from store.local import LocalObjects
+from store.backends.local import LocalObjects
+from store.format.keys import METADATA, ROOT, record_path
 from store.sources import SeenFile, write_seen_files
 from tests.store.hostile import TEXTS, VALUES, attempt, change_json, places, put, use, within
 
@@ -36,7 +36,7 @@ def good(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 def test_changed_documents(good: Path, tmp_path: Path, campaign: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(LocalObjects, "patience", 0.02)
-    monkeypatch.setattr("store.arrays._READ_PAUSE", 0.001)
+    monkeypatch.setattr("store.format.arrays._READ_PAUSE", 0.001)
     values = {song: EmbeddingStore.open(good).read(song) for song in SONGS}
     keys = sorted(path.relative_to(good) for path in good.rglob("*.json"))
     for rng in campaign:

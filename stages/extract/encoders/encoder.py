@@ -6,10 +6,10 @@ from itertools import groupby
 
 from torch import Tensor
 
-from stages.extract.encoders.conformer import Conformer
-from stages.extract.encoders.stem import Stem
-from stages.extract.encoders.windows import Spectrograms, segment_tokens, token_count
-from stages.provenance import Provenance
+from stages.common.provenance import Provenance
+from stages.extract.encoders.layers.conformer import Conformer
+from stages.extract.encoders.layers.stem import Stem
+from stages.extract.encoders.layers.windows import Spectrograms, segment_tokens, token_count
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,13 +8,13 @@ import torch
 from stages.extract.encoders.device import choose_device, choose_precision
 from stages.extract.encoders.encoder import Encoder
 from stages.extract.encoders.errors import EncoderError
-from stages.extract.encoders.hub import check_source
-from stages.extract.encoders.mel import MELS
+from stages.extract.encoders.layers.mel import MELS
 from stages.extract.encoders.multiscale import STREAMS, MultiScale
-from stages.extract.encoders.muq import load_muq
-from stages.extract.encoders.musicfm import load_musicfm
-from stages.extract.encoders.published import Published, build_conformer, build_stem, check_published
-from stages.extract.encoders.untrained import untrained
+from stages.extract.encoders.weights.hub import check_source
+from stages.extract.encoders.weights.muq import load_muq
+from stages.extract.encoders.weights.musicfm import load_musicfm
+from stages.extract.encoders.weights.published import Published, build_conformer, build_stem, check_published
+from stages.extract.encoders.weights.untrained import untrained
 
 MUQ, MUSICFM = "OpenMuQ/MuQ-large-msd-iter", "minzwon/MusicFM"
 # Segments encoded at once: enough to fill the machine; more would only cost memory.

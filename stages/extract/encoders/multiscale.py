@@ -8,13 +8,13 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from stages.common.provenance import Provenance
 from stages.extract.encoders.device import exact_float32
 from stages.extract.encoders.encoder import Encoder
 from stages.extract.encoders.errors import EncoderError
-from stages.extract.encoders.mel import SAMPLE_RATE, SHORTEST, LogMel
+from stages.extract.encoders.layers.mel import SAMPLE_RATE, SHORTEST, LogMel
+from stages.extract.encoders.layers.windows import spectrograms, token_count
 from stages.extract.encoders.memory import halving
-from stages.extract.encoders.windows import spectrograms, token_count
-from stages.provenance import Provenance
 
 STREAMS = ("musicfm/segment", "muq/segment", "musicfm/track", "muq/track")
 # The scales' lengths differ by a dropped rest at most (1,024 samples, two tokens); more would be a mistake.

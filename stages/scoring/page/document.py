@@ -7,11 +7,11 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from stages.extract.loudness import SILENCE_DBFS
+from stages.extract.audio.loudness import SILENCE_DBFS
 from stages.scoring.errors import ScoringError
 from stages.scoring.page.previews import Preview
-from stages.scoring.rows import Row, caution_in
-from store.replacing import replacing
+from stages.scoring.rows import SongScore, caution_in
+from store.files.replacing import replacing
 
 REPORT = "index.html"
 # Inside a script element nothing may look like markup; JSON has these escapes for every string.
@@ -19,7 +19,7 @@ _ESCAPES = {ord("<"): "\\u003c", ord(">"): "\\u003e", ord("&"): "\\u0026", 0x202
 
 
 def report_html(
-    rows: Sequence[Row],
+    rows: Sequence[SongScore],
     dimensions: Sequence[str],
     *,
     title: str = "Scores",

@@ -10,10 +10,10 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from stages.extract.audio import SAMPLE_RATE as RATE
-from stages.extract.feed import FailedView, ViewRequest, prepare_in
-from stages.extract.processes import Processes
-from stages.scoring.rows import Row
+from stages.common.processes import Processes
+from stages.extract.audio.reading import SAMPLE_RATE as RATE
+from stages.extract.views.feed import FailedView, ViewRequest, prepare_in
+from stages.scoring.rows import SongScore
 
 SECONDS = 20.0
 FADE_SECONDS = 0.5
@@ -29,7 +29,7 @@ class Preview:
     problem: str = ""
 
 
-def preview_extremes(rows: Sequence[Row], paths: Sequence[Path | None]) -> dict[int, Preview]:
+def preview_extremes(rows: Sequence[SongScore], paths: Sequence[Path | None]) -> dict[int, Preview]:
     """Previews of the best and worst songs, by position; songs without a file have none."""
     scored = sorted((number for number, row in enumerate(rows) if row.scores), key=lambda number: -rows[number].overall)
     chosen = dict.fromkeys([*scored[:EXTREMES], *scored[-EXTREMES:]])
@@ -38,7 +38,7 @@ def preview_extremes(rows: Sequence[Row], paths: Sequence[Path | None]) -> dict[
         return {number: preview(path, processes, start=_start(rows[number])) for number, path in files.items()}
 
 
-def _start(row: Row) -> float | None:
+def _start(row: SongScore) -> float | None:
     """Where the best window begins: the part of a song that its score is about."""
     if row.curve is None or len(row.curve.seconds) < 2:
         return None

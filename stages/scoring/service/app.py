@@ -8,7 +8,7 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.types import Receive, Scope, Send
 
 from stages.scoring.page.document import upload_html
-from stages.scoring.service.desk import RETRY_AFTER, Desk, Limits, RefusedError
+from stages.scoring.service.scoring_queue import RETRY_AFTER, Limits, RefusedError, ScoringQueue
 from stages.scoring.service.upload import Body, check_request, receive
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def make_service(
     """
     costs = limits or Limits()
     limited = scorer.limited(longest=60 * costs.minutes)
-    desk = Desk(lambda path, deadline: limited.score(path, deadline=deadline), costs)
+    desk = ScoringQueue(lambda path, deadline: limited.score(path, deadline=deadline), costs)
     page = upload_html(scorer.dimensions, title="HEAR: score songs", about=about, caution=scorer.caution)
 
     # FastAPI's interactive documentation loads its scripts from a network: left out. A path with a slash more is not

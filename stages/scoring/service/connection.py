@@ -6,7 +6,7 @@ import h11
 from starlette.responses import JSONResponse
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from stages.scoring.service.desk import RETRY_AFTER
+from stages.scoring.service.scoring_queue import RETRY_AFTER
 
 # Connections that are answered at a time. More are told to come back, and twice as many are not let in at all.
 MOST_CONNECTIONS = 256

@@ -11,7 +11,7 @@ from fastapi import FastAPI
 
 from stages.scoring.errors import ScoringError
 from stages.scoring.service.connection import Connection
-from stages.scoring.service.desk import GRACE
+from stages.scoring.service.scoring_queue import GRACE
 
 # For every answer. The page's own policy is in its head, where it also holds for a report on disk; this is what a head
 # cannot say.

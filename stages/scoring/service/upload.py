@@ -9,7 +9,7 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import Request
 
-from stages.scoring.service.desk import Limits, RefusedError, Upload
+from stages.scoring.service.scoring_queue import Limits, RefusedError, Upload
 
 # Seconds for which what is left of a refused body is read.
 DRAIN = 30.0

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import soundfile
 
-from stages.machine import count_cores
+from stages.common.machine import count_cores
 from stages.songs.demo.produce import synthesise
 from stages.songs.demo.qualities import Qualities, draw_qualities, rate
 from stages.songs.demo.voices import RATE
 from stages.songs.errors import SongsError
 from stages.songs.manifest import DIMENSIONS
-from store.replacing import replacing
+from store.files.replacing import replacing
 
 FOLDER = "flac"
 # Songs that validate: one in four.

@@ -10,14 +10,14 @@ import pytest
 from matplotlib.image import imread
 from scipy.stats import bootstrap, pearsonr
 
-from stages.csv_text import read_rows
-from stages.evaluate.bootstrap import bootstrap_intervals
-from stages.evaluate.metrics import METRICS, score_metrics
+from stages.common.csv_text import read_rows
+from stages.evaluate.evaluation import Evaluation, evaluation_of, system_means
 from stages.evaluate.plots import calibration, draw_calibration
-from stages.evaluate.run import Evaluation, evaluation_of, system_means
 from stages.evaluate.tables import evaluation_table, write_evaluation
-from stages.head.corpus import Corpus
+from stages.head.data.corpus import Corpus
 from stages.head.errors import HeadError
+from stages.metrics.agreement import METRICS, score_metrics
+from stages.metrics.bootstrap import bootstrap_intervals
 
 DIMENSIONS = ("Musicality", "Clarity")
 

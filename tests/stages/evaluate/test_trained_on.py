@@ -9,19 +9,19 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from stages.evaluate.run import evaluate_heads
+from stages.evaluate.evaluation import evaluate_heads
 from stages.evaluate.tables import evaluation_table, write_evaluation
 from stages.evaluate.trained_on import read_trained_on
+from stages.head.checkpoint.members import load_heads
+from stages.head.config import TrainConfig
 from stages.head.errors import HeadError
-from stages.head.members import load_heads
-from stages.head.recipe import Recipe
-from stages.head.runs import Job
-from stages.head.seeds import train_seeds
-from stages.head.train import train_head
+from stages.head.training.runs import Job
+from stages.head.training.seeds import train_seeds
+from stages.head.training.train import train_head
 from stages.songs import DIMENSIONS, Manifest, Song
 from store import Spec, StoreWriter
 
-RECIPE = Recipe(size="small", learning_rate=3e-3, epochs=1, batch_size=4, device="cpu", precision="fp32")
+TRAIN_CONFIG = TrainConfig(size="small", learning_rate=3e-3, epochs=1, batch_size=4, device="cpu", precision="fp32")
 LEAK = (
     "the head was trained on {} of these {} songs, the first is {!r}: the figures do not tell how well it scores others"
 )
@@ -51,7 +51,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
         labels = dict(zip(DIMENSIONS, generator.uniform(3.8, 5, 5).round(1).tolist(), strict=True))
         songs.append(Song(name, folder / "none.wav", split, "", labels, {}))
     manifest = Manifest(folder / "manifest.csv", tuple(songs))
-    train_head(store_root=str(folder / "store.zarr"), manifest=manifest, track=2, out=folder / "run", recipe=RECIPE)
+    train_head(
+        store_root=str(folder / "store.zarr"), manifest=manifest, track=2, out=folder / "run", config=TRAIN_CONFIG
+    )
     return Trained(str(folder / "store.zarr"), manifest, folder / "run")
 
 
@@ -135,15 +137,20 @@ def test_damaged_parameters_are_one_line(tmp_path: Path, trained: Trained, conte
 
 
 def test_a_control_says_so_and_nothing_of_its_shuffled_ratings(tmp_path: Path, trained: Trained) -> None:
-    recipe = replace(RECIPE, shuffle_labels=True)
-    train_head(store_root=trained.store, manifest=trained.manifest, track=2, out=tmp_path / "run", recipe=recipe)
+    config = replace(TRAIN_CONFIG, shuffle_labels=True)
+    train_head(store_root=trained.store, manifest=trained.manifest, track=2, out=tmp_path / "run", config=config)
     control = "the head was trained on shuffled labels, as a control: it should fail"
     assert notes(trained, run=tmp_path / "run") == [control]
 
 
 def test_heads_of_several_seeds_say_it_once(tmp_path: Path, trained: Trained) -> None:
     job = Job(
-        name="", store_root=trained.store, manifest=trained.manifest, track=2, out=tmp_path / "seeds", recipe=RECIPE
+        name="",
+        store_root=trained.store,
+        manifest=trained.manifest,
+        track=2,
+        out=tmp_path / "seeds",
+        config=TRAIN_CONFIG,
     )
     train_seeds(job, seeds=2)
     assert notes(trained, split="train", run=tmp_path / "seeds") == [LEAK.format(10, 10, "train 0")]

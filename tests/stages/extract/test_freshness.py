@@ -22,7 +22,7 @@ from stages.extract.freshness import (
     stored_freshness,
 )
 from stages.songs import Song
-from store import EmbeddingStore, Row, Spec, StoreWriter
+from store import CatalogueRow, EmbeddingStore, Spec, StoreWriter
 from store.errors import StoreError
 from store.sources import SeenFile, read_seen_files, write_seen_files
 
@@ -50,10 +50,10 @@ class File(NamedTuple):
         os.utime(path, ns=(self.mtime_ns, self.mtime_ns))
 
 
-def row(song: str, view: int, file: File, kind: str) -> Row:
+def row(song: str, view: int, file: File, kind: str) -> CatalogueRow:
     """A record of a file, as this version or an older one wrote it, or an import without a word of its file."""
     size, mtime_ns = file.stamp if kind == "now" else (None, None)
-    return Row(song, view, 3, 1.0, f"{song} {view}", None if kind == "import" else file.hash, size, mtime_ns)
+    return CatalogueRow(song, view, 3, 1.0, f"{song} {view}", None if kind == "import" else file.hash, size, mtime_ns)
 
 
 # Before 1970, as after a copy; when the clock was right; and far ahead of it.

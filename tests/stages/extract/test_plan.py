@@ -9,9 +9,9 @@ from stages.extract.freshness import Freshness
 from stages.extract.plan import SongTask, plan_extraction
 from stages.songs import Song
 from store import EmbeddingStore, Spec, StoreWriter, index
-from store.keys import RECORDS
-from store.local import LocalObjects
-from store.remote import RemoteObjects
+from store.backends.local import LocalObjects
+from store.backends.remote import RemoteObjects
+from store.format.keys import RECORDS
 
 SPEC = Spec(streams=("a",), channels=2, encoders={}, layers=(1,))
 SONGS = [Song("a", Path("a.wav"), "train"), Song("b", Path("b.wav"), "val"), Song("c", Path("c.wav"), "train")]

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from stages.extract import run
-from stages.extract.feed import PreparedView, ViewRequest
+from stages.extract.audio.source import FileStamp, SourceFile
 from stages.extract.plan import SongTask
 from stages.extract.run import WRITES_BEHIND, Extractor, Outcome
-from stages.extract.source import FileStamp, SourceFile
+from stages.extract.views.feed import PreparedView, ViewRequest
 from store import Spec
 
 SPEC = Spec(streams=("a",), channels=2, encoders={}, layers=(1,))

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 import soundfile
 
+from stages.extract.config import ExtractConfig
 from stages.extract.encoders import MultiScale
 from stages.extract.plan import SongTask
-from stages.extract.recipe import Recipe
-from stages.extract.worker import Bench, extract_song, extractor_for
+from stages.extract.worker import WorkerConfig, extract_song, extractor_for
 from store import StoreError, StoreWriter
 
-RECIPE = Recipe(preset="tiny", muq="", musicfm="", layers=(2,))
+EXTRACT_CONFIG = ExtractConfig(preset="tiny", muq="", musicfm="", layers=(2,))
 
 
 @pytest.fixture
@@ -27,14 +27,14 @@ def task(tmp_path: Path) -> Iterator[SongTask]:
 
 
 @pytest.fixture
-def bench(tmp_path: Path) -> Bench:
-    return Bench(str(tmp_path / "s.zarr"), RECIPE, processes=0)
+def bench(tmp_path: Path) -> WorkerConfig:
+    return WorkerConfig(str(tmp_path / "s.zarr"), EXTRACT_CONFIG, processes=0)
 
 
 def test_views_that_a_lost_worker_has_written_are_not_made_again(
-    task: SongTask, bench: Bench, monkeypatch: pytest.MonkeyPatch
+    task: SongTask, bench: WorkerConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    StoreWriter.open(bench.root, RECIPE.spec(RECIPE.load_encoders()))
+    StoreWriter.open(bench.root, EXTRACT_CONFIG.spec(EXTRACT_CONFIG.load_encoders()))
     encode, made = MultiScale.encode, []
 
     def counted(self: MultiScale, waveform: Any) -> Any:
@@ -51,9 +51,9 @@ def test_views_that_a_lost_worker_has_written_are_not_made_again(
 
 
 def test_stale_views_are_made_again_but_not_those_that_a_lost_worker_has_replaced(
-    task: SongTask, bench: Bench, monkeypatch: pytest.MonkeyPatch
+    task: SongTask, bench: WorkerConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    writer = StoreWriter.open(bench.root, RECIPE.spec(RECIPE.load_encoders()))
+    writer = StoreWriter.open(bench.root, EXTRACT_CONFIG.spec(EXTRACT_CONFIG.load_encoders()))
     assert extract_song(task, bench, threading.Event()).error is None
     old = {view: str(writer.digest("song", view)) for view in task.views}
     soundfile.write(task.path, np.random.default_rng(1).uniform(-0.5, 0.5, 12_000), 24_000)
@@ -76,7 +76,7 @@ def test_stale_views_are_made_again_but_not_those_that_a_lost_worker_has_replace
     assert all(writer.digest("song", view) not in (None, digest) for view, digest in old.items())
 
 
-def test_a_store_that_is_not_there_is_named_and_not_made(task: SongTask, bench: Bench) -> None:
+def test_a_store_that_is_not_there_is_named_and_not_made(task: SongTask, bench: WorkerConfig) -> None:
     result = extract_song(task, bench, threading.Event())
     assert result.outcomes == ()
     assert "does not find the store" in str(result.error)
@@ -84,8 +84,10 @@ def test_a_store_that_is_not_there_is_named_and_not_made(task: SongTask, bench: 
     assert not Path(bench.root).exists()
 
 
-def test_what_was_done_before_an_error_counts(task: SongTask, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    StoreWriter.open(bench.root, RECIPE.spec(RECIPE.load_encoders()))
+def test_what_was_done_before_an_error_counts(
+    task: SongTask, bench: WorkerConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    StoreWriter.open(bench.root, EXTRACT_CONFIG.spec(EXTRACT_CONFIG.load_encoders()))
     assert extract_song(SongTask("song", task.path, (0,)), bench, threading.Event()).error is None
     full = StoreError("no space left")
 
@@ -103,5 +105,5 @@ def test_folders_of_weights_travel_as_absolute_paths_and_hub_ids_as_they_are(
 ) -> None:
     (tmp_path / "weights" / "muq").mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
-    recipe = Recipe(preset="pretrained", muq="weights/muq", musicfm="minzwon/MusicFM").at_home_anywhere()
-    assert (recipe.muq, recipe.musicfm) == (str(tmp_path / "weights" / "muq"), "minzwon/MusicFM")
+    config = ExtractConfig(preset="pretrained", muq="weights/muq", musicfm="minzwon/MusicFM").at_home_anywhere()
+    assert (config.muq, config.musicfm) == (str(tmp_path / "weights" / "muq"), "minzwon/MusicFM")

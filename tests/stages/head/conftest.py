@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from stages.head.recipe import Recipe
+from stages.head.config import TrainConfig
 from stages.songs import DIMENSIONS, Manifest, Song
 from store import Spec, StoreWriter
 
@@ -57,8 +57,8 @@ def learnable(make_learnable: Callable[..., Learnable], tmp_path_factory: pytest
 
 
 @pytest.fixture
-def recipe() -> Recipe:
+def config() -> TrainConfig:
     """A small head, three epochs on the CPU."""
-    return Recipe(
+    return TrainConfig(
         size="small", learning_rate=3e-3, accumulate=2, epochs=3, batch_size=4, device="cpu", precision="fp32"
     )

@@ -5,10 +5,10 @@ from collections.abc import Collection, Sequence
 import numpy as np
 import pytest
 
-from stages.probe.crossvalidation import cross_validate, loss
-from stages.probe.models import MODELS
-from stages.probe.predictors import Array, Linear, Predictor
-from stages.probe.problem import Design, InMemory
+from stages.probe.models.crossvalidation import cross_validate, loss
+from stages.probe.models.kinds import MODELS
+from stages.probe.models.predictors import Array, Linear, Predictor
+from stages.probe.models.problem import Design, InMemory
 
 FOLDS = np.repeat(np.arange(4), 3)
 LABELS = np.arange(12.0)

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from sklearn.preprocessing import StandardScaler
 
-from stages.probe.crossvalidation import cross_validate, fit_final
-from stages.probe.gradients import Gradients
-from stages.probe.models import MODELS
-from stages.probe.out_of_core import FileRows, NormalEquations, Passes, scale_of
-from stages.probe.problem import Design, InMemory
+from stages.probe.models.crossvalidation import cross_validate, fit_final
+from stages.probe.models.gradients import Gradients
+from stages.probe.models.kinds import MODELS
+from stages.probe.models.out_of_core import FileRows, NormalEquations, Passes, scale_of
+from stages.probe.models.problem import Design, InMemory
 
 SONGS, VIEWS, FEATURES = 40, 3, 9
 RNG = np.random.default_rng(1)

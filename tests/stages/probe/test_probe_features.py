@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from stages.probe import ProbeError, Question, Report, fit_probe
-from stages.probe.features import open_features, parse_limit
-from stages.probe.streams import stream_columns
+from stages.probe.data.features import open_features, parse_limit
+from stages.probe.data.streams import stream_columns
 from store import EmbeddingStore, cache_summaries
 
 RNG = np.random.default_rng(0)
@@ -111,7 +111,7 @@ def test_what_does_not_fit(make_store, make_labels, asked: dict, limit: str, mes
 
 
 def test_no_room_on_the_disk(make_store, make_labels, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("stages.probe.features.shutil.disk_usage", lambda path: type("Usage", (), {"free": 100}))
+    monkeypatch.setattr("stages.probe.data.features.shutil.disk_usage", lambda path: type("Usage", (), {"free": 100}))
     with pytest.raises(ProbeError, match=r"0\.0 GB are free; make room, or set TMPDIR"):
         fit_probe(
             make_store(SIGNAL),

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from stages.probe.data.labels import read_labels
 from stages.probe.errors import ProbeError
-from stages.probe.labels import read_labels
 from stages.songs import SongsError
 
 MANIFEST = "song_id,path,split,system,Clarity,mood\na,a.wav,train,mg,3.5,calm\nb,b.wav,val,,,wild\n"

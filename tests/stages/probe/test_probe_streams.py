@@ -2,8 +2,8 @@
 
 import pytest
 
+from stages.probe.data.streams import select_streams, stream_sets
 from stages.probe.errors import ProbeError
-from stages.probe.streams import select_streams, stream_sets
 
 FOUR = ("musicfm/segment", "muq/segment", "musicfm/track", "muq/track")
 LAYERS = ("muq/segment@6", "muq/segment@10", "muq/track@6", "muq/track@10")

@@ -13,12 +13,12 @@ import pytest
 import soundfile
 import torch
 
+from stages.extract.config import ExtractConfig
 from stages.extract.encoders import MultiScale, load_multiscale
-from stages.extract.recipe import Recipe
-from stages.head.checkpoint import save_head
-from stages.head.head import Head, HeadConfig
-from stages.head.model import HearHead
-from stages.head.sizes import preset_sizes
+from stages.head.checkpoint.head import Head, HeadConfig
+from stages.head.checkpoint.saved import save_head
+from stages.head.model.hear import HearHead
+from stages.head.model.sizes import preset_sizes
 from stages.scoring.ensemble import Ensemble
 from stages.scoring.sources import AudioSource
 from stages.songs import DIMENSIONS
@@ -35,7 +35,7 @@ def encoders() -> MultiScale:
 @pytest.fixture(scope="session")
 def make_head(encoders: MultiScale) -> Callable[..., Head]:
     """A function that makes a head with random weights, whose scores differ between songs."""
-    recipe = Recipe(preset="tiny", muq="", musicfm="", layers=(2,))
+    config = ExtractConfig(preset="tiny", muq="", musicfm="", layers=(2,))
 
     def make(
         seed: int = 0, *, dimensions: Sequence[str] = DIMENSIONS, streams: Sequence[str] = encoders.streams
@@ -45,9 +45,9 @@ def make_head(encoders: MultiScale) -> Callable[..., Head]:
         model = HearHead(sizes)
         with torch.no_grad():
             model.output.weight.mul_(8)
-        spec = recipe.spec(encoders).to_json()
-        config = HeadConfig(sizes=sizes, dimensions=tuple(dimensions), streams=tuple(streams), spec=spec)
-        return Head(model, config)
+        spec = config.spec(encoders).to_json()
+        head_config = HeadConfig(sizes=sizes, dimensions=tuple(dimensions), streams=tuple(streams), spec=spec)
+        return Head(model, head_config)
 
     return make
 
@@ -79,12 +79,12 @@ def song_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def store_root(encoders: MultiScale, song_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
     """The songs of `song_folder` in a float32 store, and `short`, of two frames."""
-    from stages.extract.audio import read_audio
-    from stages.extract.source import source_hash
+    from stages.extract.audio.reading import read_audio
+    from stages.extract.audio.source import source_hash
 
     root = str(tmp_path_factory.mktemp("store") / "store.zarr")
-    recipe = Recipe(preset="tiny", muq="", musicfm="", layers=(2,), dtype="float32")
-    writer = StoreWriter.open(root, recipe.spec(encoders))
+    config = ExtractConfig(preset="tiny", muq="", musicfm="", layers=(2,), dtype="float32")
+    writer = StoreWriter.open(root, config.spec(encoders))
     for path in sorted(song_folder.rglob("*.wav")):
         waveform = read_audio(path)
         frames = encoders.encode(waveform.samples)

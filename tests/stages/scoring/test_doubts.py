@@ -10,30 +10,30 @@ import pytest
 import soundfile
 from matplotlib.image import imread
 
+from stages.extract.audio.loudness import LOWEST_DBFS
+from stages.extract.config import ExtractConfig
 from stages.extract.encoders import MultiScale
-from stages.extract.loudness import LOWEST_DBFS
-from stages.extract.recipe import Recipe
 from stages.extract.run import Extractor
-from stages.head.encoders import CAUTION
-from stages.head.head import Head
+from stages.head.checkpoint.encoders import CAUTION
+from stages.head.checkpoint.head import Head
 from stages.scoring.ensemble import Ensemble
 from stages.scoring.files import resume_key
 from stages.scoring.inputs import audio_candidates, store_candidates
 from stages.scoring.page.document import report_html, upload_html
 from stages.scoring.plots import plot_song
-from stages.scoring.rows import Row
+from stages.scoring.rows import SongScore
 from stages.scoring.run import Scoring
 from stages.scoring.sources import AudioSource, StoreSource
 from stages.songs import DIMENSIONS
 from store import EmbeddingStore, StoreWriter
 
 SCORES = dict.fromkeys(DIMENSIONS, 3.0)
-FINE = Row(song_id="fine", path="fine.mp3", scores=SCORES, novelty=0.5, loudest=-20.0)
-SILENT = Row(song_id="silent", path="silent.mp3", scores=SCORES, novelty=0.5, loudest=LOWEST_DBFS)
-NEARLY = Row(song_id="nearly", path="nearly.mp3", scores=SCORES, novelty=2.5, loudest=-90.4)
-NOVEL = Row(song_id="novel", path="novel.mp3", scores=SCORES, novelty=1.5, loudest=-80.0)
-CUT = Row(song_id="cut", path="cut.mp3", scores=SCORES, damage={"truncated": True, "missing": 2.34, "skipped": 3})
-OLD = Row(song_id="old", path="old.mp3", scores=SCORES)
+FINE = SongScore(song_id="fine", path="fine.mp3", scores=SCORES, novelty=0.5, loudest=-20.0)
+SILENT = SongScore(song_id="silent", path="silent.mp3", scores=SCORES, novelty=0.5, loudest=LOWEST_DBFS)
+NEARLY = SongScore(song_id="nearly", path="nearly.mp3", scores=SCORES, novelty=2.5, loudest=-90.4)
+NOVEL = SongScore(song_id="novel", path="novel.mp3", scores=SCORES, novelty=1.5, loudest=-80.0)
+CUT = SongScore(song_id="cut", path="cut.mp3", scores=SCORES, damage={"truncated": True, "missing": 2.34, "skipped": 3})
+OLD = SongScore(song_id="old", path="old.mp3", scores=SCORES)
 
 
 @pytest.fixture(scope="module")
@@ -65,13 +65,15 @@ def quiet(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (NOVEL, ["unlike the training songs: novelty 1.50"], ["novelty 1.50"]),
     ],
 )
-def test_each_reason_for_doubt_is_said_and_survives_a_file(row: Row, warnings: list[str], notes: list[str]) -> None:
+def test_each_reason_for_doubt_is_said_and_survives_a_file(
+    row: SongScore, warnings: list[str], notes: list[str]
+) -> None:
     assert len(row.warnings) == len(warnings)
     assert all(found.startswith(expected) for found, expected in zip(row.warnings, warnings, strict=True))
     assert row.notes == notes
     assert row.warning == "; ".join(row.warnings)
     values = json.loads(json.dumps(row.to_json(), allow_nan=False))
-    assert Row.from_json(values) == row
+    assert SongScore.from_json(values) == row
     assert values.get("warning", "") == row.warning
 
 
@@ -79,15 +81,15 @@ def test_a_song_that_breaks_off_is_flagged_from_audio_and_from_a_store(
     quiet: Path, tmp_path: Path, ensemble: Ensemble, source: AudioSource, encoders: MultiScale
 ) -> None:
     """A twentieth less than its header says."""
-    from stages.extract.feed import ViewFeed
     from stages.extract.plan import SongTask
+    from stages.extract.views.feed import ViewFeed
 
     content = (quiet / "soft.wav").read_bytes()
     (tmp_path / "cut.wav").write_bytes(content[: int(len(content) * 0.95)])
     (heard,) = Scoring(ensemble, source).score(audio_candidates([tmp_path / "cut.wav"]))
     assert heard.row.damage == {"truncated": True, "missing": pytest.approx(0.1, abs=0.01)}
     assert "0.1 s are missing" in heard.row.warning
-    spec = Recipe(preset="tiny", muq="", musicfm="", layers=(2,), dtype="float32").spec(encoders)
+    spec = ExtractConfig(preset="tiny", muq="", musicfm="", layers=(2,), dtype="float32").spec(encoders)
     writer = StoreWriter.open(tmp_path / "store.zarr", spec)
     tasks = [SongTask("cut", tmp_path / "cut.wav", (0,)), SongTask("soft", quiet / "soft.wav", (0,))]
     tally = Extractor(encoders, writer, ViewFeed(processes=0), seed=0).run(tasks, report=lambda outcome: None)
@@ -111,10 +113,10 @@ def test_silence_is_flagged_from_audio(quiet: Path, ensemble: Ensemble, source: 
 def test_silence_is_flagged_from_a_store_that_knows_the_level(
     quiet: Path, encoders: MultiScale, ensemble: Ensemble, tmp_path: Path
 ) -> None:
-    from stages.extract.feed import ViewFeed
     from stages.extract.plan import SongTask
+    from stages.extract.views.feed import ViewFeed
 
-    spec = Recipe(preset="tiny", muq="", musicfm="", layers=(2,), dtype="float32").spec(encoders)
+    spec = ExtractConfig(preset="tiny", muq="", musicfm="", layers=(2,), dtype="float32").spec(encoders)
     writer = StoreWriter.open(tmp_path / "store.zarr", spec)
     tasks = [SongTask(path.stem, path, (0,)) for path in sorted(quiet.iterdir())]
     tally = Extractor(encoders, writer, ViewFeed(processes=0), seed=0).run(tasks, report=lambda outcome: None)
@@ -140,7 +142,7 @@ def test_every_row_of_a_demo_s_head_says_so_also_one_from_before(
     row, failed = (scored.row for scored in scoring.score(candidates))
     assert row.caution == row.to_json()["caution"] == row.to_score()["caution"] == CAUTION
     assert failed.caution == ""
-    before = Row.from_json({name: value for name, value in row.to_json().items() if name != "caution"})
+    before = SongScore.from_json({name: value for name, value in row.to_json().items() if name != "caution"})
     key = resume_key(row.song_id, row.path, row.source, row.model)
     (again,) = scoring.score(candidates[:1], done={key: before})
     assert again.skipped
@@ -192,7 +194,7 @@ def test_the_pages_of_a_demo_s_head_say_so_above_all(browse: Callable[[str, str]
     ("row", "said"),
     [(FINE, False), (SILENT, True), (NEARLY, True), (replace(FINE, caution=CAUTION), True)],
 )
-def test_a_plot_says_it_in_red_at_the_bottom(row: Row, said: bool, tmp_path: Path) -> None:
+def test_a_plot_says_it_in_red_at_the_bottom(row: SongScore, said: bool, tmp_path: Path) -> None:
     plot_song(tmp_path / "a.png", row)
     picture = imread(tmp_path / "a.png")[-60:, :, :3]
     red = (picture[..., 0] > 0.6) & (picture[..., 1] < 0.2) & (picture[..., 2] < 0.3)

@@ -4,10 +4,10 @@ import json
 from pathlib import Path
 
 from stages.scoring.files import Journal, read_journal, write_csv, write_json
-from stages.scoring.rows import Curve, Row
+from stages.scoring.rows import Curve, SongScore
 from tests.store.hostile import TEXTS, VALUES, attempt, places, put
 
-ROW = Row(
+ROW = SongScore(
     song_id="a",
     path="a.mp3",
     group="g",

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from stages.extract.source import source_hash
-from stages.extract.waveform import AudioError
+from stages.extract.audio.source import source_hash
+from stages.extract.audio.waveform import AudioError
 from stages.scoring.errors import ScoringError
 from stages.scoring.inputs import (
     Candidate,

@@ -11,18 +11,18 @@ import numpy as np
 import pytest
 import soundfile
 
-from stages.extract.processes import Processes
+from stages.common.processes import Processes
 from stages.scoring.errors import ScoringError
 from stages.scoring.page.document import report_html, upload_html, write_report
 from stages.scoring.page.previews import preview, preview_extremes
-from stages.scoring.rows import Curve, Row
+from stages.scoring.rows import Curve, SongScore
 from stages.scoring.statistics import distributions
 from stages.songs import DIMENSIONS
 
 EVIL = "</script><script>document.title='owned'</script><img src=x onerror=alert(1)>"
 
 
-def make_rows(count: int) -> list[Row]:
+def make_rows(count: int) -> list[SongScore]:
     """Songs with curves; one named `EVIL`, one failed, one flagged, in three groups."""
     generator = np.random.default_rng(0)
     seconds = tuple(5.0 + 2 * number for number in range(60))
@@ -30,11 +30,11 @@ def make_rows(count: int) -> list[Row]:
     for number, scores in enumerate(generator.uniform(1.5, 4.5, (count, 5)).tolist()):
         about = {"song_id": f"song {number}", "path": f"songs/song {number}.mp3", "group": f"g{number % 3}"}
         if number == 1:
-            rows.append(Row(**about, error=f"{EVIL}: is empty"))
+            rows.append(SongScore(**about, error=f"{EVIL}: is empty"))
             continue
         curves = {name: tuple([score] * 60) for name, score in zip(DIMENSIONS, scores, strict=True)}
         rows.append(
-            Row(
+            SongScore(
                 **{**about, **({"song_id": EVIL, "group": EVIL} if number == 0 else {})},
                 scores=dict(zip(DIMENSIONS, scores, strict=True)),
                 spread=dict.fromkeys(DIMENSIONS, 0.25),
@@ -113,7 +113,7 @@ def test_a_group_may_be_called_as_a_column_is(browse: Callable[[str, str], dict]
 
 def test_songs_with_one_id_are_called_by_their_paths(browse: Callable[[str, str], dict]) -> None:
     rows = [
-        Row(song_id=song_id, path=path, scores={"Musicality": 3.0 + number})
+        SongScore(song_id=song_id, path=path, scores={"Musicality": 3.0 + number})
         for number, (song_id, path) in enumerate([("001", "b/001.wav"), ("001", "a/001.wav"), ("x/002", "c/x/002.wav")])
     ]
     script = """const texts = (selector) => [...document.querySelectorAll(selector)].map((node) => node.textContent);
@@ -129,7 +129,7 @@ def test_songs_with_one_id_are_called_by_their_paths(browse: Callable[[str, str]
 
 
 def test_novelty_just_above_1_is_not_shown_as_1(browse: Callable[[str, str], dict]) -> None:
-    row = Row(song_id="a", path="a.mp3", scores={"Musicality": 3.5}, novelty=1.000001)
+    row = SongScore(song_id="a", path="a.mp3", scores={"Musicality": 3.5}, novelty=1.000001)
     found = browse(
         report_html([row], ["Musicality"]),
         'return { flags: [...document.querySelectorAll(".flag")].map((flag) => flag.textContent) };',
@@ -138,7 +138,7 @@ def test_novelty_just_above_1_is_not_shown_as_1(browse: Callable[[str, str], dic
 
 
 def test_one_dimension_and_no_songs(browse: Callable[[str, str], dict]) -> None:
-    row = Row(song_id="a", path="a.mp3", scores={"Musicality": 3.5})
+    row = SongScore(song_id="a", path="a.mp3", scores={"Musicality": 3.5})
     script = """return { heads: [...document.querySelectorAll("#songs th")].map((cell) => cell.textContent),
       worst: document.getElementById("worst").parentNode.hidden, all: document.getElementById("all").hidden };"""
     assert browse(report_html([row], ["Musicality"]), script) == {
@@ -147,13 +147,13 @@ def test_one_dimension_and_no_songs(browse: Callable[[str, str], dict]) -> None:
         "all": False,
     }
     assert browse(report_html([], ["Musicality"]), script)["all"] is True
-    failed = Row(song_id="b", path="b.mp3", error="is empty")
+    failed = SongScore(song_id="b", path="b.mp3", error="is empty")
     assert browse(report_html([failed], ["Musicality"]), script)["all"] is False
 
 
 def test_a_single_window_is_drawn_from_the_beginning_to_the_end(browse: Callable[[str, str], dict]) -> None:
     curve = Curve(seconds=(5.0,), window=10.0, hop=2.0, scores=dict.fromkeys(DIMENSIONS, (3.0,)))
-    row = Row(song_id="a", path="a.mp3", scores=dict.fromkeys(DIMENSIONS, 3.0), seconds=10.0, curve=curve)
+    row = SongScore(song_id="a", path="a.mp3", scores=dict.fromkeys(DIMENSIONS, 3.0), seconds=10.0, curve=curve)
     script = """document.querySelector("tr.song").click();
       const labels = [...document.querySelectorAll("tr.details text")].filter((text) => / s$/.test(text.textContent));
       return { anchors: labels.map((text) => text.getAttribute("text-anchor")),
@@ -201,7 +201,7 @@ def test_the_report_is_written_whole(tmp_path: Path) -> None:
 def test_the_browser_can_play_what_is_in_the_page(
     dump: Callable[[str], dict], song_folder: Path, tmp_path: Path
 ) -> None:
-    rows = [Row(song_id="a", path="a.wav", scores={"Musicality": 3.5})]
+    rows = [SongScore(song_id="a", path="a.wav", scores={"Musicality": 3.5})]
     previews = preview_extremes(rows, [song_folder / "söng 0.wav"])
     load = """<script>
       const audio = document.querySelector("#best audio");
@@ -218,8 +218,8 @@ def test_the_browser_can_play_what_is_in_the_page(
 
 
 def test_previews_are_pieces_of_the_best_and_worst(song_folder: Path, tmp_path: Path) -> None:
-    rows = [Row(song_id=str(number), path="", scores={"A": 1 + number / 10}) for number in range(20)]
-    rows[19] = Row(song_id="19", path="", error="bad")
+    rows = [SongScore(song_id=str(number), path="", scores={"A": 1 + number / 10}) for number in range(20)]
+    rows[19] = SongScore(song_id="19", path="", error="bad")
     paths: list[Path | None] = [song_folder / "söng 0.wav"] * 20
     paths[0], paths[1] = None, tmp_path / "gone.wav"
     found = preview_extremes(rows, paths)

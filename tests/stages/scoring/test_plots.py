@@ -10,15 +10,15 @@ from matplotlib.image import imread
 
 from stages.scoring.errors import ScoringError
 from stages.scoring.plots import plot_names, plot_song
-from stages.scoring.rows import Curve, Row
+from stages.scoring.rows import Curve, SongScore
 from stages.songs import DIMENSIONS
 
 
-def row(*, name: str = "song", dimensions: tuple[str, ...] = DIMENSIONS, windows: int = 20) -> Row:
+def row(*, name: str = "song", dimensions: tuple[str, ...] = DIMENSIONS, windows: int = 20) -> SongScore:
     generator = np.random.default_rng(0)
     seconds = tuple(5.0 + 2 * number for number in range(windows))
     curves = {dimension: tuple(generator.uniform(2, 4, windows).tolist()) for dimension in dimensions}
-    return Row(
+    return SongScore(
         song_id=name,
         path="",
         scores=dict.fromkeys(dimensions, 3.0),
@@ -40,7 +40,7 @@ def row(*, name: str = "song", dimensions: tuple[str, ...] = DIMENSIONS, windows
     ],
 )
 @pytest.mark.parametrize("with_outline", [True, False])
-def test_a_song_is_drawn(tmp_path: Path, song: Row, with_outline: bool) -> None:
+def test_a_song_is_drawn(tmp_path: Path, song: SongScore, with_outline: bool) -> None:
     outline = np.stack([-np.ones(50), np.ones(50)]).astype(np.float32) if with_outline else None
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stages.extract.audio import read_audio
+from stages.extract.audio.reading import read_audio
 from stages.extract.encoders import MultiScale, load_multiscale
+from stages.head.checkpoint.head import Head
+from stages.head.checkpoint.novelty import fit_novelty, song_vector
 from stages.head.errors import HeadError
-from stages.head.head import Head
-from stages.head.novelty import fit_novelty, song_vector
 from stages.scoring.ensemble import Ensemble, load_encoders, load_ensemble
 from stages.scoring.errors import ScoringError
 from stages.scoring.files import resume_key
@@ -194,7 +194,7 @@ def test_songs_unlike_the_training_songs_carry_a_warning(
 
 
 def test_three_lines_of_python(head_folders: Path, song_folder: Path) -> None:
-    from stages.head import Scorer as Exported
+    from stages.scoring.scorer import Scorer as Exported
 
     assert Exported is Scorer
     scorer = Scorer.load(head_folders / "0", device="cpu", precision="fp32")

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stages.csv_text import read_rows
+from stages.common.csv_text import read_rows
 from stages.scoring.errors import ScoringError
 from stages.scoring.files import (
     Journal,
@@ -25,9 +25,9 @@ from stages.scoring.files import (
     write_scp,
 )
 from stages.scoring.inputs import Candidate
-from stages.scoring.rows import Curve, Row
+from stages.scoring.rows import Curve, SongScore
 
-GOOD = Row(
+GOOD = SongScore(
     song_id="sö\u2028ng",
     path="a/sö\u2028ng.mp3",
     scores={"Coherence": 3.25, "Musicality": 4.0},
@@ -38,7 +38,7 @@ GOOD = Row(
     source="sha256:aa",
     model="sha256:bb",
 )
-BAD = Row(song_id="b", path="b.mp3", error="is empty (0 bytes)", source="sha256:cc", model="sha256:bb")
+BAD = SongScore(song_id="b", path="b.mp3", error="is empty (0 bytes)", source="sha256:cc", model="sha256:bb")
 
 
 def test_json_has_scores_and_what_must_be_said_beside_them(tmp_path: Path) -> None:
@@ -79,8 +79,8 @@ def test_a_caution_is_one_more_key_of_json(tmp_path: Path) -> None:
 
 
 def test_scp_is_the_challenges_format(tmp_path: Path) -> None:
-    five = Row(song_id="mg-1", path="", scores={"A": 1.0, "B": 2.5, "C": 3.0, "D": 4.0, "E": 5.0})
-    one = Row(song_id="mg-2", path="", scores={"Musicality": 3.123456789})
+    five = SongScore(song_id="mg-1", path="", scores={"A": 1.0, "B": 2.5, "C": 3.0, "D": 4.0, "E": 5.0})
+    one = SongScore(song_id="mg-2", path="", scores={"Musicality": 3.123456789})
     write_scp(tmp_path / "scores.scp", [five, BAD, one])
     text = "mg-1 1.000000 2.500000 3.000000 4.000000 5.000000\nmg-2 3.123457\n"
     assert (tmp_path / "scores.scp").read_text() == text
@@ -180,7 +180,7 @@ def test_a_link_stays_and_its_target_is_replaced(tmp_path: Path) -> None:
 def test_novelty_just_above_1_is_told_as_such_and_survives_the_file() -> None:
     row = replace(GOOD, novelty=1.000001)
     assert row.warning == "unlike the training songs: novelty more than 1.00, where 99 % of those stay under 1"
-    assert Row.from_json(row.to_json()).warning == row.warning
+    assert SongScore.from_json(row.to_json()).warning == row.warning
     assert replace(GOOD, novelty=1.0).warning == ""
 
 
@@ -223,7 +223,7 @@ def test_any_text_in_files_of_scores_reads_back(
     tmp_path_factory: pytest.TempPathFactory, song_id: str, path: str, group: str, name: str
 ) -> None:
     folder = tmp_path_factory.getbasetemp()
-    row = Row(song_id=song_id, path=path, group=group, scores={name: -2.5}, error="")
+    row = SongScore(song_id=song_id, path=path, group=group, scores={name: -2.5}, error="")
     write_csv(folder / "any.csv", [row], [name])
     with (folder / "any.csv").open(encoding="utf-8", newline="") as file:
         (_, header), (_, cells) = read_rows(file)

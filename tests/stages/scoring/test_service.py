@@ -19,10 +19,10 @@ from fastapi.responses import HTMLResponse
 from stages.scoring.deadline import Deadline
 from stages.scoring.errors import ScoringError
 from stages.scoring.over_time import Windows
-from stages.scoring.rows import Row
+from stages.scoring.rows import SongScore
 from stages.scoring.scorer import Scorer
 from stages.scoring.service.app import make_service
-from stages.scoring.service.desk import Desk, Limits, RefusedError, Upload, plain_name
+from stages.scoring.service.scoring_queue import Limits, RefusedError, ScoringQueue, Upload, plain_name
 from stages.scoring.service.server import Server, bound, listen
 from stages.songs import DIMENSIONS
 
@@ -225,13 +225,13 @@ def files_in(folder: Path) -> list[Path]:
 def test_who_waits_too_long_or_behind_too_many_is_told(folder: Path) -> None:
     going = threading.Event()
 
-    def slow(path: Path, deadline: Deadline) -> Row:
+    def slow(path: Path, deadline: Deadline) -> SongScore:
         going.wait(30)
         assert path.exists()
-        return Row(song_id="", path="", scores={"A": 3.0})
+        return SongScore(song_id="", path="", scores={"A": 3.0})
 
     async def run() -> list[object]:
-        desk = Desk(slow, Limits(seconds=0.5, waiting=1))
+        desk = ScoringQueue(slow, Limits(seconds=0.5, waiting=1))
         answers = await asyncio.gather(*(desk.answer(_song, _never) for _ in range(3)), return_exceptions=True)
         going.set()
         await asyncio.sleep(0.1)
@@ -244,17 +244,17 @@ def test_who_waits_too_long_or_behind_too_many_is_told(folder: Path) -> None:
     assert [getattr(answer, "status", None) for answer in (first, second, third)] == [504, 504, 503]
     assert "not done within 0.5 s" in str(first)
     assert "1 songs wait already" in str(third)
-    assert isinstance(last, Row)
+    assert isinstance(last, SongScore)
     assert (last.song_id, last.path) == ("a", "a.flac")
     assert list(folder.iterdir()) == []
 
 
 def test_too_late_is_told_whoever_finds_out_first(folder: Path) -> None:
-    def late(path: Path, deadline: Deadline) -> Row:
+    def late(path: Path, deadline: Deadline) -> SongScore:
         deadline.end()
         raise ScoringError("was ended")
 
-    desk = Desk(late, Limits(seconds=60))
+    desk = ScoringQueue(late, Limits(seconds=60))
     with pytest.raises(RefusedError, match="not done within 60 s") as refused:
         asyncio.run(desk.answer(_song, _never))
     assert refused.value.status == 504
@@ -265,7 +265,7 @@ def test_an_upload_that_breaks_off_leaves_no_file(folder: Path) -> None:
     async def broken(upload: Upload) -> str:
         raise RefusedError(422, "the upload was broken off")
 
-    desk = Desk(lambda path, deadline: Row(song_id="", path=""), Limits())
+    desk = ScoringQueue(lambda path, deadline: SongScore(song_id="", path=""), Limits())
     with pytest.raises(RefusedError, match="broken off"):
         asyncio.run(desk.answer(broken, _never))
     assert files_in(folder) == []

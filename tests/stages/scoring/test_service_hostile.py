@@ -20,14 +20,14 @@ import numpy as np
 import pytest
 import soundfile
 
-from stages.extract.audio import MOST_VALUES, TooLongError, read_audio
+from stages.extract.audio.reading import MOST_VALUES, TooLongError, read_audio
 from stages.scoring.deadline import Deadline
 from stages.scoring.errors import ScoringError
 from stages.scoring.over_time import Windows
-from stages.scoring.rows import Row
+from stages.scoring.rows import SongScore
 from stages.scoring.scorer import Scorer
 from stages.scoring.service.app import make_service
-from stages.scoring.service.desk import Limits
+from stages.scoring.service.scoring_queue import Limits
 from stages.scoring.service.server import Server, bound, listen
 from tests.stages.scoring.hostile_requests import FILE, REQUESTS, ask, form, mutated, post
 
@@ -48,14 +48,14 @@ class FakeScorer:
     def limited(self, *, longest: float) -> "FakeScorer":
         return self
 
-    def score(self, path: Path, *, deadline: Deadline) -> Row:
+    def score(self, path: Path, *, deadline: Deadline) -> SongScore:
         if path.read_bytes().startswith(b"wait"):
             self.begun.set()
             while not self.going.is_set():
                 if not deadline.left:
                     raise ScoringError("too late")
                 time.sleep(0.01)
-        return Row(song_id="", path="", scores={"A": 3.0})
+        return SongScore(song_id="", path="", scores={"A": 3.0})
 
 
 class Service:
@@ -241,7 +241,7 @@ def test_slow_uploads_hold_nobody_up(serve: Callable[..., Service]) -> None:
 
 
 def test_uploads_and_connections_have_bounds(serve: Callable[..., Service], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("stages.scoring.service.desk.MOST_UPLOADS", 2)
+    monkeypatch.setattr("stages.scoring.service.scoring_queue.MOST_UPLOADS", 2)
     monkeypatch.setattr("stages.scoring.service.connection.MOST_CONNECTIONS", 4)
     service = serve(megabytes=0.1, waiting=0)
     begun = post(b"Content-Length: 90000", length=False, body=b"so")
@@ -332,7 +332,7 @@ def test_a_song_that_takes_too_long_ends(serve: Callable[..., Service]) -> None:
 def test_a_stop_ends_uploads_and_what_waits_at_once_and_the_running_song_after_its_grace(
     serve: Callable[..., Service], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("stages.scoring.service.desk.GRACE", 2.0)
+    monkeypatch.setattr("stages.scoring.service.scoring_queue.GRACE", 2.0)
     service = serve()
     running = service.open(post(body=b"wait"))
     assert service.scorer.begun.wait(10)

@@ -2,14 +2,14 @@
 
 import pytest
 
-from stages.scoring.rows import Row
+from stages.scoring.rows import SongScore
 from stages.scoring.statistics import OVERALL, best, by_group, distributions
 
 ROWS = [
-    Row(song_id=str(number), path="", group="odd" if number % 2 else "even", scores={"A": number / 10, "B": 5.0})
+    SongScore(song_id=str(number), path="", group="odd" if number % 2 else "even", scores={"A": number / 10, "B": 5.0})
     for number in range(21)
 ]
-FAILED = Row(song_id="x", path="x.mp3", error="bad")
+FAILED = SongScore(song_id="x", path="x.mp3", error="bad")
 
 
 def test_distributions() -> None:
@@ -19,7 +19,7 @@ def test_distributions() -> None:
     assert (a.songs, a.mean, a.median, a.p5, a.p95) == pytest.approx((21, 1.0, 1.0, 0.1, 1.9))
     assert found[OVERALL].mean == pytest.approx(3.0)
     assert distributions([FAILED]) == {}
-    assert list(distributions([Row(song_id="1", path="", scores={"Musicality": 3.0})])) == ["Musicality"]
+    assert list(distributions([SongScore(song_id="1", path="", scores={"Musicality": 3.0})])) == ["Musicality"]
 
 
 def test_groups_best_first() -> None:

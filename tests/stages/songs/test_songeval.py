@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from stages.hub import HubError
+from stages.common.hub import HubError
 from stages.songs import DIMENSIONS, SongsError, read_manifest, write_manifest
 from stages.songs.songeval import download_songeval, read_songeval
 
@@ -183,7 +183,7 @@ def hub_asked(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
         lay_out(how["local_dir"], GOOD, validation)
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot)
-    monkeypatch.setattr("stages.hub._answers", lambda: True)
+    monkeypatch.setattr("stages.common.hub._answers", lambda: True)
     return asked
 
 
@@ -220,7 +220,7 @@ def test_the_list_is_fetched_from_the_challenges_repository(tmp_path: Path, monk
         raise HubError(f"{url}: no network; {advice}")
 
     monkeypatch.delenv("HEAR_VAL_IDS_URL", raising=False)
-    monkeypatch.setattr("stages.hub.fetch_small", fetch)
+    monkeypatch.setattr("stages.common.hub.fetch_small", fetch)
     with pytest.raises(
         HubError, match=r"no network; get val_ids\.txt of ASLP-lab/.*Challenge otherwise and put it at .*"
     ):
@@ -284,6 +284,6 @@ def test_a_hub_that_does_not_answer_is_one_line(tmp_path: Path, monkeypatch: pyt
 
     monkeypatch.setenv("HEAR_VAL_IDS_URL", f"{lists}/val_ids.txt")
     monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot)
-    monkeypatch.setattr("stages.hub._answers", lambda: True)
+    monkeypatch.setattr("stages.common.hub._answers", lambda: True)
     with pytest.raises(HubError, match=r"ASLP-lab/SongEval: the data set could not be fetched: no network more$"):
         download_songeval(tmp_path)

@@ -1,0 +1,1 @@
+"""Used by every stage: devices, hubs, processes, the machine, and safe files."""

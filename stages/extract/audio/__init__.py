@@ -1,0 +1,1 @@
+"""Audio files → mono float32 samples."""

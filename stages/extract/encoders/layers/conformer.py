@@ -1,0 +1,155 @@
+"""The rotary conformer of both encoders (Gulati et al. 2020, arXiv 2005.08100, as HF's `Wav2Vec2ConformerEncoder`).
+
+Each layer is x + ½·FFN(x), x + Attn(x), x + Conv(x), x + ½·FFN(x), LayerNorm. Same numbers as the published one,
+without its T × T score matrix, its transposes and its batch norm: attention is computed
+in blocks, the convolution runs channels-last, ½ and the batch norm are folded into weights.
+
+Axes: B signals, T tokens, C width, H heads, D = C / H.
+"""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from stages.extract.encoders.layers.attention import attend
+from stages.extract.encoders.layers.linear import Linear
+
+
+class FeedForward(nn.Module):
+    """½ · (W₂ swish(W₁ LN(x))), the ½ folded into W₂; computed in bounded pieces of rows."""
+
+    ROWS = 8_192
+
+    def __init__(self, width: int, inner: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        self.expand = Linear(width, inner)
+        self.contract = Linear(inner, width)
+
+    def add_to(self, x: Tensor) -> Tensor:
+        """Add to (B, T, C) in place and return it."""
+        rows = x.view(-1, x.shape[-1])
+        for piece in torch.split(rows, self.ROWS):
+            inner = F.silu(self.expand(self.norm(piece).to(self.expand.weight.dtype)), inplace=True)
+            piece += self.contract(inner)
+        return x
+
+
+class Attention(nn.Module):
+    """Self-attention whose queries and keys are projected *after* the rotation, as HF's conformer does it."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm = nn.LayerNorm(width)
+        self.query_key = Linear(width, 2 * width)
+        self.value = Linear(width, width)
+        self.out = Linear(width, width)
+
+    def add_to(self, x: Tensor, rotation: Tensor) -> Tensor:
+        """Add to (B, T, C) in place and return it; `rotation` is (2, T, 1, D)."""
+        normed = self.norm(x)
+        rotated = rotate(normed.view(*x.shape[:2], self.heads, -1), rotation).flatten(-2)
+        dtype = self.value.weight.dtype
+        query, key = self._heads(self.query_key(rotated.to(dtype)), 2)
+        (value,) = self._heads(self.value(normed.to(dtype)), 1)
+        mixed = attend(query, key, value)  # (B, H, T, D)
+        x += self.out(mixed.transpose(1, 2).flatten(2))
+        return x
+
+    def _heads(self, projected: Tensor, parts: int) -> tuple[Tensor, ...]:
+        size = projected.shape[-1] // (parts * self.heads)
+        heads = projected.view(*projected.shape[:2], parts, self.heads, size).transpose(1, 3)  # (B, H, parts, T, D)
+        return torch.unbind(heads, 2)
+
+
+class Convolution(nn.Module):
+    """Pointwise → GLU → depthwise (batch norm folded) → swish → pointwise."""
+
+    def __init__(self, width: int, kernel: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        self.expand = Linear(width, 2 * width, bias=False)
+        self.depthwise = nn.Conv2d(width, width, (1, kernel), padding=(0, kernel // 2), groups=width)
+        self.contract = Linear(width, width, bias=False)
+
+    def add_to(self, x: Tensor) -> Tensor:
+        """Add to (B, T, C) in place and return it."""
+        gated = F.glu(self.expand(self.norm(x).to(self.expand.weight.dtype)))
+        # (B, T, C) read as a channels-last (B, C, 1, T) image: no transpose.
+        image = self.depthwise(gated.transpose(1, 2).unsqueeze(2))
+        x += self.contract(F.silu(image, inplace=True).squeeze(2).transpose(1, 2))
+        return x
+
+
+class ConformerLayer(nn.Module):
+    """One layer; norms and the running sum stay in float32 whatever the precision of the products."""
+
+    def __init__(self, *, width: int, heads: int, inner: int, kernel: int) -> None:
+        super().__init__()
+        self.before = FeedForward(width, inner)
+        self.attention = Attention(width, heads)
+        self.convolution = Convolution(width, kernel)
+        self.after = FeedForward(width, inner)
+        self.norm = nn.LayerNorm(width)
+
+    def forward(self, x: Tensor, rotation: Tensor) -> Tensor:
+        """(B, T, C) → (B, T, C); overwrites x."""
+        x = self.attention.add_to(self.before.add_to(x), rotation)
+        x = self.after.add_to(self.convolution.add_to(x))
+        result: Tensor = self.norm(x)
+        return result
+
+
+class Conformer(nn.Module):
+    """As many layers as are asked for. `last_norm` is there only where all published layers are: see `forward`."""
+
+    def __init__(self, *, depth: int, width: int, heads: int, inner: int, kernel: int, last_norm: bool) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(
+            ConformerLayer(width=width, heads=heads, inner=inner, kernel=kernel) for _ in range(depth)
+        )
+        self.last_norm = nn.LayerNorm(width) if last_norm else None
+        self.head_size = width // heads
+
+    def products_in(self, dtype: torch.dtype) -> "Conformer":
+        """Hold the weights of products in `dtype`; norms stay in float32."""
+        for module in self.modules():
+            if isinstance(module, nn.Linear | nn.Conv2d):
+                module.to(dtype)
+        return self
+
+    def forward(self, tokens: Tensor, layers: Sequence[int]) -> list[Tensor]:
+        """Return `hidden_states[k]` for each asked k: (B, T, C) float32 each, from one pass.
+
+        hidden_states[0] is `tokens`. HF gives the last layer's output *after* the final norm, and so do we.
+        """
+        kept = {0: tokens.float()} if 0 in layers else {}
+        x = tokens.float().clone()
+        rotation = rotary(tokens.shape[1], self.head_size, tokens.device)
+        for number, layer in enumerate(self.layers, start=1):
+            x = layer(x, rotation)
+            if number in layers:
+                kept[number] = self._published(x, number)
+        return [kept[layer] for layer in layers]
+
+    def _published(self, x: Tensor, number: int) -> Tensor:
+        if self.last_norm is not None and number == len(self.layers):
+            normed: Tensor = self.last_norm(x)
+            return normed
+        return x.clone() if number < len(self.layers) else x
+
+
+def rotary(tokens: int, head_size: int, device: torch.device, base: float = 10_000.0) -> Tensor:
+    """Return cosines and sines (2, T, 1, D) float32 of RoFormer's rotation (arXiv 2104.09864), halves side by side."""
+    exponent = torch.arange(0, head_size, 2, dtype=torch.int64).float() / head_size
+    angles = torch.outer(torch.arange(tokens).float(), 1.0 / (base**exponent)).repeat(1, 2)
+    return torch.stack((angles.cos(), angles.sin())).unsqueeze(2).to(device)
+
+
+def rotate(x: Tensor, rotation: Tensor) -> Tensor:
+    """Rotate (B, T, H, D) by `rotation` (2, T, 1, D)."""
+    first, second = x.chunk(2, dim=-1)
+    return x * rotation[0] + torch.cat((-second, first), dim=-1) * rotation[1]

@@ -1,0 +1,1 @@
+"""Published and random weights for the encoders."""

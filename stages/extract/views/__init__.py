@@ -1,0 +1,1 @@
+"""Views of a song: the song itself, and augmented versions of it."""

@@ -1,0 +1,140 @@
+"""Data-level augmentation: Table 1 of the paper, in its order, by audiomentations.
+
+A view is drawn at the file's own rate, before resampling: a low-pass at 15–18 kHz means nothing at 24 kHz. Where the
+table is silent the library's defaults hold (time shift rolls over), but for one: time stretch gives the song its new
+length, where the default would cut its end off or append silence. Signalsmith Stretch, the library's default for pitch
+and tempo, costs 9 ms a second of audio on one core; for pitch its phase vocoder takes 130.
+"""
+
+import hashlib
+import json
+import random
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import lru_cache
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stages.extract.audio.waveform import Waveform
+
+# name, audiomentations' class, its arguments, p
+TABLE: tuple[tuple[str, str, dict[str, Any], float], ...] = (
+    ("gain", "Gain", {"min_gain_db": -2.0, "max_gain_db": 2.0}, 0.9),
+    ("gaussian_noise", "AddGaussianSNR", {"min_snr_db": 30.0, "max_snr_db": 50.0}, 0.25),
+    ("pitch_shift", "PitchShift", {"min_semitones": -0.1, "max_semitones": 0.1, "method": "signalsmith_stretch"}, 0.5),
+    (
+        "time_stretch",
+        "TimeStretch",
+        {"min_rate": 0.99, "max_rate": 1.01, "leave_length_unchanged": False, "method": "signalsmith_stretch"},
+        0.4,
+    ),
+    ("time_shift", "Shift", {"min_shift": -0.5, "max_shift": 0.5, "shift_unit": "seconds", "rollover": True}, 0.4),
+    ("high_pass", "HighPassFilter", {"min_cutoff_freq": 80.0, "max_cutoff_freq": 120.0}, 0.3),
+    ("low_pass", "LowPassFilter", {"min_cutoff_freq": 15_000.0, "max_cutoff_freq": 18_000.0}, 0.3),
+    ("equalizer", "SevenBandParametricEQ", {"min_gain_db": -3.0, "max_gain_db": 3.0}, 0.3),
+)
+
+
+def _identity() -> str:
+    text = json.dumps([TABLE, version("audiomentations")], sort_keys=True)
+    return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
+
+
+# Names everything that changes a view besides the song, the view and the seed; part of a store's spec.
+AUGMENTATION = _identity()
+
+
+def draw_view(waveform: Waveform, *, song_id: str, view: int, seed: int) -> tuple[Waveform, dict[str, Any]]:
+    """Augment a song; the same song, view and seed give the same bytes in any process.
+
+    audiomentations draws from the global generators of `random` and `numpy.random`: both are seeded here and put back
+    afterwards, so nothing else in the process may draw meanwhile.
+
+    Parameters
+    ----------
+    waveform
+        The song at its file's rate.
+    view
+        0 is the clean song and comes back as it is.
+
+    Returns
+    -------
+    Waveform
+        At the same rate; up to 1 % longer or shorter, for time stretch.
+    dict
+        What was drawn, by transform, in the order applied; values are JSON's. A transform that the file's rate or
+        length rules out says why under `skipped`.
+    """
+    if view == 0:
+        return waveform, {}
+    samples, drawn = waveform.samples, {}
+    with _seeded(song_id, view, seed):
+        for name, transform in zip((row[0] for row in TABLE), _transforms(), strict=True):
+            transform.randomize_parameters(samples, waveform.rate)
+            if transform.parameters["should_apply"]:
+                samples, drawn[name] = _apply(name, transform, samples, waveform.rate)
+    return replace(waveform, samples=np.ascontiguousarray(samples, dtype=np.float32)), drawn
+
+
+@lru_cache(maxsize=1)
+def _transforms() -> tuple[Any, ...]:
+    # The library's sources have escape sequences that Python warns of when it compiles them.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import audiomentations
+
+    return tuple(getattr(audiomentations, kind)(**arguments, p=p) for _, kind, arguments, p in TABLE)
+
+
+@contextmanager
+def _seeded(song_id: str, view: int, seed: int) -> Iterator[None]:
+    digest = hashlib.sha256(json.dumps([seed, song_id, view]).encode()).digest()
+    states = random.getstate(), np.random.get_state()  # noqa: NPY002 - audiomentations draws from the global generators
+    random.seed(int.from_bytes(digest[:8]))
+    np.random.seed(np.frombuffer(digest[8:], dtype=">u4").astype(np.uint32))  # noqa: NPY002
+    try:
+        yield
+    finally:
+        random.setstate(states[0])
+        np.random.set_state(states[1])  # noqa: NPY002
+
+
+def _apply(
+    name: str, transform: Any, samples: NDArray[np.float32], rate: int
+) -> tuple[NDArray[np.float32], dict[str, Any]]:
+    if name == "equalizer":
+        return _equalize(transform, samples, rate)
+    drawn = _plain(transform.parameters)
+    if reason := _ruled_out(transform.parameters, len(samples), rate):
+        return samples, {**drawn, "skipped": reason}
+    return transform.apply(samples, rate), drawn
+
+
+def _equalize(transform: Any, samples: NDArray[np.float32], rate: int) -> tuple[NDArray[np.float32], dict[str, Any]]:
+    """Seven filters in a row; each is a transform with parameters of its own."""
+    drawn = []
+    for band in (transform.low_shelf_filter, *transform.peaking_filters, transform.high_shelf_filter):
+        samples, parameters = _apply("band", band, samples, rate)
+        drawn.append(parameters)
+    return samples, {"bands": drawn}
+
+
+def _ruled_out(parameters: dict[str, Any], length: int, rate: int) -> str:
+    """Why a transform means nothing for this file; empty where it does."""
+    frequency = parameters.get("cutoff_freq", parameters.get("center_freq", 0.0))
+    if frequency >= rate / 2:
+        return f"at or above half the file's rate, {rate / 2:g} Hz"
+    # The fades at the stitch need room on both sides.
+    if abs(parameters.get("shift_amount", 0.0)) * rate >= length - rate // 100:
+        return f"the song is only {length / rate:.3f} s long"
+    return ""
+
+
+def _plain(parameters: dict[str, Any]) -> dict[str, Any]:
+    kept = {name: value for name, value in parameters.items() if name != "should_apply"}
+    return {name: value.item() if isinstance(value, np.generic) else value for name, value in kept.items()}

@@ -1,0 +1,61 @@
+"""The JSON files of a run's folder. The folder may come from a stranger: what is read is checked before it is used."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+from stages.common.provenance import LONGEST_KEY
+from stages.head.errors import HeadError
+from stages.metrics.agreement import METRICS, Metrics
+from store.files.json_text import LARGEST, JsonError, brief, parse_json
+from store.files.regular import IrregularFileError, read_regular
+from store.files.visible import visible
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Raises
+    ------
+    HeadError
+        The file cannot be read, or holds something else.
+    """
+    try:
+        values = parse_json(read_regular(path, largest=LARGEST))
+    except (OSError, JsonError, IrregularFileError) as error:
+        reason = getattr(error, "strerror", None) or str(error).removeprefix(f"{path}: ")
+        raise HeadError(f"{path}: cannot be read: {reason}") from error
+    if not isinstance(values, dict):
+        raise HeadError(f"{path}: cannot be read: expected an object, found {brief(values)}")
+    return values
+
+
+def read_metrics_file(path: Path) -> dict[str, Any]:
+    """Read metrics.json: `Metrics`, and for several seeds their `std` and the `ensemble`'s, of the same dimensions.
+
+    Raises
+    ------
+    HeadError
+        It cannot be read, or is not what a run writes.
+    """
+    values = read_object(path)
+    rows = {name: row for name, row in values.items() if name not in ("std", "ensemble")}
+    for name, table in {"": rows, "std.": values.get("std", rows), "ensemble.": values.get("ensemble", rows)}.items():
+        if not isinstance(table, dict) or table.keys() != rows.keys() or "mean" not in table:
+            raise HeadError(f"{path}: {name or 'it '}must have figures of each dimension and of their mean")
+        for dimension, row in table.items():
+            if not isinstance(row, dict) or not all(is_number(row.get(metric)) for metric in METRICS):
+                called, expected = visible(dimension[:LONGEST_KEY]), ", ".join(METRICS)
+                raise HeadError(f"{path}: {name}{called} must have numbers for {expected}, found {brief(row)}")
+    return values
+
+
+def read_metrics(path: Path) -> Metrics:
+    """Read the metrics of one run; raises as `read_metrics_file`."""
+    metrics: Metrics = {name: row for name, row in read_metrics_file(path).items() if name not in ("std", "ensemble")}
+    return metrics
+
+
+def is_number(value: object) -> bool:
+    """Whether this is a finite number, and not a truth value."""
+    return type(value) in (int, float) and math.isfinite(value)  # type: ignore[arg-type]

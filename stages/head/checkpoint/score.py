@@ -1,0 +1,93 @@
+"""Scores of stored songs, and the check that features are those that a head was made for."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stages.head.checkpoint.head import Head, score_packed
+from stages.head.data.epoch_plan import Item
+from stages.head.data.records import Records
+from stages.head.errors import HeadError
+from store import EmbeddingStore
+from store.files.json_text import brief
+
+if TYPE_CHECKING:
+    from stages.extract.encoders import MultiScale
+
+# Fields of a spec that make other features; the encoders' hashes are compared one by one.
+_SPEC_FIELDS = ("frame_rate", "window_seconds", "sample_rate", "pool")
+
+
+def qualified(streams: Sequence[str], layers: Sequence[int]) -> list[str]:
+    """Stream names with their layer: `muq/track` of one layer, 10, is `muq/track@10`; as they are without layers."""
+    return [name if "@" in name or not layers else f"{name}@{layers[0]}" for name in streams]
+
+
+def score_records(head: Head, store: EmbeddingStore, songs: Sequence[str]) -> NDArray[np.float32]:
+    """Scores (N, D) of view 0 of stored songs, one song after the other: memory is bounded by the longest.
+
+    Raises
+    ------
+    HeadError
+        The store is not one that the head can score, or a song is too short.
+    StoreError
+        A record cannot be read.
+    """
+    check_spec(head, store)
+    offered = qualified(store.streams, store.spec.layers)
+    streams = [store.streams[offered.index(name)] for name in qualified(head.streams, head.layers)]
+    records = Records(store.root, streams=streams, stride=head.config.sizes.stride)
+    scores = [score_packed(head.model, records[[Item(song, 0, 0.0)]]) for song in songs]
+    return np.concatenate(scores) if scores else np.empty((0, len(head.dimensions)), np.float32)
+
+
+def check_spec(head: Head, store: EmbeddingStore) -> None:
+    """Refuse a store whose features are not what the head was trained on.
+
+    Raises
+    ------
+    HeadError
+        The message names the first thing that differs, expected and found.
+    """
+    _check_streams(head, store.streams, store.spec.layers, store.channels, f"{store.root}")
+    if head.config.spec is None:
+        return
+    found = store.spec.to_json()
+    for name in _SPEC_FIELDS:
+        expected = head.config.spec.get(name)
+        if expected != found[name]:
+            raise HeadError(
+                f"{store.root}: the head was trained on {name} {brief(expected)}, found {found[name]!r}; "
+                "score a store that was extracted as the head's"
+            )
+    _check_hashes(head, store.spec.encoders, f"{store.root}", "score a store that was extracted with them")
+
+
+def check_encoders(head: Head, encoders: "MultiScale") -> None:
+    """Refuse encoders that are not those that the head was trained on. Raises as `check_spec`."""
+    _check_streams(head, encoders.streams, encoders.layers, encoders.channels, "encoders")
+    remedy = "name them with --muq and --musicfm, each a hub id or a folder (in Python muq= and musicfm=)"
+    _check_hashes(head, encoders.hashes, "encoders", remedy)
+
+
+def _check_streams(head: Head, streams: Sequence[str], layers: Sequence[int], channels: int, where: str) -> None:
+    offered = qualified(streams, layers)
+    for name in qualified(head.streams, head.layers):
+        if name not in offered:
+            raise HeadError(f"{where}: the head needs stream {name} (encoder/scale@layer), found {', '.join(offered)}")
+    if channels != head.config.channels:
+        raise HeadError(f"{where}: the head expects {head.config.channels} channels a stream, found {channels}")
+
+
+def _check_hashes(head: Head, found: Mapping[str, str], where: str, remedy: str) -> None:
+    trained = (head.config.spec or {}).get("encoders", {})
+    for name in sorted({stream.split("/")[0] for stream in head.streams}):
+        if name in trained and found.get(name) != trained[name]:
+            recorded = head.config.encoders_from.get(name)
+            came = f" (from {recorded.line})" if recorded else ""
+            raise HeadError(
+                f"{where}: the head was trained on {name} weights {trained[name]}{came}, found {found.get(name)}; "
+                f"its scores would mean nothing. Use the encoders that the head was trained on: {remedy}"
+            )

@@ -1,0 +1,1 @@
+"""From a store and a manifest to the batches of an epoch."""

@@ -1,0 +1,129 @@
+"""What a run learns from and is measured by: the store, its streams, and the songs of two splits."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from stages.head.config import TrainConfig
+from stages.head.data.corpus import Corpus, select_corpus
+from stages.head.data.ratings import Ratings, ratings_of
+from stages.head.errors import HeadError
+from stages.head.model.sizes import Architecture
+from stages.head.tracks import TRACK_DIMENSIONS
+from stages.songs import Manifest
+from store import EmbeddingStore, check_receipt
+
+# Layers of the paper (§2.1) and of the baseline, where a store has several.
+PAPER_LAYER, SONGEVAL_LAYER = 10, 6
+# Records whose lengths are looked up to estimate what all of them take.
+_SAMPLED = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class Data:
+    """Songs to learn from (`train`, all their views) and to be measured by (`val`, view 0 alone)."""
+
+    store: EmbeddingStore
+    train: Corpus
+    val: Corpus
+    dimensions: tuple[str, ...]
+    streams: tuple[str, ...]
+
+    @property
+    def features(self) -> int:
+        """Numbers a frame."""
+        return len(self.streams) * self.store.channels
+
+    def digest(self) -> str:
+        """Hash of the songs, their views and labels, 16 hexadecimal digits: what the manifest adds to the store."""
+        digest = hashlib.sha256()
+        for corpus in (self.train, self.val):
+            digest.update(json.dumps([corpus.songs, corpus.views]).encode())
+            digest.update(corpus.labels.tobytes())
+        return digest.hexdigest()[:16]
+
+    def ratings(self) -> Ratings:
+        """The ratings of both splits, shuffled where the config says so."""
+        return ratings_of(self.dimensions, train=self.train, val=self.val)
+
+    def gigabytes(self) -> float:
+        """What all records take in memory; their lengths are told from a sample."""
+        frames = float(np.mean(self._lengths())) * len(self.train.records() + self.val.records())
+        width = 2 if self.store.spec.dtype == "float16" else 4  # int8 reads as float32
+        return frames * self.features * width / 1e9
+
+    def longest(self) -> int:
+        """Frames of the longest record of a sample."""
+        return max(self._lengths())
+
+    def _lengths(self) -> list[int]:
+        records = self.train.records() + self.val.records()
+        return [self.store.frames(song, view) for song, view in records[:: max(1, len(records) // _SAMPLED)]]
+
+
+def open_data(
+    store_root: str | Path, manifest: Manifest, *, track: int, config: TrainConfig, receipt: Path | None = None
+) -> Data:
+    """Open the store and select the songs.
+
+    Raises
+    ------
+    HeadError
+        Songs or streams are missing, or a stream is named twice.
+    StoreError
+        The store is not what the receipt says, or cannot be read.
+    SongsError
+        A split has no song, or none with ratings.
+    """
+    store = EmbeddingStore.open(store_root)
+    if receipt is not None:
+        check_receipt(receipt, store)
+    dimensions = TRACK_DIMENSIONS[track]
+    corpora = {
+        split: select_corpus(
+            store,
+            manifest,
+            split=split,
+            dimensions=dimensions,
+            augmented=config.augmented if split == "train" else 0,
+            allow_missing=config.allow_missing,
+        )
+        for split in ("train", "val")
+    }
+    if config.shuffle_labels:
+        corpora = {split: corpus.shuffled(config.deal_seed) for split, corpus in corpora.items()}
+    streams = pick_streams(store, config.streams, architecture=config.architecture)
+    return Data(store=store, **corpora, dimensions=dimensions, streams=streams)
+
+
+def pick_streams(store: EmbeddingStore, wanted: Sequence[str], *, architecture: Architecture) -> tuple[str, ...]:
+    """The streams to learn from.
+
+    If none are named: all, and of several layers those of the paper's, 10, or else of the deepest; for SongEval's
+    head `muq/track`, of layer 6 if it is there. A store from elsewhere tells no layers: all count then.
+
+    Raises
+    ------
+    HeadError
+        The store lacks one, or one is named twice.
+    """
+    for place, name in enumerate(wanted):
+        if name in wanted[:place]:
+            raise HeadError(f"{store.root}: stream {name!r} is named twice; name each once")
+        if name not in store.streams:
+            raise HeadError(f"{store.root}: no stream {name!r}; there are {', '.join(store.streams)}")
+    if wanted:
+        return tuple(wanted)
+    favourite = SONGEVAL_LAYER if architecture == "songeval" else PAPER_LAYER
+    layers = store.spec.layers
+    layer = favourite if favourite in layers else max(layers, default=None)
+    of_layer = [name for name in store.streams if layer is None or "@" not in name or name.endswith(f"@{layer}")]
+    if architecture == "songeval":
+        of_layer = [name for name in of_layer if name.split("@")[0] == "muq/track"]
+    if not of_layer:
+        raise HeadError(f"{store.root}: SongEval's head needs stream muq/track; there are {', '.join(store.streams)}")
+    return tuple(of_layer)

@@ -1,0 +1,1 @@
+"""The heads: HEAR's, and SongEval's own as the baseline."""

@@ -1,0 +1,1 @@
+"""Sharing heads on a hub: model cards, push and pull."""

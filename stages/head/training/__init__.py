@@ -1,0 +1,1 @@
+"""Training a head: losses, loop, run folder and report."""

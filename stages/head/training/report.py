@@ -1,0 +1,116 @@
+"""How a training run went: what the command prints, and what run.json keeps of it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from stages.head.checkpoint.json_file import is_number, read_metrics, read_object
+from stages.head.checkpoint.layout import METRICS_FILE, RUN
+from stages.head.errors import HeadError
+from stages.head.training.history import EVALUATIONS, EvaluationRow, read_rows
+from stages.metrics.agreement import METRICS, Metrics, total
+from store.files.json_text import brief
+
+# Entries of run.json that name songs: they stay here when a head is shared.
+SONG_NAMES = ("missing", "unrated", "notes")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainReport:
+    """How a run went: the best validation with its metrics, and counts; `waiting` is the share of time data took.
+
+    The best is one of so many `validations`.
+
+    `missing` and `unrated` are songs that were left out, `notes` what `describe_data` says of the songs.
+    `trained` is False where the run was complete before, and was only read.
+    """
+
+    metrics: Metrics
+    best: EvaluationRow
+    steps: int
+    songs: int
+    records: int
+    missing: tuple[str, ...]
+    seconds: float
+    waiting: float
+    validations: int
+    unrated: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    trained: bool = True
+
+    @property
+    def line(self) -> str:
+        """The line that the command prints."""
+        means = " ".join(f"{name} {self.metrics['mean'][name]:.3f}" for name in METRICS)
+        missing = f", {len(self.missing)} songs missing" if self.missing else ""
+        count = len(self.unrated)
+        unrated = f", {count} song{'' if count == 1 else 's'} without a rating left out" if count else ""
+        return (
+            f"{'' if self.trained else 'complete already: '}"
+            f"{means} at epoch {self.best.epoch}, step {self.best.step} of {self.steps}; "
+            f"{self.songs} songs, {self.records} records{missing}{unrated}, {self.seconds:.0f} s"
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """For run.json, without the metrics, which have a file of their own."""
+        return {
+            "best_step": self.best.step,
+            "best_epoch": self.best.epoch,
+            "steps": self.steps,
+            "songs": self.songs,
+            "records": self.records,
+            "missing": list(self.missing),
+            "unrated": list(self.unrated),
+            "notes": list(self.notes),
+            "seconds": round(self.seconds, 3),
+            "waiting": round(self.waiting, 4),
+        }
+
+
+def read_report(folder: Path) -> TrainReport:
+    """What a complete run's folder tells of it.
+
+    Raises
+    ------
+    HeadError
+        run.json or metrics.json is not what a run writes.
+    """
+    try:
+        metrics, run = read_metrics(folder / METRICS_FILE), read_run(folder / RUN)
+        means = {name.lower(): metrics["mean"][name] for name in METRICS}
+        return TrainReport(
+            metrics=metrics,
+            best=EvaluationRow(
+                step=run["best_step"], epoch=run["best_epoch"], **means, total=total(metrics), best=True
+            ),
+            **{name: run[name] for name in ("steps", "songs", "records", "seconds", "waiting")},
+            validations=len(read_rows(folder / EVALUATIONS)),
+            # Heads from a hub have none of these, nor have runs that were made before.
+            missing=tuple(run.get("missing", ())),
+            unrated=tuple(run.get("unrated", ())),
+            notes=tuple(run.get("notes", ())),
+            trained=False,
+        )
+    except HeadError as error:
+        raise HeadError(f"{folder}: what its run told cannot be read: {error}; train anew without --resume") from error
+
+
+def read_run(path: Path) -> dict[str, Any]:
+    """Read run.json.
+
+    Raises
+    ------
+    HeadError
+        It cannot be read, or is not what a run writes.
+    """
+    run = read_object(path)
+    for name in ("best_step", "best_epoch", "steps", "songs", "records"):
+        if type(run.get(name)) is not int:
+            raise HeadError(f"{path}: {name} must be a whole number, found {brief(run.get(name))}")
+    for name in ("seconds", "waiting"):
+        if not is_number(run.get(name)):
+            raise HeadError(f"{path}: {name} must be a number, found {brief(run.get(name))}")
+    for name in SONG_NAMES:
+        if not isinstance(run.get(name, []), list) or not all(isinstance(text, str) for text in run.get(name, [])):
+            raise HeadError(f"{path}: {name} must be a list of texts, found {brief(run[name])}")
+    return run

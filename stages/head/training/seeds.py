@@ -1,0 +1,136 @@
+"""The same run with several seeds: how far its figures depend on chance, and what the heads score together."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from stages.head.checkpoint.json_file import read_metrics
+from stages.head.checkpoint.layout import CONFIG, METRICS_FILE, PREDICTIONS, RESUME, write_json
+from stages.head.checkpoint.members import head_places, list_members
+from stages.head.checkpoint.saved import load_head
+from stages.head.checkpoint.score import score_records
+from stages.head.data.splits import Data
+from stages.head.errors import HeadError
+from stages.head.training.checks import describe_data
+from stages.head.training.history import Listener
+from stages.head.training.run_folder import RunFolder, write_predictions
+from stages.head.training.runs import Job, refuse_failures, run_jobs
+from stages.head.training.train import check_startable
+from stages.metrics.agreement import METRICS, Metrics, score_metrics
+from store.files.visible import visible
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeedsReport:
+    """Best validations of several seeds: `mean` and `std` (of a sample) over them, and the `ensemble`'s own metrics."""
+
+    seeds: tuple[int, ...]
+    mean: Metrics
+    std: Metrics
+    ensemble: Metrics
+
+    @property
+    def table(self) -> str:
+        """The table that the command prints: mean ± std, a line a dimension, then the ensemble's means."""
+        lines = [f"{f'{len(self.seeds)} seeds':16}" + "".join(f"{metric:>17}" for metric in METRICS)]
+        for name, row in self.mean.items():
+            cells = (f"{row[metric]:.3f} ± {self.std[name][metric]:.3f}" for metric in METRICS)
+            lines.append(f"{visible(name):16}" + "".join(f"{cell:>17}" for cell in cells))
+        ensemble = "".join(f"{self.ensemble['mean'][metric]:9.3f}{'':8}" for metric in METRICS)
+        return "\n".join([*lines, f"{'ensemble':16}{ensemble}".rstrip()])
+
+    def to_json(self) -> dict[str, object]:
+        """For metrics.json: a single run's keys, each the mean, and beside them `std` and `ensemble`."""
+        return {**self.mean, "std": self.std, "ensemble": self.ensemble}
+
+
+def seed_jobs(job: Job, seeds: int) -> list[Job]:
+    """A job for each of `seeds` seeds from the config's on, in `seed-<k>` folders of its own.
+
+    Labels that are to be shuffled are dealt out once, by the first seed: what the heads score together is measured
+    against the labels that each of them learned.
+    """
+    first = job.config.seed
+    shuffle_seed = first if job.config.shuffle_labels else None
+    return [
+        replace(
+            job,
+            name=f"{job.name} seed {seed}",
+            out=job.out / f"seed-{seed}",
+            config=replace(job.config, seed=seed, shuffle_seed=shuffle_seed),
+        )
+        for seed in range(first, first + seeds)
+    ]
+
+
+def begin_seeds(job: Job, jobs: Sequence[Job]) -> None:
+    """Say which heads `job.out` will be an ensemble of; until they are all complete, it cannot be loaded."""
+    RunFolder(job.out).clear()
+    list_members(job.out, [each.out.name for each in jobs])
+
+
+def finish_seeds(job: Job, jobs: Sequence[Job], data: Data) -> SeedsReport:
+    """Put complete runs together: the ensemble's metrics and predictions, and mean and std over its heads.
+
+    Raises
+    ------
+    HeadError, StoreError
+        A run is not complete, or cannot be scored.
+    """
+    each = [read_metrics(one.out / METRICS_FILE) for one in jobs]
+    scores = [
+        score_records(load_head(place, device=job.config.device), data.store, data.val.songs)
+        for place in head_places(job.out)
+    ]
+    predicted = np.stack(scores).mean(axis=0)
+    report = SeedsReport(
+        seeds=tuple(one.config.seed for one in jobs),
+        mean=_over(each, lambda values: float(np.mean(values))),
+        std=_over(each, lambda values: float(np.std(values, ddof=1))),
+        ensemble=score_metrics(data.val.labels, predicted, dimensions=data.dimensions),
+    )
+    write_predictions(job.out / PREDICTIONS, data.val, predicted, dimensions=data.dimensions)
+    write_json(job.out / METRICS_FILE, report.to_json())
+    return report
+
+
+def train_seeds(
+    job: Job,
+    *,
+    seeds: int,
+    resume: bool = False,
+    listeners: Callable[[Job], Sequence[Listener]] = lambda job: (),
+    say: Callable[[str], None] = lambda line: None,
+) -> SeedsReport:
+    """Train a head for each of two or more seeds, one after the other, into folders in `job.out`.
+
+    Parameters
+    ----------
+    resume
+        Leave complete seeds alone, and go on with one that was cut off.
+    say
+        Called before the first seed with each sentence of `describe_data`.
+
+    Raises
+    ------
+    HeadError, StoreError, SongsError
+        As `train_head`; the seeds after one that fails are trained all the same.
+    """
+    data, jobs = job.open(), seed_jobs(job, seeds)
+    if resume and any((job.out / name).is_file() for name in (CONFIG, RESUME)):
+        raise HeadError(f"{job.out}: this is the run of one seed, found --seeds {seeds}; train anew without --resume")
+    check_startable(data, job.config)
+    for note in describe_data(data, job.config):
+        say(note)
+    for each in () if resume else jobs:
+        RunFolder(each.out).clear()
+    begin_seeds(job, jobs)
+    refuse_failures(run_jobs(jobs, listeners=listeners))
+    return finish_seeds(job, jobs, data)
+
+
+def _over(each: Sequence[Metrics], figure: Callable[[list[float]], float]) -> Metrics:
+    return {
+        name: {metric: figure([metrics[name][metric] for metrics in each]) for metric in METRICS} for name in each[0]
+    }

@@ -1,0 +1,234 @@
+"""Train a head from a store: from a manifest and a config to a run folder with the best checkpoint."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from stages.common.provenance import read_provenance
+from stages.head.checkpoint.head import Head, HeadConfig, score_packed
+from stages.head.checkpoint.json_file import read_metrics
+from stages.head.checkpoint.layout import METRICS_FILE, PREDICTIONS, write_json
+from stages.head.checkpoint.novelty import learn_novelty
+from stages.head.checkpoint.saved import save_head
+from stages.head.config import TrainConfig
+from stages.head.data.epoch_plan import Item, plan_epoch
+from stages.head.data.records import Reader, Records
+from stages.head.data.splits import Data, open_data
+from stages.head.device import pick_device, pick_precision, repeatable
+from stages.head.model.architectures import make_model, make_sizes
+from stages.head.training.checks import check_records, describe_data
+from stages.head.training.history import Listener
+from stages.head.training.report import TrainReport, read_report
+from stages.head.training.run_folder import RunFolder, write_predictions
+from stages.head.training.step import Objective
+from stages.head.training.trainer import Hooks, Trainer
+from stages.metrics.agreement import Metrics, score_metrics
+from stages.songs import Manifest
+
+
+def train_head(
+    *,
+    store_root: str | Path,
+    manifest: Manifest,
+    track: int,
+    out: Path,
+    config: TrainConfig,
+    receipt: Path | None = None,
+    resume: bool = False,
+    listeners: Sequence[Listener] = (),
+) -> TrainReport:
+    """Train one head.
+
+    Parameters
+    ----------
+    store_root
+        The embeddings, a path or URL.
+    manifest
+        Songs with splits `train` and `val`, and labels.
+    track
+        1 scores Musicality, 2 all five dimensions.
+    out
+        The run folder; see `run_folder`. The best head is in it.
+    config
+        Every choice of the run.
+    receipt
+        Refuse a store that is not the one this file was written for.
+    resume
+        Go on with a run that was cut off in `out`, and leave a complete one as it is; start anew if there is none.
+
+    Raises
+    ------
+    HeadError
+        Songs or streams are missing, a record cannot be used, the config cannot be run here, the loss stops being
+        finite, or another run is to be resumed.
+    StoreError
+        The store is not what the receipt says, or cannot be read.
+    SongsError
+        A split has no song, or none with ratings.
+    """
+    data = open_data(store_root, manifest, track=track, config=config, receipt=receipt)
+    return train_on(data, track=track, out=out, config=config, resume=resume, listeners=listeners)
+
+
+def run_params(data: Data, *, track: int, config: TrainConfig) -> dict[str, Any]:
+    """What makes a run's numbers, for params.json: the config as it works out on this data, and the data's digest."""
+    worked_out = {"beta": config.track_beta(track), "streams": list(data.streams), "data": data.digest()}
+    worked_out["labels"] = data.ratings().digests()
+    return {"track": track, **config.to_json(), **worked_out}
+
+
+def train_on(
+    data: Data,
+    *,
+    track: int,
+    out: Path,
+    config: TrainConfig,
+    resume: bool = False,
+    listeners: Sequence[Listener] = (),
+    say: Callable[[str], None] = lambda line: None,
+) -> TrainReport:
+    """As `train_head`, on data that was opened for this track and config.
+
+    Once the run can begin, `say` is called with each sentence of `describe_data`.
+    """
+    device = pick_device(config.device)
+    folder, params, stored = RunFolder(out), run_params(data, track=track, config=config), data.store.receipt()
+    going_on = resume and folder.can_resume(params, stored, data.ratings())
+    if going_on and folder.is_complete:
+        return read_report(out)
+    with repeatable(config.seed, device):
+        run = _Run(data, config, folder, track=track, device=device, listeners=listeners)
+        check_records(data, run.whole)
+        # Only now: what cannot be trained must not cost an older run.
+        if going_on:
+            folder.restore(run.trainer)
+        else:
+            folder.start(params, stored, data.ratings(), device)
+        for note in describe_data(data, config):
+            say(note)
+        report = run.complete()
+    # Before the run is marked as over: what a folder says is complete, is.
+    learn_novelty(out, data.store, data.train.songs, data.streams, seed=config.seed)
+    folder.finish(report.to_json())
+    return report
+
+
+def check_startable(data: Data, config: TrainConfig) -> None:
+    """Refuse what `train_on` could not begin with, before an older run is removed for it.
+
+    Raises
+    ------
+    HeadError
+        The device is not there, the config's head cannot be built for this data, or a record cannot be used.
+    """
+    pick_device(config.device)
+    sizes = make_sizes(config.architecture, config.size, features=data.features, classes=len(data.dimensions))
+    with torch.device("meta"):
+        make_model(sizes)
+    check_records(data, Records(data.store.root, streams=data.streams, stride=sizes.stride))
+
+
+class _Run:
+    """Wires one training run together."""
+
+    def __init__(
+        self,
+        data: Data,
+        config: TrainConfig,
+        folder: RunFolder,
+        *,
+        track: int,
+        device: torch.device,
+        listeners: Sequence[Listener],
+    ) -> None:
+        self.begun = perf_counter()
+        self.data, self.config, self.folder, self.listeners = data, config, folder, listeners
+        sizes = make_sizes(config.architecture, config.size, features=data.features, classes=len(data.dimensions))
+        self.head_config = HeadConfig(
+            sizes=sizes,
+            dimensions=data.dimensions,
+            streams=data.streams,
+            spec=data.store.spec.to_json(),
+            encoders_from=read_provenance(data.store.encoders_from, data.store.root),
+        )
+        reader, self.whole, self.val_reader = _readers(data, config, stride=sizes.stride, pin=device.type == "cuda")
+        self.trainer = Trainer(
+            make_model(sizes).to(device),
+            config,
+            Objective(beta=config.track_beta(track), smooth_l1_beta=config.smooth_l1_beta, mix=config.mix),
+            precision=pick_precision(config.precision, device, width=sizes.attended),
+            reader=reader,
+            hooks=Hooks(
+                plan=lambda epoch: plan_epoch(data.train, config, epoch=epoch),
+                evaluate=self.evaluate,
+                improved=self.improved,
+                checkpoint=lambda: folder.save(self.trainer),
+                listeners=listeners,
+            ),
+        )
+        self.predicted: NDArray[np.float32] = np.empty((0, sizes.classes), np.float32)
+
+    def complete(self) -> TrainReport:
+        for listener in self.listeners:
+            listener.begin(steps=self._steps_in_all(), done=self.trainer.progress.step)
+        try:
+            self.trainer.run()
+        finally:
+            for listener in self.listeners:
+                listener.end()
+        return self._report()
+
+    def evaluate(self) -> Metrics:
+        """Score the validation set, song by song: memory stays bounded by the longest."""
+        items = [(Item(song, 0, 0.0),) for song in self.data.val.songs]
+        self.predicted = np.concatenate(
+            [score_packed(self.trainer.model, packed) for packed in self.val_reader.read(items)]
+        )
+        return score_metrics(self.data.val.labels, self.predicted, dimensions=self.data.dimensions)
+
+    def improved(self, metrics: Metrics) -> None:
+        """Keep the head, what it scored, and each song's scores."""
+        path = self.folder.path
+        save_head(path, Head(self.trainer.model, self.head_config))
+        self.trainer.model.train()
+        write_json(path / METRICS_FILE, metrics)
+        write_predictions(path / PREDICTIONS, self.data.val, self.predicted, dimensions=self.data.dimensions)
+
+    def _steps_in_all(self) -> int:
+        batches = len(plan_epoch(self.data.train, self.config, epoch=0))
+        return self.config.epochs * -(-batches // self.config.accumulate)
+
+    def _report(self) -> TrainReport:
+        progress = self.trainer.progress
+        seconds = sum(row.seconds for row in progress.steps)
+        return TrainReport(
+            metrics=read_metrics(self.folder.path / METRICS_FILE),
+            best=[row for row in progress.evaluations if row.best][-1],
+            steps=progress.step,
+            songs=len(self.data.train.songs),
+            records=len(self.data.train.records()),
+            missing=self.data.train.missing + self.data.val.missing,
+            validations=len(progress.evaluations),
+            unrated=self.data.train.unrated + self.data.val.unrated,
+            notes=tuple(describe_data(self.data, self.config)),
+            seconds=perf_counter() - self.begun,
+            waiting=sum(row.seconds * row.waiting for row in progress.steps) / max(seconds, 1e-9),
+        )
+
+
+def _readers(data: Data, config: TrainConfig, *, stride: int, pin: bool) -> tuple[Reader, Records, Reader]:
+    """What reads the training songs, cropped, and the validation songs, whole: as single records and as a reader."""
+    keep = data.gigabytes() <= config.memory
+    workers = 0 if keep else config.workers
+    crop = max(1, int(config.crop * data.store.frame_rate) // stride)
+
+    def records(crop: int | None) -> Records:
+        return Records(data.store.root, streams=data.streams, stride=stride, crop=crop, keep=keep)
+
+    whole = records(None)
+    return Reader(records(crop), workers=workers, pin=pin), whole, Reader(whole, workers=workers)

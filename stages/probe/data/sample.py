@@ -1,0 +1,126 @@
+"""Which songs a probe is fitted and scored on, with their labels, groups and folds; and which are left out, and why."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stages.probe.data.folds import assign_folds, check_folds, fewest_folds
+from stages.probe.data.labels import LabelTable
+from stages.probe.errors import ProbeError
+from stages.probe.models.kinds import Task
+from stages.probe.models.predictors import Array
+from stages.probe.question import Question
+
+
+@dataclass(frozen=True)
+class Sample:
+    """The songs that count.
+
+    Attributes
+    ----------
+    songs
+        Sorted ids: labelled, grouped and with a clean view in the store.
+    labels
+        (N,) float64: numbers, or indices of `classes`.
+    groups
+        (N,) int64; without a group column each song is its own group.
+    folds
+        (N,) int64; no group is in two folds.
+    classes
+        Names, sorted; empty for a regression.
+    left_out
+        Reason → songs left out for it.
+    """
+
+    songs: tuple[str, ...]
+    labels: Array
+    groups: NDArray[np.int64]
+    folds: NDArray[np.int64]
+    classes: tuple[str, ...]
+    left_out: Mapping[str, tuple[str, ...]]
+
+    @property
+    def group_count(self) -> int:
+        """How many groups there are."""
+        return int(self.groups.max()) + 1
+
+
+def draw_sample(
+    table: LabelTable,
+    question: Question,
+    task: Task,
+    *,
+    views: Mapping[str, Sequence[int]],
+) -> Sample:
+    """Join labels with a store, and put the songs into folds.
+
+    Parameters
+    ----------
+    table, question, task
+        The columns, which of them, and as what.
+    views
+        Of each song in the store.
+
+    Raises
+    ------
+    ProbeError
+        No song is left, the label is the same everywhere, or there are too few songs for the folds.
+    """
+    target = question.target
+    values = table.column(target)
+    grouping = _grouping(table, question.group)
+    clean = {song for song, found in views.items() if 0 in found}
+    left_out = _left_out(table, question, stored=set(views), clean=clean)
+    dropped = {song for songs in left_out.values() for song in songs}
+    songs = tuple(sorted(song for song in table.songs if song not in dropped))
+    if not songs:
+        raise ProbeError(f"{table.where}: no song is left for column {target!r}: {_said(left_out)}")
+    labels, classes = _encode([values[song] for song in songs], task)
+    groups = np.unique([grouping[song] for song in songs], return_inverse=True)[1].astype(np.int64)
+    check_folds(labels, groups, classes, question)
+    folds = assign_folds(
+        labels, groups, classes=len(classes), cv=question.cv, seed=question.seed, fewest=fewest_folds(question)
+    )
+    return Sample(songs, labels, groups, folds, classes, left_out)
+
+
+def _grouping(table: LabelTable, group: str | None) -> Mapping[str, str]:
+    return {song: song for song in table.songs} if group is None else table.column(group)
+
+
+def _left_out(
+    table: LabelTable, question: Question, *, stored: set[str], clean: set[str]
+) -> dict[str, tuple[str, ...]]:
+    """Each song under the first reason that applies."""
+    listed = set(table.songs)
+    if not listed & stored:
+        example = f"{min(stored)!r} in the store, {min(listed)!r} in the labels" if stored else "the store is empty"
+        raise ProbeError(f"{table.where}: has no song in common with the store ({example})")
+    reasons = {
+        f"no value in {question.target!r}": listed - set(table.column(question.target)),
+        f"no value in {question.group!r}": listed - set(_grouping(table, question.group)),
+        "not in the store": listed - stored,
+        "no clean view in the store": listed - clean,
+        "not in the labels": stored - listed,
+    }
+    seen: set[str] = set()
+    kept: dict[str, tuple[str, ...]] = {}
+    for reason, songs in reasons.items():
+        if songs - seen:
+            kept[reason] = tuple(sorted(songs - seen))
+        seen |= songs
+    return kept
+
+
+def _said(left_out: Mapping[str, tuple[str, ...]]) -> str:
+    return "; ".join(f"{len(songs)} songs: {reason}" for reason, songs in left_out.items())
+
+
+def _encode(values: list[str], task: Task) -> tuple[Array, tuple[str, ...]]:
+    if task == "regression":
+        return np.array([float(value) for value in values]), ()
+    classes = tuple(sorted(set(values)))
+    index = {name: place for place, name in enumerate(classes)}
+    return np.array([index[value] for value in values], dtype=np.float64), classes

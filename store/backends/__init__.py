@@ -1,0 +1,1 @@
+"""Where a store's objects are kept: on a local disk or in an object store."""

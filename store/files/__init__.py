@@ -1,0 +1,1 @@
+"""Files and text that a stranger may have made: read safely, written whole."""

@@ -1,0 +1,1 @@
+"""Work on whole stores: verify, sweep, merge, prune, describe, and HDF5."""

@@ -1,0 +1,266 @@
+"""Checking every byte of a store, and removing what is broken so that a rerun restores it."""
+
+import re
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from store.backends.objects import Entry, Objects
+from store.backends.opening import open_objects
+from store.catalogue import index, indexed
+from store.errors import StoreAccessError, StoreError
+from store.files.json_text import brief
+from store.format.arrays import CRC_BYTES, get_array, remove_array, shard_index, shard_size, stored_checksums
+from store.format.keys import (
+    CATALOGUE,
+    CATALOGUE_FILES,
+    INDEX,
+    METADATA,
+    RECORDS,
+    ROOT,
+    SHARD,
+    is_record,
+    largest_catalogue,
+    record_path,
+)
+from store.format.metadata import ArrayInfo, read_array_info, unsealed
+from store.format.quantisation import all_finite
+from store.format.rereading import get_document, settled
+from store.progress import Progress
+from store.records import check_info, levels_of
+from store.spec import Spec, read_spec
+from store.upkeep.sweep import sweep
+
+_UNFINISHED = "data without zarr.json: a writer was stopped, or is at it; the next write sweeps it"
+# What is wrong with a record by its attributes, such as that its song was replaced since; empty where nothing is.
+Judge = Callable[[Mapping[str, Any]], str]
+# What could not be read is read again after these pauses, in shares of the store's patience.
+_PAUSES = (0.1, 0.5)
+_SUMMARY = re.compile(r"catalogue/summaries/[0-9]+")
+
+
+@dataclass(frozen=True)
+class Damage:
+    """What is wrong with an object or a record; `removed` where a repair has taken it away."""
+
+    path: str
+    kind: str
+    detail: str
+    removed: bool = False
+
+
+@dataclass(frozen=True)
+class Verification:
+    """The number of good records, and every problem."""
+
+    records: int
+    problems: list[Damage]
+
+
+def _up_to_date(attributes: Mapping[str, Any]) -> str:
+    """No record is stale."""
+    return ""
+
+
+def verify(
+    root: str,
+    *,
+    repair: bool = False,
+    outdated: Judge = _up_to_date,
+    progress: Progress = iter,
+    removed: Callable[[Damage], object] = lambda problem: None,
+) -> Verification:
+    """Read every object: each record's checksums, shape, finiteness and spec, and files that do not belong.
+
+    Parameters
+    ----------
+    root
+        The store.
+    repair
+        Remove broken and unfinished records, broken parts of the catalogue, and foreign files among them; foreign
+        files beside them stay, and so does what cannot be read, which a disk or network may give back. Broken is only
+        what is read twice with the same bytes, as many as are listed.
+    outdated
+        Says why a record that is whole is stale, from its attributes; a repair removes such records, too.
+    progress
+        Goes through a list, for instance with a progress bar.
+    removed
+        Is told of each problem that a repair has removed, at that moment.
+
+    Raises
+    ------
+    StoreError
+        It is no store, or cannot be read or repaired.
+    """
+    objects = open_objects(str(root))
+    spec = read_spec(objects)
+    sizes, problems = _sort(objects.find())
+    arrays = {key.removesuffix(f"/{SHARD}").removesuffix(f"/{METADATA}") for key in sizes}
+    found: dict[str, Damage | None] = {}
+    for path in progress(sorted(arrays)):
+        problem = _problem(objects, spec, path, sizes, outdated)
+        if problem is not None and problem.kind == "damaged":
+            # A writer may have replaced the record since it was listed.
+            problem = _problem_now(objects, spec, path, outdated)
+        found[path] = problem
+    for pause in _PAUSES:
+        if unreadable := [path for path, problem in found.items() if problem and problem.kind == "unreadable"]:
+            time.sleep(pause * objects.patience)
+            found |= {path: _problem_now(objects, spec, path, outdated) for path in unreadable}
+    records = sum(problem is None and is_record(path) for path, problem in found.items())
+    problems += [problem for problem in found.values() if problem is not None]
+    again = partial(_found_again, objects, spec, outdated, largest_catalogue(len(arrays)))
+    problems += _catalogue_problems(objects, largest_catalogue(len(arrays))) + _missing(objects, arrays)
+    if repair:
+        problems = _repair(objects, problems, again, removed)
+    return Verification(records, sorted(problems, key=lambda problem: problem.path))
+
+
+def _sort(entries: Iterable[Entry]) -> tuple[dict[str, int], list[Damage]]:
+    """Sizes of the objects that have a place in the format, and the others as problems."""
+    sizes: dict[str, int] = {}
+    foreign: list[Damage] = []
+    for entry in entries:
+        folder = next((entry.key[: -len(end)] for end in (f"/{METADATA}", f"/{SHARD}") if entry.key.endswith(end)), "")
+        if is_record(folder) or _SUMMARY.fullmatch(folder):
+            sizes[entry.key] = entry.size
+        elif entry.key not in (ROOT, *CATALOGUE_FILES):
+            foreign.append(Damage(entry.key, "foreign", "no object of this format lies here"))
+    return sizes, foreign
+
+
+def _problem(objects: Objects, spec: Spec, path: str, sizes: dict[str, int], outdated: Judge) -> Damage | None:
+    try:
+        info = get_document(objects, f"{path}/{METADATA}", partial(_read_info, spec, path))
+        if info is None:
+            # It may also have been pruned since it was listed.
+            return Damage(path, "unfinished", _UNFINISHED) if objects.exists(f"{path}/{SHARD}") else None
+        _check_data(objects, path, info, sizes.get(f"{path}/{SHARD}"))
+        if is_record(path) and (why := outdated(info.attributes)):
+            return Damage(path, "stale", why)
+    except StoreAccessError as error:
+        return Damage(path, "unreadable", f"{error}; it may be good, and stays")
+    except StoreError as error:
+        return Damage(path, "damaged", str(error).partition("; run hear-store")[0])
+    return None
+
+
+def _problem_now(objects: Objects, spec: Spec, path: str, outdated: Judge) -> Damage | None:
+    sizes = {entry.key: entry.size for entry in objects.find(path)}
+    return _problem(objects, spec, path, sizes, outdated)
+
+
+def _read_info(spec: Spec, path: str, data: bytes) -> ArrayInfo:
+    info = read_array_info(data, METADATA)
+    if is_record(path):
+        _check_place(info, spec, path)
+    return info
+
+
+def _check_place(info: ArrayInfo, spec: Spec, path: str) -> None:
+    song, view = info.attributes.get("song_id"), info.attributes.get("view")
+    if not isinstance(song, str) or type(view) is not int or record_path(song, view) != path:
+        raise StoreError(f"zarr.json: is that of song {brief(song)} view {brief(view)}, which belongs elsewhere")
+    check_info(info, spec, song, view, METADATA)
+
+
+def _check_data(objects: Objects, path: str, info: ArrayInfo, size: int | None) -> None:
+    if size is None and not objects.exists(f"{path}/{SHARD}"):
+        raise StoreError("the data is missing")
+    if size not in (None, shard_size(info)):
+        raise StoreError(f"the data has {size} bytes, expected {shard_size(info)}")
+    values, _ = get_array(objects, path)
+    settled(objects, f"{path}/{SHARD}", partial(_read_ends, objects, path, info), partial(_check_ends, info))
+    # Levels are found to be finite as they are read.
+    if levels_of(info, METADATA) is None and not all_finite(values):
+        raise StoreError("values are NaN or infinite")
+
+
+def _read_ends(objects: Objects, path: str, info: ArrayInfo) -> tuple[bytes, tuple[int, ...] | None]:
+    """The shard's index, and the streams' checksums, as they are stored."""
+    start = info.shape[0] * (info.stream_bytes + CRC_BYTES)
+    tail = np.zeros(shard_size(info) - start, dtype=np.uint8)
+    objects.read_into(f"{path}/{SHARD}", [(start, tail)])
+    return tail.tobytes(), stored_checksums(objects, path, info)
+
+
+def _check_ends(info: ArrayInfo, found: tuple[bytes, tuple[int, ...] | None]) -> None:
+    if found != (shard_index(info), info.checksums):
+        raise StoreError("the shard's index or checksums have changed")
+
+
+def _catalogue_problems(objects: Objects, largest: int) -> list[Damage]:
+    return [problem for key in CATALOGUE_FILES if (problem := _catalogue_problem(objects, key, largest)) is not None]
+
+
+def _catalogue_problem(objects: Objects, key: str, largest: int) -> Damage | None:
+    try:
+        get_document(objects, key, lambda data: unsealed(data, key, largest=largest), largest=largest)
+    except StoreAccessError as error:
+        return Damage(key, "unreadable", f"{error}; it may be good, and stays")
+    except StoreError:
+        remedy = "hear-store index makes it again" if key == INDEX else "files are hashed again"
+        return Damage(key, "damaged", f"its digest does not match; nothing is lost, {remedy}")
+    return None
+
+
+def _missing(objects: Objects, arrays: set[str]) -> list[Damage]:
+    """Records that the index names and that are not there at all."""
+    gone = [(path, row) for path, (_, row) in indexed(objects, len(arrays)).items() if path not in arrays]
+    told = "song {0.song_id!r} view {0.view} is in the catalogue, and is not there"
+    return [Damage(path, "missing", told.format(row)) for path, row in gone]
+
+
+def _repair(
+    objects: Objects,
+    problems: list[Damage],
+    again: Callable[[Damage], Damage | None],
+    removed: Callable[[Damage], object],
+) -> list[Damage]:
+    """Remove what a problem names: of a record zarr.json first, so that no reader sees half of it.
+
+    `again` looks once more before a removal.
+    """
+    sweep(objects)
+    repaired = []
+    for problem in problems:
+        found = again(problem)
+        if found is None:
+            continue
+        gone = replace(found, removed=_can_go(objects, found))
+        if gone.removed and found.kind in ("damaged", "stale") and found.path not in CATALOGUE_FILES:
+            remove_array(objects, found.path, removed=partial(removed, gone))
+        elif gone.removed:
+            if found.kind in ("foreign", "damaged"):
+                objects.delete(found.path)
+            removed(gone)
+        repaired.append(gone)
+    if not repaired or any(problem.kind == "unreadable" for problem in repaired):
+        return repaired
+    index(objects.root)
+    missing = [replace(problem, removed=True) for problem in repaired if problem.kind == "missing"]
+    for problem in missing:
+        removed(problem)
+    return [problem for problem in repaired if problem.kind != "missing"] + missing
+
+
+def _can_go(objects: Objects, problem: Damage) -> bool:
+    """Whether a repair may remove it, or, for what is unfinished, whether the sweep has."""
+    if problem.kind == "unfinished":
+        return not objects.exists(f"{problem.path}/{SHARD}")
+    # A file or link in the catalogue's place may go; one in the records' place may be where somebody keeps them.
+    ours = f"{problem.path}/".startswith(f"{CATALOGUE}/") or problem.path.startswith(f"{RECORDS}/")
+    return ours and problem.kind not in ("unreadable", "missing")
+
+
+def _found_again(objects: Objects, spec: Spec, outdated: Judge, largest: int, problem: Damage) -> Damage | None:
+    """The problem as it is now: reading a large store takes hours, and a record may have been made again meanwhile."""
+    if problem.kind not in ("damaged", "stale"):
+        return problem
+    if problem.path in CATALOGUE_FILES:
+        return _catalogue_problem(objects, problem.path, largest)
+    return _problem_now(objects, spec, problem.path, outdated)

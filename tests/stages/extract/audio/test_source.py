@@ -1,0 +1,87 @@
+"""The file of a song: what is told of it, and that what was hashed is what was decoded."""
+
+import hashlib
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+
+from stages.extract.audio.source import FileStamp, file_stamp, read_source, source_hash
+from stages.extract.audio.waveform import AudioError
+from stages.extract.views import feed
+from stages.extract.views.feed import FailedView, PreparedView, ViewRequest, prepare_view
+
+
+def test_the_source_hash_is_that_of_the_bytes(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"song")
+    assert source_hash(tmp_path / "a") == f"sha256:{hashlib.sha256(b'song').hexdigest()}"
+
+
+def test_the_stamp_is_that_of_what_a_link_leads_to(tmp_path: Path) -> None:
+    song, link = tmp_path / "song", tmp_path / "link"
+    song.write_bytes(b"12345")
+    os.utime(song, ns=(5, 1_764_000_000_123_456_789))
+    link.symlink_to(song)
+    assert file_stamp(link) == FileStamp(5, song.stat().st_mtime_ns)
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("nowhere", "nowhere: cannot be read: No such file"),
+        ("folder", "folder: is not a regular file"),
+        ("pipe", "pipe: is not a regular file"),
+        ("loop", "loop: cannot be read: Too many levels of symbolic links"),
+        ("x" * 300, "x: cannot be read: File name too long"),
+        ("a\0b", "cannot be read: embedded null byte"),
+    ],
+)
+def test_what_is_no_file_is_told_and_never_waited_for(tmp_path: Path, name: str, reason: str) -> None:
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "loop").symlink_to("loop")
+    for look in (file_stamp, source_hash):
+        with pytest.raises(AudioError, match=reason):
+            look(tmp_path / name)
+
+
+@pytest.mark.parametrize("change", ["content", "length", "time", "removed"])
+def test_a_file_that_changes_while_it_is_read_fails_its_view(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    song, noise = tmp_path / "song.wav", np.random.default_rng(0).uniform(-0.5, 0.5, 12_000)
+    soundfile.write(song, noise, 24_000)
+    read = feed.read_audio
+
+    def read_and_change(path: Path, **how: Any) -> Any:
+        waveform = read(path, **how)
+        if change == "removed":
+            path.unlink()
+        elif change == "time":
+            os.utime(path, ns=(0, 0))
+        else:
+            soundfile.write(path, -noise if change == "content" else noise[:6_000], 24_000)
+        return waveform
+
+    monkeypatch.setattr(feed, "read_audio", read_and_change)
+    outcome = prepare_view(ViewRequest("song", song, 0, 0))
+    assert isinstance(outcome, FailedView)
+    expected = "cannot be read: No such file" if change == "removed" else "changed while it was read; run again"
+    assert outcome.error.startswith(f"{song}: {expected}")
+
+
+def test_a_view_tells_hash_size_and_time_of_its_file(tmp_path: Path) -> None:
+    song = tmp_path / "song.wav"
+    soundfile.write(song, np.random.default_rng(0).uniform(-0.5, 0.5, 12_000), 24_000)
+    prepared = prepare_view(ViewRequest("song", song, 0, 0))
+    assert isinstance(prepared, PreparedView)
+    about = song.stat()
+    assert prepared.source.attributes == {
+        "source": source_hash(song),
+        "source_size": about.st_size,
+        "source_mtime_ns": about.st_mtime_ns,
+    }
+    assert read_source(song, since=file_stamp(song)) == prepared.source

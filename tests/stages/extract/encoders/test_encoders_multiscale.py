@@ -1,0 +1,208 @@
+"""Streams, layers, precision, memory and bad waveforms, on the tiny encoders."""
+
+import numpy as np
+import pytest
+import torch
+
+from stages.extract.encoders import STREAMS, EncoderError, load_multiscale
+from stages.extract.encoders import device as device_module
+from stages.extract.encoders.device import choose_device, choose_precision
+from stages.extract.encoders.layers.conformer import Conformer
+from stages.extract.encoders.memory import halving
+
+SECOND = 24_000
+
+
+def song(seconds, seed=0):
+    samples = np.random.default_rng(seed).standard_normal(int(seconds * SECOND)) * 0.1
+    return (samples * np.sin(np.arange(samples.size) / 9_000)).astype(np.float32)
+
+
+def load(**options):
+    return load_multiscale(**{"preset": "tiny", "device": "cpu", "precision": "fp32"} | options)
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    return load()
+
+
+def test_tiny_is_the_same_everywhere(tiny):
+    assert tiny.hashes == {
+        "musicfm": "sha256:dd8aed3d5ca9486005c8fa6a40a45fe94960da5f4f52256b3ccb05fa87b8e9cb",
+        "muq": "sha256:1e4a9a0a05423df20240509b99f13d2f977cf399c290a21e4a7f38cd2fc96797",
+    }
+    assert (tiny.channels, tiny.layers, tiny.frame_rate, tiny.precision) == (64, (10,), 25.0, "fp32")
+
+
+def test_hash_is_of_the_weights_whatever_is_asked_of_them(tiny):
+    assert load(layers=(2, 0), streams=("muq/track",)).hashes == {"muq": tiny.hashes["muq"]}
+
+
+def test_streams_are_rows_of_all_four(tiny):
+    everything = tiny.encode(song(33))
+    some = load(streams=("muq/track", "musicfm/segment"))
+    assert some.streams == ("muq/track", "musicfm/segment")
+    np.testing.assert_array_equal(some.encode(song(33)), everything[[3, 0]])
+
+
+def test_layers_of_one_pass_are_streams_of_their_own():
+    both = load(layers=(6, 10), streams=("muq/track", "muq/segment"))
+    assert both.streams == ("muq/track@6", "muq/track@10", "muq/segment@6", "muq/segment@10")
+    encoded = both.encode(song(31))
+    for row, (stream, layer) in enumerate((s, k) for s in ("muq/track", "muq/segment") for k in (6, 10)):
+        np.testing.assert_array_equal(load(layers=(layer,), streams=(stream,)).encode(song(31))[0], encoded[row])
+
+
+@pytest.mark.parametrize(("samples", "frames"), [(1025, 1), (30 * SECOND, 750), (30 * SECOND + 1000, 750)])
+def test_scales_are_cut_to_the_shortest(tiny, samples, frames):
+    assert tiny.encode(song(40)[:samples]).shape == (4, frames, 64)
+
+
+def test_one_segment_is_the_track(tiny):
+    encoded = tiny.encode(song(12))
+    np.testing.assert_array_equal(encoded[0], encoded[2])
+
+
+def test_a_song_does_not_depend_on_what_came_before(tiny):
+    first = tiny.encode(song(65))
+    tiny.encode(song(7, seed=1))
+    np.testing.assert_array_equal(tiny.encode(song(65)), first)
+    np.testing.assert_array_equal(load().encode(song(65)), first)
+
+
+def test_bf16_is_close_to_fp32(tiny):
+    exact, rounded = tiny.encode(song(35)), load(precision="bf16").encode(song(35))
+    assert rounded.dtype == np.float32
+    cosine = (exact * rounded).sum(-1) / np.linalg.norm(exact, axis=-1) / np.linalg.norm(rounded, axis=-1)
+    assert cosine.min() >= 0.999
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("CUDA error: out of memory\nCUDA kernel errors might be asynchronously reported"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
+        RuntimeError("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED"),
+        RuntimeError("cuFFT error: CUFFT_ALLOC_FAILED"),
+    ],
+    ids=str,
+)
+def test_memory_running_out_in_any_words_halves_the_batch(error):
+    batches = []
+
+    def run(batch):
+        batches.append(batch)
+        if batch > 2:
+            raise error
+        return "done"
+
+    assert halving(run, 8) == ("done", 2)
+    assert batches == [8, 4, 2]
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError, MemoryError])
+def test_memory_running_out_halves_the_batch(tiny, monkeypatch, error):
+    monkeypatch.setattr(tiny, "batch", 8)
+    expected = tiny.encode(song(125))
+    assert tiny.notes == {}
+    forward = Conformer.forward
+
+    def small_machine(self, tokens, layers):
+        if len(tokens) > 2:
+            raise error("of a test")
+        return forward(self, tokens, layers)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Conformer, "forward", small_machine)
+        np.testing.assert_allclose(tiny.encode(song(125)), expected, atol=1e-4, rtol=0)
+        assert tiny.notes == {"batch": 2}
+    np.testing.assert_array_equal(tiny.encode(song(125)), expected)
+    assert tiny.notes == {}
+
+
+def test_memory_running_out_with_one_segment_fails_the_song(tiny, monkeypatch):
+    def no_memory(self, tokens, layers):
+        raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
+
+    monkeypatch.setattr(Conformer, "forward", no_memory)
+    with pytest.raises(EncoderError, match="out of memory, even one segment at a time"):
+        tiny.encode(song(3))
+
+
+def test_other_errors_are_not_taken_for_it(tiny, monkeypatch):
+    def broken(self, tokens, layers):
+        raise RuntimeError("something else")
+
+    monkeypatch.setattr(Conformer, "forward", broken)
+    with pytest.raises(RuntimeError, match="something else"):
+        tiny.encode(song(3))
+
+
+@pytest.mark.parametrize(
+    ("waveform", "message"),
+    [
+        (np.zeros(960, np.float32), r"960 samples \(40 ms\) are too few.*1025"),
+        (np.zeros((2, 5000), np.float32), r"expected one axis.*\(2, 5000\)"),
+        (np.full(5000, np.nan, np.float32), "NaN or infinity"),
+        (np.array([0.0] * 5000 + [np.inf], np.float32), "NaN or infinity"),
+    ],
+)
+def test_bad_waveforms(tiny, waveform, message):
+    with pytest.raises(EncoderError, match=message):
+        tiny.encode(waveform)
+
+
+def test_digital_silence_is_finite(tiny):
+    assert np.isfinite(tiny.encode(np.zeros(5 * SECOND, np.float32))).all()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"preset": "huge"}, "preset 'huge' is unknown; expected tiny or pretrained"),
+        ({"layers": (13,)}, r"layers \[13\]: expected different numbers from 0 to 12"),
+        ({"layers": (3, 3)}, r"layers \[3, 3\]"),
+        ({"layers": ()}, r"layers \[\]"),
+        ({"streams": ("muq/song",)}, "streams .*muq/song.*: expected different ones of musicfm/segment"),
+        ({"streams": ("muq/track", "muq/track")}, "expected different ones"),
+        ({"precision": "fp8"}, "precision 'fp8' is unknown; expected auto, fp32 or bf16"),
+        ({"device": "toaster"}, "device toaster cannot be used here"),
+    ],
+)
+def test_bad_options(options, message):
+    with pytest.raises(EncoderError, match=message):
+        load(**options)
+
+
+@pytest.mark.parametrize(("hardware", "precision"), [(True, "bf16"), (False, "fp32")])
+def test_automatic_precision_is_what_the_hardware_has(hardware, precision, monkeypatch):
+    monkeypatch.setattr(device_module, "has_bf16", lambda device: hardware)
+    assert choose_precision("auto", torch.device("cpu")) == precision
+    assert load(precision="auto", streams=("muq/track",)).precision == precision
+
+
+def test_automatic_device_is_a_gpu_where_there_is_one(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert choose_device("auto").type == "cuda"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert choose_device("auto").type == "cpu"
+
+
+def test_all_streams_by_default(tiny):
+    assert tiny.streams == STREAMS
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_bits_do_not_depend_on_the_number_of_threads(precision):
+    before = torch.get_num_threads()
+    encoded = []
+    try:
+        for threads in (1, 2, 4):
+            torch.set_num_threads(threads)
+            encoded.append(load(precision=precision).encode(song(31.3)))
+    finally:
+        torch.set_num_threads(before)
+    np.testing.assert_array_equal(encoded[1], encoded[0])
+    np.testing.assert_array_equal(encoded[2], encoded[0])

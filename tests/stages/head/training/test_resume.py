@@ -1,0 +1,174 @@
+"""What --resume does with a run that is over, and what a run that cannot begin leaves of the one before."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from stages.head.config import TrainConfig
+from stages.head.errors import HeadError
+from stages.head.training.history import Listener, StepRow
+from stages.head.training.report import TrainReport, read_report
+from stages.head.training.train import train_head
+
+Train = Callable[..., TrainReport]
+
+
+class NeverCalled(Listener):
+    """Fails if anything is trained."""
+
+    def begin(self, *, steps: int, done: int) -> None:
+        raise AssertionError(f"{steps} steps begin")
+
+
+@pytest.fixture
+def train(tmp_path: Path, learnable, config: TrainConfig) -> Train:
+    """A function that trains for one epoch into `run`."""
+
+    def run(*, resume: bool = False, listeners: tuple[Listener, ...] = (), **changes: object) -> TrainReport:
+        return train_head(
+            store_root=learnable.store,
+            manifest=learnable.manifest,
+            track=2,
+            out=tmp_path / "run",
+            config=replace(config, epochs=1, **changes),
+            resume=resume,
+            listeners=listeners,
+        )
+
+    return run
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_a_complete_run_is_told_and_left_alone(tmp_path: Path, train: Train) -> None:
+    first = train()
+    before = contents(tmp_path / "run")
+    again = train(resume=True, listeners=(NeverCalled(),), memory=1.0)
+    assert contents(tmp_path / "run") == before
+    assert not again.trained
+    assert again.line == f"complete already: {first.line}"
+    assert again.best == first.best
+    assert again.metrics == first.metrics
+
+
+def test_a_complete_run_is_not_another_one(tmp_path: Path, train: Train) -> None:
+    train()
+    before = contents(tmp_path / "run")
+    with pytest.raises(
+        HeadError, match=r"params\.json: sigma was 1\.0, now it is 2\.0; a resumed run must be the same"
+    ):
+        train(resume=True, sigma=2.0)
+    assert contents(tmp_path / "run") == before
+    train(sigma=2.0)
+    assert contents(tmp_path / "run") != before
+
+
+def age(run: Path) -> None:
+    """Make a run's folder one that was written before schedules, kept ratings and notes."""
+    (run / "ratings.csv").unlink()
+    dropped = {"params.json": ("schedule", "plateau_patience", "labels"), "run.json": ("unrated", "notes")}
+    for name in dropped:
+        if (run / name).exists():
+            values = json.loads((run / name).read_text(encoding="utf-8"))
+            (run / name).write_text(json.dumps({k: v for k, v in values.items() if k not in dropped[name]}))
+
+
+def test_an_older_complete_run_is_told(tmp_path: Path, train: Train) -> None:
+    first = train()
+    age(tmp_path / "run")
+    again = train(resume=True, listeners=(NeverCalled(),))
+    assert again.line == f"complete already: {first.line}"
+    assert (again.unrated, again.notes, again.validations) == ((), (), 1)
+    with pytest.raises(HeadError, match=r"params\.json: schedule was 'constant', now it is 'plateau'; a resumed run"):
+        train(resume=True, schedule="plateau")
+
+
+def test_an_older_run_that_was_cut_off_goes_on(tmp_path: Path, train: Train) -> None:
+    class Stops(Listener):
+        def step(self, row: StepRow) -> None:
+            if row.step == 4:
+                raise InterruptedError
+
+    train(evaluate_every=2)
+    whole = (tmp_path / "run" / "model.safetensors").read_bytes()
+    with pytest.raises(InterruptedError):
+        train(listeners=(Stops(),), evaluate_every=2)
+    age(tmp_path / "run")
+    with pytest.raises(HeadError, match=r"schedule was 'constant', now it is 'plateau'"):
+        train(resume=True, schedule="plateau", evaluate_every=2)
+    train(resume=True, evaluate_every=2)
+    assert (tmp_path / "run" / "model.safetensors").read_bytes() == whole
+
+
+@pytest.mark.parametrize("change", ["rating", "song", "order"])
+def test_changed_songs_or_ratings_are_not_resumed_and_named(
+    tmp_path: Path, train: Train, learnable, config: TrainConfig, change: str
+) -> None:
+    train()
+    first, second, third, *rest = learnable.manifest.songs
+    songs, message = {
+        "rating": (
+            (first, replace(second, labels={**second.labels, "Clarity": 1.23}), third, *rest),
+            r"ratings\.csv: 1 of 18 train songs have other ratings, .* 'söng 1' \(Clarity was 2\.3, now it is 1\.23\)",
+        ),
+        "song": ((first, second, *rest), r"ratings\.csv: gone from train: 1, the first is 'söng 2'"),
+        "order": (
+            (first, third, second, *rest),
+            r"data \(digest of songs, their views and ratings\) was '\w+', now it",
+        ),
+    }[change]
+    manifest = replace(learnable.manifest, songs=songs)
+    with pytest.raises(HeadError, match=rf"{message}.*; a resumed run must be the same run"):
+        train_head(
+            store_root=learnable.store,
+            manifest=manifest,
+            track=2,
+            out=tmp_path / "run",
+            config=replace(config, epochs=1),
+            resume=True,
+        )
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"best_step": 1}'])
+def test_a_damaged_run_json_is_one_line(tmp_path: Path, train: Train, text: str) -> None:
+    train()
+    (tmp_path / "run" / "run.json").write_text(text)
+    with pytest.raises(HeadError, match=r"run: what its run told cannot be read: .*; train anew without --resume"):
+        train(resume=True)
+
+
+@pytest.mark.parametrize("change", [{"device": "tpu"}, {"crop": float("inf")}], ids=str)
+def test_what_cannot_be_built_leaves_the_older_run(tmp_path: Path, train: Train, change: dict[str, object]) -> None:
+    train()
+    before = contents(tmp_path / "run")
+    with pytest.raises((HeadError, OverflowError)):
+        train(**change)
+    assert contents(tmp_path / "run") == before
+
+
+def test_a_new_run_begins_with_nothing_of_the_older_one(tmp_path: Path, train: Train) -> None:
+    class Stops(Listener):
+        def begin(self, *, steps: int, done: int) -> None:
+            raise InterruptedError
+
+    train()
+    with pytest.raises(InterruptedError):
+        train(listeners=(Stops(),))
+    assert sorted(contents(tmp_path / "run")) == ["params.json", "ratings.csv", "receipt.json", "versions.json"]
+
+
+def test_a_stream_that_is_named_twice_is_refused(tmp_path: Path, train: Train) -> None:
+    with pytest.raises(HeadError, match=r"stream 'muq/track' is named twice; name each once"):
+        train(streams=("muq/track", "musicfm/track", "muq/track"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_report_is_read_as_it_was_written(tmp_path: Path, train: Train) -> None:
+    written = train()
+    read = read_report(tmp_path / "run")
+    assert read.to_json() == written.to_json()
