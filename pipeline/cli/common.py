@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def stated_version() -> str:
-    """The installed version and, where known, the commit: of this git checkout, else of the one that built the wheel."""
+    """The installed version and, where known, the commit: of this checkout, else of the one that built the wheel."""
     package = distribution("hear-music")
     commit = _checked_out() if (ROOT / ".git").exists() else (package.read_text("commit.txt") or "").strip()
     return f"{package.version} ({commit})" if commit else package.version
