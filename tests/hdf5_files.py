@@ -8,7 +8,8 @@ from typing import Any
 import h5py
 import numpy as np
 
-from store import HearError, import_hdf5
+from store import import_hdf5
+from store.errors import HearError
 
 FRAMES = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
 
@@ -67,9 +68,9 @@ REFUSED: dict[str, tuple[Build, str]] = {
         lambda f, p: f.create_virtual_dataset("b/0", _layout(p.with_name("absent.h5")), fillvalue=1),
         "/b/0: a virtual dataset",
     ),
-    "raw": (lambda f, p: _raw(f, str(p)), "/b/0: keeps its values in another file"),
-    "raw zeros": (lambda f, p: _raw(f, "/dev/zero"), "/b/0: keeps its values in another file"),
-    "raw absent": (lambda f, p: _raw(f, "absent.bin"), "/b/0: keeps its values in another file"),
+    "raw": (lambda f, p: _raw(f, str(p)), "/b/0: its values are in another file"),
+    "raw zeros": (lambda f, p: _raw(f, "/dev/zero"), "/b/0: its values are in another file"),
+    "raw absent": (lambda f, p: _raw(f, "absent.bin"), "/b/0: its values are in another file"),
     "unwritten": (lambda f, p: f.create_dataset("b/0", FRAMES.shape, "f4"), "/b/0: has values that were never"),
     "fill value": (
         lambda f, p: f.create_dataset("b/0", FRAMES.shape, "f4", fillvalue=0.5, chunks=True),
@@ -77,10 +78,10 @@ REFUSED: dict[str, tuple[Build, str]] = {
     ),
     "sparse": (lambda f, p: _sparse(f), "/b/0: has values that were never written"),
     "sparse gzip": (lambda f, p: _sparse(f, compression="gzip", maxshape=(None,) * 3), "/b/0: has values that were"),
-    "huge": (lambda f, p: f.create_dataset("b/0", (2, 1 << 40, 4), "f4"), "/b/0: .*too many for .* on the disk"),
+    "huge": (lambda f, p: f.create_dataset("b/0", (2, 1 << 40, 4), "f4"), "/b/0: .*too many for .* on disk"),
     "huge chunked": (
         lambda f, p: f.create_dataset("b/0", (2, 1 << 40, 4), "f4", chunks=(2, 1024, 4)),
-        "/b/0: .*too many for .* on the disk",
+        "/b/0: .*too many for .* on disk",
     ),
     "many huge": (
         lambda f, p: [f.create_dataset(f"b/{n}", (2, 1 << 20, 4), "f4", chunks=(2, 1024, 4)) for n in range(9)],
@@ -121,7 +122,7 @@ REFUSED: dict[str, tuple[Build, str]] = {
 BAD_ATTRIBUTES: dict[str, tuple[str, str, Any, str]] = {
     "streams numbers": ("/", "streams", [1, 2], "attribute `streams`: expected names, found another type"),
     "streams nothing": ("/", "streams", h5py.Empty("S3"), "attribute `streams`: expected names, found another type"),
-    "streams latin": ("/", "streams", [b"\xff", b"y"], "attribute `streams`: expected names, found what is not UTF-8"),
+    "streams latin": ("/", "streams", [b"\xff", b"y"], "attribute `streams`: expected names, found invalid UTF-8"),
     "streams record": ("/", "streams", np.zeros(2, "f4,f4"), "attribute `streams`: expected names, found another"),
     "streams many": ("/", "streams", np.full(17, b"x" * (1 << 20)), "attribute `streams`: expected names, found 17"),
     "streams twice": ("/", "streams", ["x", "x"], "streams must name at least one stream, each once"),
@@ -148,8 +149,8 @@ BAD_ATTRIBUTES: dict[str, tuple[str, str, Any, str]] = {
     "attributes latin": ("a/0", "attributes", np.bytes_(b'{"a": "\xff"}'), "/a/0: attribute `attributes`: .*not UTF-8"),
     "attributes list": ("a/0", "attributes", ["{}", "{}"], "/a/0: attribute `attributes`: expected a text, found 2"),
     "attributes type": ("a/0", "attributes", 3.0, "/a/0: attribute `attributes`: expected a text, found another type"),
-    "seconds list": ("a/0", "attributes", '{"seconds": [1]}', "`seconds` must be a number from 0 on; correct it"),
-    "seconds less": ("a/0", "attributes", '{"seconds": -1}', "`seconds` must be a number from 0 on; correct it"),
+    "seconds list": ("a/0", "attributes", '{"seconds": [1]}', "`seconds` must be a number of at least 0; correct it"),
+    "seconds less": ("a/0", "attributes", '{"seconds": -1}', "`seconds` must be a number of at least 0; correct it"),
     "digest": ("a/0", "digest", h5py.Empty("f4"), "/a/0: attribute `digest`: expected a text, found another type"),
 }
 # Ways to write FRAMES as /a/0 that are plain: h5py's options for the data set and for the file.

@@ -48,8 +48,8 @@ class LocalObjects:
     mends. Killed processes leave nothing visible that is not whole.
     """
 
-    readers = 1
-    patience = 1.0
+    read_threads = 1
+    wait_seconds = 1.0
 
     def __init__(self, root: str) -> None:
         try:
@@ -74,20 +74,20 @@ class LocalObjects:
         return self._path(key)
 
     def get(self, key: str, *, largest: int = LARGEST) -> bytes | None:
-        with self._failing("read", key):
+        with self._explain_errors("read", key):
             try:
                 return read_regular(self._path(key), largest=largest)
             except _ABSENT:
                 return None
 
     def put(self, key: str, parts: Iterable[Bytes], *, size: int = 0) -> None:
-        with self._failing("write", key), self._staged(parts, size) as staged:
+        with self._explain_errors("write", key), self._staged(parts, size) as staged:
             self._placing(key, staged.replace)
 
     def create(self, key: str, parts: Iterable[Bytes], *, size: int = 0) -> None:
         if self.exists(key):
             return
-        with self._failing("write", key), self._staged(parts, size) as staged, suppress(FileExistsError):
+        with self._explain_errors("write", key), self._staged(parts, size) as staged, suppress(FileExistsError):
             self._placing(key, lambda path: _rename_new(staged, path))
 
     def _placing(self, key: str, place: Callable[[str], object]) -> None:
@@ -131,16 +131,16 @@ class LocalObjects:
             return path.open("xb", buffering=0)
 
     def exists(self, key: str) -> bool:
-        with self._failing("read", key):
+        with self._explain_errors("read", key):
             return _status(self._path(key)) is not None
 
     def size(self, key: str) -> int | None:
-        with self._failing("read", key):
+        with self._explain_errors("read", key):
             status = _status(self._path(key))
             return None if status is None else status.st_size
 
     def read_into(self, key: str, pieces: Sequence[tuple[int, NDArray[np.uint8]]]) -> list[int] | None:
-        with self._failing("read", key):
+        with self._explain_errors("read", key):
             try:
                 with open_regular(self._path(key), buffering=0) as file:
                     return [_read_all(file, offset, buffer) for offset, buffer in pieces]
@@ -148,7 +148,7 @@ class LocalObjects:
                 return None
 
     def delete(self, key: str) -> None:
-        with self._failing("remove", key), suppress(IsADirectoryError, NotADirectoryError):
+        with self._explain_errors("remove", key), suppress(IsADirectoryError, NotADirectoryError):
             Path(self._own_path(key)).unlink(missing_ok=True)
         self._prune(key)
 
@@ -167,7 +167,7 @@ class LocalObjects:
     def delete_unless(self, key: str, other: str) -> None:
         # Set aside first: what goes back is what was there, however often the object is replaced meanwhile.
         path, aside = Path(self._own_path(key)), self._staging_path()
-        with self.guarded(), self._failing("remove", key), suppress(FileNotFoundError, NotADirectoryError):
+        with self.locked(), self._explain_errors("remove", key), suppress(FileNotFoundError, NotADirectoryError):
             if self.exists(other):
                 return
             if stat.S_ISDIR(path.lstat().st_mode):
@@ -184,7 +184,7 @@ class LocalObjects:
         self._prune(key)
 
     @contextmanager
-    def guarded(self) -> Iterator[None]:
+    def locked(self) -> Iterator[None]:
         """Hold the lock of the store's folder, which the system takes back when this process ends.
 
         Some network file systems have no such lock, and a stopped process may hold it: this one then goes on without.
@@ -202,7 +202,7 @@ class LocalObjects:
                 os.close(folder)
 
     def find(self, prefix: str = "") -> Iterator[Entry]:
-        with self._failing("list", prefix):
+        with self._explain_errors("list", prefix):
             yield from self._walk(prefix)
 
     def _walk(self, prefix: str) -> Iterator[Entry]:
@@ -218,15 +218,15 @@ class LocalObjects:
                 with suppress(FileNotFoundError):
                     yield _entry(key, _listed(entry))
 
-    def named(self, prefix: str, *, depth: int, name: str) -> Iterator[Entry]:
+    def find_named(self, prefix: str, *, depth: int, name: str) -> Iterator[Entry]:
         for folder in self._folders(prefix, depth):
             key = f"{folder}/{name}"
-            with self._failing("read", key):
+            with self._explain_errors("read", key):
                 status = _status(self._path(key))
             if status is not None:
                 yield _entry(key, status)
 
-    def lacking(self, prefix: str, *, depth: int, name: str) -> list[str]:
+    def folders_without(self, prefix: str, *, depth: int, name: str) -> list[str]:
         folders = self._folders(prefix, depth, links=False)
         return [folder for folder in folders if not self.exists(f"{folder}/{name}")]
 
@@ -239,7 +239,7 @@ class LocalObjects:
                 yield from self._folders(f"{prefix}/{name}", depth - 1, links=links)
 
     def _scan(self, prefix: str) -> list[tuple[str, "os.DirEntry[str]"]]:
-        with self._failing("list", prefix):
+        with self._explain_errors("list", prefix):
             try:
                 with os.scandir(self._path(prefix)) as entries:
                     return sorted((entry.name, entry) for entry in entries)
@@ -251,7 +251,7 @@ class LocalObjects:
         staged = [(name.partition("."), entry) for name, entry in self._scan(STAGING)]
         now = self._now() if any(host != HOST for (host, _, _), _ in staged) else 0.0
         for (host, _, rest), entry in staged:
-            with self._failing("remove", f"{STAGING}/{entry.name}"), suppress(FileNotFoundError):
+            with self._explain_errors("remove", f"{STAGING}/{entry.name}"), suppress(FileNotFoundError):
                 status = entry.stat(follow_symlinks=False)
                 old = now - status.st_mtime > _FOREIGN_SECONDS
                 dead = (not _alive(rest.partition(".")[0])) if host == HOST else old
@@ -261,7 +261,7 @@ class LocalObjects:
     def _now(self) -> float:
         """The time of a file that is made now: the clock that the staged files' times are of, whatever ours says."""
         path = self._staging_path()
-        with self._failing("write", STAGING):
+        with self._explain_errors("write", STAGING):
             try:
                 with self._open_staged(path) as file:
                     return os.fstat(file.fileno()).st_mtime
@@ -269,7 +269,7 @@ class LocalObjects:
                 path.unlink(missing_ok=True)
 
     @contextmanager
-    def _failing(self, verb: str, key: str) -> Iterator[None]:
+    def _explain_errors(self, verb: str, key: str) -> Iterator[None]:
         """Say what could not be done, where, why, and what to do."""
         try:
             yield

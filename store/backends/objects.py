@@ -31,9 +31,9 @@ class Objects(Protocol):
 
     root: str
     # Threads that reading many small objects is worth.
-    readers: int
+    read_threads: int
     # Seconds that a reader waits for the zarr.json of a record that is being replaced: what putting its data may take.
-    patience: float
+    wait_seconds: float
 
     def get(self, key: str, *, largest: int = LARGEST) -> bytes | None:
         """Return the object, or None if it does not exist; a larger one is a StoreError, and is not read to its end."""
@@ -62,16 +62,16 @@ class Objects(Protocol):
     def delete_unless(self, key: str, other: str) -> None:
         """Remove the object unless `other` exists, also where a writer of both puts `other` at this moment."""
 
-    def guarded(self) -> AbstractContextManager[None]:
+    def locked(self) -> AbstractContextManager[None]:
         """Keep others out of what they do under this guard, too, where that is possible; it ends with its process."""
 
     def find(self, prefix: str = "") -> Iterator[Entry]:
         """All objects under the prefix, at any depth."""
 
-    def named(self, prefix: str, *, depth: int, name: str) -> Iterator[Entry]:
+    def find_named(self, prefix: str, *, depth: int, name: str) -> Iterator[Entry]:
         """The objects called `name` that lie exactly `depth` folders below the prefix."""
 
-    def lacking(self, prefix: str, *, depth: int, name: str) -> list[str]:
+    def folders_without(self, prefix: str, *, depth: int, name: str) -> list[str]:
         """The folders exactly `depth` below the prefix that hold something, but no object called `name`."""
 
     def sweep(self) -> None:

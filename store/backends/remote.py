@@ -22,8 +22,8 @@ class RemoteObjects:
     """Objects under a URL; see `Objects`. An upload that is cut short leaves no object: there is nothing to sweep."""
 
     # Requests that wait on a network at once.
-    readers = 16
-    patience = 5.0
+    read_threads = 16
+    wait_seconds = 5.0
 
     def __init__(self, root: str) -> None:
         import fsspec
@@ -41,7 +41,7 @@ class RemoteObjects:
 
     def get(self, key: str, *, largest: int = LARGEST) -> bytes | None:
         path = self._path(key)
-        with self._failing("read", key):
+        with self._explain_errors("read", key):
             try:
                 data = bytes(self._files.cat_file(path, start=0, end=largest + 1))
             except _ABSENT:
@@ -56,12 +56,12 @@ class RemoteObjects:
         return data
 
     def put(self, key: str, parts: Iterable[Bytes], *, size: int = 0) -> None:
-        with self._failing("write", key):
+        with self._explain_errors("write", key):
             self._files.pipe_file(self._path(key), _joined(parts))
 
     def create(self, key: str, parts: Iterable[Bytes], *, size: int = 0) -> None:
         path = self._path(key)
-        with self._failing("write", key):
+        with self._explain_errors("write", key):
             data = _joined(parts)
             try:
                 self._files.pipe_file(path, data, mode="create")
@@ -72,7 +72,7 @@ class RemoteObjects:
                     self._files.pipe_file(path, data)
 
     def exists(self, key: str) -> bool:
-        with self._failing("read", key):
+        with self._explain_errors("read", key):
             return bool(self._files.exists(self._path(key)))
 
     def size(self, key: str) -> int | None:
@@ -98,14 +98,14 @@ class RemoteObjects:
         raise StoreAccessError(f"{self.root}/{key}: cannot read: expected {wanted} bytes, {sum(came)} came; try again")
 
     def _get_ranges(self, key: str, starts: list[int], ends: list[int]) -> list[bytes] | None:
-        with self._failing("read", key):
+        with self._explain_errors("read", key):
             try:
                 return list(self._files.cat_ranges([self._path(key)] * len(starts), starts, ends, on_error="raise"))
             except _ABSENT:
                 return None
 
     def delete(self, key: str) -> None:
-        with self._failing("remove", key):
+        with self._explain_errors("remove", key):
             try:
                 self._files.rm_file(self._path(key))
             except _ABSENT:
@@ -126,12 +126,12 @@ class RemoteObjects:
         if self.exists(other):
             self.create(key, [data])
 
-    def guarded(self) -> AbstractContextManager[None]:
+    def locked(self) -> AbstractContextManager[None]:
         """No service has a lock that ends with its process."""
         return nullcontext()
 
     def find(self, prefix: str = "") -> Iterator[Entry]:
-        with self._failing("list", prefix):
+        with self._explain_errors("list", prefix):
             found = self._files.find(self._path(prefix), detail=True)
         for path, listed in sorted(found.items()):
             key = path[len(self._base) + 1 :]
@@ -141,7 +141,7 @@ class RemoteObjects:
                 yield Entry(key, int(info["size"]), _stamp(info))
 
     def _info(self, key: str) -> Mapping[str, Any] | None:
-        with self._failing("read", key):
+        with self._explain_errors("read", key):
             try:
                 found: Mapping[str, Any] = self._files.info(self._path(key))
             except _ABSENT:
@@ -150,13 +150,13 @@ class RemoteObjects:
                 raise ValueError("the server does not say how long it is")
             return found
 
-    def named(self, prefix: str, *, depth: int, name: str) -> Iterator[Entry]:
+    def find_named(self, prefix: str, *, depth: int, name: str) -> Iterator[Entry]:
         for entry in self.find(prefix):
             rest = entry.key[len(prefix) + 1 :].split("/")
             if len(rest) == depth + 1 and rest[-1] == name:
                 yield entry
 
-    def lacking(self, prefix: str, *, depth: int, name: str) -> list[str]:
+    def folders_without(self, prefix: str, *, depth: int, name: str) -> list[str]:
         keys = {entry.key for entry in self.find(prefix)}
         parts = prefix.count("/") + 1 + depth
         folders = {"/".join(key.split("/")[:parts]) for key in keys if key.count("/") >= parts}
@@ -166,7 +166,7 @@ class RemoteObjects:
         """Nothing is staged here."""
 
     @contextmanager
-    def _failing(self, verb: str, key: str) -> Iterator[None]:
+    def _explain_errors(self, verb: str, key: str) -> Iterator[None]:
         """Say what could not be done, where and why; services have errors of their own, of any class."""
         try:
             yield

@@ -140,7 +140,7 @@ def _then_hidden(
     The guard then keeps others from putting a zarr.json there before the new data is in place.
     """
     yield from parts
-    guard.enter_context(objects.guarded())
+    guard.enter_context(objects.locked())
     if replaces is not None and _digest_of(objects, path) != replaces:
         raise _OtherArrayError(f"{objects.root}/{path}: is no longer the record to replace")
     objects.delete(f"{path}/{METADATA}")
@@ -164,7 +164,7 @@ def _place(objects: Objects, path: str, values: NDArray[np.generic], info: Array
     if not objects.exists(shard):
         objects.create(shard, parts, size=shard_size(info))
     # Without the guard, the shard may be swept or replaced in between; this writer looks again, unless it is killed.
-    with objects.guarded():
+    with objects.locked():
         if stored_checksums(objects, path, info) == info.checksums:
             objects.create(metadata, [info.document()])
 
@@ -236,22 +236,22 @@ def await_info(objects: Objects, path: str) -> ArrayInfo:
     try:
         return get_info(objects, path)
     except StoreNotFoundError:
-        if not await_replaced(objects, [path]):
+        if not await_replacement(objects, [path]):
             raise
     return get_info(objects, path)
 
 
-def await_replaced(objects: Objects, paths: Sequence[str]) -> bool:
+def await_replacement(objects: Objects, paths: Sequence[str]) -> bool:
     """Wait while some of these have data and no zarr.json, as an array has for the moment in which it is replaced.
 
-    Where a writer was killed at that moment, they are given up after the `patience` of these objects.
+    Where a writer was killed at that moment, they are given up after the `wait_seconds` of these objects.
 
     Returns
     -------
     bool
         Whether one has its zarr.json now.
     """
-    waiting, come, pause, deadline = list(paths), 0, _REPLACING_PAUSE, time.monotonic() + objects.patience
+    waiting, come, pause, deadline = list(paths), 0, _REPLACING_PAUSE, time.monotonic() + objects.wait_seconds
     while True:
         there = {path for path in waiting if objects.exists(f"{path}/{METADATA}")}
         come += len(there)

@@ -76,7 +76,7 @@ def files_of() -> Callable[[str], dict[str, bytes]]:
 @pytest.fixture
 def read_here(monkeypatch: pytest.MonkeyPatch) -> None:
     """HDF5 files are read without a process of their own, which takes a third of a second to begin."""
-    monkeypatch.setattr("store.upkeep.hdf5.read_apart", lambda path: read_hdf5(str(path)))
+    monkeypatch.setattr("store.upkeep.hdf5.read_in_subprocess", lambda path: read_hdf5(str(path)))
 
 
 Contents = dict[tuple[str, int], tuple[bytes, str]]

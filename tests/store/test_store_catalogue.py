@@ -58,7 +58,7 @@ def test_summary_parts(
     np.testing.assert_array_equal(EmbeddingStore.open(root).summary().values, plain)
     prune(root, songs=["a", "b", "c"])
     cache_summaries(root)
-    assert [entry.key for entry in open_objects(root).named("catalogue/summaries", depth=1, name=METADATA)] == [
+    assert [entry.key for entry in open_objects(root).find_named("catalogue/summaries", depth=1, name=METADATA)] == [
         f"catalogue/summaries/0/{METADATA}"
     ]
 
@@ -75,4 +75,4 @@ def test_listing_skips_what_is_no_record(fill: Callable[..., str]) -> None:
     (root / RECORDS / "README").write_text("mine")
     (root / RECORDS / "00" / "x" / "y").mkdir(parents=True)
     objects = open_objects(str(root))
-    assert len(list(objects.named(RECORDS, depth=DEPTH, name=METADATA))) == 1
+    assert len(list(objects.find_named(RECORDS, depth=DEPTH, name=METADATA))) == 1

@@ -16,7 +16,6 @@ from store import (
     EmbeddingStore,
     Spec,
     StoreError,
-    StoreNotFoundError,
     StoreWriter,
     cache_summaries,
     check_receipt,
@@ -31,8 +30,9 @@ from store import (
 )
 from store.backends.objects import Objects
 from store.backends.opening import open_objects
+from store.errors import StoreNotFoundError
 from store.format.keys import METADATA, SHARD, record_path
-from store.upkeep.sweep import sweep
+from store.sweep import sweep
 
 SONG = "Größe/..\n🎵"
 Make = Callable[..., Any]
@@ -290,7 +290,7 @@ class TestStoreContract:
                 writer.write("a", 0, np.zeros(shape, np.float32), attributes={})
         with pytest.raises(StoreError, match="expected float16 or float32 frames, found float64"):
             writer.write("a", 0, good.astype(np.float64), attributes={})
-        with pytest.raises(StoreError, match="'crc32c' is the store's own"):
+        with pytest.raises(StoreError, match="'crc32c' is reserved"):
             writer.write("a", 0, good, attributes={"crc32c": 1})
         with pytest.raises(StoreError, match="JSON"):
             writer.write("a", 0, good, attributes={"seconds": float("nan")})

@@ -58,7 +58,7 @@ RECORDS: dict[str, Callable[[dict[str, Any]], object]] = {
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody replaces a record meanwhile."""
-    monkeypatch.setattr(LocalObjects, "patience", 0.02)
+    monkeypatch.setattr(LocalObjects, "wait_seconds", 0.02)
     monkeypatch.setattr("store.format.arrays._READ_PAUSE", 0.001)
 
 
@@ -398,7 +398,7 @@ def test_a_web_server_that_lists_no_sizes_and_knows_no_ranges(
             pass
 
     root = fill(views=1)
-    monkeypatch.setattr(RemoteObjects, "patience", 0.02)
+    monkeypatch.setattr(RemoteObjects, "wait_seconds", 0.02)
     monkeypatch.setattr("store.backends.remote._PAUSE", 0.001)
     with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(tmp_path))) as server:
         thread = threading.Thread(target=server.serve_forever)

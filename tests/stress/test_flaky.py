@@ -21,7 +21,7 @@ def records(root: str) -> dict[str, bytes]:
 
 
 def test_a_flaky_network(campaign: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("store.backends.remote.RemoteObjects.patience", 0.02)
+    monkeypatch.setattr("store.backends.remote.RemoteObjects.wait_seconds", 0.02)
     for rng in campaign:
         root, target = (f"memory://{uuid.uuid4().hex}/s.zarr" for _ in range(2))
         writer = StoreWriter.open(root, SPEC)

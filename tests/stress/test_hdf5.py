@@ -52,7 +52,7 @@ def records(root: str) -> dict[tuple[str, int], bytes]:
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Endless loops cost one second of computing."""
-    monkeypatch.setattr("store.upkeep.hdf5_process.PATIENCE", 1.0)
+    monkeypatch.setattr("store.upkeep.hdf5_process.OBJECT_SECONDS", 1.0)
 
 
 def test_damaged_exports(campaign: Any, tmp_path: Path) -> None:
@@ -91,5 +91,5 @@ def kind_of(error: str) -> str:
     """What became of a file."""
     if not error:
         return "imported"
-    kinds = {"did not come to an end": "endless in the library", "library died": "crashed the library"}
+    kinds = {"did not finish": "endless in the library", "library crashed": "crashed the library"}
     return next((kind for words, kind in kinds.items() if words in error), "refused")

@@ -35,7 +35,7 @@ def good(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 
 def test_changed_documents(good: Path, tmp_path: Path, campaign: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(LocalObjects, "patience", 0.02)
+    monkeypatch.setattr(LocalObjects, "wait_seconds", 0.02)
     monkeypatch.setattr("store.format.arrays._READ_PAUSE", 0.001)
     values = {song: EmbeddingStore.open(good).read(song) for song in SONGS}
     keys = sorted(path.relative_to(good) for path in good.rglob("*.json"))

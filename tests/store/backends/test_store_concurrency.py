@@ -284,7 +284,7 @@ def test_a_stopped_writer_that_holds_the_lock_is_not_waited_for_long(
 ) -> None:
     monkeypatch.setattr("store.backends.local._LOCK_SECONDS", 0.1)
     writer = StoreWriter.open(tmp_path, spec)
-    with LocalObjects(str(tmp_path)).guarded():
+    with LocalObjects(str(tmp_path)).locked():
         assert writer.write("a", 0, make_frames(), attributes={})
     assert verify(str(tmp_path)).problems == []
 

@@ -22,7 +22,7 @@ SONGS = "abcd"
 @pytest.fixture
 def remote(spec: Spec, make_frames: Make, monkeypatch: pytest.MonkeyPatch) -> str:
     """Songs a, b, c and d, of one view, with a catalogue."""
-    monkeypatch.setattr("store.backends.remote.RemoteObjects.patience", 0.05)
+    monkeypatch.setattr("store.backends.remote.RemoteObjects.wait_seconds", 0.05)
     root = f"memory://{uuid.uuid4().hex}/s.zarr"
     writer = StoreWriter.open(root, spec)
     for number, song in enumerate(SONGS):
@@ -64,7 +64,7 @@ def test_a_body_that_always_ends_early_is_unreadable(name: str, remote: str, con
     with flaky(lambda where, data: cut(where, data) if where.endswith(key) else data):
         found = verify(remote, repair=True)
         if name != "index":
-            with pytest.raises(StoreAccessError, match=r"cannot read: expected \d+ bytes, \d+ came; try again"):
+            with pytest.raises(StoreAccessError, match=r"cannot read: expected \d+ bytes, got \d+; try again"):
                 EmbeddingStore.open(remote).read("a")
     assert [(one.path, one.kind, one.removed) for one in found.problems] == [
         (INDEX if name == "index" else path, "unreadable", False)

@@ -168,7 +168,7 @@ def test_killed_in_between_the_old_record_is_there_or_none_and_the_next_run_make
 ) -> None:
     old, kind = writer.digest("a", 0), type(open_objects(root))
     call, killed = getattr(kind, verb), []
-    monkeypatch.setattr(kind, "patience", 0.05)
+    monkeypatch.setattr(kind, "wait_seconds", 0.05)
 
     def deadly(self: Objects, key: str, *arguments: Any, **options: Any) -> None:
         ours = key == f"{PATH}/{name}"

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 import zarr
 
-from store import AXES, EmbeddingStore, StoreError
+from store import EmbeddingStore, StoreError
+from store.format.metadata import AXES
 
 Fill = Callable[..., str]
 

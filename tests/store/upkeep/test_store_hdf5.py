@@ -12,7 +12,8 @@ import h5py
 import numpy as np
 import pytest
 
-from store import EmbeddingStore, Spec, StoreError, StoreNotFoundError, StoreWriter, export_hdf5, import_hdf5
+from store import EmbeddingStore, Spec, StoreError, StoreWriter, export_hdf5, import_hdf5
+from store.errors import StoreNotFoundError
 from store.upkeep.hdf5 import escape
 
 Make = Callable[..., Any]
@@ -199,16 +200,26 @@ def test_a_full_disk_at_any_moment_of_an_export(fill: Make, small_disk: Path, tm
 @pytest.mark.parametrize(
     ("place", "name", "value", "message"),
     [
-        ("a/0", "digest", None, r"all.h5: /a/0: not as hear-store export writes it .*digest.*; export it again"),
-        ("a/0", "scale", None, "all.h5: /a/0: not as hear-store export writes it .*scale"),
+        (
+            "a/0",
+            "digest",
+            None,
+            r"all.h5: /a/0: not in the form that hear-store export writes .*digest.*; export it again",
+        ),
+        ("a/0", "scale", None, "all.h5: /a/0: not in the form that hear-store export writes .*scale"),
         ("a/0", "scale", "wide", r"/a/0: attribute `scale`: expected numbers of shape \(2, 8\), found another type"),
         ("a/0", "digest", [1, 2], "all.h5: /a/0: attribute `digest`: expected a text, found another type"),
         ("a/0", "attributes", "{", "all.h5: /a/0: attribute `attributes`: it is not JSON: Expecting property name"),
         ("a/0", "attributes", "[1]", "all.h5: /a/0: attribute `attributes`: expected a JSON object, found list;"),
-        ("/", "spec", "{", "all.h5: attribute `spec`: not as hear-store export writes it"),
-        ("/", "spec", "[]", "all.h5: attribute `spec`: not as hear-store export writes it|a store's spec"),
+        ("/", "spec", "{", "all.h5: attribute `spec`: not in the form that hear-store export writes"),
+        ("/", "spec", "[]", "all.h5: attribute `spec`: not in the form that hear-store export writes|a store's spec"),
         ("/", "encoders_from", "[]", r"all\.h5: attribute `encoders_from`: not as .* found list\); export it again"),
-        ("/", "encoders_from", "{", r"all\.h5: attribute `encoders_from`: not as hear-store export writes it"),
+        (
+            "/",
+            "encoders_from",
+            "{",
+            r"all\.h5: attribute `encoders_from`: not in the form that hear-store export writes",
+        ),
     ],
 )
 @pytest.mark.usefixtures("read_here")

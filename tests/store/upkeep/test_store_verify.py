@@ -178,10 +178,10 @@ def test_a_record_that_has_gone_is_missed_by_the_catalogue(fill: Fill) -> None:
     (Path(root, record_path("b", 1)) / METADATA).unlink()
     found = {problem.path: (problem.kind, problem.detail) for problem in verify(root, repair=True).problems}
     assert found == {
-        record_path("a", 0): ("missing", "song 'a' view 0 is in the catalogue, and is not there"),
+        record_path("a", 0): ("missing", "song 'a' view 0 is in the catalogue but not in the store"),
         record_path("b", 1): (
             "unfinished",
-            "data without zarr.json: a writer was stopped, or is at it; the next write sweeps it",
+            "data without zarr.json: its writer stopped or is still writing; the next write removes it",
         ),
     }
     assert verify(root).problems == []
