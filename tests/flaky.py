@@ -54,6 +54,7 @@ def flaky(spoil: Spoil) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(MemoryFileSystem, "cat_file", spoiled)
         patch.setattr("store.upkeep.verification._PAUSES", (0.0, 0.0))
-        for name in ("rereading.PAUSE", "remote._PAUSE", "arrays._READ_PAUSE", "arrays._WRITE_PAUSE"):
-            patch.setattr(f"store.{name}", 0.0)
+        patch.setattr("store.backends.remote._PAUSE", 0.0)
+        for name in ("rereading.PAUSE", "arrays._READ_PAUSE", "arrays._WRITE_PAUSE"):
+            patch.setattr(f"store.format.{name}", 0.0)
         yield

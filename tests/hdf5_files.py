@@ -146,7 +146,12 @@ BAD_ATTRIBUTES: dict[str, tuple[str, str, Any, str]] = {
     ),
     "attributes deep": ("a/0", "attributes", "[" * 60_000, "/a/0: attribute `attributes`: it is nested too deep"),
     "attributes nan": ("a/0", "attributes", '{"a": NaN}', "/a/0: attribute `attributes`: it has NaN"),
-    "attributes latin": ("a/0", "attributes", np.bytes_(b'{"a": "\xff"}'), "/a/0: attribute `attributes`: .*not UTF-8"),
+    "attributes latin": (
+        "a/0",
+        "attributes",
+        np.bytes_(b'{"a": "\xff"}'),
+        "/a/0: attribute `attributes`: .*invalid UTF-8",
+    ),
     "attributes list": ("a/0", "attributes", ["{}", "{}"], "/a/0: attribute `attributes`: expected a text, found 2"),
     "attributes type": ("a/0", "attributes", 3.0, "/a/0: attribute `attributes`: expected a text, found another type"),
     "seconds list": ("a/0", "attributes", '{"seconds": [1]}', "`seconds` must be a number of at least 0; correct it"),

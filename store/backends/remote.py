@@ -1,4 +1,4 @@
-"""A store's objects on any fsspec file system (s3, memory, gcs, …): one request puts one object."""
+"""A store's objects on any fsspec file system (s3, memory, gcs, …): one request writes one object."""
 
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -14,14 +14,14 @@ from store.errors import StoreAccessError, StoreError
 from store.files.json_text import LARGEST
 
 _ABSENT = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
-# A body that is too short is asked for again; seconds before the second time, and as many more before each further one.
+# A body that is too short is requested again, after this many seconds, then twice as many, and so on.
 _READS, _PAUSE = 4, 0.1
 
 
 class RemoteObjects:
-    """Objects under a URL; see `Objects`. An upload that is cut short leaves no object: there is nothing to sweep."""
+    """Objects under a URL; see `Objects`. An interrupted upload leaves no object, so there is nothing to sweep."""
 
-    # Requests that wait on a network at once.
+    # Simultaneous requests.
     read_threads = 16
     wait_seconds = 5.0
 
@@ -47,7 +47,7 @@ class RemoteObjects:
             except _ABSENT:
                 return None
             except Exception:
-                # Some services have no range of an empty object.
+                # Some services refuse a range of an empty object.
                 if self._files.info(path)["size"] != 0:
                     raise
                 return b""
@@ -66,8 +66,8 @@ class RemoteObjects:
             try:
                 self._files.pipe_file(path, data, mode="create")
             except Exception:
-                # Each service has errors of its own for "exists" and for "two at once"; and some know no such puts:
-                # there it is a look before, which is not atomic.
+                # Each service has its own errors for "exists" and for "two at once", and some have no conditional
+                # writes: there, this checks first, which is not atomic.
                 if not self._files.exists(path):
                     self._files.pipe_file(path, data)
 
@@ -87,15 +87,15 @@ class RemoteObjects:
             found = self._get_ranges(key, [offset for offset, _ in pieces], ends)
             if found is None:
                 return None
-            came = [len(data) for data in found]
-            if came == [buffer.nbytes for _, buffer in pieces]:
+            sizes = [len(data) for data in found]
+            if sizes == [buffer.nbytes for _, buffer in pieces]:
                 for _, buffer in pieces:
                     buffer[:] = np.frombuffer(found.pop(0), dtype=np.uint8)
                 return [google_crc32c.value(buffer) for _, buffer in pieces]
             size = self.size(key)
             if size is None or size < max(ends):
                 return None
-        raise StoreAccessError(f"{self.root}/{key}: cannot read: expected {wanted} bytes, {sum(came)} came; try again")
+        raise StoreAccessError(f"{self.root}/{key}: cannot read: expected {wanted} bytes, got {sum(sizes)}; try again")
 
     def _get_ranges(self, key: str, starts: list[int], ends: list[int]) -> list[bytes] | None:
         with self._explain_errors("read", key):
@@ -112,11 +112,11 @@ class RemoteObjects:
                 return
 
     def delete_unless(self, key: str, other: str) -> None:
-        # No service removes on a condition: what is put between the last look and the removal is lost, and comes back
-        # as it was when it was read. Writers put nothing where something is, so it would take two sweeps at once.
+        # No service has conditional removal: an object written between the last check and the removal is lost, and the
+        # older bytes are put back. Writers never replace an object, so this takes two sweeps at the same time.
         before = self._info(key)
         data = None if before is None or self.exists(other) else self.get(key)
-        # What did not come whole could not be put back: it stays for the next sweep.
+        # An incomplete reading could not be put back: the object is left for the next sweep.
         if before is None or data is None or len(data) != before["size"]:
             return
         after = self._info(key)
@@ -127,7 +127,7 @@ class RemoteObjects:
             self.create(key, [data])
 
     def locked(self) -> AbstractContextManager[None]:
-        """No service has a lock that ends with its process."""
+        """Do nothing: no service has a lock that ends with its process."""
         return nullcontext()
 
     def find(self, prefix: str = "") -> Iterator[Entry]:
@@ -147,7 +147,7 @@ class RemoteObjects:
             except _ABSENT:
                 return None
             if found.get("size") is None:
-                raise ValueError("the server does not say how long it is")
+                raise ValueError("the server gives no size")
             return found
 
     def find_named(self, prefix: str, *, depth: int, name: str) -> Iterator[Entry]:
@@ -163,11 +163,11 @@ class RemoteObjects:
         return sorted(folder for folder in folders if f"{folder}/{name}" not in keys)
 
     def sweep(self) -> None:
-        """Nothing is staged here."""
+        """Do nothing: no writes are staged here."""
 
     @contextmanager
     def _explain_errors(self, verb: str, key: str) -> Iterator[None]:
-        """Say what could not be done, where and why; services have errors of their own, of any class."""
+        """Report the failed operation, place and reason; services raise errors of any class."""
         try:
             yield
         except StoreError:

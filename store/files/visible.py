@@ -1,8 +1,8 @@
 """Untrusted text, such as file names, made safe to display: nothing in it moves a cursor or hides.
 
 Characters that are not printable are shown as Python escapes (`\\x1b`, `\\u202e`): control characters, marks that
-change the direction of writing, invisible characters, line separators, lone surrogates. Letters and spaces of every script
-stay, and so do the two joiners that Persian, Indic scripts and emoji need.
+change the direction of writing, invisible characters, line separators, lone surrogates. Letters and spaces of every
+script stay, and so do the two joiners that Persian, Indic scripts and emoji need.
 """
 
 import html

@@ -99,6 +99,7 @@ def _new_file(target: Path) -> Iterator[Path]:
     try:
         if target.exists():
             raise StoreError(f"{target}: exists; remove it or name another file")
+        next(target.parent.iterdir(), None)  # an error if this is not a folder, which `replacing` would make
         with replacing(target) as partial:
             yield partial
     except OSError as error:

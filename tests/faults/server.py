@@ -24,7 +24,7 @@ from pipeline.cli import entry
 from stages.extract import estimate
 
 # The estimate of space reads lengths in a process of its own, whose start takes longer than all else here.
-estimate.durations = lambda paths, processes, track: [2.0 for _ in paths]
+estimate.durations = lambda paths, processes, progress: [2.0 for _ in paths]
 
 
 def run(request):

@@ -54,7 +54,7 @@ def test_summary_parts(
     assert sorted(key for key in files_of(root) if key.endswith(SHARD) and "summaries" in key) == [
         f"catalogue/summaries/{part}/{SHARD}" for part in range(3)
     ]
-    monkeypatch.setattr(EmbeddingStore, "read", None)
+    monkeypatch.setattr("store.summary.get_record", None)
     np.testing.assert_array_equal(EmbeddingStore.open(root).summary().values, plain)
     prune(root, songs=["a", "b", "c"])
     cache_summaries(root)

@@ -1,5 +1,6 @@
 """What a store promises, the same on every back end (the fixture `root` has one parameter for each)."""
 
+import base64
 import itertools
 import pickle
 import threading
@@ -11,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import zarr
 
 from store import (
     EmbeddingStore,
@@ -32,6 +34,7 @@ from store.backends.objects import Objects
 from store.backends.opening import open_objects
 from store.errors import StoreNotFoundError
 from store.format.keys import METADATA, SHARD, record_path
+from store.records import Record, get_record
 from store.sweep import sweep
 
 SONG = "Größe/..\n🎵"
@@ -103,8 +106,37 @@ class TestStoreContract:
         shard[0] ^= 1
         objects.put(path, [bytes(shard)])
         np.testing.assert_array_equal(store.read("a", streams=store.streams[1:]), whole[1:])
-        with pytest.raises(StoreError, match="not what its checksum says"):
+        with pytest.raises(StoreError, match="does not match its checksum"):
             store.read("a")
+
+    def test_a_record_as_a_zarr_array(self, root: str, stored_spec: Spec, make_frames: Make) -> None:
+        StoreWriter.open(root, stored_spec).write(SONG, 1, make_frames(1), attributes={"seconds": 0.8})
+        store = EmbeddingStore.open(root)
+        array = store.array(SONG, 1)
+        assert isinstance(array, zarr.Array)
+        values = array[1:, 3:9]
+        if stored_spec.dtype == "int8":
+            scale, offset = (
+                np.frombuffer(base64.b64decode(str(array.attrs[name])), "<f4").reshape(2, 1, 8)
+                for name in ("scale", "offset")
+            )
+            values = offset[1:] + scale[1:] * values
+        np.testing.assert_array_equal(values, store.read(SONG, 1)[1:, 3:9])
+        assert (array.dtype.name, array.attrs["seconds"]) == (stored_spec.dtype, 0.8)
+        with pytest.raises(ValueError, match="read-only"):
+            array[0, 0, 0] = 1
+        np.testing.assert_array_equal(pickle.loads(pickle.dumps(array))[1:], array[1:])
+
+    def test_an_array_of_a_missing_or_damaged_record_is_an_error(self, filled: str, make_frames: Make) -> None:
+        store, objects = EmbeddingStore.open(filled), open_objects(filled)
+        with pytest.raises(StoreNotFoundError, match="no such record"):
+            store.array("a", 7)
+        objects.delete(f"{record_path('a', 0)}/{SHARD}")
+        with pytest.raises(StoreError, match="the data is missing or belongs to another record"):
+            store.array("a")
+        objects.put(f"{record_path('b', 0)}/{METADATA}", [b"{}"])
+        with pytest.raises(StoreError, match="not an array of format 1"):
+            store.array("b")
 
     def test_attributes_and_frames(self, filled: str) -> None:
         store = EmbeddingStore.open(filled)
@@ -318,13 +350,12 @@ class TestStoreContract:
         frames = make_frames(77)
         StoreWriter.open(filled, spec).write("a", 0, frames, attributes={})
         read: list[tuple[str, int]] = []
-        original = EmbeddingStore.read
 
-        def spy(store: EmbeddingStore, song: str, view: int = 0, streams: Any = None) -> Any:
+        def spy(objects: Objects, spec: Spec, song: str, view: int, numbers: Any) -> Record:
             read.append((song, view))
-            return original(store, song, view, streams)
+            return get_record(objects, spec, song, view, numbers)
 
-        monkeypatch.setattr(EmbeddingStore, "read", spy)
+        monkeypatch.setattr("store.summary.get_record", spy)
         summary = EmbeddingStore.open(filled).summary()
         assert read == [("a", 0)]
         np.testing.assert_allclose(summary.values[2, 0, :8], frames[0].mean(axis=0), atol=1e-3)

@@ -329,7 +329,7 @@ def test_memory_that_is_not_there(fill: Callable[..., str], monkeypatch: pytest.
 
     store = EmbeddingStore.open(root)
     monkeypatch.setattr("store.format.arrays.np.empty", refuse)
-    with pytest.raises(StoreError, match=r"\(2, 20, 8\) float16 needs 640 bytes of memory"):
+    with pytest.raises(StoreError, match=r"not enough memory for an array of \(2, 20, 8\) float16: 640 bytes"):
         store.read("a")
 
 
@@ -354,7 +354,7 @@ def test_nothing_is_written_or_removed_through_a_link(key: str, fill: Callable[.
         lambda: prune(root, songs=["a"]),
     ):
         told = attempt(work)
-        assert told == "" or f"{key}: is a link to another folder" in told
+        assert told == "" or f"{key}: expected a folder, found a link" in told
     use(root, tmp_path / "merged.zarr")
     assert f"{root}/.tmp: is a link" in attempt(lambda: verify(root, repair=True)) or key != ".tmp"
     assert {path: path.stat().st_mtime_ns for path in other.rglob("*")} == before
@@ -378,7 +378,7 @@ def test_folders_in_folders_without_end(fill: Callable[..., str]) -> None:
     root = fill(views=1)
     # Python's own ways to make and remove folders fail here.
     subprocess.run(["mkdir", "-p", f"{root}/records/" + "d/" * 1_500], check=True)
-    assert "nested too deep for a store" in attempt(lambda: verify(root))
+    assert "nested deeper than in any store" in attempt(lambda: verify(root))
     assert len(EmbeddingStore.open(root)) == 2
     subprocess.run(["rm", "-r", f"{root}/records/d"], check=True)
 

@@ -159,7 +159,7 @@ def test_who_insists_in_step_comes_apart(
     tmp_path: Path, spec: Spec, make_frames: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each puts its shard while the other puts zarr.json: as fast as they can, neither would ever find its own."""
-    monkeypatch.setattr("store.format.arrays._PATIENT_ATTEMPTS", 0)
+    monkeypatch.setattr("store.format.arrays._WAITING_ATTEMPTS", 0)
     writer, put = StoreWriter.open(tmp_path / "store", spec), LocalObjects.put
     writer.write("first", 0, make_frames(), attributes={})
 
@@ -241,7 +241,7 @@ def _insists_and_is_killed(root: str, spec: Spec, frames: Any) -> None:
     writer = StoreWriter.open(root, spec)
     writer._swept = True
     with pytest.MonkeyPatch.context() as patch, suppress(_Killed):
-        patch.setattr("store.format.arrays._PATIENT_ATTEMPTS", 0)
+        patch.setattr("store.format.arrays._WAITING_ATTEMPTS", 0)
         patch.setattr(LocalObjects, "put", partialmethod(_put_no_metadata, LocalObjects.put))
         writer.write("a", 0, frames + 1, attributes={})
 

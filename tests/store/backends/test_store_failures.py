@@ -23,7 +23,7 @@ def test_a_full_disk(small_disk: Path, spec: Spec, make_frames: Make) -> None:
     frames = make_frames(frames=2000)
     for song in range(12):
         writer.write(f"s{song}", 0, frames, attributes={})
-    with pytest.raises(StoreError, match="cannot write: No space left on device; nothing half-written is visible"):
+    with pytest.raises(StoreError, match="cannot write: No space left on device; no incomplete object is visible"):
         writer.write("large", 0, make_frames(frames=9000), attributes={})
     assert len(EmbeddingStore.open(small_disk / "store")) == 12
     assert verify(str(small_disk / "store")).problems == []

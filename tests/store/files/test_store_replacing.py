@@ -269,7 +269,7 @@ def test_a_stale_record_that_was_replaced_while_the_others_were_read_is_not_remo
         yield from paths
         assert writer.write_record(record(1), replaces=writer.digest("a", 0))
 
-    assert verify(root, repair=True, outdated=outdated, track=meanwhile).problems == []
+    assert verify(root, repair=True, outdated=outdated, progress=meanwhile).problems == []
     assert version(root) == "1"
 
 
@@ -280,4 +280,4 @@ def test_a_record_that_is_replaced_while_it_is_checked_is_not_damaged(
         assert writer.write_record(record(1), replaces=writer.digest("a", 0))
         yield from paths
 
-    assert verify(root, track=meanwhile).problems == []
+    assert verify(root, progress=meanwhile).problems == []

@@ -76,7 +76,7 @@ def test_another_format_or_version_is_refused(spec: Spec, tmp_path: Path) -> Non
     document = json.loads(root.read_text())
     document["attributes"]["version"] = 2
     root.write_text(json.dumps(document))
-    with pytest.raises(StoreError, match="format version 2, this program reads 1; install"):
+    with pytest.raises(StoreError, match="expected format version 1, found 2; install"):
         EmbeddingStore.open(tmp_path / "store")
     root.write_text('{"zarr_format": 3, "node_type": "group"}')
     with pytest.raises(StoreError, match="not an embedding store"):

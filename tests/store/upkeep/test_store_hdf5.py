@@ -178,7 +178,7 @@ def test_damage_in_the_file_is_noticed(fill: Make, tmp_path: Path) -> None:
     export_hdf5(fill(songs=("a",), views=1), tmp_path / "all.h5")
     with h5py.File(tmp_path / "all.h5", "a") as file:
         file["a/0"][0, 0, 0] += 1
-    with pytest.raises(StoreError, match="song 'a' view 0: not what its digest says; its source is damaged"):
+    with pytest.raises(StoreError, match="song 'a' view 0: does not match its digest; its source is damaged"):
         import_hdf5(tmp_path / "all.h5", str(tmp_path / "again"))
     with pytest.raises(StoreNotFoundError, match="no embedding store here"):
         EmbeddingStore.open(tmp_path / "again")
@@ -204,7 +204,7 @@ def test_a_full_disk_at_any_moment_of_an_export(fill: Make, small_disk: Path, tm
             "a/0",
             "digest",
             None,
-            r"all.h5: /a/0: not in the form that hear-store export writes .*digest.*; export it again",
+            r"all.h5: /a/0: not in the form that hear-store .*digest.*; export it again",
         ),
         ("a/0", "scale", None, "all.h5: /a/0: not in the form that hear-store export writes .*scale"),
         ("a/0", "scale", "wide", r"/a/0: attribute `scale`: expected numbers of shape \(2, 8\), found another type"),
@@ -213,12 +213,12 @@ def test_a_full_disk_at_any_moment_of_an_export(fill: Make, small_disk: Path, tm
         ("a/0", "attributes", "[1]", "all.h5: /a/0: attribute `attributes`: expected a JSON object, found list;"),
         ("/", "spec", "{", "all.h5: attribute `spec`: not in the form that hear-store export writes"),
         ("/", "spec", "[]", "all.h5: attribute `spec`: not in the form that hear-store export writes|a store's spec"),
-        ("/", "encoders_from", "[]", r"all\.h5: attribute `encoders_from`: not as .* found list\); export it again"),
+        ("/", "encoders_from", "[]", r"all\.h5: attribute `encoders_from`: not in .* found list\); export it again"),
         (
             "/",
             "encoders_from",
             "{",
-            r"all\.h5: attribute `encoders_from`: not in the form that hear-store export writes",
+            r"all\.h5: attribute `encoders_from`: not in the form that hear-store",
         ),
     ],
 )
@@ -263,7 +263,7 @@ def test_an_interrupted_export_leaves_no_file(fill: Make, tmp_path: Path) -> Non
         raise KeyboardInterrupt("stop")
 
     with pytest.raises(KeyboardInterrupt, match="stop"):
-        export_hdf5(fill(), tmp_path / "all.h5", track=interrupted)
+        export_hdf5(fill(), tmp_path / "all.h5", progress=interrupted)
     assert [path.name for path in tmp_path.iterdir()] == ["store.zarr"]
 
 

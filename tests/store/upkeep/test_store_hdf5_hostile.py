@@ -114,8 +114,8 @@ def test_a_million_groups_are_too_many(tmp_path: Path, monkeypatch: pytest.Monke
         ("/dev/zero", "expected a file, found a device or a pipe"),
         ("loop", "Too many levels of symbolic links"),
         ("nul\0", "embedded null byte"),
-        ("s3://bucket/all.h5", "No such file or directory; a file on another machine must be fetched first"),
-        ("https:/example.org/all.h5", "No such file or directory; a file on another machine must be fetched first"),
+        ("s3://bucket/all.h5", "No such file or directory; download a remote file first"),
+        ("https:/example.org/all.h5", "No such file or directory; download a remote file first"),
         ("empty", "damaged"),
     ],
 )
@@ -184,7 +184,7 @@ def test_an_interrupted_import_leaves_no_process(own: Path, tmp_path: Path, monk
 
     monkeypatch.setattr("subprocess.Popen", remember)
     with pytest.raises(KeyboardInterrupt, match="stop"):
-        import_hdf5(own, str(tmp_path / "again"), track=interrupted)
+        import_hdf5(own, str(tmp_path / "again"), progress=interrupted)
     assert [process.returncode is None for process in begun] == [False]
     assert len(EmbeddingStore.open(tmp_path / "again")) == 1
 

@@ -70,7 +70,7 @@ def test_other_specs_are_not_merged(fill: Fill) -> None:
 def test_an_interrupted_merge_goes_on(fill: Fill, contents: Callable[..., Any]) -> None:
     first, second = fill("1"), fill("2", songs=("c",))
     with pytest.raises(StopError, match="stop"):
-        merge([first, second], first + "-all", track=stopping)
+        merge([first, second], first + "-all", progress=stopping)
     assert verify(first + "-all").records == 3
     assert merge([first, second], first + "-all").copied == 3
     assert contents(first + "-all") == contents(first) | contents(second)
@@ -104,7 +104,7 @@ def test_prune_refuses_what_it_cannot_mean(fill: Fill) -> None:
 def test_an_interrupted_prune_goes_on(fill: Fill) -> None:
     root = fill(songs=("a", "b", "c"))
     with pytest.raises(StopError, match="stop"):
-        prune(root, songs=["a", "b"], track=stopping)
+        prune(root, songs=["a", "b"], progress=stopping)
     assert list(EmbeddingStore.open(root)) == [("b", 1), ("c", 0), ("c", 1)]
     assert verify(root).problems == []
     assert prune(root, songs=["b"]) == [("b", 1)]

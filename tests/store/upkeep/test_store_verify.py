@@ -78,7 +78,7 @@ def test_messages(fill: Fill) -> None:
     assert details == {
         record_path("a", 0): "the data is missing",
         record_path("b", 0): "the data has 688 bytes, expected 684",
-        record_path("c", 0): "zarr.json: is that of song 'd' view 0, which belongs elsewhere",
+        record_path("c", 0): "zarr.json: belongs to song 'd' view 0, which has another path",
     }
 
 
@@ -138,7 +138,7 @@ def test_a_record_made_anew_while_the_others_are_read_is_not_removed(
         prune(root, songs=["b"])
         assert StoreWriter.open(root, spec).write("b", 0, make_frames(), attributes={})
 
-    found = verify(root, repair=True, track=make_anew)
+    found = verify(root, repair=True, progress=make_anew)
     assert [(problem.path, problem.removed) for problem in found.problems] == [(record_path("a", 0), True)]
     assert EmbeddingStore.open(root).songs == ("b",)
     assert verify(root).problems == []
