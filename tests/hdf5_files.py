@@ -1,4 +1,4 @@
-"""HDF5 files as strangers, other programs and broken disks make them."""
+"""HDF5 files as untrusted sources, other programs and broken disks make them."""
 
 import random
 from collections.abc import Callable
@@ -15,7 +15,7 @@ FRAMES = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
 
 
 def plain(path: Path, **options: Any) -> Path:
-    """A good file from elsewhere: song a of one view; options are h5py's for a file."""
+    """A good file of another program: song a with one view; options are h5py's for a file."""
     with h5py.File(path, "w", **options) as file:
         file.attrs["streams"] = ["x", "y"]
         file["a/0"] = FRAMES
@@ -33,7 +33,7 @@ def _raw(file: h5py.File, source: str) -> None:
 
 
 def _low(file: h5py.File, name: bytes, data: Any = FRAMES, *, filter_: int = 0) -> None:
-    """A data set of any name, and of a filter that nobody has."""
+    """A dataset with any name, and with an unknown filter."""
     plan = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
     if filter_:
         plan.set_chunk(data.shape)
@@ -53,7 +53,7 @@ def _loop(file: h5py.File, name: str, target: str) -> None:
     file[name] = file[target]
 
 
-# What a file holds beside `plain`: how it gets there, in a file whose folder has a good file `other.h5`, and the error.
+# Additions to `plain`: a function that adds it, given the path of a good file `other.h5`, and the expected error.
 Build = Callable[[h5py.File, Path], object]
 REFUSED: dict[str, tuple[Build, str]] = {
     "soft": (lambda f, p: f.__setitem__("b/0", h5py.SoftLink("/a/0")), "/b/0: a soft link, which import does not"),
@@ -118,7 +118,7 @@ REFUSED: dict[str, tuple[Build, str]] = {
     "latin": (lambda f, p: _low(f, b"\xff\xfe/x"), r"/\\udcff\\udcfe/x: expected a dataset"),
     "long": (lambda f, p: f.__setitem__("n" * 60_000 + "/x", FRAMES), "/nnn.*…: expected a dataset"),
 }
-# Attributes of the file or of /a/0, and the error.
+# Attributes of the file or of /a/0, and the expected error.
 BAD_ATTRIBUTES: dict[str, tuple[str, str, Any, str]] = {
     "streams numbers": ("/", "streams", [1, 2], "attribute `streams`: expected names, found another type"),
     "streams nothing": ("/", "streams", h5py.Empty("S3"), "attribute `streams`: expected names, found another type"),
@@ -158,7 +158,7 @@ BAD_ATTRIBUTES: dict[str, tuple[str, str, Any, str]] = {
     "seconds less": ("a/0", "attributes", '{"seconds": -1}', "`seconds` must be a number of at least 0; correct it"),
     "digest": ("a/0", "digest", h5py.Empty("f4"), "/a/0: attribute `digest`: expected a text, found another type"),
 }
-# Ways to write FRAMES as /a/0 that are plain: h5py's options for the data set and for the file.
+# Plain ways to write FRAMES as /a/0: h5py's options for the dataset and for the file.
 ACCEPTED: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "contiguous": ({}, {"libver": "earliest"}),
     "newest": ({}, {"libver": "latest"}),
@@ -173,7 +173,7 @@ ACCEPTED: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 
 
 def refusal(path: Path, root: Path) -> str:
-    """Import a file; why it was refused, or nothing. Any other error is a fault of ours."""
+    """Import a file and return the refusal, or nothing. Any other error is a bug."""
     try:
         import_hdf5(path, str(root))
     except HearError as error:
@@ -182,7 +182,7 @@ def refusal(path: Path, root: Path) -> str:
 
 
 def changed(rng: random.Random, data: bytes) -> bytes:
-    """The bytes of a file with some flipped, zeroed, cut off, or copied elsewhere."""
+    """The bytes of a file, some of them flipped, zeroed, cut off, or copied elsewhere."""
     new = bytearray(data)
     kind, start, length = rng.randrange(8), rng.randrange(len(data)), rng.randrange(1, 200)
     if kind < 3:

@@ -30,10 +30,10 @@ CRC_BYTES = 4
 # While a writer replaces a record, a reader may see the old zarr.json with the new shard: it then reads again.
 _READ_ATTEMPTS = 5
 _READ_PAUSE = 0.02
-# First pause in seconds before a reader checks again a record with data but no zarr.json, which may be being replaced.
+# First pause in seconds before a reader checks again a record with data but no zarr.json: it may be replaced just then.
 _REPLACING_PAUSE = 0.01
-# A writer that finds another writer's shard waits about a second for its zarr.json, in doubling pauses; then it replaces
-# the shard.
+# A writer that finds another writer's shard waits about a second for its zarr.json, in doubling pauses, and then
+# replaces it.
 _WAITING_ATTEMPTS = 6
 _WRITE_ATTEMPTS = 12
 _WRITE_PAUSE = 0.02

@@ -1,4 +1,4 @@
-"""The catalogue: what opening a store reads, and what it trusts."""
+"""The catalogue: which objects opening a store reads, and which of them it trusts."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -17,7 +17,7 @@ from store.format.keys import DEPTH, INDEX, METADATA, RECORDS, ROOT, SHARD
 def test_opening_reads_no_record_that_the_index_knows(
     fill: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Why 20,000 records open in less than a second, which the benchmark measures."""
+    """This is why 20,000 records open in less than a second, which the benchmark measures."""
     root = fill(songs=tuple(str(number) for number in range(100)))
     index(root)
     read: list[str] = []
@@ -70,7 +70,7 @@ def test_pooled_and_quantised_stores_say_so(fill: Callable[..., str], spec: Spec
     assert store.summary().values.dtype == np.float32
 
 
-def test_listing_skips_what_is_no_record(fill: Callable[..., str]) -> None:
+def test_listing_skips_other_objects(fill: Callable[..., str]) -> None:
     root = Path(fill(songs=("a",), views=1))
     (root / RECORDS / "README").write_text("mine")
     (root / RECORDS / "00" / "x" / "y").mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""What a store promises, the same on every back end (the fixture `root` has one parameter for each)."""
+"""The contract of a store, tested on every backend (the fixture `root` has one parameter for each)."""
 
 import base64
 import itertools
@@ -58,7 +58,7 @@ def filled(root: str, spec: Spec, make_frames: Make) -> str:
 
 
 class TestStoreContract:
-    def test_where_the_encoders_came_from_is_kept_as_it_was_when_the_store_was_made(
+    def test_the_origin_of_the_encoders_is_kept_from_the_stores_creation(
         self, root: str, spec: Spec, make_frames: Make
     ) -> None:
         told = {"muq": {"kind": "hub", "id": "a/b", "revision": "c"}, "musicfm": {"kind": "folder"}}
@@ -72,11 +72,11 @@ class TestStoreContract:
         assert describe(store)["encoders_from"] == told
         assert not verify(root).problems
 
-    def test_a_store_need_not_say_where_its_encoders_came_from(self, filled: str) -> None:
+    def test_the_origin_of_the_encoders_may_be_unknown(self, filled: str) -> None:
         assert EmbeddingStore.open(filled).encoders_from == {}
         assert b"encoders_from" not in (open_objects(filled).get(METADATA) or b"")
 
-    def test_what_is_written_is_read(self, root: str, stored_spec: Spec, make_frames: Make) -> None:
+    def test_written_values_are_read_back(self, root: str, stored_spec: Spec, make_frames: Make) -> None:
         frames = make_frames(1, frames=33)
         StoreWriter.open(root, stored_spec).write(SONG, 3, frames, attributes={"seconds": 1.32})
         found = EmbeddingStore.open(root, expect=stored_spec).read(SONG, 3)
@@ -145,13 +145,15 @@ class TestStoreContract:
         assert (attributes["view"], attributes["seconds"], attributes["drawn"]) == (1, 1.5, {"gain": 1})
         assert attributes["frames"] == store.frames(SONG, 1) == 12
 
-    def test_a_record_is_kept_as_it_was_first_written(self, filled: str, spec: Spec, make_frames: Make) -> None:
+    def test_an_existing_record_is_kept(self, filled: str, spec: Spec, make_frames: Make) -> None:
         before = EmbeddingStore.open(filled).read("a")
         writer = StoreWriter.open(filled, spec)
         assert not writer.write("a", 0, make_frames(99), attributes={})
         np.testing.assert_array_equal(EmbeddingStore.open(filled).read("a"), before)
 
-    def test_data_without_metadata_is_no_record_and_is_swept(self, filled: str, spec: Spec, make_frames: Make) -> None:
+    def test_data_without_metadata_is_not_a_record_and_is_swept(
+        self, filled: str, spec: Spec, make_frames: Make
+    ) -> None:
         objects = open_objects(filled)
         orphan = record_path("killed", 0)
         objects.put(f"{orphan}/{SHARD}", [b"half a record"])
@@ -162,7 +164,7 @@ class TestStoreContract:
         assert verify(filled).problems == []
 
     def test_reading_while_others_write(self, root: str, spec: Spec, make_frames: Make) -> None:
-        """Writers of the same records, each with notes of its own, and readers: whole records or none."""
+        """Writers of the same records, each with its own attributes, and readers: complete records or none."""
         StoreWriter.open(root, spec)
         songs = {f"s{number}": make_frames(number, frames=5 + number) for number in range(6)}
 
@@ -193,7 +195,7 @@ class TestStoreContract:
         assert verify(root).problems == []
 
     @pytest.mark.parametrize("moment", [SHARD, METADATA])
-    def test_a_sweep_of_another_breaks_no_record_on_its_way(
+    def test_a_sweep_breaks_no_record_that_is_being_written(
         self, moment: str, filled: str, spec: Spec, make_frames: Make, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         writer, other, swept = StoreWriter.open(filled, spec), open_objects(filled), []
@@ -212,10 +214,10 @@ class TestStoreContract:
         assert verify(filled).problems == []
 
     @pytest.mark.parametrize("late", [METADATA, "another record"])
-    def test_a_record_that_comes_while_its_litter_is_swept_is_whole(
+    def test_a_record_written_during_a_sweep_of_its_litter_is_complete(
         self, late: str, filled: str, spec: Spec, make_frames: Make, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """After the first look for its zarr.json: its own comes, or another writer makes another record there."""
+        """After the first check for zarr.json, this appears, or another writer writes another record there."""
         writer, objects = StoreWriter.open(filled, spec), open_objects(filled)
         writer.write("new", 0, make_frames(1), attributes={"writer": "first"})
         metadata = f"{record_path('new', 0)}/{METADATA}"
@@ -242,7 +244,7 @@ class TestStoreContract:
         assert store.attributes("new", 0)["writer"] == ("first" if late == METADATA else "second")
         np.testing.assert_array_equal(store.read("new"), make_frames(1 if late == METADATA else 2).astype(np.float16))
 
-    def test_of_two_who_make_a_record_the_first_to_place_its_data_has_it(
+    def test_of_two_writers_of_a_record_the_first_to_place_its_data_wins(
         self, filled: str, spec: Spec, make_frames: Make, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         ours, theirs = StoreWriter.open(filled, spec), StoreWriter.open(filled, spec)
@@ -262,7 +264,7 @@ class TestStoreContract:
         assert verify(filled).problems == []
 
     @pytest.mark.parametrize("left", ["data", "zarr.json"])
-    def test_what_a_killed_writer_left_is_waited_for_and_then_replaced(
+    def test_the_remains_of_a_killed_writer_are_waited_for_and_then_replaced(
         self, left: str, filled: str, spec: Spec, make_frames: Make, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         writer, objects, path = StoreWriter.open(filled, spec), open_objects(filled), record_path("new", 0)
@@ -286,14 +288,14 @@ class TestStoreContract:
         assert EmbeddingStore.open(filled).attributes("new", 0)["writer"] == "ours"
         assert verify(filled).problems == []
 
-    def test_it_pickles_as_its_place(self, filled: str, spec: Spec) -> None:
+    def test_pickling_keeps_only_the_place(self, filled: str, spec: Spec) -> None:
         store = EmbeddingStore.open(filled)
         again = pickle.loads(pickle.dumps(store))
         assert (again.songs, again.spec) == (store.songs, spec)
         assert len(pickle.dumps(store)) < 1000
         assert pickle.loads(pickle.dumps(StoreWriter.open(filled, spec))).has("a", 1)
 
-    def test_what_is_not_there(self, root: str, filled: str, spec: Spec) -> None:
+    def test_missing_records_songs_streams_and_stores(self, root: str, filled: str, spec: Spec) -> None:
         store = EmbeddingStore.open(filled)
         with pytest.raises(StoreNotFoundError, match="no such record"):
             store.read("a", 7)
@@ -308,7 +310,7 @@ class TestStoreContract:
         with pytest.raises(FileNotFoundError, match="no embedding store here"):
             StoreWriter.open(f"{root}-absent", spec, create=False)
 
-    def test_what_is_refused(self, root: str, spec: Spec, make_frames: Make) -> None:
+    def test_invalid_records_are_refused(self, root: str, spec: Spec, make_frames: Make) -> None:
         writer, good = StoreWriter.open(root, spec), make_frames()
         for value, dtype in itertools.product((np.nan, np.inf, -np.inf), ("float16", "float32")):
             bad = good.astype(dtype)
@@ -342,7 +344,7 @@ class TestStoreContract:
         again = EmbeddingStore.open(filled).summary([store.streams[1]])
         np.testing.assert_array_equal(again.values, summary.values[:, 1:])
 
-    def test_cached_summaries_are_taken_and_stale_ones_are_not(
+    def test_cached_summaries_are_used_unless_they_are_stale(
         self, filled: str, spec: Spec, make_frames: Make, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         cache_summaries(filled)

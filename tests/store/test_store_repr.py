@@ -1,4 +1,4 @@
-"""How stores and their parts show themselves in a console and a notebook."""
+"""Stores and their parts in a console and a notebook."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +12,7 @@ from store.files.visible import to_html_table
 Fill = Callable[..., str]
 
 
-def test_a_store_says_what_it_is_without_a_listing(fill: Fill, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_repr_of_a_store_lists_nothing(fill: Fill, monkeypatch: pytest.MonkeyPatch) -> None:
     store = EmbeddingStore.open(fill(dtype="int8", pool=2))
     about = "streams=('musicfm/segment', 'muq/track'), channels=8, dtype='int8', frame_rate=12.5)"
     with monkeypatch.context() as patch:
@@ -22,7 +22,7 @@ def test_a_store_says_what_it_is_without_a_listing(fill: Fill, monkeypatch: pyte
     assert repr(store) == f"EmbeddingStore({store.root!r}, 2 songs, 4 records, {about}"
 
 
-def test_a_store_in_a_notebook(tmp_path: Path, spec: Spec) -> None:
+def test_html_of_a_store(tmp_path: Path, spec: Spec) -> None:
     writer = StoreWriter.open(tmp_path / "<b>&.zarr", spec)
     writer.write("a", 0, np.zeros((2, 20, 8), np.float32), attributes={"seconds": 1800.0})
     writer.write("b", 0, np.zeros((2, 20, 8), np.float32), attributes={"seconds": 900.0})
@@ -34,7 +34,7 @@ def test_a_store_in_a_notebook(tmp_path: Path, spec: Spec) -> None:
     assert "<b>" not in shown
 
 
-def test_everything_in_a_table_is_escaped() -> None:
+def test_html_tables_escape_everything() -> None:
     shown = to_html_table("<i>", {"<u>": "</td><script>\x1b", '"': 1})
     assert shown == (
         "<table><caption>&lt;i&gt;</caption><tr><th>&lt;u&gt;</th><td>&lt;/td&gt;&lt;script&gt;\\x1b</td></tr>"
@@ -42,7 +42,7 @@ def test_everything_in_a_table_is_escaped() -> None:
     )
 
 
-def test_summaries_and_lazy_records(fill: Fill) -> None:
+def test_repr_of_summaries_and_lazy_records(fill: Fill) -> None:
     store = EmbeddingStore.open(fill())
     assert repr(store.summary(["muq/track"])) == "Summary(4 records, 1 streams, 8 channels)"
     assert repr(store.lazy(["muq/track"])) == f"LazyRecords({store.root!r}, 4 dask arrays, streams=['muq/track'])"

@@ -1,4 +1,4 @@
-"""Readers that know nothing of us: plain zarr, xarray, dask."""
+"""Reading without this project's code: plain zarr, xarray, dask."""
 
 import base64
 import hashlib
@@ -21,7 +21,7 @@ Fill = Callable[..., str]
 
 
 def folder_of(root: str, song: str, view: int) -> str:
-    """As docs/store.md says, without our code."""
+    """The path from docs/store.md, without this project's code."""
     key = hashlib.sha256(song.encode()).hexdigest()[:32]
     return f"{root}/records/{key[:2]}/{key}/{view}"
 
@@ -52,7 +52,7 @@ def test_plain_zarr_reads_the_spec_and_finds_records(fill: Fill) -> None:
     assert sorted((record["song_id"], record["view"]) for record in found) == [("a", 0), ("a", 1), ("b", 0), ("b", 1)]
 
 
-def test_what_zarr_writes_in_our_place_is_not_taken_for_ours(fill: Fill) -> None:
+def test_an_array_that_zarr_wrote_is_refused(fill: Fill) -> None:
     root = fill()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -1,4 +1,4 @@
-"""The store's own bytes against zarr-python, zarrs and TensorStore: each reads them, and zarr-python writes the same."""
+"""The store's own bytes: zarr-python, zarrs and TensorStore read them, and zarr-python writes the same ones."""
 
 import shutil
 from collections.abc import Callable, Iterator
@@ -17,8 +17,8 @@ from store.format.keys import METADATA, SHARD
 DTYPES = ("float16", "float32", "int8")
 # Streams, frames, channels.
 SHAPES = ((1, 1, 1), (1, 1, 5), (2, 20, 8), (5, 33, 3))
-# Selections of an array; the last ones have no step or integer that a reader could lack.
-SELECTIONS = (..., 0, -1, np.s_[:, :, 0], np.s_[-1:, :1, :1], np.s_[:, 1:3, 1:])
+# Parts of an array. Without negative positions, which TensorStore does not count from the end.
+SELECTIONS = (..., 0, np.s_[:, :, 0], np.s_[:1, :1, :1], np.s_[:, 1:3, 1:])
 
 Reader = Callable[[Path], Any]
 

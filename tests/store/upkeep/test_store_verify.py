@@ -51,7 +51,7 @@ def test_every_flipped_byte_of_the_root_is_refused(fill: Fill, monkeypatch: pyte
             EmbeddingStore.open(root.parent)
 
 
-def test_what_is_damaged_is_repaired_by_a_rerun(fill: Fill, files_of: Files) -> None:
+def test_damaged_records_are_restored_by_a_rerun(fill: Fill, files_of: Files) -> None:
     root = fill()
     before = files_of(root)
     shards = sorted(key for key in before if key.endswith(SHARD))
@@ -106,7 +106,7 @@ def failing(*arguments: Any, **options: Any) -> Any:
 
 
 @pytest.mark.parametrize("place", ["local", "memory"])
-def test_what_cannot_be_read_is_told_and_stays(
+def test_unreadable_records_are_reported_and_kept(
     place: str, tmp_path: Path, spec: Spec, make_frames: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root = str(tmp_path / "store") if place == "local" else f"memory://{uuid.uuid4().hex}"
@@ -125,7 +125,7 @@ def test_what_cannot_be_read_is_told_and_stays(
     assert (verify(root).records, verify(root).problems) == (1, [])
 
 
-def test_a_record_made_anew_while_the_others_are_read_is_not_removed(
+def test_a_record_rewritten_during_verification_is_kept(
     fill: Fill, spec: Spec, make_frames: Callable[..., Any]
 ) -> None:
     root = fill(songs=("a", "b"), views=1)
@@ -144,7 +144,7 @@ def test_a_record_made_anew_while_the_others_are_read_is_not_removed(
     assert verify(root).problems == []
 
 
-def test_a_link_to_nowhere_is_foreign(fill: Fill) -> None:
+def test_a_broken_link_is_foreign(fill: Fill) -> None:
     root = fill()
     Path(root, "records", "link").symlink_to("nowhere")
     assert [(problem.path, problem.kind) for problem in verify(root).problems] == [("records/link", "foreign")]
@@ -152,7 +152,7 @@ def test_a_link_to_nowhere_is_foreign(fill: Fill) -> None:
     assert not Path(root, "records", "link").is_symlink()
 
 
-def test_a_damaged_catalogue_is_told_and_removed(fill: Fill) -> None:
+def test_a_damaged_catalogue_is_reported_and_removed(fill: Fill) -> None:
     root = fill()
     cache_summaries(root)
     summary = EmbeddingStore.open(root).summary()
@@ -171,7 +171,7 @@ def test_a_damaged_catalogue_is_told_and_removed(fill: Fill) -> None:
     assert verify(root).problems == []
 
 
-def test_a_record_that_has_gone_is_missed_by_the_catalogue(fill: Fill) -> None:
+def test_a_missing_record_is_noticed_through_the_catalogue(fill: Fill) -> None:
     root = fill()
     index(root)
     shutil.rmtree(Path(root, record_path("a", 0)))
