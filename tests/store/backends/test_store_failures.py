@@ -50,7 +50,7 @@ def test_a_write_that_fails(
 
     with monkeypatch.context() as patch:
         patch.setattr("store.backends.local._write_all", failing)
-        with pytest.raises(StoreError, match=f"cannot write: {words}.*mend the cause and run again"):
+        with pytest.raises(StoreError, match=f"cannot write: {words}.*fix the cause and run again"):
             writer.write("second", 0, make_frames(1), attributes={})
     assert EmbeddingStore.open(tmp_path / "store").songs == ("first",)
     assert StoreWriter.open(tmp_path / "store", spec).write("third", 0, make_frames(), attributes={})

@@ -8,7 +8,7 @@ import pytest
 from store.files.regular import IrregularFileError, open_regular, read_regular
 from tests.store.hostile import IRREGULAR
 
-KINDS = {"FIFO": "FIFO", "socket": "socket", "link to /dev/zero": "device", "link to itself": "link that leads to it"}
+KINDS = {"FIFO": "FIFO", "socket": "socket", "link to /dev/zero": "device", "link to itself": "link to it"}
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -213,7 +213,7 @@ def test_of_several_replacements_one_stays_complete(
         assert verify(root).problems == []
 
 
-@pytest.mark.parametrize("fault", ["not finite", "not what its digest says"])
+@pytest.mark.parametrize("fault", ["not finite", "does not match its digest"])
 def test_an_invalid_replacement_leaves_the_old_record(
     fault: str, root: str, writer: StoreWriter, record: Callable[[int], Record], monkeypatch: pytest.MonkeyPatch
 ) -> None:
