@@ -16,7 +16,6 @@ from stages.probe.report import name_songs
 from stages.probe.saved import Probe, load_probe
 from store import EmbeddingStore, Spec
 from store.progress import Progress
-from store.summary import summaries
 
 
 @dataclass(frozen=True)
@@ -75,7 +74,7 @@ def apply_probe(folder: str | Path, store_root: str | Path, *, progress: Progres
     if not clean:
         raise ProbeError(f"{store_root}: no song has a clean view; a probe scores view 0 alone")
     scores = np.empty((len(clean), max(len(probe.classes), 1)))
-    for places, values in summaries(store, [(song, 0) for song in clean], probe.streams, progress=progress):
+    for places, values in store.summaries([(song, 0) for song in clean], probe.streams, progress=progress):
         scores[places] = probe.scores(choose_statistics(values, probe.pooling))
     if not np.isfinite(scores).all():
         raise ProbeError(f"{folder}: gives scores that are not finite numbers; fit the probe again")

@@ -1,6 +1,6 @@
-"""Files beside a store that appear whole or not at all.
+"""Files that appear complete or not at all.
 
-Devices and pipes are written to where they are: a rename onto one would take it from the whole system.
+Devices and pipes are written to directly: a rename would replace them for the whole system.
 """
 
 from collections.abc import Iterator
@@ -10,14 +10,14 @@ from pathlib import Path
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A place beside `path` to write to; it takes the file's place once all is written, and is removed if that fails.
+    """Give a path beside `path` to write to; it is renamed to `path` at the end, or removed after an error.
 
-    A device or a pipe keeps its place, and is written to itself.
+    For a device or a pipe, this is `path` itself.
 
     Raises
     ------
     OSError
-        The file cannot be written, as on a full disk; what was there before still is.
+        The file cannot be written, as on a full disk; the previous file is unchanged.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     if is_device(path):
@@ -33,15 +33,15 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def is_device(path: Path) -> bool:
-    """Whether a device, a pipe or a socket is there, or a link to an open file of a process, such as /dev/stdout.
+    """Whether this is a device, a pipe, a socket, or a link to an open file of a process, such as /dev/stdout.
 
     Raises
     ------
     OSError
-        The system does not tell.
+        The path cannot be inspected.
     """
-    # The latter may lead to a regular file, and a rename would replace the link. Other links to files may be replaced:
-    # DVC puts them where it keeps a file in its cache, which must not be written to.
+    # Such a link may lead to a regular file, and a rename would replace it. Other links to files may be replaced: DVC
+    # links to files in its cache, which must not be written to.
     if path.is_symlink() and path.readlink().parent.name == "fd":
         return True
     return path.exists() and not path.is_file() and not path.is_dir()

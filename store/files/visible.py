@@ -1,28 +1,39 @@
-"""Text that others chose, such as names of files, made safe to look at: nothing in it moves a cursor or hides.
+"""Untrusted text, such as file names, made safe to display: nothing in it moves a cursor or hides.
 
-What is not printable is shown as Python writes it (`\\x1b`, `\\u202e`): control characters, marks that turn the
-direction of writing, invisible characters, line separators, half a surrogate pair. Letters and spaces of every script
-stay, and so do the two joiners that Persian, Indic scripts and emoji need.
+Characters that are not printable are shown as Python escapes (`\\x1b`, `\\u202e`): control characters, marks that
+change the direction of writing, invisible characters, line separators, lone surrogates. Letters and spaces of every
+script stay, and so do the two joiners that Persian, Indic scripts and emoji need.
 """
 
+import html
 import json
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 JOINERS = "\u200c\u200d"
 
 
 def visible(text: str, *, keep: str = "") -> str:
-    """The text with escapes in place of what is not printable; `keep` holds characters that stay, such as `\\n`."""
+    """The text with unprintable characters escaped, except those in `keep`, such as `\\n`."""
     return _replaced(text, keep, lambda mark: mark.encode("unicode_escape").decode())
 
 
 def to_json(value: Any, *, indent: int | None = None) -> str:
-    """JSON that reads back as the same value, with letters of every script as they are and nothing unprintable."""
+    """JSON that reads back as the same value: letters of every script unchanged, unprintable characters escaped."""
     text = json.dumps(value, indent=indent, ensure_ascii=False)
-    # A newline is between values: within strings, it has its escape already.
+    # Newlines occur only between values: within strings they are escaped already.
     return _replaced(text, "\n", lambda mark: json.dumps(mark)[1:-1])
+
+
+def to_html_table(title: str, values: Mapping[str, object]) -> str:
+    """A table of names and values, for `_repr_html_`; everything in it is escaped."""
+
+    def escaped(value: object) -> str:
+        return html.escape(visible(str(value)))
+
+    rows = (f"<tr><th>{escaped(name)}</th><td>{escaped(value)}</td></tr>" for name, value in values.items())
+    return f"<table><caption>{escaped(title)}</caption>{''.join(rows)}</table>"
 
 
 def _replaced(text: str, keep: str, escape: Callable[[str], str]) -> str:

@@ -17,7 +17,6 @@ from stages.probe.models.problem import Design
 from stages.probe.question import POOLINGS, Pooling, Question
 from store import EmbeddingStore
 from store.progress import Progress
-from store.summary import summaries
 
 Records: TypeAlias = Sequence[tuple[str, int]]
 Features: TypeAlias = NDArray[np.float32]
@@ -125,7 +124,7 @@ def _pool(
     progress: Progress,
 ) -> None:
     """Fill (R, F), a row a record."""
-    for places, values in summaries(store, records, streams, progress=progress):
+    for places, values in store.summaries(records, streams, progress=progress):
         x[places] = choose_statistics(values, pooling)
 
 
