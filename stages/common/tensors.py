@@ -20,7 +20,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from stages.common.file_limits import LARGEST_HEAD, LARGEST_INDEX, TensorsError, check_safetensors, first_line
+from stages.common.file_limits import LARGEST_HEAD, LARGEST_INDEX, TensorsError, check_safetensors
+from stages.common.messages import first_line
 from store.errors import StoreError
 from store.files.json_text import brief
 from store.files.regular import open_regular

@@ -18,8 +18,9 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 from scipy.special import softmax
 
-from stages.common.file_limits import LARGEST_HEAD, TensorsError, check_safetensors, first_line
+from stages.common.file_limits import LARGEST_HEAD, TensorsError, check_safetensors
 from stages.common.local_paths import did_you_mean
+from stages.common.messages import first_line
 from stages.probe.errors import ProbeError
 from stages.probe.models.kinds import MODELS, Task
 from stages.probe.models.predictors import KINDS, Array, Predictor, arrays_of, misfit

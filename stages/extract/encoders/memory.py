@@ -5,7 +5,8 @@ from typing import TypeVar
 
 import torch
 
-from stages.extract.encoders.errors import EncoderError, one_line
+from stages.common.messages import one_line
+from stages.extract.encoders.errors import EncoderError
 
 R = TypeVar("R")
 

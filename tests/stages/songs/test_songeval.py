@@ -183,7 +183,7 @@ def hub_asked(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
         lay_out(how["local_dir"], GOOD, validation)
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot)
-    monkeypatch.setattr("stages.common.hub._answers", lambda: True)
+    monkeypatch.setattr("stages.common.hub_reach.hub_answers", lambda: True)
     return asked
 
 
@@ -233,12 +233,12 @@ def test_the_list_is_fetched_from_the_challenges_repository(tmp_path: Path, monk
 @pytest.mark.parametrize(
     ("place", "problem"),
     [
-        ("503", r"/503: could not be fetched: HTTP 503; get val_ids\.txt"),
+        ("503", r"/503: could not be downloaded: HTTP 503; get val_ids\.txt"),
         ("endless", r"/endless: is larger than 1 MB, expected a small file; get"),
         ("other", r"/other: expected the challenge's list, sha256 0000, found [0-9a-f]{64}"),
-        ("ftp://127.0.0.1/x", r"ftp://127\.0\.0\.1/x: could not be fetched"),
-        ("http://127.0.0.1:1/x", r"http://127\.0\.0\.1:1/x: could not be fetched"),
-        ("http://[", r"http://\[: could not be fetched"),
+        ("ftp://127.0.0.1/x", r"ftp://127\.0\.0\.1/x: could not be downloaded"),
+        ("http://127.0.0.1:1/x", r"http://127\.0\.0\.1:1/x: could not be downloaded"),
+        ("http://[", r"http://\[: could not be downloaded"),
     ],
 )
 def test_a_list_that_cannot_be_had_is_one_line_and_leaves_nothing(
@@ -258,7 +258,7 @@ def test_offline_nothing_is_fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setenv("HEAR_VAL_IDS_URL", f"{lists}/val_ids.txt")
-    with pytest.raises(HubError, match="is not fetched, HF_HUB_OFFLINE is set"):
+    with pytest.raises(HubError, match="not downloaded, because HF_HUB_OFFLINE is set"):
         download_songeval(tmp_path)
     assert ListHandler.asked == []
 
@@ -284,6 +284,6 @@ def test_a_hub_that_does_not_answer_is_one_line(tmp_path: Path, monkeypatch: pyt
 
     monkeypatch.setenv("HEAR_VAL_IDS_URL", f"{lists}/val_ids.txt")
     monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot)
-    monkeypatch.setattr("stages.common.hub._answers", lambda: True)
-    with pytest.raises(HubError, match=r"ASLP-lab/SongEval: the data set could not be fetched: no network more$"):
+    monkeypatch.setattr("stages.common.hub_reach.hub_answers", lambda: True)
+    with pytest.raises(HubError, match=r"ASLP-lab/SongEval: the data set could not be downloaded: no network more$"):
         download_songeval(tmp_path)

@@ -14,9 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from stages.common.file_limits import LARGEST_WEIGHTS, TensorsError
+from stages.common.messages import one_line
 from stages.common.provenance import Provenance
 from stages.common.tensors import FLOATS, read_tensors
-from stages.extract.encoders.errors import EncoderError, one_line
+from stages.extract.encoders.errors import EncoderError
 from stages.extract.encoders.layers.conformer import Conformer
 from stages.extract.encoders.layers.stem import Stem
 from stages.extract.encoders.weights.architecture import published_shapes

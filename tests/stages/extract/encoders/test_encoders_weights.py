@@ -263,7 +263,7 @@ def test_where_weights_came_from_is_known(hub, tmp_path):
 
 
 def test_an_unknown_model_a_missing_file_and_no_network(hub, monkeypatch):
-    with pytest.raises(EncoderError, match="someone/else: the hub knows no such model"):
+    with pytest.raises(EncoderError, match="someone/else: the hub has no such model"):
         load(musicfm="someone/else")
     with pytest.raises(EncoderError, match=r"someone/music: has no file config\.json on the hub"):
         load(muq="someone/music")
