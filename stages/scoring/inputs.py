@@ -13,8 +13,8 @@ from stages.songs import Manifest
 from stages.songs.errors import SongsError, shown
 from stages.songs.folder import audio_files
 from stages.songs.lists import beside, is_list, read_list
-from stages.songs.naming import common_folder, first_folder, relative_id, told_apart
-from stages.songs.text_file import read_names
+from stages.songs.song_ids import common_folder, first_folder, relative_id, told_apart
+from stages.songs.text_files import read_names
 from store import EmbeddingStore
 
 STANDARD_INPUT = "-"

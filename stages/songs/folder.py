@@ -10,9 +10,8 @@ import numpy as np
 from stages.songs.errors import SongsError, printable, shown
 from stages.songs.lists import is_list, read_list
 from stages.songs.manifest import DIMENSIONS, Song
-from stages.songs.matching import SongIndex
-from stages.songs.naming import first_folder, relative_id, told_apart
-from stages.songs.rows import ManifestRow, check_row, extra_of
+from stages.songs.manifest_file import ManifestRow, check_row, extra_of
+from stages.songs.song_ids import SongIndex, first_folder, relative_id, told_apart
 from stages.songs.tables import Table, read_table
 
 # What FFmpeg reads here; a song of another kind can be listed in a manifest written by hand.

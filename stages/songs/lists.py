@@ -5,9 +5,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from stages.songs.errors import SongsError, printable, shown
-from stages.songs.json_lines import read_json_lines
 from stages.songs.tables import PATH_COLUMNS, cell_text, plain_name
-from stages.songs.text_file import read_names
+from stages.songs.text_files import read_json_lines, read_names
 
 SCP, JSONL = ".scp", ".jsonl"
 

@@ -14,9 +14,9 @@ from statistics import fmean
 from typing import Any
 
 from stages.songs.errors import SongsError, shown
-from stages.songs.json_lines import read_json_lines
 from stages.songs.manifest import DIMENSIONS, Song
-from stages.songs.rows import KNOWN
+from stages.songs.manifest_file import KNOWN
+from stages.songs.text_files import read_json_lines
 from store.files.json_text import LARGEST
 from store.files.regular import IrregularFileError, read_regular
 from store.files.replacing import replacing

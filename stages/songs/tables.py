@@ -14,10 +14,9 @@ from typing import Any, NamedTuple
 
 from stages.common.csv_text import CsvError, read_rows
 from stages.songs.errors import SongsError, printable, shown
-from stages.songs.json_lines import read_json_lines
 from stages.songs.manifest import DIMENSIONS, near_dimension
-from stages.songs.rows import KNOWN, check_names
-from stages.songs.text_file import read_text
+from stages.songs.manifest_file import KNOWN, check_names
+from stages.songs.text_files import read_json_lines, read_text
 
 # Columns that hold a path, as NeMo, AudioFolder and others call it.
 PATH_COLUMNS = ("path", "audio_path", "audio_filepath", "file_name")
