@@ -90,7 +90,7 @@ def read_tensors(
         raise _not_plain(path, "something else", within)
     needed = sum(value.numel() * value.element_size() for value in tensors.values())
     if needed > size:
-        raise TensorsError(f"{path}: the tensors need {needed} bytes, but the file has {size}; some share their data")
+        raise TensorsError(f"{path}: its tensors need {needed} bytes, the file has {size}; some share their data")
     return {name: value.detach() for name, value in tensors.items()}
 
 

@@ -23,7 +23,7 @@ MOST_COLUMNS = 10_000
 
 
 class ManifestRow(BaseModel):
-    """What a row must hold; labels come as text and leave as numbers."""
+    """The checked cells of one row. Ratings are parsed from text."""
 
     song_id: str = Field(min_length=1)
     path: str = Field(min_length=1)
@@ -40,13 +40,14 @@ def read_manifest(path: str | Path, *, check_files: bool = True) -> Manifest:
     path
         The CSV file, UTF-8.
     check_files
-        Whether each audio file must exist. Extraction leaves it out: there a missing file is that song's failure.
+        Whether each audio file must exist. Extraction does not check: there a missing file fails only its song.
 
     Raises
     ------
     SongsError
-        The file is missing, empty or no CSV; a column is missing or named twice; an id is empty or used twice; a split
-        is none of train, val and test; a label is no number from 1 to 5; a file is missing. With the line.
+        The file is missing, empty or not CSV; a column is missing or repeated; an id is empty or repeated; a split is
+        not train, val or test; a rating is not a number from 1 to 5; an audio file is missing. The message names the
+        line.
     """
     where = Path(path)
     songs: dict[str, Song] = {}
@@ -56,10 +57,10 @@ def read_manifest(path: str | Path, *, check_files: bool = True) -> Manifest:
         if song.song_id in songs:
             first = lines[song.song_id]
             raise SongsError(
-                f"{where} line {line}: song_id {song.song_id!r} is on line {first} already; ids are unique"
+                f"{where} line {line}: song_id {song.song_id!r} is already on line {first}; make ids unique"
             )
         if check_files and not os.path.isfile(song.path):  # noqa: PTH113 - Path.is_file raises where a folder is closed
-            raise SongsError(f"{where} line {line}: {shown(song.path)} is no file; mend the path or remove the line")
+            raise SongsError(f"{where} line {line}: {shown(song.path)} is not a file; correct or remove the line")
         songs[song.song_id], lines[song.song_id] = song, line
     if not songs:
         raise SongsError(f"{where}: lists no songs; expected at least one line below the header")
@@ -73,12 +74,12 @@ def _song(manifest: Path, line: int, cells: dict[str, str]) -> Song:
 
 
 def write_manifest(path: str | Path, songs: Sequence[Song]) -> None:
-    """Write a manifest, with paths relative to it; it appears whole or not at all.
+    """Write a manifest atomically, with paths relative to it.
 
     Raises
     ------
     SongsError
-        What would be written has an error that `read_manifest` names, such as an id used twice, or cannot be written.
+        The songs would make an invalid manifest, for example with a repeated id, or the file cannot be written.
     """
     where = Path(path)
     draft = where.with_name(f".{where.name}.{os.getpid()}.draft")
@@ -90,10 +91,10 @@ def write_manifest(path: str | Path, songs: Sequence[Song]) -> None:
     except SongsError as error:
         raise SongsError(str(error).replace(str(draft), str(where))) from error
     except OSError as error:
-        raise SongsError(f"{where}: cannot be written: {error.strerror}; name another place") from error
+        raise SongsError(f"{where}: cannot be written: {error.strerror}; choose another path") from error
     except UnicodeEncodeError as error:
         text = error.object[max(0, error.start - 20) : error.end + 20]
-        raise SongsError(f"{where}: cannot be written: {text!r} is not text that UTF-8 has; correct it") from error
+        raise SongsError(f"{where}: cannot be written: {text!r} cannot be encoded as UTF-8; correct it") from error
     finally:
         with suppress(OSError):
             draft.unlink(missing_ok=True)
@@ -112,12 +113,12 @@ def _write_rows(path: Path, folder: Path, songs: Sequence[Song]) -> None:
 
 
 def read_rows(path: Path, *, required: Sequence[str] = ()) -> Iterator[tuple[int, dict[str, str]]]:
-    """Yield each row of a CSV file with a header: the line it begins on, and its cells by column.
+    """Yield each row of a CSV file with a header: the number of its first line, and its cells by column.
 
     Raises
     ------
     SongsError
-        The file cannot be read, is no UTF-8 or no CSV, lacks a required column, or a row has another length.
+        The file cannot be read, is not UTF-8 or not CSV, lacks a required column, or a row has the wrong length.
     """
     text = decoded(path, read_given(path), "utf-8-sig")
     try:
@@ -144,21 +145,21 @@ def _check_header(path: Path, header: list[str], required: Sequence[str]) -> Non
 
 
 def _header_advice(header: list[str], missing: Sequence[str]) -> str:
-    """What may be wrong with a header that lacks columns."""
+    """Advice about a header that lacks columns."""
     if len(header) == 1 and re.search("[;\t]", header[0]):
-        return "; separate columns by commas, or make a manifest of this file with hear-data folder --labels"
+        return "; separate columns by commas, or use hear-data folder --labels to make a manifest from this file"
     written = {name.strip().casefold(): name for name in header}
     near = [f"{written[name]!r} as {name}" for name in missing if name in written]
     return f"; write {', '.join(near)}" if near else ""
 
 
 def check_names(path: Path, columns: Sequence[str]) -> None:
-    """Refuse two columns with the same name, and more columns than a table has.
+    """Refuse repeated column names, and absurd numbers of columns.
 
     Raises
     ------
     SongsError
-        Names the first that repeats.
+        A name is repeated, or there are too many columns.
     """
     if len(columns) > MOST_COLUMNS:
         raise SongsError(f"{path} line 1: expected at most {MOST_COLUMNS} columns, found {len(columns)}")
@@ -174,12 +175,12 @@ def _named(path: Path, line: int, header: list[str], cells: list[str]) -> dict[s
 
 
 def check_row(path: Path, line: int, cells: dict[str, str]) -> ManifestRow:
-    """Check the cells of one song: what is known of it, and its labels.
+    """Check the cells of one song.
 
     Raises
     ------
     SongsError
-        An id or a path is empty, the split is unknown, or a label is no number from 1 to 5. With the line.
+        An id or path is empty, the split is unknown, or a rating is not a number from 1 to 5.
     """
     labels = {name: cells[name] for name in DIMENSIONS if cells.get(name, "").strip()}
     known = {name: cells[name] for name in KNOWN if name in cells}
@@ -190,7 +191,7 @@ def check_row(path: Path, line: int, cells: dict[str, str]) -> ManifestRow:
 
 
 def extra_of(cells: dict[str, str]) -> dict[str, str]:
-    """The columns that are neither known nor dimensions, as text."""
+    """The cells of columns that are neither known nor dimensions."""
     return {name: value for name, value in cells.items() if name not in KNOWN and name not in DIMENSIONS}
 
 

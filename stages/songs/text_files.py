@@ -1,4 +1,4 @@
-"""Text files as people save them: UTF-8 with or without a byte order mark, or UTF-16 with one, as spreadsheets do."""
+"""Text files of users: UTF-8 with or without a byte order mark, UTF-16 with one, JSON lines."""
 
 import codecs
 import json
@@ -13,7 +13,7 @@ from store.files.regular import LARGEST_TEXT, IrregularFileError, read_regular
 
 
 def read_text(path: Path, *, advice: str = "") -> str:
-    """The text of a file, its line ends as they are.
+    """The text of a file, with its line endings unchanged.
 
     Parameters
     ----------
@@ -31,7 +31,7 @@ def read_text(path: Path, *, advice: str = "") -> str:
 
 
 def read_names(path: Path) -> list[str]:
-    """The lines of a list of files: names are bytes, so those that are not UTF-8 survive the way to the file system.
+    """The lines of a list of files. File names that are not UTF-8 are kept by surrogate escapes.
 
     Raises
     ------
@@ -42,7 +42,7 @@ def read_names(path: Path) -> list[str]:
 
 
 def read_json_lines(path: Path, *, advice: str = "") -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield each line that is not blank: its number and its object.
+    """Yield the line number and the object of each line that is not blank.
 
     Parameters
     ----------
@@ -52,31 +52,31 @@ def read_json_lines(path: Path, *, advice: str = "") -> Iterator[tuple[int, dict
     Raises
     ------
     SongsError
-        The file cannot be read, or a line is no JSON object.
+        The file cannot be read, or a line is not a JSON object.
     """
     for number, text in enumerate(read_text(path, advice=advice).split("\n"), start=1):
         if not text.strip():
             continue
         try:
             row = parse_json(text)
-            # Names of files may have bytes that are not UTF-8; half of a surrogate pair is in no text and in no name.
+            # Surrogate escapes of file names are allowed, other lone surrogates are not.
             json.dumps(row, ensure_ascii=False).encode(errors="surrogateescape")
         except JsonError as error:
             raise SongsError(f"{shown(path)} line {number}: {str(error).removeprefix('it ')}") from error
         except UnicodeEncodeError as error:
-            raise SongsError(f"{shown(path)} line {number}: a text in it has half of a surrogate pair") from error
+            raise SongsError(f"{shown(path)} line {number}: a string has a lone surrogate; correct it") from error
         if not isinstance(row, dict):
             raise SongsError(f"{shown(path)} line {number}: expected an object, found {text.strip()[:80]!r}")
         yield number, row
 
 
 def read_given(path: Path, *, advice: str = "") -> bytes:
-    """The bytes of a file that the user names, which may be `/dev/stdin` or a shell's `<(…)`.
+    """The bytes of a file that the user named; it may be `/dev/stdin` or a shell's `<(…)`.
 
     Raises
     ------
     SongsError
-        It cannot be read, is no regular file, or is too large for text.
+        The file cannot be read, is not a regular file or pipe, or is too large for text.
     """
     try:
         return read_regular(path, largest=LARGEST_TEXT, pipes=True)
@@ -91,9 +91,9 @@ def decoded(path: Path, data: bytes, encoding: str) -> str:
     Raises
     ------
     SongsError
-        They are in another encoding.
+        The bytes are in another encoding.
     """
     try:
         return data.decode(encoding)
     except UnicodeDecodeError as error:
-        raise SongsError(f"{shown(path)}: is not UTF-8 text ({error.reason}); save it as UTF-8") from error
+        raise SongsError(f"{shown(path)}: not UTF-8 text ({error.reason}); save it as UTF-8") from error

@@ -171,7 +171,7 @@ def test_the_same_question_has_the_same_answer(make_store, make_labels) -> None:
 @pytest.mark.parametrize(
     ("columns", "asked", "message"),
     [
-        ({"value": VALUE}, {"target": "tempo"}, "no column 'tempo'; there are value"),
+        ({"value": VALUE}, {"target": "tempo"}, "no column 'tempo'; found value"),
         ({"value": [""] * COUNT}, {"target": "value"}, "no song has a value in column 'value'"),
         ({"value": [3] * COUNT}, {"target": "value"}, "column 'value' is 3 for all 60 songs"),
         ({"genre": ["pop"] * COUNT}, {"target": "genre", "model": "logistic"}, "column 'genre' is pop for all 60"),

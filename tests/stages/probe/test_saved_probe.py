@@ -138,7 +138,7 @@ def test_no_probe(tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_made(make_store, make_labels, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(ProbeError, match=r"cannot be made: .*name another folder"):
+    with pytest.raises(ProbeError, match=r"cannot be made: .*use another folder"):
         fit(make_store(SIGNAL), make_labels(genre=GENRE), tmp_path / "file" / "probe")
 
 
