@@ -1,4 +1,4 @@
-"""What can go wrong between weights, waveform and hidden states."""
+"""Errors of encoders."""
 
 from store.errors import HearError
 
@@ -8,4 +8,4 @@ class EncoderError(HearError):
 
 
 class WeightsError(EncoderError):
-    """An encoder's files are not where they were looked for; others may do."""
+    """An encoder's files were not found at the given source; another source may have them."""

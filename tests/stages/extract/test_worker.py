@@ -105,5 +105,5 @@ def test_folders_of_weights_travel_as_absolute_paths_and_hub_ids_as_they_are(
 ) -> None:
     (tmp_path / "weights" / "muq").mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
-    config = ExtractConfig(preset="pretrained", muq="weights/muq", musicfm="minzwon/MusicFM").at_home_anywhere()
+    config = ExtractConfig(preset="pretrained", muq="weights/muq", musicfm="minzwon/MusicFM").with_absolute_paths()
     assert (config.muq, config.musicfm) == (str(tmp_path / "weights" / "muq"), "minzwon/MusicFM")

@@ -167,8 +167,8 @@ def _shapes(published: Published, mels: int) -> dict[str, tuple[int, ...]]:
         raise EncoderError(f"{published.origin}: expected sizes of at most {LARGEST_SIZE}, found {sizes}")
     if not kernel % 2:
         raise EncoderError(f"{published.origin}: expected an odd depthwise kernel, found {kernel}")
-    sizes = {"channels": channels, "width": width, "inner": inner, "kernel": kernel, "layers": published.depth}
-    return published_shapes(mels=mels, **sizes)
+    found = {"channels": channels, "width": width, "inner": inner, "kernel": kernel, "layers": published.depth}
+    return published_shapes(mels=mels, **found)
 
 
 def build_stem(published: Published, mels: int) -> Stem:
