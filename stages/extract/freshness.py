@@ -188,13 +188,14 @@ def refuse_changed(
         path = next(song.path for song in songs if song.song_id == first)
         count = f"{len(found.changed)} of {len(songs)} songs" if len(songs) > 1 else "the song"
         raise StaleError(
-            f"{store.root}: {count} changed since extraction, first {first!r} ({shown(path)}); run hear-extract again"
+            f"{store.root}: {count} changed since extraction, the first is {first!r} ({shown(path)}); "
+            "run hear-extract again"
         )
     if found.missing:
         reason = next(iter(found.missing.values()))
         say(
-            f"note: {len(found.missing)} of {len(songs)} songs cannot be compared with their stored records, first: "
-            f"{reason}"
+            f"note: {len(found.missing)} of {len(songs)} songs cannot be compared with their stored records, "
+            f"the first: {reason}"
         )
 
 

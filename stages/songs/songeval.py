@@ -168,7 +168,7 @@ def _check_split(folder: Path, songs: list[Song], validation: set[str]) -> None:
     unknown = sorted(validation - {song.song_id for song in songs})
     where = shown(folder / VALIDATION_LIST)
     if unknown:
-        raise SongsError(f"{where}: {len(unknown)} songs are not in metadata.jsonl, first {unknown[0]!r}")
+        raise SongsError(f"{where}: {len(unknown)} songs are not in metadata.jsonl, the first is {unknown[0]!r}")
     if not 0 < len(validation) < len(songs):
         raise SongsError(f"{where}: names {len(validation)} of {len(songs)} songs; expected some of them, not all")
 
@@ -177,6 +177,6 @@ def _check_files(folder: Path, songs: list[Song]) -> None:
     missing = [song.path for song in songs if not os.path.isfile(song.path)]  # noqa: PTH113 - Path's raises for long names
     if missing:
         raise SongsError(
-            f"{shown(folder)}: {len(missing)} of {len(songs)} audio files are missing, first "
+            f"{shown(folder)}: {len(missing)} of {len(songs)} audio files are missing, the first is "
             f"{shown(missing[0])}; download them with: hear-data songeval --root {shown(folder)} --download"
         )

@@ -95,7 +95,7 @@ def test_a_bad_line_is_named(tmp_path: Path, row: Any, problem: str) -> None:
 @pytest.mark.parametrize(
     ("validation", "problem"),
     [
-        ("mp3/a_2.mp3\nmp3/x.mp3\n", "val_ids.txt: 1 songs are not in metadata.jsonl, first 'x'"),
+        ("mp3/a_2.mp3\nmp3/x.mp3\n", "val_ids.txt: 1 songs are not in metadata.jsonl, the first is 'x'"),
         ("", "names 0 of 2 songs; expected some of them, not all"),
         ("mp3/a_1.mp3\nmp3/a_2.mp3\n", "names 2 of 2 songs"),
     ],
@@ -110,7 +110,9 @@ def test_what_is_missing_is_said_and_how_to_get_it(tmp_path: Path) -> None:
         read_songeval(tmp_path)
     folder = lay_out(tmp_path, GOOD)
     (folder / "mp3" / "a_1.mp3").unlink()
-    with pytest.raises(SongsError, match=r"1 of 2 audio files are missing, first .*a_1\.mp3; download them with"):
+    with pytest.raises(
+        SongsError, match=r"1 of 2 audio files are missing, the first is .*a_1\.mp3; download them with"
+    ):
         read_songeval(folder, official=False)
     (folder / "val_ids.txt").unlink()
     with pytest.raises(SongsError, match=r"val_ids\.txt: cannot be read .*Automatic-Song-Aesthetics-Evaluation"):

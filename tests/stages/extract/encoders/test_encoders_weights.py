@@ -182,7 +182,7 @@ def test_loading_leaves_the_generators_and_stdout_alone(capsys):
 
 
 def test_where_weights_are_not(tmp_path):
-    with pytest.raises(EncoderError, match="no such folder, and no hub id"):
+    with pytest.raises(EncoderError, match="neither a folder nor a hub id"):
         load(musicfm=tmp_path / "nowhere")
     with pytest.raises(EncoderError, match=r"has no msd_stats\.json; the folder must hold the files"):
         load(musicfm=tmp_path)
