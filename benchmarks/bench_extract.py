@@ -24,7 +24,7 @@ from benchmarks.plain_encoders import PlainEncoders
 from stages.common.machine import count_cores
 from stages.extract.audio.reading import SAMPLE_RATE, Waveform, read_audio, resample
 from stages.extract.encoders.layers.mel import MELS
-from stages.extract.encoders.layers.windows import segment_lengths, spectrograms, token_count
+from stages.extract.encoders.layers.segments import segment_lengths, spectrograms, token_count
 from stages.extract.encoders.load import assemble
 from stages.extract.encoders.multiscale import STREAMS, MultiScale
 from stages.extract.encoders.weights.untrained import FULL, KERNEL, TINY, Sizes, untrained

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from stages.extract.encoders.layers.windows import segment_lengths
+from stages.extract.encoders.layers.segments import segment_lengths
 from stages.extract.encoders.weights.published import Published
 from stages.extract.encoders.weights.untrained import KERNEL, Sizes
 

@@ -229,7 +229,7 @@ def _extract(
         from stages.extract.worker import WorkerConfig
 
         # Workers have working directories of their own: everything that travels is absolute.
-        bench = WorkerConfig(writer.root, config.at_home_anywhere(), processes=options.readers)
+        bench = WorkerConfig(writer.root, config.with_absolute_paths(), processes=options.readers)
         device = encoders.device.type
         with dask_client(workers=options.workers, scheduler=options.scheduler, device=device, say=say) as client:
             return run_on_cluster(client, plan.tasks, bench, report=report, say=say, stop=stop)

@@ -314,7 +314,7 @@ def on_hub(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Hub:
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_PROGRESS_BARS", True)
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
     monkeypatch.setattr("time.sleep", lambda seconds: None)  # between the client's attempts
-    monkeypatch.setattr("stages.common.hub._silent", {})
+    monkeypatch.setattr("stages.common.hub_reach._silent", {})
     monkeypatch.setenv("HF_TOKEN", hub.TOKEN)
     return hub
 

@@ -88,7 +88,7 @@ def fit(
     as_json: AsJson = False,
 ) -> None:
     """Cross-validate a probe on a column, beside the baseline; with --out, save it."""
-    from stages.probe import Question, fit_probe
+    from stages.probe import ProbeConfig, fit_probe
     from stages.songs import read_manifest
 
     if manifest is None and labels is None:
@@ -96,7 +96,7 @@ def fit(
     if manifest is not None:
         refuse_changed_songs(store, read_manifest(manifest, check_files=False).songs)
     chosen = tuple(name.strip() for part in streams or () for name in part.split(",") if name.strip())
-    question = Question(
+    question = ProbeConfig(
         target=target, model=model, task=task, group=group, streams=chosen, pooling=pooling, cv=cv, seed=seed,
         augmented=augmented, setting=setting, draws=bootstrap,
     )  # fmt: skip

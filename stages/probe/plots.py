@@ -1,4 +1,4 @@
-"""What a probe looks like: a confusion matrix, or a scatter of predicted against true values; and a sweep's bars."""
+"""Plots of a probe: a confusion matrix, or predicted against true values; and bars for a sweep."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,7 +30,7 @@ def draw(report: Report, folder: Path) -> list[Path]:
 
 
 def _figure(width: float, height: float) -> tuple["Figure", Any]:
-    # A Figure without pyplot: no window system is asked for, and nothing global is kept.
+    # A Figure without pyplot needs no window system and keeps no global state.
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), layout="constrained")
@@ -39,9 +39,11 @@ def _figure(width: float, height: float) -> tuple["Figure", Any]:
 
 def _title(axes: Any, report: Report) -> None:
     value, naive = report.scores.probe[report.scores.headline], report.scores.baseline[report.scores.headline]
-    says = f"{report.scores.headline} {value.value:.2f} [{value.low:.2f}, {value.high:.2f}], baseline {naive.value:.2f}"
-    what = f"{visible(report.question.target)} by {report.question.model}, {len(report.sample.songs)} songs"
-    axes.set_title(f"{what}, out of fold\n{says}", fontsize=9)
+    result = (
+        f"{report.scores.headline} {value.value:.2f} [{value.low:.2f}, {value.high:.2f}], baseline {naive.value:.2f}"
+    )
+    what = f"{visible(report.config.target)} by {report.config.model}, {len(report.sample.songs)} songs"
+    axes.set_title(f"{what}, out of fold\n{result}", fontsize=9)
 
 
 def _confusion(report: Report) -> "Figure":
@@ -54,8 +56,8 @@ def _confusion(report: Report) -> "Figure":
     slanted = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"} if max(map(len, names)) > 8 else {}
     axes.set_xticks(range(len(names)), names, **slanted)
     axes.set_yticks(range(len(names)), names)
-    axes.set_xlabel(f"predicted {visible(report.question.target)}")
-    axes.set_ylabel(f"true {visible(report.question.target)}")
+    axes.set_xlabel(f"predicted {visible(report.config.target)}")
+    axes.set_ylabel(f"true {visible(report.config.target)}")
     if len(names) <= _CELLS_WITH_NUMBERS:
         for (row, column), count in np.ndenumerate(counts):
             ink = "white" if shares[row, column] > 0.5 else _INK
@@ -72,15 +74,15 @@ def _scatter(report: Report) -> "Figure":
     axes.plot(limits, limits, color=_MUTED, linewidth=1, label="predicted = true")
     axes.axhline(report.sample.labels.mean(), color=_MUTED, linewidth=1, linestyle=":", label="baseline: the mean")
     axes.scatter(report.sample.labels, report.predicted, s=14, alpha=0.6, color=_BAR, edgecolors="none", label="a song")
-    axes.set(xlim=limits, ylim=limits, aspect="equal", xlabel=f"true {visible(report.question.target)}")
-    axes.set_ylabel(f"predicted {visible(report.question.target)}")
+    axes.set(xlim=limits, ylim=limits, aspect="equal", xlabel=f"true {visible(report.config.target)}")
+    axes.set_ylabel(f"predicted {visible(report.config.target)}")
     axes.legend(frameon=False, fontsize=8, loc="upper left")
     _title(axes, report)
     return figure
 
 
 def _sweep(report: Report) -> "Figure":
-    rows = report.sweep[::-1]  # barh draws upwards: the best on top
+    rows = report.sweep[::-1]  # barh draws upwards, so the best is on top
     figure, axes = _figure(6.4, 1.4 + 0.32 * len(rows))
     values = np.array([row.value.value for row in rows])
     around = np.array([[row.value.value - row.value.low, row.value.high - row.value.value] for row in rows])
@@ -89,7 +91,7 @@ def _sweep(report: Report) -> "Figure":
     axes.axvline(naive, color=_MUTED, linestyle=":", label="baseline")
     axes.set_yticks(range(len(rows)), [visible(row.name) for row in rows])
     axes.set_xlabel(f"{report.scores.headline}, with 95 % interval")
-    axes.set_title(f"{visible(report.question.target)} by {report.question.model}: which streams carry it", fontsize=9)
+    axes.set_title(f"{visible(report.config.target)} by {report.config.model}: which streams carry it", fontsize=9)
     axes.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0))
     return figure
 

@@ -13,8 +13,8 @@ from stages.songs import Manifest
 from stages.songs.errors import SongsError, shown
 from stages.songs.folder import audio_files
 from stages.songs.lists import beside, is_list, read_list
-from stages.songs.naming import common_folder, first_folder, relative_id, told_apart
-from stages.songs.text_file import read_names
+from stages.songs.song_ids import common_folder, distinct_ids, first_folder, relative_id
+from stages.songs.text_files import read_names
 from store import EmbeddingStore
 
 STANDARD_INPUT = "-"
@@ -66,7 +66,7 @@ def expand_inputs(inputs: Sequence[str], *, lines: Iterable[str] = ()) -> list[C
     -------
     list of Candidate
         The id of a file is its stem; of one in a folder that is named, or in that of a pattern, its path below it
-        without suffix; in a list that gives ids, that. Where others repeat or are such an id, see `told_apart`. Files
+        without suffix; in a list that gives ids, that. Where others repeat or are such an id, see `distinct_ids`. Files
         that are missing are listed, too: they become rows with an error.
 
     Raises
@@ -87,7 +87,7 @@ def expand_inputs(inputs: Sequence[str], *, lines: Iterable[str] = ()) -> list[C
     kept = [found for (place, _), found in files.items() if found.given or place not in named]
     free = [found for found in kept if not found.given]
     given = {found.song_id for found in kept if found.given}
-    names = iter(told_apart([found.song_id for found in free], [found.path for found in free], taken=given))
+    names = iter(distinct_ids([found.song_id for found in free], [found.path for found in free], taken=given))
     return [Candidate(_text(found.song_id if found.given else next(names)), found.path) for found in kept]
 
 
@@ -141,8 +141,8 @@ def _read_list(path: Path) -> list[str]:
 
 
 def audio_candidates(paths: Sequence[Path]) -> list[Candidate]:
-    """Songs of files: their ids are stems; where some repeat, see `told_apart`."""
-    ids = told_apart([path.stem for path in paths], paths)
+    """Songs of files: their ids are stems; where some repeat, see `distinct_ids`."""
+    ids = distinct_ids([path.stem for path in paths], paths)
     return [Candidate(_text(song_id), path) for song_id, path in zip(ids, paths, strict=True)]
 
 

@@ -14,7 +14,7 @@ from stages.extract.audio.loudness import loudest_second
 from stages.extract.audio.reading import SAMPLE_RATE
 from stages.extract.audio.source import source_hash
 from stages.extract.audio.waveform import damage_of
-from stages.extract.run import pool_frames
+from stages.extract.run import average_frames
 from stages.extract.views.feed import FailedView, ViewRequest, prepare_in
 from stages.head.checkpoint.head import FRAMES_AT_ONCE
 from stages.head.checkpoint.score import check_encoders, check_spec, qualified
@@ -149,7 +149,7 @@ class AudioSource:
 
     def frames(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
         """Frames (S, T, C) of mono samples (n,) at 24 kHz. Raises EncoderError for a song that cannot be encoded."""
-        return pool_frames(self.encoders.encode(samples)[self._rows], self.pool)
+        return average_frames(self.encoders.encode(samples)[self._rows], self.pool)
 
     def _decode(self, candidate: Candidate, known: Known) -> "Heard | _Samples":
         if candidate.path is None:

@@ -13,7 +13,6 @@ from contextlib import suppress
 
 import audiomentations  # noqa: F401
 import h5py  # noqa: F401
-import muq  # noqa: F401
 import soundfile  # noqa: F401
 import torch._dynamo  # noqa: F401
 

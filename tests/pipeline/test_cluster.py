@@ -172,7 +172,7 @@ def test_what_travels_to_workers_is_absolute(
 def test_a_workers_error_ends_the_run(tmp_path: Path, songs: Path, config: ExtractConfig, client: Client) -> None:
     plan, bench = planned(songs, tmp_path / "here.zarr", config), WorkerConfig(str(tmp_path / "not here.zarr"), config)
     stop = threading.Event()
-    with pytest.raises(HearError, match=r"worker on .* does not find the store: .*not here\.zarr"):
+    with pytest.raises(HearError, match=r"worker on .* cannot find the store: .*not here\.zarr"):
         run_on_cluster(client, plan.tasks, bench, report=print, say=print, stop=stop)
     assert stop.is_set(), "other workers were left at work"
 

@@ -5,7 +5,8 @@ from contextlib import contextmanager
 
 import torch
 
-from stages.extract.encoders.errors import EncoderError, one_line
+from stages.common.messages import one_line
+from stages.extract.encoders.errors import EncoderError
 
 
 def choose_device(name: str) -> torch.device:

@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from stages.common.file_limits import LARGEST_HEAD, check_safetensors, first_line
+from stages.common.file_limits import LARGEST_HEAD, check_safetensors
+from stages.common.messages import first_line
 from stages.head.errors import HeadError
 from stages.head.replacing import replacing
 from store import EmbeddingStore

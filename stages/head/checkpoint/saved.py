@@ -11,9 +11,10 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from stages.common.file_limits import TensorsError, first_line
+from stages.common.file_limits import TensorsError
 from stages.common.hub import HubError
 from stages.common.local_paths import did_you_mean, is_local
+from stages.common.messages import first_line
 from stages.common.tensors import read_tensors
 from stages.head.checkpoint.head import Head, HeadConfig
 from stages.head.checkpoint.hub import fetch, is_hub_checkpoint

@@ -163,16 +163,20 @@ def test_kaldi_and_json_lines_are_lists_in_their_order_with_their_ids(generated:
 @pytest.mark.parametrize(
     ("name", "text", "problem"),
     [
-        ("wav.scp", "a x.wav\nb sox y.mp3 -t wav - |\n", r"wav\.scp line 2: sox y\.mp3 -t wav - \| is a command; only"),
+        (
+            "wav.scp",
+            "a x.wav\nb sox y.mp3 -t wav - |\n",
+            r"wav\.scp line 2: sox y\.mp3 -t wav - \| is a command, expected a file",
+        ),
         ("wav.scp", "a x.wav\nb\n", r"wav\.scp line 2: expected an id, a space and a path, found b"),
         ("wav.scp", "\n", r"wav\.scp: lists no files"),
         ("a.jsonl", '{"path": "x.wav"}\n{\n', r"a\.jsonl line 2: is not JSON"),
         (
             "a.jsonl",
             '{"text": "x.wav"}\n',
-            r"a\.jsonl line 1: expected a text path, .* or file_name$",
+            r"a\.jsonl line 1: expected a string in path, .* or file_name$",
         ),
-        ("a.jsonl", '{"path": 3}\n', r"a\.jsonl line 1: expected a text path"),
+        ("a.jsonl", '{"path": 3}\n', r"a\.jsonl line 1: expected a string in path"),
         ("a.jsonl", "[1]\n", r"a\.jsonl line 1: expected an object, found '\[1\]'"),
     ],
 )

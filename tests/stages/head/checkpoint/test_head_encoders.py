@@ -118,7 +118,7 @@ def test_a_folder_s_weights_are_looked_for_under_the_published_ids(on_hub, train
     head = trained(muq=str(PARITY / "muq"), musicfm=str(PARITY / "musicfm"))
     assert config_of(head)["encoders_from"] == {"muq": {"kind": "folder"}, "musicfm": {"kind": "folder"}}
     assert str(PARITY) not in json.dumps(config_of(head))
-    with pytest.raises(EncoderError, match=rf"{MUSICFM}: the hub knows no such model.* name a copy with --muq or"):
+    with pytest.raises(EncoderError, match=rf"{MUSICFM}: the hub has no such model.* name a copy with --muq or"):
         Scorer.load(head)
     on_hub.add(MUQ, files("muq"))
     on_hub.add(MUSICFM, {**files("musicfm"), "msd_stats.json": b'{"melspec_2048_mean": 1, "melspec_2048_std": 2}'})

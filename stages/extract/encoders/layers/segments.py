@@ -1,7 +1,8 @@
 """A song at both scales from one mel spectrogram and one pass of the stem.
 
-The segment scale encodes each 30 s of a song as if it were alone. Mel and stem are local: only the tokens within four
-of a cut differ from the whole song's. They are recomputed from the waveform on each side; the rest is shared.
+The segment scale encodes each 30 s segment of a song on its own. Mel and stem are local: only the tokens within four
+tokens of a cut differ from the whole song's. They are computed again from the waveform on each side of the cut; all
+other tokens are shared.
 """
 
 from dataclasses import dataclass
@@ -14,27 +15,27 @@ from stages.extract.encoders.layers.stem import FRAMES_PER_TOKEN, Stem
 
 SEGMENT = 30 * SAMPLE_RATE
 TOKEN = HOP * FRAMES_PER_TOKEN
-# Tokens on each side of a cut that the cut can change, and the mel frames that they need: seven tokens' worth, whose
-# other three lie within the receptive field of the four.
+# Tokens on each side of a cut that the cut can change, and the mel frames that they depend on: the frames of seven
+# tokens, as the receptive field of four tokens includes three more.
 EDGE_TOKENS = 4
 EDGE_FRAMES = 28
-# Samples for those frames: five frames more, which the half window (1,024 samples) on the far side spoils.
+# Samples for these frames, plus five frames on the far side that half an FFT window (1,024 samples) spoils.
 SPOILT_FRAMES = 5
 EDGE_SAMPLES = (EDGE_FRAMES + SPOILT_FRAMES) * HOP
 
 
 @dataclass(frozen=True, kw_only=True)
 class Spectrograms:
-    """Mel spectrograms (dB, before an encoder's mean and std) that both scales of one song are made of.
+    """Mel spectrograms (dB, not normalised) for both scales of one song.
 
     Attributes
     ----------
     track
-        (1, M, F) of the whole song.
+        (1, M, F), the whole song.
     starts, ends
-        (J, M, 28) of the first and last frames of segments that begin, or end, at a cut; in time's order.
+        (J, M, 28), the first and last frames of segments that begin, or end, at a cut, in order of time.
     rest
-        (1, M, F′) of a last segment that is too short to be among `starts`.
+        (1, M, F′), a last segment that is too short to be in `starts`.
     lengths
         Samples in each segment.
     """
@@ -66,18 +67,18 @@ def _each(pieces: list[Tensor], log_mel: LogMel, keep: slice) -> Tensor | None:
 
 
 def segment_lengths(samples: int) -> tuple[int, ...]:
-    """Return the lengths of the 30 s segments; a rest that is too short for a spectrogram is dropped."""
+    """Return the lengths of the 30 s segments in samples. A rest that is too short for a spectrogram is dropped."""
     whole, rest = divmod(samples, SEGMENT)
     return (SEGMENT,) * whole + ((rest,) if rest >= SHORTEST else ())
 
 
 def token_count(samples: int) -> int:
-    """Return how many tokens the stem makes of one signal of so many samples."""
+    """Return the number of tokens that the stem makes from a signal of this many samples."""
     return -(-(samples // HOP) // FRAMES_PER_TOKEN)
 
 
 def segment_tokens(stem: Stem, track: Tensor, song: Spectrograms) -> Tensor:
-    """Return the stem's output at the segment scale, segments one behind the other.
+    """Return the stem's output at the segment scale, with all segments concatenated in time.
 
     Parameters
     ----------

@@ -1,10 +1,11 @@
-"""The models a probe can be, each fitted by scikit-learn and turned into plain arrays.
+"""The available models, fitted by scikit-learn and converted to plain arrays; and the choice of a task.
 
-Every model sees standardised features. The grid of its one setting runs from the most regularised value to the least,
-so that of equally good settings the simplest is taken.
+Every model gets standardised features and has one setting. Its grid runs from the most regularised value to the least,
+so that the simplest of equally good settings is chosen.
 """
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
@@ -15,6 +16,7 @@ from sklearn.metrics.pairwise import rbf_kernel
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVR, LinearSVC
 
+from stages.probe.errors import ProbeError
 from stages.probe.models.predictors import Array, Kernel, Linear, Neighbours, Predictor
 
 Task: TypeAlias = Literal["regression", "classification"]
@@ -25,21 +27,21 @@ _NEIGHBOURS = (31, 15, 7, 3, 1)
 
 @dataclass(frozen=True)
 class Model:
-    """One row of the table of models.
+    """One available model.
 
     Attributes
     ----------
     tasks
-        What it can do.
+        Supported tasks.
     setting, grid
-        The name of its hyperparameter, and the values to choose from.
+        Name of its hyperparameter, and the values to choose from.
     fit
-        (features (N, F), labels (N,), settings, classes) → one predictor a setting. Labels are numbers, or indices of
+        (features (N, F), labels (N,), settings, classes) → one predictor per setting. Labels are numbers, or indices of
         classes; `classes` is 0 for a regression.
     out_of_core
         Whether it can be fitted in passes over features that do not fit in memory.
     scores
-        What its scores mean: value, probability, margin or share (of the neighbours).
+        Meaning of its scores: value, probability, margin or share (of the neighbours).
     """
 
     name: str
@@ -63,7 +65,7 @@ def _fit_svr(x: Array, y: Array, settings: Sequence[float], classes: int) -> lis
     scaled = scaler.transform(x)
     center, spread = y.mean(), y.std() or 1.0
     # scikit-learn's gamma="scale". The kernel is computed here, once for all settings and by one matrix product:
-    # libsvm evaluates it element by element, minutes a fit at 8,192 features.
+    # libsvm evaluates it element by element, which takes minutes per fit at 8,192 features.
     gamma = 1.0 / (scaled.shape[1] * (scaled.var() or 1.0))
     kernel = rbf_kernel(scaled, gamma=gamma)
     found: list[Predictor] = []
@@ -90,7 +92,7 @@ def _fit_neighbours(x: Array, y: Array, settings: Sequence[float], classes: int)
 
 
 def _fit_logistic(x: Array, y: Array, settings: Sequence[float], classes: int) -> list[Predictor]:
-    # Each fit starts where the one before, more regularised, has ended.
+    # Each fit starts from the previous, more regularised result.
     model = LogisticRegression(warm_start=True, max_iter=_MAX_ITERATIONS)
     return _fit_linear_classifier(model, x, y, settings)
 
@@ -114,14 +116,14 @@ def _fit_linear_classifier(model: Any, x: Array, y: Array, settings: Sequence[fl
 
 
 def both_classes(weights: NDArray[Any], offset: NDArray[Any], *, symmetric: bool) -> tuple[Array, Array]:
-    """One score a class also where there are two classes and the model has one score, that of the second.
+    """One score per class, also for two classes, for which the model has one score, that of the second.
 
     Parameters
     ----------
     weights, offset
         (F, K) and (K,), or (F, 1) and (1,) for two classes.
     symmetric
-        Whether the first class's score is minus the second's (a margin) or 0 (a logit, right under softmax).
+        Whether the first class's score is minus the second's (a margin) or 0 (a logit, as softmax expects).
     """
     if weights.shape[1] > 1:
         return np.array(weights, dtype=np.float64), np.array(offset, dtype=np.float64)
@@ -145,3 +147,38 @@ MODELS = {
         Model("linear-svm", ("classification",), "C", (1e-5, 1e-4, 1e-3, 1e-2), _fit_linear_svm, True, "margin"),
     )
 }
+
+
+def choose_task(values: Mapping[str, str], *, target: str, model: str, task: Task | None = None) -> Task:
+    """The task of a model. If it supports both: `task`, or else regression if every value is a number.
+
+    Raises
+    ------
+    ProbeError
+        The model is unknown or does not support the task, or a value is not a number in a regression.
+    """
+    if model not in MODELS:
+        raise ProbeError(f"unknown model {model!r}; expected one of {', '.join(MODELS)}")
+    able = MODELS[model].tasks
+    text = next((value for value in values.values() if not is_number(value)), None)
+    by_column: Task = "regression" if text is None else "classification"
+    chosen = task or (by_column if by_column in able else able[0])
+    if chosen not in able:
+        raise ProbeError(f"{model} does not support {chosen}; use one of {models_for(chosen)}")
+    if chosen == "regression" and text is not None:
+        others = models_for("classification")
+        raise ProbeError(f"column {target!r}: expected numbers, found {text!r}; correct it, or use one of {others}")
+    return chosen
+
+
+def models_for(task: Task) -> str:
+    """Names of the models for a task, for messages."""
+    return ", ".join(model.name for model in MODELS.values() if task in model.tasks)
+
+
+def is_number(value: str) -> bool:
+    """Whether a cell is a finite number."""
+    try:
+        return math.isfinite(float(value))
+    except ValueError:
+        return False

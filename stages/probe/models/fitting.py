@@ -1,7 +1,7 @@
-"""What is to be fitted, and how: the same five questions whether the features fit in memory or not.
+"""Fitting a model on all folds but some, with one interface for features in memory and out of core.
 
-Folds are the unit of everything. A training set is always "all folds but these", for the outer splits, the inner ones
-and the final fit alike, so no group of songs is ever on both sides of a split.
+A training set is always "all folds but these", for the outer splits, the inner splits and the final fit. So no group of
+songs is ever on both sides of a split.
 """
 
 from collections.abc import Collection, Sequence
@@ -11,22 +11,22 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.probe.models.kinds import Model
 from stages.probe.models.predictors import Array, Predictor
+from stages.probe.models.registry import Model
 
 
 @dataclass(frozen=True)
 class Design:
-    """Pooled embeddings, a row a view, ordered by song and then view.
+    """Features, one row per view, ordered by song and then view.
 
     Attributes
     ----------
     x
         (R, F) float32: a numpy array, or a dask array chunked by rows.
     song
-        (R,) int64, which song a row is of.
+        (R,) int64, the index of each row's song.
     clean
-        (R,) bool, True where the row is view 0. Every song has exactly one such row.
+        (R,) bool, True if the row is view 0. Every song has exactly one such row.
     """
 
     x: Any
@@ -43,29 +43,29 @@ class Design:
         return replace(self, x=self.x[:, columns])
 
 
-class FitTask(Protocol):
-    """A design, its labels and its folds, with a way to fit a model on them."""
+class Fitter(Protocol):
+    """Fits a model on features with labels and folds."""
 
     def fit(self, without: Collection[int], settings: Sequence[float]) -> list[Predictor]:
-        """Fit on all folds but `without`, once a setting."""
+        """Fit on all folds but `without`, once per setting."""
 
     def scores(self, predictors: Sequence[Predictor], fold: int) -> list[Array]:
         """(n, K) scores of the clean rows of one fold, in the songs' order, by each predictor."""
 
 
 class InMemory:
-    """The plain way: the features are a numpy array.
+    """Fits features in memory, a numpy array.
 
     Parameters
     ----------
     design
         The features.
     labels
-        (N,) float64, a number a song or the index of its class.
+        (N,) float64, each song's number or class index.
     folds
-        (N,) int64, the fold of a song.
+        (N,) int64, the fold of each song.
     model, classes
-        What to fit; `classes` is 0 for a regression.
+        The model to fit; `classes` is 0 for a regression.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class InMemory:
         self.classes = classes
 
     def fit(self, without: Collection[int], settings: Sequence[float]) -> list[Predictor]:
-        """Fit on all folds but `without`, once a setting."""
+        """Fit on all folds but `without`, once per setting."""
         rows = ~np.isin(self.folds, list(without))
         x = self.design.x[rows].astype(np.float64)
         return self.model.fit(x, self.labels[rows], settings, self.classes)
