@@ -95,7 +95,8 @@ def open_data(
         for split in ("train", "val")
     }
     if config.shuffle_labels:
-        corpora = {split: corpus.shuffled(config.deal_seed) for split, corpus in corpora.items()}
+        shuffle_seed = config.seed if config.shuffle_seed is None else config.shuffle_seed
+        corpora = {split: corpus.shuffled(shuffle_seed) for split, corpus in corpora.items()}
     streams = pick_streams(store, config.streams, architecture=config.architecture)
     return Data(store=store, **corpora, dimensions=dimensions, streams=streams)
 
