@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pipeline.show.training_bars import RunsBar, TrainingBar
+from stages.common.device import choose_device
 from stages.common.machine import count_cores, memory_limit
 from stages.evaluate.ablation import TABLE_2
 from stages.head.data.splits import Data
-from stages.head.device import pick_device
 from stages.head.training.footprint import run_gigabytes
 from stages.head.training.runs import Ended, Job, run_jobs
 from store.errors import HearError
@@ -60,7 +60,7 @@ def choose_parallelism(
     free = min(psutil.virtual_memory().available, memory_limit()) / 1e9
     needs = sorted((run_gigabytes(data, job.config) for job, data in jobs), reverse=True)
     fitting = sum(sum(needs[: count + 1]) <= SHARE_OF_MEMORY * free for count in range(len(needs)))
-    device = pick_device(jobs[0][0].config.device) if jobs else torch.device("cpu")
+    device = choose_device(jobs[0][0].config.device) if jobs else torch.device("cpu")
     gpus = torch.cuda.device_count() if device.type == "cuda" and device.index is None else 1
     serving = gpus if device.type == "cuda" else max(1, cores // threads)
     chosen = parallel or max(1, min(fitting, serving, len(needs)))

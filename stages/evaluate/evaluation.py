@@ -10,10 +10,9 @@ from numpy.typing import NDArray
 
 from stages.evaluate.trained_on import TrainedOn
 from stages.head.checkpoint.encoders import caution_of
+from stages.head.checkpoint.ensemble import check_agreement, mean_scores
 from stages.head.checkpoint.head import Head
-from stages.head.checkpoint.score import score_records
 from stages.head.data.corpus import Corpus, select_corpus
-from stages.head.errors import HeadError
 from stages.head.training.checks import left_out, little_to_measure_by
 from stages.metrics.agreement import Metrics, score_metrics
 from stages.metrics.bootstrap import DRAWS, Intervals, bootstrap_intervals
@@ -99,17 +98,15 @@ def evaluate_heads(
         The split has no song, or none with ratings.
     """
     dimensions = heads[0].dimensions
-    for head in heads:
-        if head.dimensions != dimensions:
-            raise HeadError(f"heads that score together must agree on dimensions: {dimensions} and {head.dimensions}")
+    check_agreement(heads)
     store = EmbeddingStore.open(store_root)
     if receipt is not None:
         check_receipt(receipt, store)
     corpus = select_corpus(
         store, manifest, split=split, dimensions=dimensions, augmented=0, allow_missing=allow_missing
     )
-    each = np.stack([score_records(head, store, corpus.songs) for head in heads])
-    found = evaluation_of(corpus, each.mean(axis=0), split=split, dimensions=dimensions, draws=draws)
+    predicted = mean_scores(heads, store, corpus.songs)
+    found = evaluation_of(corpus, predicted, split=split, dimensions=dimensions, draws=draws)
     compared = (note for one in trained_on for note in one.compare(corpus, split=split, dimensions=dimensions))
     about = (*left_out(corpus, split=split), *little_to_measure_by(corpus, split=split, dimensions=dimensions))
     return replace(found, caution=caution_of(heads), notes=tuple(dict.fromkeys([*about, *compared])))
@@ -126,8 +123,8 @@ def evaluation_of(
         dimensions=dimensions,
         corpus=corpus,
         predicted=predicted,
-        utterance=score_metrics(corpus.labels, predicted, dimensions=dimensions),
-        intervals=bootstrap_intervals(corpus.labels, predicted, dimensions=dimensions, draws=draws),
+        utterance=score_metrics(corpus.ratings, predicted, dimensions=dimensions),
+        intervals=bootstrap_intervals(corpus.ratings, predicted, dimensions=dimensions, draws=draws),
         system=system,
         system_intervals=_system_intervals(means, dimensions=dimensions, draws=draws),
     )
@@ -144,11 +141,11 @@ def system_means(corpus: Corpus, predicted: NDArray[np.floating]) -> SystemMeans
     """The means of each system; songs without a system do not count."""
     names = np.array(corpus.systems)
     systems = sorted({name for name in corpus.systems if name})
-    shape = (len(systems), corpus.labels.shape[1])
+    shape = (len(systems), corpus.ratings.shape[1])
     return SystemMeans(
         *(
             np.array([values[names == system].mean(axis=0) for system in systems]).reshape(shape)
-            for values in (corpus.labels, predicted)
+            for values in (corpus.ratings, predicted)
         )
     )
 

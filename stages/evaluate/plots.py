@@ -57,7 +57,7 @@ def draw_scatter(path: Path, evaluation: "Evaluation") -> None:
     """Predicted against rated, a panel a dimension, as PNG."""
     figure, panels = _panels(evaluation.dimensions)
     for number, (name, axes) in enumerate(zip(evaluation.dimensions, panels, strict=True)):
-        rated, predicted = evaluation.corpus.labels[:, number], evaluation.predicted[:, number]
+        rated, predicted = evaluation.corpus.ratings[:, number], evaluation.predicted[:, number]
         axes.plot(rated, predicted, "o", color=_BLUE, alpha=0.55, markersize=4, markeredgewidth=0)
         row = evaluation.utterance[name]
         axes.set_title(f"{visible(name)}: LCC {row['LCC']:.2f}, SRCC {row['SRCC']:.2f}", fontsize=10)

@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from stages.common.csv_text import write_rows
 from stages.evaluate.evaluation import Evaluation
 from stages.evaluate.plots import calibration, draw_calibration, draw_scatter
-from stages.head.checkpoint.layout import write_json
-from stages.head.replacing import replacing
+from stages.head.errors import HeadError
+from stages.head.files import write_csv, write_json
 from stages.metrics.agreement import METRICS, Metrics
 from stages.metrics.bootstrap import Intervals
+from store.files.replacing import replacing
 from store.files.visible import visible
 
 SCATTER, CALIBRATION = "predictions.csv", "calibration.csv"
@@ -68,12 +68,12 @@ def write_evaluation(
     if summary is not None:
         write_json(summary, _rounded(evaluation.utterance)["mean"])
     if plots is not None:
-        _write_csv(plots / SCATTER, ("song_id", "system", "dimension", "rated", "predicted"), _pairs(evaluation))
-        points = calibration(evaluation.corpus.labels, evaluation.predicted, evaluation.dimensions)
-        _write_csv(plots / CALIBRATION, ("dimension", "predicted", "rated", "error", "songs"), points)
-        with replacing(plots / "predictions.png") as partial:
+        write_csv(plots / SCATTER, ("song_id", "system", "dimension", "rated", "predicted"), _pairs(evaluation))
+        points = calibration(evaluation.corpus.ratings, evaluation.predicted, evaluation.dimensions)
+        write_csv(plots / CALIBRATION, ("dimension", "predicted", "rated", "error", "songs"), points)
+        with replacing(plots / "predictions.png", error=HeadError) as partial:
             draw_scatter(partial, evaluation)
-        with replacing(plots / "calibration.png") as partial:
+        with replacing(plots / "calibration.png", error=HeadError) as partial:
             draw_calibration(partial, points, evaluation.dimensions, caution=evaluation.caution)
 
 
@@ -104,13 +104,7 @@ def _rounded(metrics: Metrics) -> Metrics:
 def _pairs(evaluation: Evaluation) -> Iterable[Sequence[object]]:
     corpus = evaluation.corpus
     for song, system, rated, scores in zip(
-        corpus.songs, corpus.systems, corpus.labels, evaluation.predicted, strict=True
+        corpus.songs, corpus.systems, corpus.ratings, evaluation.predicted, strict=True
     ):
         for name, one, other in zip(evaluation.dimensions, rated, scores, strict=True):
             yield song, system, name, float(np.round(one, 6)), float(np.round(other, 6))
-
-
-def _write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    with replacing(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
-        write_rows(file, [columns])
-        write_rows(file, rows)

@@ -4,12 +4,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from stages.head.checkpoint.json_file import read_object
+from stages.head.checkpoint.ensemble import head_places
 from stages.head.checkpoint.layout import PARAMS
-from stages.head.checkpoint.members import head_places
 from stages.head.data.corpus import Corpus
 from stages.head.data.ratings import RATINGS, Ratings, ratings_of, read_ratings
 from stages.head.errors import HeadError
+from stages.head.files import read_object
+from store.files.json_text import brief
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,12 +74,14 @@ def read_trained_on(checkpoint: str | Path) -> list[TrainedOn]:
 
 
 def _read(place: Path) -> TrainedOn:
-    try:
-        params = read_object(place / PARAMS)
-        digests = {str(split): str(digest) for split, digest in params.get("labels", {}).items()}
-        shuffled = params.get("shuffle_labels") is True
-    except (HeadError, AttributeError) as error:
-        reason = str(error).removeprefix(f"{place / PARAMS}: cannot be read: ")
-        raise HeadError(f"{place / PARAMS}: cannot be read as a run's parameters: {reason}") from error
+    path = place / PARAMS
+    params = read_object(path, what="a run's parameters")
+    labels = params.get("labels", {})
+    if not isinstance(labels, dict):
+        raise HeadError(
+            f"{path}: cannot be read as a run's parameters: labels must be an object, found {brief(labels)}"
+        )
+    digests = {str(split): str(digest) for split, digest in labels.items()}
+    shuffled = params.get("shuffle_labels") is True
     ratings = read_ratings(place / RATINGS) if (place / RATINGS).is_file() else None
     return TrainedOn(digests=digests, ratings=ratings, shuffled=shuffled)

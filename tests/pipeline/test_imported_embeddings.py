@@ -12,9 +12,10 @@ import pytest
 from typer.testing import CliRunner
 
 from pipeline.cli import head, store
+from stages.head.checkpoint.ensemble import load_ensemble
 from stages.head.checkpoint.saved import load_head
 from stages.head.share.card import model_card
-from stages.scoring.ensemble import load_encoders, load_ensemble
+from stages.scoring.encoders import load_encoders
 from stages.scoring.errors import ScoringError
 from stages.songs import DIMENSIONS
 

@@ -9,14 +9,11 @@ from typing import Any
 from stages.common.provenance import Provenance, ProvenanceError, provenance_to_json, read_provenance
 from stages.head.checkpoint.head import HeadConfig
 from stages.head.errors import HeadError
+from stages.head.files import read_object
 from stages.head.model.architectures import KINDS, architecture_of
 from stages.head.model.sizes import LARGEST as LARGEST_SIZE
 from stages.head.model.sizes import MOST_LAYERS
-from stages.head.replacing import replacing
-from store.errors import StoreError
-from store.files import visible
-from store.files.json_text import LARGEST, JsonError, brief, parse_json
-from store.files.regular import read_regular
+from store.files.json_text import brief
 
 FORMAT = "hear-head/1"
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
@@ -27,17 +24,6 @@ PARAMS, VERSIONS, RECEIPT, RUN, RESUME = "params.json", "versions.json", "receip
 ENSEMBLE = "ensemble.json"
 # Heads that score together, and characters of a name.
 MOST_HEADS, LONGEST_NAME = 100, 200
-
-
-def write_json(path: Path, value: object) -> None:
-    """Write JSON atomically, for people: indented, one final newline."""
-    with replacing(path) as partial:
-        partial.write_text(to_json(value), encoding="utf-8")
-
-
-def to_json(value: object) -> str:
-    """JSON as `write_json` writes it."""
-    return visible.to_json(value, indent=2) + "\n"
 
 
 def config_to_json(config: HeadConfig) -> dict[str, Any]:
@@ -67,7 +53,7 @@ def read_config(path: Path, name: str = "") -> HeadConfig:
         It cannot be read, is another program's, or a value is missing or of the wrong kind; the message names it.
     """
     called = name or str(path)
-    values = _object(path, "a head's configuration", name=called)
+    values = read_object(path, what="a head's configuration", name=called)
     if values.get("format") != FORMAT:
         found = brief(values.get("format"))
         raise HeadError(f"{called}: not a HEAR head's configuration: expected format {FORMAT!r}, found {found}")
@@ -117,35 +103,12 @@ def read_ensemble(path: Path) -> list[str]:
     HeadError
         It cannot be read, or lists something else than folders beside it.
     """
-    names = _object(path, "a list of heads").get("heads")
+    names = read_object(path, what="a list of heads").get("heads")
     if not isinstance(names, list) or not names or any(not _is_folder(name) for name in names):
         raise HeadError(f"{path}: expected the names of folders beside it, found {brief(names)}")
     if len(set(names)) < len(names) or len(names) > MOST_HEADS:
         raise HeadError(f"{path}: expected at most {MOST_HEADS} different folders, found {brief(names)}")
     return names
-
-
-def _object(path: Path, what: str, *, name: str = "") -> dict[str, Any]:
-    """Read a small JSON file of a head's folder.
-
-    Parameters
-    ----------
-    what, name
-        What messages say that it should be, and what they call it; the path by default.
-
-    Raises
-    ------
-    HeadError
-        It cannot be read, or is not a JSON object.
-    """
-    called = name or str(path)
-    try:
-        values = parse_json(read_regular(path, largest=LARGEST))
-    except (OSError, StoreError, JsonError) as error:
-        raise HeadError(f"{called}: cannot be read as {what}: {error}") from error
-    if not isinstance(values, dict):
-        raise HeadError(f"{called}: cannot be read as {what}: expected an object, found {type(values).__name__}")
-    return values
 
 
 def _value(values: dict[str, Any], name: str, kind: type, called: str) -> Any:

@@ -22,10 +22,10 @@ from safetensors.numpy import load_file, save_file
 
 from stages.common.file_limits import LARGEST_HEAD, check_safetensors, first_line
 from stages.head.errors import HeadError
-from stages.head.replacing import replacing
 from store import EmbeddingStore
 from store.errors import HearError
 from store.files.regular import open_regular
+from store.files.replacing import replacing
 from store.summary import frame_statistics
 
 NOVELTY = "novelty.safetensors"
@@ -148,7 +148,7 @@ def learn_novelty(
 def save_novelty(folder: Path, novelty: Novelty) -> None:
     """Write `novelty.safetensors`, atomically."""
     tensors = {name: np.array(value, np.float32, order="C") for name, value in novelty.__dict__.items()}
-    with replacing(folder / NOVELTY) as partial:
+    with replacing(folder / NOVELTY, error=HeadError, causes=(OSError, SafetensorError)) as partial:
         save_file(tensors, partial, metadata={"format": "hear-novelty/1"})
 
 

@@ -8,23 +8,25 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
+from stages.common.device import choose_device
 from stages.common.file_limits import TensorsError, first_line
 from stages.common.hub import HubError
 from stages.common.local_paths import did_you_mean, is_local
 from stages.common.tensors import read_tensors
 from stages.head.checkpoint.head import Head, HeadConfig
 from stages.head.checkpoint.hub import fetch, is_hub_checkpoint
-from stages.head.checkpoint.layout import CONFIG, ENSEMBLE, WEIGHTS, config_to_json, read_config, write_json
-from stages.head.device import pick_device
+from stages.head.checkpoint.layout import CONFIG, ENSEMBLE, WEIGHTS, config_to_json, read_config
 from stages.head.errors import HeadError
+from stages.head.files import write_json
 from stages.head.model.architectures import KINDS, make_model, read_published
 from stages.head.model.packed import PackedModel
-from stages.head.replacing import replacing
 from stages.head.tracks import TRACK_DIMENSIONS
 from store.files.json_text import brief
+from store.files.replacing import replacing
 
 
 def save_head(folder: str | Path, head: Head) -> None:
@@ -37,7 +39,7 @@ def save_head(folder: str | Path, head: Head) -> None:
     """
     folder = Path(folder)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in head.model.state_dict().items()}
-    with replacing(folder / WEIGHTS) as partial:
+    with replacing(folder / WEIGHTS, error=HeadError, causes=(OSError, SafetensorError)) as partial:
         save_file(tensors, partial, metadata={"format": "pt"})
     write_json(folder / CONFIG, config_to_json(head.config))
 
@@ -60,7 +62,7 @@ def load_head(where: str | Path, *, device: str = "cpu") -> Head:
     HubError
         The hub cannot be reached, or has no such head.
     """
-    place = pick_device(device)
+    place = choose_device(device)
     path = local_checkpoint(where)
     head = _load_folder(path) if path.is_dir() else _load_published(path)
     head.model.to(place)

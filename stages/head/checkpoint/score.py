@@ -25,6 +25,12 @@ def qualified(streams: Sequence[str], layers: Sequence[int]) -> list[str]:
     return [name if "@" in name or not layers else f"{name}@{layers[0]}" for name in streams]
 
 
+def stream_rows(wanted: Sequence[str], offered: Sequence[str], layers: Sequence[int]) -> list[int]:
+    """Positions of streams named `encoder/scale@layer` among `offered` streams of these layers."""
+    names = qualified(offered, layers)
+    return [names.index(name) for name in wanted]
+
+
 def score_records(head: Head, store: EmbeddingStore, songs: Sequence[str]) -> NDArray[np.float32]:
     """Scores (N, D) of view 0 of stored songs, one song after the other: memory is bounded by the longest.
 
@@ -36,8 +42,8 @@ def score_records(head: Head, store: EmbeddingStore, songs: Sequence[str]) -> ND
         A record cannot be read.
     """
     check_spec(head, store)
-    offered = qualified(store.streams, store.spec.layers)
-    streams = [store.streams[offered.index(name)] for name in qualified(head.streams, head.layers)]
+    rows = stream_rows(qualified(head.streams, head.layers), store.streams, store.spec.layers)
+    streams = [store.streams[row] for row in rows]
     records = Records(store.root, streams=streams, stride=head.config.sizes.stride)
     scores = [score_packed(head.model, records[[Item(song, 0, 0.0)]]) for song in songs]
     return np.concatenate(scores) if scores else np.empty((0, len(head.dimensions)), np.float32)

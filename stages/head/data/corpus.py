@@ -21,7 +21,7 @@ class Corpus:
 
     songs: tuple[str, ...]
     systems: tuple[str, ...]
-    labels: NDArray[np.float32]
+    ratings: NDArray[np.float32]
     views: tuple[tuple[int, ...], ...]
     missing: tuple[str, ...] = ()
     unrated: tuple[str, ...] = ()
@@ -33,7 +33,7 @@ class Corpus:
     def shuffled(self, seed: int) -> "Corpus":
         """The same songs with their labels dealt out anew: the control that a head must fail."""
         order = np.random.default_rng([seed, len(self.songs)]).permutation(len(self.songs))
-        return replace(self, labels=self.labels[order])
+        return replace(self, ratings=self.ratings[order])
 
 
 def select_corpus(
@@ -74,7 +74,7 @@ def select_corpus(
     return Corpus(
         songs=tuple(song.song_id for song in present),
         systems=tuple(song.system for song in present),
-        labels=manifest.labels(present, dimensions),
+        ratings=manifest.labels(present, dimensions),
         views=tuple(_kept(store.views(song.song_id), augmented) for song in present),
         missing=missing,
         unrated=unrated,

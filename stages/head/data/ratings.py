@@ -4,7 +4,6 @@ ratings.csv      one row per song: song_id, split, and a column per dimension
 """
 
 import hashlib
-import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,11 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
-from stages.common.csv_text import read_rows, write_rows
 from stages.head.data.corpus import Corpus
 from stages.head.errors import HeadError
-from stages.head.replacing import replacing
-from store.files.regular import LARGEST_TEXT, IrregularFileError, read_regular
+from stages.head.files import read_csv, write_csv
 
 RATINGS = "ratings.csv"
 
@@ -51,7 +48,7 @@ def ratings_of(dimensions: Sequence[str], **splits: Corpus) -> Ratings:
     return Ratings(
         dimensions=tuple(dimensions),
         splits={
-            split: {song: tuple(row) for song, row in zip(corpus.songs, corpus.labels.tolist(), strict=True)}
+            split: {song: tuple(row) for song, row in zip(corpus.songs, corpus.ratings.tolist(), strict=True)}
             for split, corpus in splits.items()
         },
     )
@@ -65,10 +62,8 @@ def write_ratings(path: Path, ratings: Ratings) -> None:
     HeadError
         It cannot be written.
     """
-    with replacing(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
-        write_rows(file, [["song_id", "split", *ratings.dimensions]])
-        for split, rated in ratings.splits.items():
-            write_rows(file, ([song, split, *map(_text, row)] for song, row in rated.items()))
+    rows = ([song, split, *map(_text, row)] for split, rated in ratings.splits.items() for song, row in rated.items())
+    write_csv(path, ["song_id", "split", *ratings.dimensions], rows)
 
 
 def read_ratings(path: Path) -> Ratings:
@@ -80,16 +75,16 @@ def read_ratings(path: Path) -> Ratings:
         It cannot be read, or is not what `write_ratings` wrote.
     """
     try:
-        text = read_regular(path, largest=LARGEST_TEXT).decode()
-        header, *rows = (cells for _, cells in read_rows(io.StringIO(text, newline="")))
+        header, *rows = read_csv(path)
         dimensions = tuple(header[2:])
         splits: dict[str, dict[str, tuple[float, ...]]] = {}
         for number, (song, split, *cells) in enumerate(rows, start=1):
             if len(cells) != len(dimensions):
                 raise ValueError(f"row {number} has {len(cells)} ratings, expected {len(dimensions)}")
             splits.setdefault(split, {})[song] = tuple(float(np.float32(cell)) for cell in cells)
-    except (OSError, ValueError, IrregularFileError) as error:
-        raise HeadError(f"{path}: cannot be read as a run's ratings: {error}; restore or remove the file") from error
+    except (HeadError, ValueError) as error:
+        reason = str(error).removeprefix(f"{path}: cannot be read: ")
+        raise HeadError(f"{path}: cannot be read as a run's ratings: {reason}; restore or remove the file") from error
     return Ratings(dimensions=dimensions, splits=splits)
 
 

@@ -43,7 +43,7 @@ class Data:
         digest = hashlib.sha256()
         for corpus in (self.train, self.val):
             digest.update(json.dumps([corpus.songs, corpus.views]).encode())
-            digest.update(corpus.labels.tobytes())
+            digest.update(corpus.ratings.tobytes())
         return digest.hexdigest()[:16]
 
     def ratings(self) -> Ratings:

@@ -14,9 +14,9 @@ from typing import Any
 from stages.common.file_limits import LARGEST_HEAD
 from stages.common.hub import HubError, commit_of, download, list_files, upload
 from stages.common.local_paths import did_you_mean
+from stages.head.checkpoint.ensemble import head_places
 from stages.head.checkpoint.head import Head
 from stages.head.checkpoint.hub import fetch, split_reference
-from stages.head.checkpoint.json_file import read_metrics_file, read_object
 from stages.head.checkpoint.layout import (
     CONFIG,
     ENSEMBLE,
@@ -27,12 +27,12 @@ from stages.head.checkpoint.layout import (
     VERSIONS,
     WEIGHTS,
     read_ensemble,
-    to_json,
 )
-from stages.head.checkpoint.members import head_places
+from stages.head.checkpoint.metrics_file import read_metrics_file
 from stages.head.checkpoint.novelty import NOVELTY
 from stages.head.checkpoint.saved import load_head, save_head
 from stages.head.errors import HeadError
+from stages.head.files import read_object, to_json
 from stages.head.share.card import CARD, model_card
 from stages.head.training.report import SONG_NAMES, read_run
 

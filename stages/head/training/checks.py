@@ -90,7 +90,7 @@ def little_to_measure_by(corpus: Corpus, *, split: str, dimensions: Sequence[str
         yield f"one {split} song: LCC, SRCC and KTAU count 0"
     elif constant := _constant(corpus, dimensions):
         yield f"all {split} songs have the same rating of {', '.join(constant)}: LCC, SRCC and KTAU count 0 there"
-    highest = dict(zip(dimensions, corpus.labels.max(axis=0).tolist(), strict=True))
+    highest = dict(zip(dimensions, corpus.ratings.max(axis=0).tolist(), strict=True))
     if low := [name for name, rating in highest.items() if rating < THRESHOLDS[name]]:
         yield f"no {split} song is rated high enough to count for TTA in {', '.join(low)}: TTA is 0 there"
 
@@ -107,7 +107,7 @@ def _few_to_learn_from(data: Data, config: TrainConfig) -> Iterator[str]:
 
 
 def _constant(corpus: Corpus, dimensions: Sequence[str]) -> list[str]:
-    return [name for name, spread in zip(dimensions, np.ptp(corpus.labels, axis=0), strict=True) if spread == 0]
+    return [name for name, spread in zip(dimensions, np.ptp(corpus.ratings, axis=0), strict=True) if spread == 0]
 
 
 def _songs(songs: Sequence[str]) -> str:

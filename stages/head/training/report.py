@@ -4,9 +4,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from stages.head.checkpoint.json_file import is_number, read_metrics, read_object
 from stages.head.checkpoint.layout import METRICS_FILE, RUN
+from stages.head.checkpoint.metrics_file import is_number, read_metrics
 from stages.head.errors import HeadError
+from stages.head.files import read_object
 from stages.head.training.history import EVALUATIONS, EvaluationRow, read_rows
 from stages.metrics.agreement import METRICS, Metrics, total
 from store.files.json_text import brief

@@ -23,8 +23,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from stages.common import csv_text
-from stages.head.checkpoint.json_file import read_object
 from stages.head.checkpoint.layout import (
     CONFIG,
     ENSEMBLE,
@@ -36,17 +34,17 @@ from stages.head.checkpoint.layout import (
     RUN,
     VERSIONS,
     WEIGHTS,
-    write_json,
 )
 from stages.head.checkpoint.novelty import NOVELTY
 from stages.head.data.corpus import Corpus
 from stages.head.data.ratings import RATINGS, Ratings, read_ratings, write_ratings
 from stages.head.errors import HeadError
-from stages.head.replacing import replacing
+from stages.head.files import read_object, write_csv, write_json
 from stages.head.training.history import EVALUATIONS, STEPS, EvaluationRow, StepRow, row_of, write_rows
 from stages.head.training.trainer import RunState, Trainer
 from store.files.json_text import brief
 from store.files.regular import IrregularFileError, open_regular
+from store.files.replacing import replacing
 
 # These change how fast a run is, not what it computes: a resumed run may differ in them.
 FREE_PARAMS = ("memory", "workers")
@@ -152,7 +150,8 @@ class RunFolder:
         }
         if trainer.schedule is not None:
             state["schedule"] = trainer.schedule.state_dict()
-        with replacing(self.path / RESUME) as partial:
+        # RuntimeError is torch's report that a file cannot be written.
+        with replacing(self.path / RESUME, error=HeadError, causes=(OSError, RuntimeError)) as partial:
             torch.save(state, partial)
 
     def restore(self, trainer: Trainer) -> None:
@@ -187,14 +186,13 @@ class RunFolder:
 def write_predictions(
     path: Path, corpus: Corpus, predicted: NDArray[np.floating], *, dimensions: Sequence[str]
 ) -> None:
-    """One line a song: id, system, then rated and predicted scores (N, D) of each dimension."""
-    with replacing(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
-        columns = [f"{kind}_{name}" for name in dimensions for kind in ("rated", "predicted")]
-        rows = [["song_id", "system", *columns]]
-        for song, system, rated, scores in zip(corpus.songs, corpus.systems, corpus.labels, predicted, strict=True):
-            pairs = [f"{value:.6f}" for pair in zip(rated, scores, strict=True) for value in pair]
-            rows.append([song, system, *pairs])
-        csv_text.write_rows(file, rows)
+    """Write one row per song: id, system, then the rating and the predicted score of each dimension, from (N, D)."""
+    columns = [f"{kind}_{name}" for name in dimensions for kind in ("rated", "predicted")]
+    rows = []
+    for song, system, ratings, scores in zip(corpus.songs, corpus.systems, corpus.ratings, predicted, strict=True):
+        pairs = [f"{value:.6f}" for pair in zip(ratings, scores, strict=True) for value in pair]
+        rows.append([song, system, *pairs])
+    write_csv(path, ["song_id", "system", *columns], rows)
 
 
 def _versions(device: torch.device) -> dict[str, str]:

@@ -5,13 +5,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from stages.head.checkpoint.json_file import read_metrics
-from stages.head.checkpoint.layout import CONFIG, METRICS_FILE, PREDICTIONS, RESUME, write_json
-from stages.head.checkpoint.members import head_places, list_members
-from stages.head.checkpoint.saved import load_head
-from stages.head.checkpoint.score import score_records
+from stages.head.checkpoint.ensemble import list_members, load_heads, mean_scores
+from stages.head.checkpoint.layout import CONFIG, METRICS_FILE, PREDICTIONS, RESUME
+from stages.head.checkpoint.metrics_file import read_metrics
 from stages.head.data.splits import Data
 from stages.head.errors import HeadError
+from stages.head.files import write_json
 from stages.head.training.checks import describe_data
 from stages.head.training.history import Listener
 from stages.head.training.run_folder import RunFolder, write_predictions
@@ -79,16 +78,12 @@ def finish_seeds(job: Job, jobs: Sequence[Job], data: Data) -> SeedsReport:
         A run is not complete, or cannot be scored.
     """
     each = [read_metrics(one.out / METRICS_FILE) for one in jobs]
-    scores = [
-        score_records(load_head(place, device=job.config.device), data.store, data.val.songs)
-        for place in head_places(job.out)
-    ]
-    predicted = np.stack(scores).mean(axis=0)
+    predicted = mean_scores(load_heads(job.out, device=job.config.device), data.store, data.val.songs)
     report = SeedsReport(
         seeds=tuple(one.config.seed for one in jobs),
         mean=_over(each, lambda values: float(np.mean(values))),
         std=_over(each, lambda values: float(np.std(values, ddof=1))),
-        ensemble=score_metrics(data.val.labels, predicted, dimensions=data.dimensions),
+        ensemble=score_metrics(data.val.ratings, predicted, dimensions=data.dimensions),
     )
     write_predictions(job.out / PREDICTIONS, data.val, predicted, dimensions=data.dimensions)
     write_json(job.out / METRICS_FILE, report.to_json())

@@ -9,17 +9,18 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from stages.common.device import choose_device, choose_precision, repeatable
 from stages.common.provenance import read_provenance
 from stages.head.checkpoint.head import Head, HeadConfig, score_packed
-from stages.head.checkpoint.json_file import read_metrics
-from stages.head.checkpoint.layout import METRICS_FILE, PREDICTIONS, write_json
+from stages.head.checkpoint.layout import METRICS_FILE, PREDICTIONS
+from stages.head.checkpoint.metrics_file import read_metrics
 from stages.head.checkpoint.novelty import learn_novelty
 from stages.head.checkpoint.saved import save_head
 from stages.head.config import TrainConfig
 from stages.head.data.epoch_plan import Item, plan_epoch
 from stages.head.data.records import Reader, Records
 from stages.head.data.splits import Data, open_data
-from stages.head.device import pick_device, pick_precision, repeatable
+from stages.head.files import write_json
 from stages.head.model.architectures import make_model, make_sizes
 from stages.head.training.checks import check_records, describe_data
 from stages.head.training.history import Listener
@@ -96,7 +97,7 @@ def train_on(
 
     Once the run can begin, `say` is called with each sentence of `describe_data`.
     """
-    device = pick_device(config.device)
+    device = choose_device(config.device)
     folder, params, stored = RunFolder(out), run_params(data, track=track, config=config), data.store.receipt()
     going_on = resume and folder.can_resume(params, stored, data.ratings())
     if going_on and folder.is_complete:
@@ -126,7 +127,7 @@ def check_startable(data: Data, config: TrainConfig) -> None:
     HeadError
         The device is not there, the config's head cannot be built for this data, or a record cannot be used.
     """
-    pick_device(config.device)
+    choose_device(config.device)
     sizes = make_sizes(config.architecture, config.size, features=data.features, classes=len(data.dimensions))
     with torch.device("meta"):
         make_model(sizes)
@@ -161,7 +162,7 @@ class _Run:
             make_model(sizes).to(device),
             config,
             Objective(beta=config.track_beta(track), smooth_l1_beta=config.smooth_l1_beta, mix=config.mix),
-            precision=pick_precision(config.precision, device, width=sizes.attended),
+            precision=choose_precision(config.precision, device, width=sizes.attended),
             reader=reader,
             hooks=Hooks(
                 plan=lambda epoch: plan_epoch(data.train, config, epoch=epoch),
@@ -189,7 +190,7 @@ class _Run:
         self.predicted = np.concatenate(
             [score_packed(self.trainer.model, packed) for packed in self.val_reader.read(items)]
         )
-        return score_metrics(self.data.val.labels, self.predicted, dimensions=self.data.dimensions)
+        return score_metrics(self.data.val.ratings, self.predicted, dimensions=self.data.dimensions)
 
     def improved(self, metrics: Metrics) -> None:
         """Keep the head, what it scored, and each song's scores."""

@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
+from stages.common.device import autocast
 from stages.head.config import TrainConfig
 from stages.head.data.epoch_plan import PlannedBatch
 from stages.head.data.records import Packed, Reader
-from stages.head.device import autocast
 from stages.head.errors import HeadError
 from stages.head.model.packed import PackedModel
 from stages.head.training.history import EvaluationRow, Listener, StepRow

@@ -12,7 +12,7 @@ import pytest
 from stages.evaluate.evaluation import evaluate_heads
 from stages.evaluate.tables import evaluation_table, write_evaluation
 from stages.evaluate.trained_on import read_trained_on
-from stages.head.checkpoint.members import load_heads
+from stages.head.checkpoint.ensemble import load_heads
 from stages.head.config import TrainConfig
 from stages.head.errors import HeadError
 from stages.head.training.runs import Job

@@ -9,13 +9,12 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from stages.head.checkpoint.ensemble import head_places, load_ensemble
 from stages.head.checkpoint.head import Head, HeadConfig
-from stages.head.checkpoint.members import head_places
 from stages.head.checkpoint.saved import load_head, save_head
 from stages.head.errors import HeadError
 from stages.head.model.hear import HearHead
 from stages.head.model.sizes import HeadSizes, preset_sizes
-from stages.scoring.ensemble import load_ensemble
 from stages.songs import DIMENSIONS
 
 PARITY = Path(__file__).parents[3] / "parity"

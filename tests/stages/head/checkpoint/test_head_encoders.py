@@ -19,6 +19,7 @@ from stages.extract.encoders import EncoderError
 from stages.extract.encoders.errors import WeightsError
 from stages.extract.encoders.load import MUQ, MUSICFM
 from stages.head.checkpoint.encoders import CAUTION, caution_of, encoders_from, store_caution
+from stages.head.checkpoint.ensemble import Ensemble, load_ensemble
 from stages.head.checkpoint.head import Head, HeadConfig
 from stages.head.checkpoint.saved import load_head, save_head
 from stages.head.config import TrainConfig
@@ -28,7 +29,7 @@ from stages.head.model.sizes import preset_sizes
 from stages.head.share.card import model_card
 from stages.head.share.exchange import pull, push
 from stages.head.training.train import train_head
-from stages.scoring.ensemble import Ensemble, load_encoders, load_ensemble
+from stages.scoring.encoders import load_encoders
 from stages.scoring.scorer import Scorer
 from stages.songs import DIMENSIONS, Song, read_manifest, write_manifest
 from store import EmbeddingStore, StoreWriter, export_hdf5, import_hdf5, merge

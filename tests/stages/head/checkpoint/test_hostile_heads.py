@@ -15,9 +15,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from stages.common.provenance import Provenance
+from stages.head.checkpoint.ensemble import head_places, list_members, load_ensemble
 from stages.head.checkpoint.head import Head, HeadConfig
-from stages.head.checkpoint.json_file import read_metrics
-from stages.head.checkpoint.members import head_places, list_members
+from stages.head.checkpoint.metrics_file import read_metrics
 from stages.head.checkpoint.novelty import fit_novelty, save_novelty
 from stages.head.checkpoint.saved import load_head, save_head
 from stages.head.errors import HeadError
@@ -25,7 +25,6 @@ from stages.head.model.hear import HearHead
 from stages.head.model.sizes import SongEvalSizes, preset_sizes
 from stages.head.model.songeval import SongEvalHead
 from stages.metrics.agreement import METRICS
-from stages.scoring.ensemble import load_ensemble
 from store import Spec
 from store.errors import HearError
 

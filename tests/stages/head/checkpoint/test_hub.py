@@ -12,8 +12,8 @@ import pytest
 from huggingface_hub import ModelCard
 
 from stages.common.hub import HubError
+from stages.head.checkpoint.ensemble import load_ensemble, load_heads
 from stages.head.checkpoint.hub import fetch
-from stages.head.checkpoint.members import load_heads
 from stages.head.checkpoint.novelty import load_novelty
 from stages.head.checkpoint.saved import load_head
 from stages.head.config import TrainConfig
@@ -21,7 +21,6 @@ from stages.head.errors import HeadError
 from stages.head.share.exchange import pull, push
 from stages.head.training.runs import Job
 from stages.head.training.seeds import train_seeds
-from stages.scoring.ensemble import load_ensemble
 from store import EmbeddingStore
 
 # The client's own, where it uploads large files without xet.

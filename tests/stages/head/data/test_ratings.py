@@ -116,9 +116,9 @@ def test_songs_that_lack_a_rating_of_the_track_are_left_out_and_named(learnable,
     assert {*data.train.unrated, *data.val.unrated} == unrated
     assert {*data.train.songs, *data.val.songs} == {song.song_id for song in manifest.songs} - unrated
     for corpus in (data.train, data.val):
-        assert np.isfinite(corpus.labels).all()
+        assert np.isfinite(corpus.ratings).all()
         rows = {song.song_id: [song.labels[name] for name in dimensions] for song in learnable.manifest.songs}
-        np.testing.assert_array_equal(corpus.labels, np.array([rows[song] for song in corpus.songs], np.float32))
+        np.testing.assert_array_equal(corpus.ratings, np.array([rows[song] for song in corpus.songs], np.float32))
 
 
 @pytest.mark.parametrize("split", ["train", "val", "test"])

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from stages.evaluate.trained_on import read_trained_on
-from stages.head.checkpoint.json_file import read_metrics, read_metrics_file, read_object
-from stages.head.checkpoint.layout import CONFIG, METRICS_FILE, PARAMS, RECEIPT, RUN, write_json
+from stages.head.checkpoint.layout import CONFIG, METRICS_FILE, PARAMS, RECEIPT, RUN
+from stages.head.checkpoint.metrics_file import read_metrics, read_metrics_file
 from stages.head.data.ratings import RATINGS, Ratings, read_ratings, write_ratings
+from stages.head.files import read_object, write_json
 from stages.head.share.card import _figures, _results
 from stages.head.training.history import EVALUATIONS, EvaluationRow, write_rows
 from stages.head.training.report import read_report, read_run

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from stages.common.device import DeviceError
 from stages.evaluate.evaluation import evaluate_heads
-from stages.head.checkpoint.members import head_places, load_heads
+from stages.head.checkpoint.ensemble import head_places, load_heads
 from stages.head.config import TrainConfig
 from stages.head.errors import HeadError
 from stages.head.training.history import Listener, StepRow
@@ -157,7 +158,7 @@ def test_one_seed_does_not_resume_what_several_left(job: Job) -> None:
 
 def test_what_cannot_begin_leaves_older_seeds(job: Job) -> None:
     train_seeds(job, seeds=2)
-    with pytest.raises(HeadError, match="device 'tpu' cannot be used here"):
+    with pytest.raises(DeviceError, match="device 'tpu' cannot be used here"):
         train_seeds(replace(job, config=replace(job.config, device="tpu")), seeds=2)
     assert len(load_heads(job.out)) == 2
     assert (job.out / "metrics.json").is_file()

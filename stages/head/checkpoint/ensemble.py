@@ -1,8 +1,13 @@
-"""One head or several that score together: the mean is the score, their standard deviation how far they agree."""
+"""Heads that score together: one or several, their agreement, and their mean scores.
+
+ensemble.json      which folders beside it are the ensemble; written before the first head is trained
+metrics.json       means over the heads, their standard deviation, and the ensemble's own metrics
+predictions.csv    the ensemble's scores: the means over the heads
+seed-0/ seed-1/ …  one run folder per head
+"""
 
 import hashlib
 import json
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,20 +16,16 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.extract.encoders import MultiScale, load_multiscale
-from stages.extract.encoders.errors import WeightsError
-from stages.extract.encoders.load import MUQ, MUSICFM
-from stages.head.checkpoint.encoders import caution_of, encoders_from
+from stages.common.file_limits import LARGEST_HEADS
+from stages.head.checkpoint.encoders import caution_of
 from stages.head.checkpoint.head import FRAMES_AT_ONCE, Head
-from stages.head.checkpoint.members import head_places
+from stages.head.checkpoint.layout import CONFIG, ENSEMBLE, PARAMS, RUN, WEIGHTS, read_ensemble
 from stages.head.checkpoint.novelty import NOVELTY, Novelty, load_novelty
-from stages.head.checkpoint.saved import load_head
-from stages.head.checkpoint.score import qualified
+from stages.head.checkpoint.saved import load_head, local_checkpoint
+from stages.head.checkpoint.score import qualified, score_records, stream_rows
 from stages.head.errors import HeadError
-from stages.scoring.errors import ScoringError
-
-# Tried where no head records where its encoders' weights came from.
-PUBLISHED = {"muq": MUQ, "musicfm": MUSICFM}
+from stages.head.files import write_json
+from store import EmbeddingStore
 
 
 @dataclass(frozen=True)
@@ -43,21 +44,20 @@ class Ensemble:
     heads
         One or more.
     novelties
-        What each head's training songs are like; None where that is not known.
+        The description of each head's training songs; None where there is none.
 
     Raises
     ------
-    ScoringError
-        There is no head, or two differ in dimensions or in what a frame is.
+    HeadError
+        There is no head, or the heads do not agree; see `check_agreement`.
     """
 
     def __init__(self, heads: Sequence[Head], novelties: Sequence[Novelty | None] = ()) -> None:
         if not heads:
-            raise ScoringError("there is no head to score with")
+            raise HeadError("there is no head to score with")
         self.heads = tuple(heads)
         self.novelties = tuple(novelties) or (None,) * len(self.heads)
-        for head in self.heads[1:]:
-            _check_alike(self.heads[0], head)
+        check_agreement(self.heads)
 
     @property
     def dimensions(self) -> tuple[str, ...]:
@@ -66,7 +66,7 @@ class Ensemble:
 
     @cached_property
     def streams(self) -> tuple[str, ...]:
-        """Streams that some head wants, each as `encoder/scale@layer`, in the order in which songs are given."""
+        """Streams that the heads need, each as `encoder/scale@layer`, in the order in which songs are given."""
         return tuple(dict.fromkeys(name for head in self.heads for name in qualified(head.streams, head.layers)))
 
     @property
@@ -76,12 +76,12 @@ class Ensemble:
 
     @property
     def fewest_frames(self) -> int:
-        """The shortest song that all heads score."""
+        """Frames of the shortest song that all heads can score."""
         return max(head.config.sizes.stride for head in self.heads)
 
     @cached_property
     def caution(self) -> str:
-        """What must be said wherever the scores appear; empty where nothing must."""
+        """The warning to show wherever the scores appear; empty if there is none."""
         return caution_of(self.heads)
 
     @cached_property
@@ -99,11 +99,11 @@ class Ensemble:
     def score(self, songs: Sequence[NDArray[np.floating]]) -> EnsembleScores:
         """Score songs, each (S, T, C) with the ensemble's streams, T ≥ `fewest_frames`.
 
-        As many songs pass a head at once as fit into `FRAMES_AT_ONCE`; that changes no score.
+        A head scores as many songs at once as fit into `FRAMES_AT_ONCE`; that changes no score.
 
         Raises
         ------
-        ScoringError
+        HeadError
             A head's numbers are so large that a score is not finite.
         """
         each = np.empty((len(self.heads), len(songs), len(self.dimensions)), np.float64)
@@ -112,33 +112,43 @@ class Ensemble:
                 rows = self._rows(head)
                 each[number, start:end] = head.score_many([song[rows] for song in songs[start:end]])
         if not np.isfinite(each).all():
-            raise ScoringError("a head gives scores that are not finite numbers; its weights are of no use")
+            raise HeadError("a head gives scores that are not finite numbers; its weights cannot be used")
         spread = each.std(axis=0, ddof=1) if len(self.heads) > 1 else np.zeros_like(each[0])
         return EnsembleScores(each.mean(axis=0), spread)
 
     def novelty(self, song: NDArray[np.floating]) -> float | None:
-        """How far a song (S, T, C) is from the training songs, mean over the heads that know; see `Novelty`.
+        """How far a song (S, T, C) is from the training songs: the mean over the heads that have a `Novelty`.
 
         Raises
         ------
-        ScoringError
+        HeadError
             A head's statistics are so large or small that the distance is not finite.
         """
         pairs = zip(self.heads, self.novelties, strict=True)
         ratios = [novelty.of_song(song[self._rows(head)]) for head, novelty in pairs if novelty is not None]
         if not np.isfinite(ratios).all():
-            raise ScoringError(f"a head's {NOVELTY} gives distances that are not finite numbers; remove it")
+            raise HeadError(f"a head's {NOVELTY} gives distances that are not finite numbers; remove it")
         return float(np.mean(ratios)) if ratios else None
 
     def _rows(self, head: Head) -> list[int]:
-        return [self.streams.index(name) for name in qualified(head.streams, head.layers)]
+        return stream_rows(qualified(head.streams, head.layers), self.streams, ())
 
 
-def _check_alike(first: Head, other: Head) -> None:
-    expected, found = _shared(first), _shared(other)
-    for name, value in expected.items():
-        if value != found[name]:
-            raise ScoringError(f"heads that score together must agree on {name}: expected {value}, found {found[name]}")
+def check_agreement(heads: Sequence[Head]) -> None:
+    """Refuse heads that cannot score together.
+
+    Raises
+    ------
+    HeadError
+        Two differ in dimensions, channels, averaged frames or encoders; the message names the first difference.
+    """
+    expected = _shared(heads[0])
+    for head in heads[1:]:
+        for name, value in _shared(head).items():
+            if value != expected[name]:
+                raise HeadError(
+                    f"heads that score together must agree on {name}: expected {expected[name]}, found {value}"
+                )
 
 
 def _shared(head: Head) -> dict[str, object]:
@@ -151,8 +161,14 @@ def _shared(head: Head) -> dict[str, object]:
     }
 
 
+def mean_scores(heads: Sequence[Head], store: EmbeddingStore, songs: Sequence[str]) -> NDArray[np.float32]:
+    """The heads' mean scores (N, D) of view 0 of stored songs. Raises as `score_records`."""
+    scores: NDArray[np.float32] = np.stack([score_records(head, store, songs) for head in heads]).mean(axis=0)
+    return scores
+
+
 def _batches(lengths: Sequence[int]) -> list[tuple[int, int]]:
-    """Runs of songs with `FRAMES_AT_ONCE` frames at most, or one song."""
+    """Consecutive songs as (start, end), each group with at most `FRAMES_AT_ONCE` frames, or a single song."""
     batches, start, frames = [], 0, 0
     for number, length in enumerate(lengths):
         if number > start and frames + length > FRAMES_AT_ONCE:
@@ -163,21 +179,19 @@ def _batches(lengths: Sequence[int]) -> list[tuple[int, int]]:
 
 
 def load_ensemble(checkpoints: Sequence[str | Path], *, device: str = "cpu") -> Ensemble:
-    """Load heads and what is known of their training songs.
+    """Load heads that score together, with the descriptions of their training songs.
 
     Parameters
     ----------
     checkpoints
-        Each a head, as `load_head` takes it, or a folder of several, as training with several seeds leaves it.
+        Each a head, as for `load_head`, or a folder of several, as training with several seeds leaves it.
     device
-        Of the heads.
+        Where the heads run.
 
     Raises
     ------
     HeadError
-        One cannot be loaded, or is a run that is not complete.
-    ScoringError
-        They cannot score together.
+        One cannot be loaded or is an unfinished run, or they cannot score together.
     """
     places = [place for checkpoint in checkpoints for place in head_places(checkpoint)]
     heads, novelties = [load_head(place, device=device) for place in places], [load_novelty(place) for place in places]
@@ -189,58 +203,47 @@ def load_ensemble(checkpoints: Sequence[str | Path], *, device: str = "cpu") -> 
     return Ensemble(heads, novelties)
 
 
-def load_encoders(
-    ensemble: Ensemble,
-    *,
-    muq: str | Path | None = None,
-    musicfm: str | Path | None = None,
-    device: str = "auto",
-    precision: str = "auto",
-) -> MultiScale:
-    """Load the encoders that an ensemble needs, at its layers.
-
-    Parameters
-    ----------
-    muq, musicfm
-        Hub id or local folder. Without them, the weights that the heads record; the published ones' main branch where
-        these came from a folder, or nothing is recorded.
-    device, precision
-        See `load_multiscale`.
+def load_heads(where: str | Path, *, device: str = "cpu") -> list[Head]:
+    """Load the heads of a checkpoint: one, or all of a folder of several; see `head_places`.
 
     Raises
     ------
-    EncoderError
-        The weights cannot be had.
-    HeadError
-        The heads do not agree on the weights.
-    ScoringError
-        A head learned from embeddings from elsewhere, which no encoder here makes.
+    HeadError, HubError
+        As `load_head` and `head_places`.
     """
-    names = [name.rpartition("@") for name in ensemble.streams]
-    for stream, _, layer in names:
-        if not (stream and re.fullmatch("[0-9]+", layer)):
-            raise ScoringError(
-                f"the head learned from stream {stream or layer!r} of embeddings that were imported, which no encoder "
-                "here makes from audio; score the songs of a store that has it, with --store"
-            )
-    known = encoders_from(ensemble.heads)
-    given = {"muq": muq, "musicfm": musicfm}
-    untrained = bool(known) and all(one.kind == "untrained" for one in known.values()) and not any(given.values())
-    sources = {
-        name: source or (known[name].source if name in known else "") or PUBLISHED[name]
-        for name, source in given.items()
-    }
-    try:
-        return load_multiscale(
-            preset="tiny" if untrained else "pretrained",
-            **sources,
-            layers=tuple(dict.fromkeys(int(layer) for _, _, layer in names)),
-            streams=tuple(dict.fromkeys(stream for stream, _, _ in names)),
-            device=device,
-            precision=precision,
-        )
-    except WeightsError as error:
-        if any(given.values()) or untrained:
-            raise
-        # The ids were not the user's own words.
-        raise WeightsError(f"{error}. The head needs these weights; name a copy with --muq or --musicfm") from error
+    return [load_head(place, device=device) for place in head_places(where)]
+
+
+def head_places(where: str | Path) -> list[Path]:
+    """Local paths of a checkpoint's heads, fetched from the hub if need be.
+
+    The path itself, if it is a head; otherwise the folders that its ensemble.json lists, or without ensemble.json
+    every folder in it that holds a head, by name.
+
+    Raises
+    ------
+    HeadError
+        There is no such checkpoint, one of its runs is not complete, the list cannot be read, or the heads are too
+        large together.
+    HubError
+        As `load_head`.
+    """
+    folder = local_checkpoint(where)
+    if (folder / CONFIG).is_file() or not folder.is_dir():
+        return [folder]
+    if (folder / ENSEMBLE).is_file():
+        places = [folder / name for name in read_ensemble(folder / ENSEMBLE)]
+    else:
+        places = sorted(config.parent for config in folder.glob(f"*/{CONFIG}"))
+    for place in places:
+        if not (place / CONFIG).is_file() or ((place / PARAMS).is_file() and not (place / RUN).is_file()):
+            raise HeadError(f"{place}: this run is not complete, and {folder} needs its head; finish it with --resume")
+    size = sum((place / WEIGHTS).stat().st_size for place in places if (place / WEIGHTS).is_file())
+    if size > LARGEST_HEADS:
+        raise HeadError(f"{folder}: its {len(places)} heads have {size} bytes, expected at most {LARGEST_HEADS} in all")
+    return places or [folder]
+
+
+def list_members(folder: Path, names: Sequence[str]) -> None:
+    """Write ensemble.json: which folders in `folder` form the ensemble; others in it do not."""
+    write_json(folder / ENSEMBLE, {"heads": list(names)})
