@@ -99,7 +99,7 @@ class Head:
         Raises
         ------
         HeadError
-            The streams or channels are not the head's, or the song is shorter than one window.
+            The streams or channels are not the head's, or the song is shorter than one patch.
         """
         return dict(zip(self.dimensions, map(float, self.score_many([frames])[0]), strict=True))
 
@@ -115,10 +115,10 @@ class Head:
                 f"head: expected frames (streams {wanted[0]}, time, channels {wanted[1]}), found {song.shape}"
             )
         stride = self.config.sizes.stride
-        windows = song.shape[1] // stride
-        if windows < 1:
+        patches = song.shape[1] // stride
+        if patches < 1:
             raise HeadError(f"head: a song needs at least {stride} frames, found {song.shape[1]}")
-        return Packed(torch.from_numpy(flatten_streams(song)[: windows * stride]), [windows])
+        return Packed(torch.from_numpy(flatten_streams(song)[: patches * stride]), [patches])
 
 
 def score_packed(model: PackedModel, packed: Packed) -> NDArray[np.float32]:

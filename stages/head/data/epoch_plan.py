@@ -1,6 +1,6 @@
-"""What an epoch shows, decided before it begins: batches, partners, shares and crops, all from (seed, epoch).
+"""The plan of an epoch, made before it begins: batches, partners, shares and crops, all from (seed, epoch).
 
-Nothing here depends on workers, caches or interruptions, so a run that is resumed sees what it would have seen.
+Nothing here depends on workers, caches or interruptions, so a resumed run trains on the same batches.
 """
 
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ _EPOCH_STREAM = 1
 
 @dataclass(frozen=True)
 class Item:
-    """One record to read; `place` (0 to below 1) says where a crop begins, if it must be cropped."""
+    """One record to read; if it must be cropped, `place` (0 to below 1) is where the crop begins."""
 
     song: str
     view: int
@@ -27,7 +27,7 @@ class Item:
 
 @dataclass(frozen=True)
 class PlannedBatch:
-    """Records of one batch, anchors first, then their partners, if any; targets float32 (A, D) already mixed."""
+    """Records of one batch: A anchors, then their partners, if any; mixed targets float32 (A, D); `share` is λ."""
 
     items: tuple[Item, ...]
     anchors: int

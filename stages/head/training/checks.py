@@ -19,7 +19,7 @@ from store.format.quantisation import all_finite
 def check_records(data: Data, whole: Records) -> None:
     """Find records that would end the run: after its first epoch, in the case of those that validate.
 
-    Every record must have frames enough for one window, by the store's catalogue. Validation songs are read, too: with
+    Every record must have frames enough for one patch, by the store's catalogue. Validation songs are read, too: with
     that their metadata and checksums are checked, and that their values are finite. Where `whole` holds what it has
     read, the first validation finds it there.
 

@@ -51,14 +51,14 @@ def mix_frames(frames: Tensor, lengths: Sequence[int], *, stride: int, share: fl
     Parameters
     ----------
     frames
-        (W · stride, F): the anchors, then as many partners, packed.
+        (P · stride, F): the anchors, then as many partners, packed.
     lengths
-        Windows of each, 2 · A.
+        Patches of each, 2 · A.
 
     Returns
     -------
     tuple
-        Mixed frames, packed, of the type of `frames`, and windows of each, A.
+        Mixed frames, packed, of the type of `frames`, and patches of each, A.
     """
     songs = torch.split(frames, [length * stride for length in lengths])
     count = len(songs) // 2

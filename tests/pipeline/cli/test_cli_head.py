@@ -184,7 +184,7 @@ def test_what_is_odd_about_the_songs_is_said_on_stderr(
     evaluate = ["evaluate", *OPTIONS[2:4], "--checkpoint", out, "--out", "odd.json", "--bootstrap", "10"]
     call(monkeypatch, place, *evaluate, "--manifest", "manifest.csv")
     said = capsys.readouterr()
-    changed = "the songs or ratings of val are not those of the head's training: new in val: 3, the first is 'song 4'"
+    changed = "the songs or ratings of val are not those of the head's training: added to val: 3, the first is 'song 4'"
     assert said.err.splitlines()[-1] == f"hear-head: {changed}"
     assert said.out.splitlines()[-1] == f"note: {changed}"
     assert json.loads((place / "odd.json").read_text())["notes"][-1] == changed

@@ -91,7 +91,7 @@ def test_changed_ratings_are_counted_and_the_first_is_named(trained: Trained) ->
     one = f"1 of 4 val songs have other ratings, the first is 'val 11' (Memorability was {before}, now it is 1.5)"
     assert notes(trained, manifest=rated) == [f"{OTHERS}: {one}"]
     fewer = replace(rated, songs=tuple(song for song in rated.songs if song.song_id != "val 13"))
-    assert notes(trained, manifest=fewer) == [f"{OTHERS}: {one}; gone from val: 1, the first is 'val 13'"]
+    assert notes(trained, manifest=fewer) == [f"{OTHERS}: {one}; removed from val: 1, the first is 'val 13'"]
     assert notes(trained, manifest=rated, split="test") == []
 
 

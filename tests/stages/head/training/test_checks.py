@@ -88,7 +88,7 @@ def test_metadata_that_is_damaged_under_a_right_catalogue_is_found_too(
 @pytest.mark.parametrize(
     ("song", "view", "records"), [("söng 4", 0, "3 val"), ("söng 5", 0, "17 train"), ("söng 5", 1, "18 train")]
 )
-def test_a_record_without_frames_for_one_window_is_named_first(
+def test_a_record_without_frames_for_one_patch_is_named_first(
     tmp_path: Path, make_learnable: Callable, config: TrainConfig, song: str, view: int, records: str
 ) -> None:
     here = make_learnable(tmp_path, songs=12)
@@ -101,7 +101,7 @@ def test_a_record_without_frames_for_one_window_is_named_first(
     expected = rf"1 of {records} records are shorter than the 3 frames .* song 'short' view {view} with 2"
     with pytest.raises(HeadError, match=expected):
         trained(short, tmp_path / "run", config, listeners=(NeverCalled(),))
-    # SongEval's head has windows of one frame.
+    # SongEval's head has patches of one frame.
     data = open_data(short.store, short.manifest, track=2, config=config)
     check_records(data, Records(short.store, streams=data.streams, stride=1))
 

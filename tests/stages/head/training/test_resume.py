@@ -116,7 +116,7 @@ def test_changed_songs_or_ratings_are_not_resumed_and_named(
             (first, replace(second, labels={**second.labels, "Clarity": 1.23}), third, *rest),
             r"ratings\.csv: 1 of 18 train songs have other ratings, .* 'söng 1' \(Clarity was 2\.3, now it is 1\.23\)",
         ),
-        "song": ((first, second, *rest), r"ratings\.csv: gone from train: 1, the first is 'söng 2'"),
+        "song": ((first, second, *rest), r"ratings\.csv: removed from train: 1, the first is 'söng 2'"),
         "order": (
             (first, third, second, *rest),
             r"data \(digest of songs, their views and ratings\) was '\w+', now it",

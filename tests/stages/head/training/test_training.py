@@ -213,7 +213,7 @@ def test_streams_are_chosen_by_architecture_and_layer(
 
 
 class Shown(NamedTuple):
-    """A batch as the loss gets it: windows of each song, the plan, and what is minimised."""
+    """A batch as the loss gets it: patches of each song, the plan, and what is minimised."""
 
     lengths: list[int]
     batch: PlannedBatch
@@ -270,7 +270,7 @@ def test_one_view_of_each_song_an_epoch_on_demand(
 def test_long_songs_are_cropped_while_training_and_validated_whole(
     tmp_path: Path, learnable, config: TrainConfig, shown: list[Shown]
 ) -> None:
-    report = trained(learnable, tmp_path / "run", replace(config, epochs=1, crop=0.2))  # 5 frames at 25 Hz: one window
+    report = trained(learnable, tmp_path / "run", replace(config, epochs=1, crop=0.2))  # 5 frames at 25 Hz: one patch
     assert {length for each in shown for length in each.lengths} == {1}
     store, head = EmbeddingStore.open(learnable.store), load_head(tmp_path / "run")
     predicted = rows(tmp_path / "run" / "predictions.csv")
