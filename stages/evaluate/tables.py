@@ -42,7 +42,7 @@ def _lines(header: str, metrics: Metrics, intervals: Intervals | None) -> list[s
 
 
 def _cell(value: float, ends: tuple[float, float] | None) -> str:
-    """A figure and its interval; `z` keeps a minus from what rounds to 0."""
+    """A figure and its interval; `z` avoids −0.00."""
     interval = f" [{ends[0]:z5.2f}, {ends[1]:z4.2f}]" if ends else ""
     return f"{value:z8.3f}{interval:14}"
 
@@ -50,7 +50,7 @@ def _cell(value: float, ends: tuple[float, float] | None) -> str:
 def write_evaluation(
     evaluation: Evaluation, out: Path, *, summary: Path | None = None, plots: Path | None = None
 ) -> None:
-    """Write all metrics as JSON, their means over dimensions as a flat `summary`, predictions and calibration as plots.
+    """Write all metrics as JSON, their means over dimensions as a `summary`, predictions and calibration as plots.
 
     Parameters
     ----------
@@ -103,8 +103,8 @@ def _rounded(metrics: Metrics) -> Metrics:
 
 def _pairs(evaluation: Evaluation) -> Iterable[Sequence[object]]:
     corpus = evaluation.corpus
-    for song, system, rated, scores in zip(
+    for song, system, ratings, scores in zip(
         corpus.songs, corpus.systems, corpus.ratings, evaluation.predicted, strict=True
     ):
-        for name, one, other in zip(evaluation.dimensions, rated, scores, strict=True):
-            yield song, system, name, float(np.round(one, 6)), float(np.round(other, 6))
+        for name, rating, score in zip(evaluation.dimensions, ratings, scores, strict=True):
+            yield song, system, name, float(np.round(rating, 6)), float(np.round(score, 6))

@@ -1,6 +1,6 @@
 """Heads on disk: a folder of config.json and model.safetensors, or a published file, here or on the hub.
 
-Whoever wrote them, loading runs no code of theirs.
+Loading runs no code from these files, whoever wrote them.
 """
 
 import os
@@ -35,7 +35,7 @@ def save_head(folder: str | Path, head: Head) -> None:
     Parameters
     ----------
     folder
-        Made where it does not exist; a head in it is replaced.
+        Created if it does not exist; a head in it is replaced.
     """
     folder = Path(folder)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in head.model.state_dict().items()}
@@ -58,19 +58,21 @@ def load_head(where: str | Path, *, device: str = "cpu") -> Head:
     Raises
     ------
     HeadError
-        Nothing is there, it is not one head, or it is a pickle that holds more than tensors.
+        There is nothing, it is not one head, or it is a pickle that holds more than tensors.
+    DeviceError
+        There is no such device.
     HubError
         The hub cannot be reached, or has no such head.
     """
-    place = choose_device(device)
+    chosen = choose_device(device)
     path = local_checkpoint(where)
     head = _load_folder(path) if path.is_dir() else _load_published(path)
-    head.model.to(place)
+    head.model.to(chosen)
     return head
 
 
 def local_checkpoint(where: str | Path) -> Path:
-    """Where a checkpoint is on this machine, fetched from the hub if it is a hub's.
+    """The local path of a checkpoint, fetched from the hub if need be.
 
     Raises
     ------
@@ -90,13 +92,13 @@ def local_checkpoint(where: str | Path) -> Path:
     try:
         return fetch(str(where))
     except HubError as error:
-        # `models/track2` looks like a hub id, too.
+        # A path such as `models/track2` also looks like a hub id.
         raise HubError(f"{error}; there is no such file or folder here either{did_you_mean(where)}") from error
 
 
 def _load_folder(folder: Path) -> Head:
     if not (folder / CONFIG).is_file() and (folder / ENSEMBLE).is_file():
-        raise HeadError(f"{folder}: holds several heads; load them together (`load_heads`), or name the folder of one")
+        raise HeadError(f"{folder}: has several heads; load them together (`load_heads`), or name the folder of one")
     config = read_config(folder / CONFIG)
     return Head(_built(config, _tensors(folder / WEIGHTS), folder / WEIGHTS), config)
 
@@ -122,7 +124,7 @@ def _tensors(path: Path) -> dict[str, Tensor]:
 
 
 def _built(config: HeadConfig, state: Mapping[str, Tensor], source: Path) -> PackedModel:
-    # Each layer has tensors of its own: a number from a stranger must not build a million of them.
+    # Each layer has its own tensors: a number in a stranger's file must not build a million layers.
     layers = getattr(config.sizes, "layers", 0)
     if layers > len(state):
         raise HeadError(f"{source}: {CONFIG} says {layers} layers, the file has {len(state)} tensors in all")
@@ -139,11 +141,11 @@ def _built(config: HeadConfig, state: Mapping[str, Tensor], source: Path) -> Pac
             raise HeadError(f"{source}: tensor {name} should be {tuple(tensor.shape)}, found {shape}")
     for name in state:
         if name not in expected:
-            raise HeadError(f"{source}: unknown tensor {brief(name)}; was it written by a newer version?")
-    # Copied: tensors that are mapped from a file lie at odd addresses, and products of them end in other last bits.
+            raise HeadError(f"{source}: unknown tensor {brief(name)}; the file may be from a newer version")
+    # Copied: tensors mapped from a file are not aligned, which changes the last bits of products.
     values = {name: tensor.to(torch.float32, copy=True) for name, tensor in state.items()}
     for name, value in values.items():
         if not bool(value.isfinite().all()):
-            raise HeadError(f"{source}: tensor {name} holds NaN or infinity, in float32; such a head scores nothing")
+            raise HeadError(f"{source}: tensor {name} holds NaN or infinity, in float32; such a head cannot score")
     model.load_state_dict(values, assign=True)
     return model

@@ -1,4 +1,4 @@
-"""The same run with several seeds: how far its figures depend on chance, and what the heads score together."""
+"""The same run with several seeds: how much its figures vary, and the metrics of the ensemble."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -22,7 +22,7 @@ from store.files.visible import visible
 
 @dataclass(frozen=True, kw_only=True)
 class SeedsReport:
-    """Best validations of several seeds: `mean` and `std` (of a sample) over them, and the `ensemble`'s own metrics."""
+    """Best validations of several seeds: their `mean` and sample `std`, and the `ensemble`'s own metrics."""
 
     seeds: tuple[int, ...]
     mean: Metrics
@@ -31,7 +31,7 @@ class SeedsReport:
 
     @property
     def table(self) -> str:
-        """The table that the command prints: mean ± std, a line a dimension, then the ensemble's means."""
+        """A table for the terminal: mean ± std, one line per dimension, then the ensemble's means."""
         lines = [f"{f'{len(self.seeds)} seeds':16}" + "".join(f"{metric:>17}" for metric in METRICS)]
         for name, row in self.mean.items():
             cells = (f"{row[metric]:.3f} ± {self.std[name][metric]:.3f}" for metric in METRICS)
@@ -40,15 +40,15 @@ class SeedsReport:
         return "\n".join([*lines, f"{'ensemble':16}{ensemble}".rstrip()])
 
     def to_json(self) -> dict[str, object]:
-        """For metrics.json: a single run's keys, each the mean, and beside them `std` and `ensemble`."""
+        """The content of metrics.json: the mean under a single run's keys, plus `std` and `ensemble`."""
         return {**self.mean, "std": self.std, "ensemble": self.ensemble}
 
 
 def seed_jobs(job: Job, seeds: int) -> list[Job]:
-    """A job for each of `seeds` seeds from the config's on, in `seed-<k>` folders of its own.
+    """One job per seed, counting up from the config's seed, each in its own folder `seed-<k>`.
 
-    Labels that are to be shuffled are dealt out once, by the first seed: what the heads score together is measured
-    against the labels that each of them learned.
+    Shuffled ratings are the same for all heads, by the first seed: the ensemble is measured against the ratings that
+    each head was trained on.
     """
     first = job.config.seed
     shuffle_seed = first if job.config.shuffle_labels else None
@@ -64,13 +64,13 @@ def seed_jobs(job: Job, seeds: int) -> list[Job]:
 
 
 def begin_seeds(job: Job, jobs: Sequence[Job]) -> None:
-    """Say which heads `job.out` will be an ensemble of; until they are all complete, it cannot be loaded."""
+    """List the heads of the ensemble in `job.out`; it cannot be loaded until they are all complete."""
     RunFolder(job.out).clear()
     list_members(job.out, [each.out.name for each in jobs])
 
 
 def finish_seeds(job: Job, jobs: Sequence[Job], data: Data) -> SeedsReport:
-    """Put complete runs together: the ensemble's metrics and predictions, and mean and std over its heads.
+    """Combine complete runs: write the ensemble's metrics and predictions, and mean and std over its heads.
 
     Raises
     ------
@@ -103,18 +103,18 @@ def train_seeds(
     Parameters
     ----------
     resume
-        Leave complete seeds alone, and go on with one that was cut off.
+        Keep complete seeds, and resume an interrupted one.
     say
         Called before the first seed with each sentence of `describe_data`.
 
     Raises
     ------
     HeadError, StoreError, SongsError
-        As `train_head`; the seeds after one that fails are trained all the same.
+        As `train_head`; if a seed fails, the later ones are still trained.
     """
     data, jobs = job.open(), seed_jobs(job, seeds)
     if resume and any((job.out / name).is_file() for name in (CONFIG, RESUME)):
-        raise HeadError(f"{job.out}: this is the run of one seed, found --seeds {seeds}; train anew without --resume")
+        raise HeadError(f"{job.out}: has the run of one seed, found --seeds {seeds}; train again without --resume")
     check_startable(data, job.config)
     for note in describe_data(data, job.config):
         say(note)

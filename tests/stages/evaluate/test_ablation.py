@@ -64,7 +64,10 @@ def test_rows_have_folders_of_their_own(job: Job) -> None:
         (
             (10,),
             2,
-            ["without: SongEval's head on muq/track@10, for want of layer 6", "HAS: 1 augmented view a song and"],
+            [
+                "without: SongEval's head on muq/track@10, as the store lacks layer 6",
+                "HAS: 1 augmented view per song and",
+            ],
         ),
         (
             (6, 10),
@@ -184,7 +187,7 @@ def test_files_of_the_table(tmp_path: Path) -> None:
     assert (last["row"], last["l"], last["TTA"], last["TTA_paper"]) == ("mmr-has-l", "1", "", "0.853")
     assert (tmp_path / "new" / "ablation.png").read_bytes()[:4] == b"\x89PNG"
     (tmp_path / "file").touch()
-    with pytest.raises(HeadError, match=r"file: cannot be written: File exists"):
+    with pytest.raises(HeadError, match=r"ablation\.md: cannot be written: File exists"):
         write_ablation(tmp_path / "file", rows, track=2, notes=[])
 
 

@@ -72,9 +72,9 @@ def test_system_means_are_of_songs_that_have_a_system() -> None:
     rated = np.array([[1.0, 2.0], [3.0, 2.0], [4.0, 5.0], [4.0, 3.0], [1.0, 1.0]])
     predicted = np.array([[2.0, 2.0], [2.0, 2.0], [5.0, 4.0], [3.0, 4.0], [5.0, 5.0]])
     found = system_means(corpus_of(rated, ("a", "a", "b", "b", "")), predicted)
-    np.testing.assert_array_equal(found.rated, [[2.0, 2.0], [4.0, 4.0]])
-    np.testing.assert_array_equal(found.scored, [[2.0, 2.0], [4.0, 4.0]])
-    assert system_means(corpus_of(rated, ("",) * 5), predicted).rated.shape == (0, 2)
+    np.testing.assert_array_equal(found.ratings, [[2.0, 2.0], [4.0, 4.0]])
+    np.testing.assert_array_equal(found.scores, [[2.0, 2.0], [4.0, 4.0]])
+    assert system_means(corpus_of(rated, ("",) * 5), predicted).ratings.shape == (0, 2)
 
 
 @pytest.mark.parametrize("systems", [1, 2, 3, 12])

@@ -22,10 +22,8 @@ from stages.songs import DIMENSIONS, Manifest, Song
 from store import Spec, StoreWriter
 
 TRAIN_CONFIG = TrainConfig(size="small", learning_rate=3e-3, epochs=1, batch_size=4, device="cpu", precision="fp32")
-LEAK = (
-    "the head was trained on {} of these {} songs, the first is {!r}: the figures do not tell how well it scores others"
-)
-OTHERS = "the songs or ratings of val are not those of the head's training"
+LEAK = "the head was trained on {} of these {} songs, the first is {!r}: the figures do not show how well it scores other songs"
+OTHERS = "the songs or ratings of val have changed since the head was trained"
 
 
 class Trained(NamedTuple):
@@ -139,7 +137,7 @@ def test_damaged_parameters_are_one_line(tmp_path: Path, trained: Trained, conte
 def test_a_control_says_so_and_nothing_of_its_shuffled_ratings(tmp_path: Path, trained: Trained) -> None:
     config = replace(TRAIN_CONFIG, shuffle_labels=True)
     train_head(store_root=trained.store, manifest=trained.manifest, track=2, out=tmp_path / "run", config=config)
-    control = "the head was trained on shuffled labels, as a control: it should fail"
+    control = "the head was trained on shuffled ratings, as a control: its scores should be at chance"
     assert notes(trained, run=tmp_path / "run") == [control]
 
 

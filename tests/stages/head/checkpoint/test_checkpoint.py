@@ -157,7 +157,7 @@ def test_quantised_tensors_are_no_head(tmp_path):
         ({"sizes": {"features": 16}}, r"config\.json: head sizes: .*classes"),
         ({"sizes": {"features": 16, "classes": "5"}}, r"config\.json: head sizes: classes must be a number, found '5'"),
         ({"dimensions": 5}, r"config\.json: dimensions must be of type list, found 5"),
-        ({"dimensions": ["Clarity"]}, r"config\.json: head: 5 outputs cannot be the dimensions Clarity"),
+        ({"dimensions": ["Clarity"]}, r"config\.json: head: expected 5 dimensions, one per output, found Clarity"),
         ({"streams": ["muq/track", "muq/track"]}, r"config\.json: streams must be different names"),
         ({"streams": [None, "muq/track"]}, r"config\.json: streams must be different names"),
         ({"spec": "none"}, r"config\.json: spec must be of type dict"),
@@ -202,7 +202,7 @@ def test_tensors_must_be_the_configurations(saved):
     for tensors, message in (
         ({k: v for k, v in whole.items() if k != "output.bias"}, r"tensor output\.bias should be \(5,\), found none"),
         ({**whole, "output.bias": torch.zeros(4)}, r"tensor output\.bias should be \(5,\), found \(4,\)"),
-        ({**whole, "more": torch.zeros(1)}, r"unknown tensor 'more'; was it written by a newer version"),
+        ({**whole, "more": torch.zeros(1)}, r"unknown tensor 'more'; the file may be from a newer version"),
     ):
         save_file(tensors, weights)
         with pytest.raises(HeadError, match=message):

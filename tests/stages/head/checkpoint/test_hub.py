@@ -108,7 +108,7 @@ def test_several_heads_are_one_model_and_each_has_a_name(on_hub, runs, frames, t
     assert [head.score(frames) for head in load_heads(tmp_path / "both")] == both
     pull("someone/both/seed-1", tmp_path / "second")
     assert load_head(tmp_path / "second").score(frames) == both[1]
-    with pytest.raises(HeadError, match="holds several heads; load them together"):
+    with pytest.raises(HeadError, match="has several heads; load them together"):
         load_head("someone/both")
 
 
@@ -277,9 +277,11 @@ def test_what_cannot_be_pushed_or_pulled(on_hub, runs, tmp_path):
     for name, change in (("a/resuming", lambda here: (here / "run.json").unlink()), ("a/ragged", to_another_track)):
         shutil.copytree(runs, tmp_path / name)
         change(tmp_path / name / "seed-1")
-    with pytest.raises(HeadError, match=r"seed-1: this run is not complete; go on with --resume, then push it"):
+    with pytest.raises(HeadError, match=r"seed-1: this run is not complete; finish it with --resume, then push it"):
         push(tmp_path / "a/resuming/seed-1", "someone/half")
-    with pytest.raises(HeadError, match=r"ragged: its heads do not score the same; push one: .*seed-0, .*seed-1"):
+    with pytest.raises(
+        HeadError, match=r"ragged: its heads differ in dimensions or streams; push one: .*seed-0, .*seed-1"
+    ):
         push(tmp_path / "a/ragged", "someone/ragged")
     with pytest.raises(HubError, match="no_owner: expected a hub id, owner/name"):
         push(runs / "seed-0", "no_owner")
@@ -287,7 +289,7 @@ def test_what_cannot_be_pushed_or_pulled(on_hub, runs, tmp_path):
         pull("no_owner", tmp_path / "out")
     (tmp_path / "full").mkdir()
     (tmp_path / "full/song.txt").write_text("mine")
-    with pytest.raises(HeadError, match="full: is there already, and not empty; name a new folder"):
+    with pytest.raises(HeadError, match="full: already exists and is not empty; name a new folder"):
         pull("someone/one", tmp_path / "full")
     assert on_hub.models == {}
 

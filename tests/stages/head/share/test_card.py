@@ -68,7 +68,7 @@ def test_the_licence_that_is_due(streams, dataset, expected):
 
 
 def test_no_licence_follows_from_own_songs_and_musicfm():
-    with pytest.raises(HeadError, match=r"no licence follows from my own songs and musicfm/track; name one"):
+    with pytest.raises(HeadError, match=r"no licence is known for my own songs and musicfm/track; name one"):
         default_license(("musicfm/track",), "my own songs")
 
 

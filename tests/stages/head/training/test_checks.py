@@ -66,9 +66,7 @@ def test_a_validation_song_that_cannot_be_read_ends_the_run_before_its_first_epo
     here = make_learnable(tmp_path, songs=12)
     for song in ("söng 4", "söng 8"):
         DAMAGES[damage](Path(here.store) / record_path(song, 0))
-    with pytest.raises(
-        HeadError, match=r"^2 of 3 val songs cannot be validated with, the first is 'söng 4': .*checksum"
-    ):
+    with pytest.raises(HeadError, match=r"^2 of 3 val songs cannot be scored, the first is 'söng 4': .*checksum"):
         trained(here, tmp_path / "run", replace(config, memory=memory), listeners=(NeverCalled(),))
     assert not (tmp_path / "run").exists()
 
@@ -79,9 +77,7 @@ def test_metadata_that_is_damaged_under_a_right_catalogue_is_found_too(
     here = make_learnable(tmp_path, songs=12)
     data = open_data(here.store, here.manifest, track=2, config=config)
     (Path(here.store) / record_path("söng 8", 0) / METADATA).write_text("{}")
-    with pytest.raises(
-        HeadError, match=r"1 of 3 val songs cannot be validated with, the first is 'söng 8': .*zarr\.json"
-    ):
+    with pytest.raises(HeadError, match=r"1 of 3 val songs cannot be scored, the first is 'söng 8': .*zarr\.json"):
         check_records(data, Records(here.store, streams=data.streams, stride=3))
 
 
@@ -148,9 +144,9 @@ def test_an_older_run_outlives_a_new_one_that_cannot_validate(
     before = {path: path.read_bytes() for path in tmp_path.glob("**/model.safetensors")}
     assert len(before) == 3
     flip(Path(here.store) / record_path("söng 4", 0) / SHARD)
-    with pytest.raises(HeadError, match="1 of 3 val songs cannot be validated with"):
+    with pytest.raises(HeadError, match="1 of 3 val songs cannot be scored"):
         trained(here, tmp_path / "run", short)
-    with pytest.raises(HeadError, match="1 of 3 val songs cannot be validated with"):
+    with pytest.raises(HeadError, match="1 of 3 val songs cannot be scored"):
         train_seeds(job, seeds=2)
     assert {path: path.read_bytes() for path in before} == before
 
@@ -189,15 +185,15 @@ def missing(manifest: Manifest, name: str) -> Manifest:
 
 CASES: dict[str, tuple[Callable[[Manifest], Manifest], list[str]]] = {
     "nothing": (lambda m: m, []),
-    "one val": (lambda m: only(m, train=8, val=1), ["one val song: LCC, SRCC and KTAU count 0"]),
+    "one val": (lambda m: only(m, train=8, val=1), ["only one val song: LCC, SRCC and KTAU are 0"]),
     "one train": (
         lambda m: only(m, train=1, val=6),
-        ["one train song: C-Mixup has no partner for it, and ListMLE has nothing to rank"],
+        ["only one train song: C-Mixup has no partner for it, and ListMLE has nothing to rank"],
     ),
     "few train": (lambda m: only(m, train=3, val=6), ["3 train songs are fewer than one batch of 4"]),
     "constant val": (
         lambda m: same_in(m, "val", Musicality=4.0, Clarity=4.5),
-        ["all val songs have the same rating of Musicality, Clarity: LCC, SRCC and KTAU count 0 there"],
+        ["all val songs have the same rating of Musicality, Clarity: LCC, SRCC and KTAU are 0 there"],
     ),
     "constant train": (
         lambda m: same_in(m, "train", Clarity=4.5),
@@ -247,4 +243,4 @@ def test_odd_songs_are_said_and_kept_and_no_figure_is_nan(
 def test_without_mixing_one_song_needs_no_partner(learnable, config: TrainConfig) -> None:
     plain = replace(config, mix="none")
     data = open_data(learnable.store, only(learnable.manifest, train=1, val=6), track=2, config=plain)
-    assert describe_data(data, plain)[0] == "one train song: ListMLE has nothing to rank"
+    assert describe_data(data, plain)[0] == "only one train song: ListMLE has nothing to rank"

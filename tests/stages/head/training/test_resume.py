@@ -51,7 +51,7 @@ def test_a_complete_run_is_told_and_left_alone(tmp_path: Path, train: Train) -> 
     again = train(resume=True, listeners=(NeverCalled(),), memory=1.0)
     assert contents(tmp_path / "run") == before
     assert not again.trained
-    assert again.line == f"complete already: {first.line}"
+    assert again.line == f"already complete: {first.line}"
     assert again.best == first.best
     assert again.metrics == first.metrics
 
@@ -60,7 +60,7 @@ def test_a_complete_run_is_not_another_one(tmp_path: Path, train: Train) -> None
     train()
     before = contents(tmp_path / "run")
     with pytest.raises(
-        HeadError, match=r"params\.json: sigma was 1\.0, now it is 2\.0; a resumed run must be the same"
+        HeadError, match=r"params\.json: sigma was 1\.0, now it is 2\.0; cannot resume with changed settings"
     ):
         train(resume=True, sigma=2.0)
     assert contents(tmp_path / "run") == before
@@ -82,7 +82,7 @@ def test_an_older_complete_run_is_told(tmp_path: Path, train: Train) -> None:
     first = train()
     age(tmp_path / "run")
     again = train(resume=True, listeners=(NeverCalled(),))
-    assert again.line == f"complete already: {first.line}"
+    assert again.line == f"already complete: {first.line}"
     assert (again.unrated, again.notes, again.validations) == ((), (), 1)
     with pytest.raises(HeadError, match=r"params\.json: schedule was 'constant', now it is 'plateau'; a resumed run"):
         train(resume=True, schedule="plateau")
@@ -123,7 +123,7 @@ def test_changed_songs_or_ratings_are_not_resumed_and_named(
         ),
     }[change]
     manifest = replace(learnable.manifest, songs=songs)
-    with pytest.raises(HeadError, match=rf"{message}.*; a resumed run must be the same run"):
+    with pytest.raises(HeadError, match=rf"{message}.*; cannot resume with changed settings"):
         train_head(
             store_root=learnable.store,
             manifest=manifest,
@@ -138,7 +138,7 @@ def test_changed_songs_or_ratings_are_not_resumed_and_named(
 def test_a_damaged_run_json_is_one_line(tmp_path: Path, train: Train, text: str) -> None:
     train()
     (tmp_path / "run" / "run.json").write_text(text)
-    with pytest.raises(HeadError, match=r"run: what its run told cannot be read: .*; train anew without --resume"):
+    with pytest.raises(HeadError, match=r"run: cannot read the run's results: .*; train again without --resume"):
         train(resume=True)
 
 

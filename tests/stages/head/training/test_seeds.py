@@ -82,7 +82,7 @@ def test_a_seed_that_was_cut_off_is_no_part_until_it_went_on(tmp_path: Path, job
     train_seeds(replace(often, out=tmp_path / "often"), seeds=2)
     with pytest.raises(InterruptedError):
         train_seeds(often, seeds=2, listeners=stops_in_the_second)
-    with pytest.raises(HeadError, match=r"seed-4: this run is not complete, and .* scores with it; go on with"):
+    with pytest.raises(HeadError, match=r"seed-4: this run is not complete, and .* needs its head; finish it with"):
         load_heads(job.out)
     before = (job.out / "seed-3" / "run.json").stat().st_mtime_ns
     train_seeds(often, seeds=2, resume=True)
@@ -103,7 +103,7 @@ def test_one_seed_and_several_in_one_folder_replace_each_other(job: Job) -> None
         train_head(store_root=job.store_root, manifest=job.manifest, track=2, out=job.out, config=job.config)
 
     single()
-    with pytest.raises(HeadError, match=r"this is the run of one seed, found --seeds 2; train anew without --resume"):
+    with pytest.raises(HeadError, match=r"has the run of one seed, found --seeds 2; train again without --resume"):
         train_seeds(job, seeds=2, resume=True)
     train_seeds(job, seeds=2)
     assert len(load_heads(job.out)) == 2
@@ -149,7 +149,7 @@ def test_the_table_tells_mean_std_and_ensemble() -> None:
 def test_one_seed_does_not_resume_what_several_left(job: Job) -> None:
     train_seeds(job, seeds=2)
     before = (job.out / "metrics.json").read_bytes()
-    with pytest.raises(HeadError, match=r"seeds: these are the heads of several seeds, now it is one; a resumed run"):
+    with pytest.raises(HeadError, match=r"seeds: has heads of several seeds, expected one run; cannot resume"):
         train_head(
             store_root=job.store_root, manifest=job.manifest, track=2, out=job.out, config=job.config, resume=True
         )

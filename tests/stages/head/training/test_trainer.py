@@ -15,9 +15,8 @@ from stages.head.data.records import Packed, Reader, Records
 from stages.head.model.hear import HearHead
 from stages.head.model.packed import PackedModel
 from stages.head.model.sizes import HeadSizes, ModelSizes
-from stages.head.training.schedule import make_schedule
 from stages.head.training.step import Objective
-from stages.head.training.trainer import Hooks, Trainer
+from stages.head.training.trainer import Hooks, Trainer, make_schedule
 from stages.metrics.agreement import METRICS, Metrics
 
 FEATURES, SONGS = 3, 4
@@ -119,7 +118,7 @@ def test_steps_are_adams_on_clipped_means_of_the_accumulated_gradients(clip_norm
     trainer = make_trainer(model, batches, replace(TRAIN_CONFIG, clip_norm=clip_norm))
     trainer.run()
     np.testing.assert_allclose(flat(model), adam.values, rtol=0, atol=2e-6)
-    steps = [(row.loss, row.gradient_norm, row.learning_rate) for row in trainer.progress.steps]
+    steps = [(row.loss, row.gradient_norm, row.learning_rate) for row in trainer.state.steps]
     np.testing.assert_allclose(steps, rows, rtol=1e-5)
 
 
@@ -154,7 +153,7 @@ def test_on_a_plateau_of_the_last_batchs_loss_the_rate_of_the_next_step_is_halve
     assert after[-1] < TRAIN_CONFIG.learning_rate / 2
     trainer = make_trainer(model, batches, replace(TRAIN_CONFIG, schedule="plateau", plateau_patience=patience))
     trainer.run()
-    assert [row.learning_rate for row in trainer.progress.steps] == [TRAIN_CONFIG.learning_rate, *after[:-1]]
+    assert [row.learning_rate for row in trainer.state.steps] == [TRAIN_CONFIG.learning_rate, *after[:-1]]
     np.testing.assert_allclose(flat(model), adam.values, rtol=0, atol=2e-6)
 
 
@@ -226,6 +225,6 @@ def test_the_best_validation_has_the_highest_sum_of_the_four_metrics() -> None:
     trainer.run()
     assert kept == seen[:2]
     assert kept[-1] is seen[1]
-    assert [row.best for row in trainer.progress.evaluations] == [True, True, False, False, False]
-    assert [row.total for row in trainer.progress.evaluations] == pytest.approx([1.2, 2.0, 1.6, 2.0, 1.2])
-    assert trainer.progress.best == pytest.approx(2.0)
+    assert [row.best for row in trainer.state.evaluations] == [True, True, False, False, False]
+    assert [row.total for row in trainer.state.evaluations] == pytest.approx([1.2, 2.0, 1.6, 2.0, 1.2])
+    assert trainer.state.best == pytest.approx(2.0)

@@ -124,7 +124,7 @@ def test_streaming_with_workers_gives_the_bytes_of_reading_from_memory(
 def test_another_run_is_not_resumed(tmp_path: Path, learnable, config: TrainConfig) -> None:
     with pytest.raises(InterruptedError):
         trained(learnable, tmp_path / "cut", config, listeners=(StopsAt(10),))
-    with pytest.raises(HeadError, match=r"sigma was 1\.0, now it is 2\.0; a resumed run must be the same run"):
+    with pytest.raises(HeadError, match=r"sigma was 1\.0, now it is 2\.0; cannot resume with changed settings"):
         trained(learnable, tmp_path / "cut", replace(config, sigma=2.0), resume=True)
     (tmp_path / "cut" / "resume.pt").write_bytes(b"damaged")
     with pytest.raises(HeadError, match=r"resume\.pt: cannot be resumed"):
