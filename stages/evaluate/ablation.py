@@ -56,7 +56,7 @@ TABLE_2 = (
 
 
 def row_job(job: Job, setting: Setting) -> Job:
-    """The job of one row, in its own folder in `job.out`; the row switches off the parts of the config that it lacks."""
+    """The job of one row, in its own folder in `job.out`; parts that the row lacks are switched off in its config."""
     return replace(job, name=setting.name, out=job.out / setting.name, config=_row_config(job.config, setting))
 
 

@@ -22,7 +22,7 @@ _BLUE, _GREY = "#0072B2", "#777777"
 class AblationRow:
     """One row: means over dimensions (and over several seeds, with their `std`); None if its runs failed.
 
-    `steps` and `validations` are those of each of its runs, one per seed.
+    `steps` and `validations` have one entry per run, so one per seed.
     """
 
     paper: PaperRow

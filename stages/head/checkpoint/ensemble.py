@@ -44,7 +44,7 @@ class Ensemble:
     heads
         One or more.
     novelties
-        The description of each head's training songs; None where there is none.
+        The description of each head's training songs; None if there is none.
 
     Raises
     ------
@@ -54,7 +54,7 @@ class Ensemble:
 
     def __init__(self, heads: Sequence[Head], novelties: Sequence[Novelty | None] = ()) -> None:
         if not heads:
-            raise HeadError("there is no head to score with")
+            raise HeadError("expected at least one head to score with, found none")
         self.heads = tuple(heads)
         self.novelties = tuple(novelties) or (None,) * len(self.heads)
         check_agreement(self.heads)

@@ -109,8 +109,8 @@ def _fetch_several(repo: str, revision: str | None) -> Path:
 def _fetch_published(repo: str, revision: str | None) -> Path:
     names = [name for name in list_files(repo, revision=revision) if PurePosixPath(name).suffix in PUBLISHED]
     if not names:
-        raise HeadError(f"{repo}: holds no head: expected {CONFIG} and {WEIGHTS}, or a published .pth file")
+        raise HeadError(f"{repo}: has no head; expected {CONFIG} and {WEIGHTS}, or a published .pth file")
     if len(names) > 1:
         some = ", ".join(f"{repo}/{name}" for name in names[:MOST_NAMED]) + ", …" * (len(names) > MOST_NAMED)
-        raise HeadError(f"{repo}: holds several files; name one of them: {some}")
+        raise HeadError(f"{repo}: has several files; name one of them: {some}")
     return download(repo, names[0], revision=revision, largest=LARGEST_HEAD)

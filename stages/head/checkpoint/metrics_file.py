@@ -18,7 +18,7 @@ def read_metrics_file(path: Path) -> dict[str, Any]:
     Raises
     ------
     HeadError
-        It cannot be read, or is not what a run writes.
+        It cannot be read, or was not written by a run.
     """
     values = read_object(path)
     rows = {name: row for name, row in values.items() if name not in ("std", "ensemble")}

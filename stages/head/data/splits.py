@@ -47,7 +47,7 @@ class Data:
         return digest.hexdigest()[:16]
 
     def ratings(self) -> Ratings:
-        """The ratings of both splits, shuffled where the config says so."""
+        """The ratings of both splits, shuffled if the config says so."""
         return ratings_of(self.dimensions, train=self.train, val=self.val)
 
     def gigabytes(self) -> float:
@@ -75,7 +75,7 @@ def open_data(
     HeadError
         Songs or streams are missing, or a stream is named twice.
     StoreError
-        The store is not what the receipt says, or cannot be read.
+        The store does not match the receipt, or cannot be read.
     SongsError
         A split has no songs, or none with ratings.
     """

@@ -183,7 +183,7 @@ def _figures(metrics: Mapping[str, Any]) -> str:
     lines += [_line(name, row, std.get(name)) for name, row in metrics.items() if name not in ("std", "ensemble")]
     if ensemble:
         lines.append(_line("mean, all heads together", ensemble["mean"], None))
-    spread = " Mean ± standard deviation over the heads; the last line is what they score together." if std else ""
+    spread = " Mean ± standard deviation over the heads; the last line is the ensemble." if std else ""
     return (
         "## Figures\n\nOn the validation songs, which also picked the best epoch: Pearson (LCC), Spearman (SRCC), "
         "Kendall τ-b (KTAU), and F1 of telling songs rated high: 4.0 and above, 3.75 for Memorability and Clarity "

@@ -164,9 +164,9 @@ def test_heads_with_other_streams_share_one_pass(make_head: Callable[..., Head],
 
 
 def test_heads_that_cannot_score_together(make_head: Callable[..., Head]) -> None:
-    with pytest.raises(ScoringError, match="agree on dimensions"):
+    with pytest.raises(HeadError, match="agree on dimensions"):
         Ensemble([make_head(0), make_head(1, dimensions=("Musicality",))])
-    with pytest.raises(ScoringError, match="no head"):
+    with pytest.raises(HeadError, match="at least one head"):
         Ensemble([])
 
 

@@ -51,7 +51,7 @@ def test_streams_lie_side_by_side_in_order() -> None:
     )
 
 
-def test_whole_patches_of_songs_lie_one_after_the_other(root: Path) -> None:
+def test_whole_patches_of_songs_are_packed_one_after_the_other(root: Path) -> None:
     frames, lengths = read(root, Item("long", 0, 0.7), Item("short", 0, 0.7))
     assert lengths == [10, 4]
     np.testing.assert_array_equal(frames, np.concatenate([whole("long"), whole("short")]))

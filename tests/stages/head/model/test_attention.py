@@ -1,4 +1,4 @@
-"""Attention on a CPU in bf16 and with dropout, which has a path of its own."""
+"""Attention on a CPU in bf16 and with dropout, which has its own implementation."""
 
 import pytest
 import torch
@@ -20,7 +20,7 @@ def gradients(layer: SelfAttention, patches: torch.Tensor, lengths: tuple[int, .
 
 
 @pytest.mark.parametrize("rows", [4, 2048])
-def test_bf16_on_a_cpu_gives_what_fp32_gives(monkeypatch: pytest.MonkeyPatch, rows: int) -> None:
+def test_bf16_on_a_cpu_agrees_with_fp32(monkeypatch: pytest.MonkeyPatch, rows: int) -> None:
     monkeypatch.setattr(attention, "ROWS_AT_ONCE", rows)
     torch.manual_seed(0)
     layer, patches = SelfAttention(width=16, heads=2), 2 * torch.randn(sum(LENGTHS), 16)
@@ -40,7 +40,7 @@ def test_bf16_songs_do_not_see_each_other() -> None:
 
 
 @pytest.mark.parametrize("rows", [4, 2048])
-def test_gradients_with_dropout_are_those_of_what_was_computed(monkeypatch: pytest.MonkeyPatch, rows: int) -> None:
+def test_gradients_with_dropout_match_the_forward_pass(monkeypatch: pytest.MonkeyPatch, rows: int) -> None:
     monkeypatch.setattr(attention, "ROWS_AT_ONCE", rows)
     torch.manual_seed(0)
     layer = SelfAttention(width=8, heads=2, dropout=0.3).double()

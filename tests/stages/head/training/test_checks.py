@@ -1,4 +1,4 @@
-"""What is checked and said before the first epoch: unusable records end a run at once, odd songs are told."""
+"""Checks before the first epoch: unusable records end a run at once, oddities are reported."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -60,7 +60,7 @@ DAMAGES = {
 
 @pytest.mark.parametrize("memory", [4.0, 0.0], ids=["held", "streamed"])
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_a_validation_song_that_cannot_be_read_ends_the_run_before_its_first_epoch(
+def test_an_unreadable_validation_song_ends_the_run_before_its_first_epoch(
     tmp_path: Path, make_learnable: Callable, config: TrainConfig, damage: str, memory: float
 ) -> None:
     here = make_learnable(tmp_path, songs=12)
@@ -71,7 +71,7 @@ def test_a_validation_song_that_cannot_be_read_ends_the_run_before_its_first_epo
     assert not (tmp_path / "run").exists()
 
 
-def test_metadata_that_is_damaged_under_a_right_catalogue_is_found_too(
+def test_damaged_metadata_is_found_despite_a_correct_catalogue(
     tmp_path: Path, make_learnable: Callable, config: TrainConfig
 ) -> None:
     here = make_learnable(tmp_path, songs=12)
@@ -105,7 +105,7 @@ def test_a_record_without_frames_for_one_patch_is_named_first(
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_validation_songs_must_be_finite(learnable, config: TrainConfig, value: float) -> None:
     class Damaged(Records):
-        """Gives one number that is not finite for one song."""
+        """Returns one value that is not finite for one song."""
 
         def __getitem__(self, items: Sequence[Item]) -> Packed:
             packed = super().__getitem__(items)
@@ -118,7 +118,7 @@ def test_validation_songs_must_be_finite(learnable, config: TrainConfig, value: 
         check_records(data, Damaged(learnable.store, streams=data.streams, stride=3))
 
 
-def test_what_was_held_for_the_check_is_not_read_again(
+def test_records_held_by_the_check_are_not_read_again(
     tmp_path: Path, learnable, config: TrainConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read: list[tuple[str, int]] = []
@@ -134,7 +134,7 @@ def test_what_was_held_for_the_check_is_not_read_again(
     assert [record for record in read if record in validated] == validated
 
 
-def test_an_older_run_outlives_a_new_one_that_cannot_validate(
+def test_an_older_run_stays_if_a_new_one_cannot_validate(
     tmp_path: Path, make_learnable: Callable, config: TrainConfig
 ) -> None:
     here, short = make_learnable(tmp_path, songs=12), replace(config, epochs=1)
@@ -161,7 +161,7 @@ def rate(manifest: Manifest, change: Callable[[Song], dict[str, float]]) -> Mani
 
 
 def only(manifest: Manifest, **counts: int) -> Manifest:
-    """So many songs of each split."""
+    """The given number of songs of each split."""
     return replace(
         manifest, songs=tuple(song for split, count in counts.items() for song in manifest.split(split)[:count])
     )
@@ -218,7 +218,7 @@ CASES: dict[str, tuple[Callable[[Manifest], Manifest], list[str]]] = {
 
 
 @pytest.mark.parametrize(("change", "expected"), CASES.values(), ids=CASES)
-def test_odd_songs_are_said_and_kept_and_no_figure_is_nan(
+def test_odd_songs_are_reported_and_no_figure_is_nan(
     tmp_path: Path, learnable, config: TrainConfig, change: Callable[[Manifest], Manifest], expected: list[str]
 ) -> None:
     high = dict.fromkeys(DIMENSIONS, 4.9)  # so that TTA is defined

@@ -1,4 +1,4 @@
-"""What --resume does with a run that is over, and what a run that cannot begin leaves of the one before."""
+"""--resume on a complete run, and older runs if a new one cannot start."""
 
 import json
 from collections.abc import Callable
@@ -45,7 +45,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-def test_a_complete_run_is_told_and_left_alone(tmp_path: Path, train: Train) -> None:
+def test_a_complete_run_is_reported_and_kept(tmp_path: Path, train: Train) -> None:
     first = train()
     before = contents(tmp_path / "run")
     again = train(resume=True, listeners=(NeverCalled(),), memory=1.0)
@@ -56,7 +56,7 @@ def test_a_complete_run_is_told_and_left_alone(tmp_path: Path, train: Train) -> 
     assert again.metrics == first.metrics
 
 
-def test_a_complete_run_is_not_another_one(tmp_path: Path, train: Train) -> None:
+def test_a_complete_run_with_other_settings_is_refused(tmp_path: Path, train: Train) -> None:
     train()
     before = contents(tmp_path / "run")
     with pytest.raises(
@@ -69,7 +69,7 @@ def test_a_complete_run_is_not_another_one(tmp_path: Path, train: Train) -> None
 
 
 def age(run: Path) -> None:
-    """Make a run's folder one that was written before schedules, kept ratings and notes."""
+    """Make a run's folder look older than schedules, saved ratings and notes."""
     (run / "ratings.csv").unlink()
     dropped = {"params.json": ("schedule", "plateau_patience", "labels"), "run.json": ("unrated", "notes")}
     for name in dropped:
@@ -78,7 +78,7 @@ def age(run: Path) -> None:
             (run / name).write_text(json.dumps({k: v for k, v in values.items() if k not in dropped[name]}))
 
 
-def test_an_older_complete_run_is_told(tmp_path: Path, train: Train) -> None:
+def test_an_older_complete_run_is_reported(tmp_path: Path, train: Train) -> None:
     first = train()
     age(tmp_path / "run")
     again = train(resume=True, listeners=(NeverCalled(),))
@@ -88,7 +88,7 @@ def test_an_older_complete_run_is_told(tmp_path: Path, train: Train) -> None:
         train(resume=True, schedule="plateau")
 
 
-def test_an_older_run_that_was_cut_off_goes_on(tmp_path: Path, train: Train) -> None:
+def test_an_older_interrupted_run_resumes(tmp_path: Path, train: Train) -> None:
     class Stops(Listener):
         def step(self, row: StepRow) -> None:
             if row.step == 4:
@@ -106,7 +106,7 @@ def test_an_older_run_that_was_cut_off_goes_on(tmp_path: Path, train: Train) -> 
 
 
 @pytest.mark.parametrize("change", ["rating", "song", "order"])
-def test_changed_songs_or_ratings_are_not_resumed_and_named(
+def test_changed_songs_or_ratings_are_refused_and_named(
     tmp_path: Path, train: Train, learnable, config: TrainConfig, change: str
 ) -> None:
     train()
@@ -143,7 +143,7 @@ def test_a_damaged_run_json_is_one_line(tmp_path: Path, train: Train, text: str)
 
 
 @pytest.mark.parametrize("change", [{"device": "tpu"}, {"crop": float("inf")}], ids=str)
-def test_what_cannot_be_built_leaves_the_older_run(tmp_path: Path, train: Train, change: dict[str, object]) -> None:
+def test_the_older_run_stays_if_a_head_cannot_be_built(tmp_path: Path, train: Train, change: dict[str, object]) -> None:
     train()
     before = contents(tmp_path / "run")
     with pytest.raises((HeadError, OverflowError)):
@@ -151,7 +151,7 @@ def test_what_cannot_be_built_leaves_the_older_run(tmp_path: Path, train: Train,
     assert contents(tmp_path / "run") == before
 
 
-def test_a_new_run_begins_with_nothing_of_the_older_one(tmp_path: Path, train: Train) -> None:
+def test_a_new_run_removes_the_older_one(tmp_path: Path, train: Train) -> None:
     class Stops(Listener):
         def begin(self, *, steps: int, done: int) -> None:
             raise InterruptedError

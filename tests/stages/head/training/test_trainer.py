@@ -1,4 +1,4 @@
-"""The training loop against the same steps written out in NumPy, and which validation is kept."""
+"""The training loop against the same steps in NumPy, and the choice of the best validation."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -34,7 +34,7 @@ class Frames(Records):
 
 
 class LinearHead(PackedModel):
-    """One frame a song, one linear layer."""
+    """One frame per song, one linear layer."""
 
     def __init__(self) -> None:
         super().__init__(ModelSizes(features=FEATURES, classes=2, heads=1))
@@ -64,14 +64,14 @@ def frames_of(batch: int, features: int = FEATURES) -> NDArray[np.float32]:
 
 
 def make_batches(count: int) -> list[PlannedBatch]:
-    """Without partners; each names its frames."""
+    """Batches without partners; each names its frames."""
     targets = np.random.default_rng(2).uniform(1, 5, (count, SONGS, 2)).astype(np.float32)
     return [PlannedBatch((Item(str(number), 0, 0.0),), SONGS, targets[number], 1.0) for number in range(count)]
 
 
 def make_trainer(model: PackedModel, batches: list[PlannedBatch], config: TrainConfig, **options) -> Trainer:
     def nothing(*_: object) -> None:
-        """Keep no checkpoint."""
+        """Save no checkpoint."""
 
     hooks = {"evaluate": lambda: scored(0, 0, 0, 0), "improved": nothing, "checkpoint": nothing}
     return Trainer(
@@ -104,7 +104,7 @@ def flat(model: torch.nn.Module) -> NDArray[np.float64]:
 
 
 @pytest.mark.parametrize("clip_norm", [1e6, 0.05])
-def test_steps_are_adams_on_clipped_means_of_the_accumulated_gradients(clip_norm: float) -> None:
+def test_steps_are_adams_on_clipped_means_of_accumulated_gradients(clip_norm: float) -> None:
     torch.manual_seed(0)
     model, batches = LinearHead(), make_batches(5)
     adam, rows = NumpyAdam(flat(model)), []
@@ -192,9 +192,7 @@ def test_the_rate_is_constant_by_default() -> None:
 
 
 @pytest.mark.parametrize(("precision", "dtype"), [("bf16", torch.bfloat16), ("fp32", torch.float32)])
-def test_products_are_of_the_precision_and_statistics_and_weights_are_float32(
-    precision: str, dtype: torch.dtype
-) -> None:
+def test_products_have_the_chosen_precision_statistics_and_weights_float32(precision: str, dtype: torch.dtype) -> None:
     torch.manual_seed(0)
     sizes = HeadSizes(features=6, classes=2, projected=8, width=8, hidden=8, layers=1, heads=2, bottleneck=4, stride=1)
     model = HearHead(sizes)
