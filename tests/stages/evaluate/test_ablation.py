@@ -166,7 +166,7 @@ def trained_row(number: int, steps: tuple[int, ...], validations: tuple[int, ...
             0,
             [
                 "Steps: 5 in every run; an epoch has all views of each song.",
-                "Epoch: the last; each run was validated once, at its end.",
+                "Epoch: the last; each run was validated once, at the end.",
             ],
         ),
     ],

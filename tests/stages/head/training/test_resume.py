@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from stages.common.device import DeviceError
 from stages.head.config import TrainConfig
 from stages.head.errors import HeadError
 from stages.head.training.history import Listener, StepRow
@@ -84,7 +85,7 @@ def test_an_older_complete_run_is_reported(tmp_path: Path, train: Train) -> None
     again = train(resume=True, listeners=(NeverCalled(),))
     assert again.line == f"already complete: {first.line}"
     assert (again.unrated, again.notes, again.validations) == ((), (), 1)
-    with pytest.raises(HeadError, match=r"params\.json: schedule was 'constant', now it is 'plateau'; a resumed run"):
+    with pytest.raises(HeadError, match=r"params\.json: schedule was 'constant', now it is 'plateau'; cannot resume"):
         train(resume=True, schedule="plateau")
 
 
@@ -142,11 +143,19 @@ def test_a_damaged_run_json_is_one_line(tmp_path: Path, train: Train, text: str)
         train(resume=True)
 
 
-@pytest.mark.parametrize("change", [{"device": "tpu"}, {"crop": float("inf")}], ids=str)
-def test_the_older_run_stays_if_a_head_cannot_be_built(tmp_path: Path, train: Train, change: dict[str, object]) -> None:
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"device": "tpu"}, DeviceError, "device 'tpu' cannot be used here"),
+        ({"crop": float("inf")}, OverflowError, "infinity"),
+    ],
+)
+def test_the_older_run_stays_if_a_head_cannot_be_built(
+    tmp_path: Path, train: Train, change: dict[str, object], error: type[Exception], message: str
+) -> None:
     train()
     before = contents(tmp_path / "run")
-    with pytest.raises((HeadError, OverflowError)):
+    with pytest.raises(error, match=message):
         train(**change)
     assert contents(tmp_path / "run") == before
 

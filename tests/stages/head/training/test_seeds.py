@@ -114,7 +114,9 @@ def test_one_seed_and_several_in_one_folder_replace_each_other(job: Job) -> None
 def test_complete_seeds_of_another_config_are_not_reused(job: Job) -> None:
     train_seeds(job, seeds=2)
     other = replace(job, config=replace(job.config, sigma=2.0))
-    with pytest.raises(HeadError, match=r"2 of 2 runs failed; track 2 seed 3: .*sigma was 1\.0, now it is 2\.0; a res"):
+    with pytest.raises(
+        HeadError, match=r"2 of 2 runs failed; track 2 seed 3: .*sigma was 1\.0, now it is 2\.0; cannot resume"
+    ):
         train_seeds(other, seeds=2, resume=True)
 
 

@@ -206,7 +206,7 @@ def test_streams_are_chosen_by_architecture_and_layer(
     trained(both, tmp_path / "songeval", replace(config, epochs=1, architecture="songeval"))
     assert load_head(tmp_path / "hear").streams == ("musicfm/track@10", "muq/track@10")
     assert load_head(tmp_path / "songeval").streams == ("muq/track@6",)
-    with pytest.raises(HeadError, match=r"no stream 'muq/segment'; there are musicfm/track@6"):
+    with pytest.raises(HeadError, match=r"no stream 'muq/segment'; found musicfm/track@6"):
         trained(both, tmp_path / "none", replace(config, streams=("muq/segment",)))
 
 
