@@ -28,11 +28,11 @@ from benchmarks.loading import measure_loading
 from benchmarks.memory import peak_gigabytes
 from benchmarks.partners import measure_partners
 from benchmarks.plain_head import PlainHead
+from stages.common.device import autocast, choose_device, choose_precision
 from stages.common.machine import count_cores
 from stages.head.checkpoint.head import score_packed
 from stages.head.data.epoch_plan import PlannedBatch
 from stages.head.data.records import Packed
-from stages.head.device import autocast, pick_device, pick_precision
 from stages.head.model.hear import HearHead
 from stages.head.model.packed import PackedModel
 from stages.head.model.published import to_published
@@ -77,8 +77,8 @@ class Measured:
 def main() -> None:
     """Measure and print."""
     options = _options()
-    device = pick_device(options.device)
-    ours = pick_precision(options.precision, device, width=SIZES.attended)
+    device = choose_device(options.device)
+    ours = choose_precision(options.precision, device, width=SIZES.attended)
     where = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU (no GPU was measured)"
     print(f"{where}, {options.threads} threads, ours trains in {ours}, load {os.getloadavg()[0]:.1f}", flush=True)
     if "step" in options.only:
@@ -153,7 +153,7 @@ def _median(results: list[Measured], what: str) -> float:
 def _fits(case: Case) -> bool:
     """Whether the plain step fits into the memory that is free, where Linux tells it."""
     meminfo = Path("/proc/meminfo")
-    if case.part != "step" or case.side != "plain" or pick_device(case.device).type == "cuda" or not meminfo.exists():
+    if case.part != "step" or case.side != "plain" or choose_device(case.device).type == "cuda" or not meminfo.exists():
         return True
     free = next(int(line.split()[1]) * 1024 for line in meminfo.read_text().splitlines() if "MemAvailable" in line)
     return 2 * case.batch * case.frames * (1 + case.spread) * PLAIN_BYTES[case.precision] < free
@@ -167,7 +167,7 @@ def _in_own_process(case: Case) -> Measured:
 def _measure(case: Case) -> Measured:
     """Run a case on short songs, to warm up, then measure it; on a GPU, the second of two whole runs."""
     torch.set_num_threads(case.threads)
-    device = pick_device(case.device)
+    device = choose_device(case.device)
     torch.manual_seed(0)
     head = HearHead(SIZES)
     songs = _songs(case)

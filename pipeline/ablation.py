@@ -11,7 +11,7 @@ from stages.head.errors import HeadError
 from stages.head.training.checks import describe_data
 from stages.head.training.report import read_report
 from stages.head.training.run_folder import RunFolder
-from stages.head.training.runs import Ended, Job, refuse_failures
+from stages.head.training.runs import Job, JobResult, refuse_failures
 from stages.head.training.seeds import begin_seeds, finish_seeds, seed_jobs
 
 
@@ -116,7 +116,7 @@ def _differences(job: Job, rows: Sequence[_PlannedRow]) -> dict[str, str]:
     return found
 
 
-def _tabulate(job: Job, rows: Sequence[_PlannedRow], ends: Sequence[Ended]) -> str:
+def _tabulate(job: Job, rows: Sequence[_PlannedRow], ends: Sequence[JobResult]) -> str:
     failed = {ended.job.out for ended in ends if ended.error}
     table = [_row(row, failed=any(member.out in failed for member in row.members)) for row in rows]
     data: dict[Setting, Data] = {row.paper.setting: row.data for row in rows}

@@ -8,7 +8,8 @@ from typing import Any
 
 from pipeline.show.bars import ExtractionProgress, bar
 from stages.extract.freshness import remembered_freshness
-from stages.scoring.ensemble import Ensemble, load_encoders, load_ensemble
+from stages.head.checkpoint.ensemble import Ensemble, load_ensemble
+from stages.scoring.encoders import load_encoders
 from stages.scoring.files import Journal, check_outputs, check_scp_ids, read_journal, write_csv, write_json, write_scp
 from stages.scoring.inputs import (
     Candidate,

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pipeline.show.training_bars import RunsBar, TrainingBar
+from stages.common.device import choose_device
 from stages.common.machine import count_cores, memory_limit
 from stages.evaluate.ablation import TABLE_2
 from stages.head.data.splits import Data
-from stages.head.device import pick_device
 from stages.head.training.footprint import run_gigabytes
-from stages.head.training.runs import Ended, Job, run_jobs
+from stages.head.training.runs import Job, JobResult, run_jobs
 from store.errors import HearError
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def choose_parallelism(
     free = min(psutil.virtual_memory().available, memory_limit()) / 1e9
     needs = sorted((run_gigabytes(data, job.config) for job, data in jobs), reverse=True)
     fitting = sum(sum(needs[: count + 1]) <= SHARE_OF_MEMORY * free for count in range(len(needs)))
-    device = pick_device(jobs[0][0].config.device) if jobs else torch.device("cpu")
+    device = choose_device(jobs[0][0].config.device) if jobs else torch.device("cpu")
     gpus = torch.cuda.device_count() if device.type == "cuda" and device.index is None else 1
     serving = gpus if device.type == "cuda" else max(1, cores // threads)
     chosen = parallel or max(1, min(fitting, serving, len(needs)))
@@ -73,7 +73,7 @@ def choose_parallelism(
     )
 
 
-def run_all(jobs: Sequence[Job], room: Parallelism, *, say: Callable[[str], None]) -> list[Ended]:
+def run_all(jobs: Sequence[Job], room: Parallelism, *, say: Callable[[str], None]) -> list[JobResult]:
     """Run jobs as `room` says; one that fails does not keep the others from running.
 
     Raises
@@ -97,7 +97,7 @@ def run_all(jobs: Sequence[Job], room: Parallelism, *, say: Callable[[str], None
         return _run_on(client, jobs, bar, say=bar.say)
 
 
-def _run_on(client: "Client", jobs: Sequence[Job], bar: RunsBar, *, say: Callable[[str], None]) -> list[Ended]:
+def _run_on(client: "Client", jobs: Sequence[Job], bar: RunsBar, *, say: Callable[[str], None]) -> list[JobResult]:
     from distributed import wait
 
     # What takes longest comes last in the table, and must not begin last.
@@ -116,17 +116,17 @@ def _run_on(client: "Client", jobs: Sequence[Job], bar: RunsBar, *, say: Callabl
     return ends
 
 
-def _ended(future: "Future[bool]", job: Job) -> Ended:
+def _ended(future: "Future[bool]", job: Job) -> JobResult:
     from distributed import KilledWorker
 
     try:
-        return Ended(job=job, trained=future.result())
+        return JobResult(job=job, trained=future.result())
     except KilledWorker:
         why = "every process that took it died, as when memory runs out; run the same command with a lower --parallel"
-        return Ended(job=job, error=why)
+        return JobResult(job=job, error=why)
     except HearError as error:
-        return Ended(job=job, error=str(error))
+        return JobResult(job=job, error=str(error))
 
 
-def _line(ended: Ended) -> str:
+def _line(ended: JobResult) -> str:
     return f"{ended.job.name}: {ended.error or ('done' if ended.trained else 'complete already')}"

@@ -93,7 +93,7 @@ def evaluate(
     from stages.evaluate.evaluation import evaluate_heads
     from stages.evaluate.tables import evaluation_table, write_evaluation
     from stages.evaluate.trained_on import read_trained_on
-    from stages.head.checkpoint.members import load_heads
+    from stages.head.checkpoint.ensemble import load_heads
     from stages.scoring.files import check_outputs
     from stages.songs import read_manifest
 

@@ -7,14 +7,12 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from stages.common import csv_text
-from stages.head.errors import HeadError
-from stages.head.replacing import replacing
 from stages.scoring.errors import ScoringError
 from stages.scoring.inputs import Candidate
 from stages.scoring.rows import SongScore
 from store.files.json_text import parse_json
 from store.files.regular import LARGEST_TEXT, IrregularFileError, read_regular
-from store.files.replacing import is_device
+from store.files.replacing import is_device, replacing
 from store.files.visible import to_json, visible
 
 # The file (or, without one, the song), the hash of its bytes, the model.
@@ -191,11 +189,11 @@ def check_scp_ids(candidates: Sequence[Candidate]) -> None:
 @contextmanager
 def _whole(path: Path) -> Iterator[TextIO]:
     """A text file that takes its place when it is complete; a link stays, and what it leads to is replaced."""
-    try:
-        with replacing(_target(path)) as partial, partial.open("w", encoding="utf-8", newline="") as file:
-            yield file
-    except (HeadError, OSError) as error:
-        raise ScoringError(str(error)) from error
+    with (
+        replacing(_target(path), error=ScoringError) as partial,
+        partial.open("w", encoding="utf-8", newline="") as file,
+    ):
+        yield file
 
 
 def _target(path: Path) -> Path:

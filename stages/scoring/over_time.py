@@ -11,7 +11,7 @@ from stages.scoring.errors import ScoringError
 from stages.scoring.rows import Curve
 
 if TYPE_CHECKING:
-    from stages.scoring.ensemble import Ensemble
+    from stages.head.checkpoint.ensemble import Ensemble
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from dataclasses import astuple, dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.scoring.ensemble import Ensemble
+from stages.head.checkpoint.ensemble import Ensemble
 from stages.scoring.files import ResumeKey, resume_key
 from stages.scoring.inputs import Candidate
 from stages.scoring.over_time import Windows, curve_of

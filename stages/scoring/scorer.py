@@ -4,8 +4,9 @@ from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
 
+from stages.head.checkpoint.ensemble import Ensemble, load_ensemble
 from stages.scoring.deadline import Deadline
-from stages.scoring.ensemble import Ensemble, load_encoders, load_ensemble
+from stages.scoring.encoders import load_encoders
 from stages.scoring.errors import ScoringError, SongTooLongError
 from stages.scoring.inputs import audio_candidates
 from stages.scoring.over_time import Windows

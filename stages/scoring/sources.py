@@ -16,10 +16,10 @@ from stages.extract.audio.source import source_hash
 from stages.extract.audio.waveform import damage_of
 from stages.extract.run import average_frames
 from stages.extract.views.feed import FailedView, ViewRequest, prepare_in
+from stages.head.checkpoint.ensemble import Ensemble
 from stages.head.checkpoint.head import FRAMES_AT_ONCE
-from stages.head.checkpoint.score import check_encoders, check_spec, qualified
+from stages.head.checkpoint.score import check_encoders, check_spec, stream_rows
 from stages.scoring.deadline import Deadline
-from stages.scoring.ensemble import Ensemble
 from stages.scoring.inputs import Candidate
 from store import EmbeddingStore
 from store.catalogue import seconds_of
@@ -126,8 +126,7 @@ class AudioSource:
         self.pool = ensemble.pool
         self.frame_rate = encoders.frame_rate / self.pool
         self.identity = {"encoders": encoders.hashes, "precision": encoders.precision, "pool": self.pool}
-        offered = qualified(encoders.streams, encoders.layers)
-        self._rows = [offered.index(name) for name in ensemble.streams]
+        self._rows = stream_rows(ensemble.streams, encoders.streams, encoders.layers)
 
     def stream(self, candidates: Sequence[Candidate], known: Known) -> Iterator[Heard]:
         """Go through the songs."""
@@ -234,8 +233,7 @@ class StoreSource:
         spec = store.spec
         names = ("encoders", "precision", "dtype", "pool")
         self.identity = {name: getattr(spec, name) for name in names}
-        offered = qualified(store.streams, spec.layers)
-        self._streams = [store.streams[offered.index(name)] for name in ensemble.streams]
+        self._streams = [store.streams[row] for row in stream_rows(ensemble.streams, store.streams, spec.layers)]
 
     def stream(self, candidates: Sequence[Candidate], known: Known) -> Iterator[Heard]:
         """Go through the songs."""

@@ -85,11 +85,8 @@ def _fetch_validation(path: Path) -> None:
     url = os.environ.get(VALIDATION_URL_VARIABLE) or VALIDATION_URL
     content = fetch_small(url, advice=f"get {VALIDATION_LIST} from {CHALLENGE} otherwise and save it as {shown(path)}")
     _check_validation(content, url)
-    try:
-        with replacing(path) as place:
-            place.write_bytes(content)
-    except OSError as error:
-        raise SongsError(f"{shown(path)}: cannot be written: {error.strerror}; choose another folder") from error
+    with replacing(path, error=SongsError) as place:
+        place.write_bytes(content)
 
 
 def _read_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:

@@ -7,18 +7,43 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from store.errors import HearError
+
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Give a path beside `path` to write to; it is renamed to `path` at the end, or removed after an error.
+def replacing(
+    path: Path, *, error: type[HearError] | None = None, causes: tuple[type[Exception], ...] = (OSError,)
+) -> Iterator[Path]:
+    """Yield a path beside `path` to write to; it takes the file's place once all is written, and is removed on failure.
 
     For a device or a pipe, this is `path` itself.
 
+    Parameters
+    ----------
+    path
+        The file; its folder is made where it does not exist.
+    error
+        Raised if the file cannot be written; OSError passes unchanged if None.
+    causes
+        Exceptions by which the writer reports that, such as SafetensorError.
+
     Raises
     ------
-    OSError
+    OSError, error
         The file cannot be written, as on a full disk; the previous file is unchanged.
     """
+    try:
+        with _replacing(path) as place:
+            yield place
+    except causes as cause:
+        if error is None:
+            raise
+        reason = getattr(cause, "strerror", None) or str(cause).splitlines()[0]
+        raise error(f"{path}: cannot be written: {reason}") from cause
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     if is_device(path):
         yield path

@@ -24,6 +24,7 @@ import pytest
 import torch
 
 from stages.extract.encoders import load_multiscale
+from stages.head.checkpoint.ensemble import load_ensemble
 from stages.head.checkpoint.head import Head, HeadConfig
 from stages.head.checkpoint.novelty import fit_novelty, save_novelty
 from stages.head.checkpoint.saved import load_head, save_head
@@ -31,7 +32,6 @@ from stages.head.model.hear import HearHead
 from stages.head.model.sizes import preset_sizes
 from stages.probe.models.predictors import Kernel
 from stages.probe.saved import Probe, load_probe
-from stages.scoring.ensemble import load_ensemble
 from store import Spec
 from store.errors import HearError
 

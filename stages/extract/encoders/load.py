@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from stages.extract.encoders.device import choose_device, choose_precision
+from stages.common.device import choose_device, choose_precision
 from stages.extract.encoders.encoder import Encoder
 from stages.extract.encoders.errors import EncoderError
 from stages.extract.encoders.layers.mel import MELS

@@ -8,9 +8,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from stages.common.device import exact_float32
 from stages.common.provenance import Provenance
 from stages.common.streams import stream_parts, with_layer
-from stages.extract.encoders.device import exact_float32
 from stages.extract.encoders.encoder import Encoder
 from stages.extract.encoders.errors import EncoderError
 from stages.extract.encoders.layers.mel import SAMPLE_RATE, SHORTEST, LogMel

@@ -1,4 +1,4 @@
-"""A store as a torch Dataset, for models of one's own; the store itself knows no torch."""
+"""A store as a torch Dataset, for your own models; the store itself does not need torch."""
 
 from collections.abc import Collection, Sequence
 from typing import NamedTuple
@@ -11,7 +11,7 @@ from store import EmbeddingStore
 
 
 class StoredView(NamedTuple):
-    """One record: frames (stream, frame, channel), float16 or float32 as `EmbeddingStore.read` gives them."""
+    """One record: frames (stream, frame, channel), float16 or float32 as from `EmbeddingStore.read`."""
 
     frames: Tensor
     song_id: str
@@ -19,7 +19,7 @@ class StoredView(NamedTuple):
 
 
 class StoreDataset(Dataset[StoredView]):
-    """The chosen records, sorted by song and view; each is read when it is asked for, also in spawned workers."""
+    """The chosen records, sorted by song and view; each is read on access, also in spawned workers."""
 
     def __init__(
         self, store: EmbeddingStore, records: Sequence[tuple[str, int]], streams: Sequence[str] | None
@@ -38,7 +38,7 @@ class StoreDataset(Dataset[StoredView]):
         Raises
         ------
         StoreError
-            It is damaged, or has been removed.
+            It is damaged, or was removed.
         """
         song, view = self.records[number]
         return StoredView(torch.from_numpy(self.store.read(song, view, self.streams)), song, view)
@@ -56,11 +56,11 @@ def as_torch(
     Parameters
     ----------
     store
-        Where to read.
+        The embeddings.
     songs, views
         Which records; None for all.
     streams
-        Names of the streams wanted; None for all.
+        Names of streams; None for all.
 
     Raises
     ------

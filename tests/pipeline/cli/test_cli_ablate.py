@@ -227,7 +227,7 @@ def test_several_seeds_a_row(tmp_path: Path, call: Callable[..., Result]) -> Non
     before = files_in(out)
     single = call("ablate", "--out", str(out), "--parallel", "1")
     assert isinstance(single.exception, HeadError)
-    assert "baseline: these are the heads of several seeds, now it is one; 8 of 8 runs" in str(single.exception)
+    assert "baseline: has heads of several seeds, expected one run; 8 of 8 runs" in str(single.exception)
     assert files_in(out) == before
 
 

@@ -161,7 +161,7 @@ def test_wrong_usage_is_exit_code_2(
         (("--manifest", "nowhere.csv"), r"nowhere\.csv: cannot be read: No such file"),
         (("--layers", "13"), r"layers \[13\]: expected different numbers from 0 to 12"),
         (("--streams", "muq/song"), "streams .*muq/song"),
-        (("--device", "toaster"), "device toaster cannot be used here"),
+        (("--device", "toaster"), "device 'toaster' cannot be used here"),
         (("--muq", "nowhere at all", "--streams", "muq/track"), "nowhere at all: neither a folder nor a hub id"),
         (("--store", "söngs 🎵/manifest.csv"), r"manifest\.csv"),
     ],

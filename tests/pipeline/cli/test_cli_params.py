@@ -52,7 +52,7 @@ def reached(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., An
     monkeypatch.setattr("stages.songs.read_manifest", lambda *_, **__: Manifest(Path("m.csv"), ()))
     for name in ("head", "head_ablate"):
         monkeypatch.setattr(f"pipeline.cli.{name}.refuse_changed_songs", lambda *_: None)
-    monkeypatch.setattr("stages.head.checkpoint.members.load_heads", lambda *_, **about: about)
+    monkeypatch.setattr("stages.head.checkpoint.ensemble.load_heads", lambda *_, **about: about)
     monkeypatch.chdir(tmp_path)
 
     def call(command: str, *arguments: str) -> tuple[tuple[Any, ...], dict[str, Any]]:

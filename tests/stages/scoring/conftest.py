@@ -15,11 +15,11 @@ import torch
 
 from stages.extract.config import ExtractConfig
 from stages.extract.encoders import MultiScale, load_multiscale
+from stages.head.checkpoint.ensemble import Ensemble
 from stages.head.checkpoint.head import Head, HeadConfig
 from stages.head.checkpoint.saved import save_head
 from stages.head.model.hear import HearHead
 from stages.head.model.sizes import preset_sizes
-from stages.scoring.ensemble import Ensemble
 from stages.scoring.sources import AudioSource
 from stages.songs import DIMENSIONS
 from store import StoreWriter

@@ -15,8 +15,8 @@ from stages.extract.config import ExtractConfig
 from stages.extract.encoders import MultiScale
 from stages.extract.run import Extractor
 from stages.head.checkpoint.encoders import CAUTION
+from stages.head.checkpoint.ensemble import Ensemble
 from stages.head.checkpoint.head import Head
-from stages.scoring.ensemble import Ensemble
 from stages.scoring.files import resume_key
 from stages.scoring.inputs import audio_candidates, store_candidates
 from stages.scoring.page.document import report_html, upload_html

@@ -8,10 +8,11 @@ import pytest
 
 from stages.extract.audio.reading import read_audio
 from stages.extract.encoders import MultiScale, load_multiscale
+from stages.head.checkpoint.ensemble import Ensemble, load_ensemble
 from stages.head.checkpoint.head import Head
 from stages.head.checkpoint.novelty import fit_novelty, song_vector
 from stages.head.errors import HeadError
-from stages.scoring.ensemble import Ensemble, load_encoders, load_ensemble
+from stages.scoring.encoders import load_encoders
 from stages.scoring.errors import ScoringError
 from stages.scoring.files import resume_key
 from stages.scoring.inputs import audio_candidates, expand_inputs, store_candidates
@@ -163,9 +164,9 @@ def test_heads_with_other_streams_share_one_pass(make_head: Callable[..., Head],
 
 
 def test_heads_that_cannot_score_together(make_head: Callable[..., Head]) -> None:
-    with pytest.raises(ScoringError, match="agree on dimensions"):
+    with pytest.raises(HeadError, match="agree on dimensions"):
         Ensemble([make_head(0), make_head(1, dimensions=("Musicality",))])
-    with pytest.raises(ScoringError, match="no head"):
+    with pytest.raises(HeadError, match="at least one head"):
         Ensemble([])
 
 

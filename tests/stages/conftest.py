@@ -1,4 +1,4 @@
-"""A store whose songs can be learned: ratings are the levels of a few channels."""
+"""A store that a head can learn from: ratings are the levels of a few channels."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -24,7 +24,7 @@ class Learnable(NamedTuple):
 
 @pytest.fixture(scope="session")
 def make_learnable() -> Callable[..., Learnable]:
-    """A function that writes songs of ragged length, two views each, into a store; a quarter of them validate."""
+    """A function that writes songs of ragged length, two views each, into a store; a quarter are for validation."""
 
     def make(
         folder: Path, *, songs: int = 24, views: int = 2, dtype: str = "float16", layers: tuple[int, ...] = (10,)
@@ -52,7 +52,7 @@ def make_learnable() -> Callable[..., Learnable]:
 
 @pytest.fixture(scope="session")
 def learnable(make_learnable: Callable[..., Learnable], tmp_path_factory: pytest.TempPathFactory) -> Learnable:
-    """Eighteen songs to learn from, six that validate; tests must not write into it."""
+    """Eighteen training songs, six validation songs; tests must not write into it."""
     return make_learnable(tmp_path_factory.mktemp("learnable"))
 
 

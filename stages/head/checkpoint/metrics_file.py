@@ -1,4 +1,4 @@
-"""The JSON files of a run's folder. The folder may come from a stranger: what is read is checked before it is used."""
+"""metrics.json: the metrics of a run, or of several seeds."""
 
 import math
 from pathlib import Path
@@ -6,37 +6,19 @@ from typing import Any
 
 from stages.common.provenance import LONGEST_KEY
 from stages.head.errors import HeadError
+from stages.head.files import read_object
 from stages.metrics.agreement import METRICS, Metrics
-from store.files.json_text import LARGEST, JsonError, brief, parse_json
-from store.files.regular import IrregularFileError, read_regular
+from store.files.json_text import brief
 from store.files.visible import visible
 
 
-def read_object(path: Path) -> dict[str, Any]:
-    """Read a JSON object.
-
-    Raises
-    ------
-    HeadError
-        The file cannot be read, or holds something else.
-    """
-    try:
-        values = parse_json(read_regular(path, largest=LARGEST))
-    except (OSError, JsonError, IrregularFileError) as error:
-        reason = getattr(error, "strerror", None) or str(error).removeprefix(f"{path}: ")
-        raise HeadError(f"{path}: cannot be read: {reason}") from error
-    if not isinstance(values, dict):
-        raise HeadError(f"{path}: cannot be read: expected an object, found {brief(values)}")
-    return values
-
-
 def read_metrics_file(path: Path) -> dict[str, Any]:
-    """Read metrics.json: `Metrics`, and for several seeds their `std` and the `ensemble`'s, of the same dimensions.
+    """Read metrics.json: `Metrics`, and for several seeds also their `std` and the `ensemble`'s metrics.
 
     Raises
     ------
     HeadError
-        It cannot be read, or is not what a run writes.
+        It cannot be read, or was not written by a run.
     """
     values = read_object(path)
     rows = {name: row for name, row in values.items() if name not in ("std", "ensemble")}
@@ -45,13 +27,13 @@ def read_metrics_file(path: Path) -> dict[str, Any]:
             raise HeadError(f"{path}: {name or 'it '}must have figures of each dimension and of their mean")
         for dimension, row in table.items():
             if not isinstance(row, dict) or not all(is_number(row.get(metric)) for metric in METRICS):
-                called, expected = visible(dimension[:LONGEST_KEY]), ", ".join(METRICS)
-                raise HeadError(f"{path}: {name}{called} must have numbers for {expected}, found {brief(row)}")
+                label, expected = visible(dimension[:LONGEST_KEY]), ", ".join(METRICS)
+                raise HeadError(f"{path}: {name}{label} must have numbers for {expected}, found {brief(row)}")
     return values
 
 
 def read_metrics(path: Path) -> Metrics:
-    """Read the metrics of one run; raises as `read_metrics_file`."""
+    """Read the metrics of one run, or the means over several seeds. Raises as `read_metrics_file`."""
     metrics: Metrics = {name: row for name, row in read_metrics_file(path).items() if name not in ("std", "ensemble")}
     return metrics
 
