@@ -17,8 +17,8 @@ from stages.extract.run import Extractor
 from stages.head.checkpoint.encoders import CAUTION
 from stages.head.checkpoint.head import Head
 from stages.scoring.ensemble import Ensemble
-from stages.scoring.files import resume_key
-from stages.scoring.inputs import audio_candidates, store_candidates
+from stages.scoring.inputs import file_songs, store_songs
+from stages.scoring.journal import resume_key
 from stages.scoring.page.document import report_html, upload_html
 from stages.scoring.plots import plot_song
 from stages.scoring.rows import SongScore
@@ -86,7 +86,7 @@ def test_a_song_that_breaks_off_is_flagged_from_audio_and_from_a_store(
 
     content = (quiet / "soft.wav").read_bytes()
     (tmp_path / "cut.wav").write_bytes(content[: int(len(content) * 0.95)])
-    (heard,) = Scoring(ensemble, source).score(audio_candidates([tmp_path / "cut.wav"]))
+    (heard,) = Scoring(ensemble, source).score(file_songs([tmp_path / "cut.wav"]))
     assert heard.row.damage == {"truncated": True, "missing": pytest.approx(0.1, abs=0.01)}
     assert "0.1 s are missing" in heard.row.warning
     spec = ExtractConfig(preset="tiny", muq="", musicfm="", layers=(2,), dtype="float32").spec(encoders)
@@ -98,12 +98,12 @@ def test_a_song_that_breaks_off_is_flagged_from_audio_and_from_a_store(
     # As a stranger may have written it.
     writer.write("odd", 0, store.read("soft"), attributes={"missing": "all", "truncated": 3, "skipped": [1]})
     store = EmbeddingStore.open(writer.root)
-    rows = [scored.row for scored in Scoring(ensemble, StoreSource(store, ensemble)).score(store_candidates(store))]
+    rows = [scored.row for scored in Scoring(ensemble, StoreSource(store, ensemble)).score(store_songs(store))]
     assert {row.song_id: dict(row.damage) for row in rows} == {"cut": heard.row.damage, "soft": {}, "odd": {}}
 
 
 def test_silence_is_flagged_from_audio(quiet: Path, ensemble: Ensemble, source: AudioSource) -> None:
-    candidates = audio_candidates(sorted(quiet.iterdir()))
+    candidates = file_songs(sorted(quiet.iterdir()))
     rows = {scored.row.song_id: scored.row for scored in Scoring(ensemble, source).score(candidates)}
     assert {name: row.notes for name, row in rows.items()} == {"nearly": ["silence"], "silent": ["silence"], "soft": []}
     assert rows["silent"].loudest == LOWEST_DBFS
@@ -127,7 +127,7 @@ def test_silence_is_flagged_from_a_store_that_knows_the_level(
     for number, attributes in enumerate(({}, {"loudest_dbfs": "low"}, {"loudest_dbfs": True})):
         writer.write(f"other {number}", 0, store.read("silent"), attributes=attributes)
     store = EmbeddingStore.open(writer.root)
-    rows = [scored.row for scored in Scoring(ensemble, StoreSource(store, ensemble)).score(store_candidates(store))]
+    rows = [scored.row for scored in Scoring(ensemble, StoreSource(store, ensemble)).score(store_songs(store))]
     flagged = {row.song_id for row in rows if row.is_silence}
     assert flagged == {"silent", "nearly"}
     assert len(rows) == 6
@@ -138,7 +138,7 @@ def test_every_row_of_a_demo_s_head_says_so_also_one_from_before(
 ) -> None:
     ensemble = Ensemble([make_head(0), make_head(1)])
     scoring = Scoring(ensemble, AudioSource(encoders, ensemble))
-    candidates = audio_candidates([quiet / "soft.wav", quiet / "gone.wav"])
+    candidates = file_songs([quiet / "soft.wav", quiet / "gone.wav"])
     row, failed = (scored.row for scored in scoring.score(candidates))
     assert row.caution == row.to_json()["caution"] == row.to_score()["caution"] == CAUTION
     assert failed.caution == ""

@@ -231,13 +231,13 @@ def test_who_waits_too_long_or_behind_too_many_is_told(folder: Path) -> None:
         return SongScore(song_id="", path="", scores={"A": 3.0})
 
     async def run() -> list[object]:
-        desk = ScoringQueue(slow, Limits(seconds=0.5, waiting=1))
-        answers = await asyncio.gather(*(desk.answer(_song, _never) for _ in range(3)), return_exceptions=True)
+        queue = ScoringQueue(slow, Limits(seconds=0.5, waiting=1))
+        answers = await asyncio.gather(*(queue.answer(_song, _never) for _ in range(3)), return_exceptions=True)
         going.set()
         await asyncio.sleep(0.1)
         assert files_in(folder) == []
-        answers.append(await desk.answer(_song, _never))
-        desk.close()
+        answers.append(await queue.answer(_song, _never))
+        queue.close()
         return answers
 
     first, second, third, last = asyncio.run(run())
@@ -254,20 +254,20 @@ def test_too_late_is_told_whoever_finds_out_first(folder: Path) -> None:
         deadline.end()
         raise ScoringError("was ended")
 
-    desk = ScoringQueue(late, Limits(seconds=60))
+    queue = ScoringQueue(late, Limits(seconds=60))
     with pytest.raises(RefusedError, match="not done within 60 s") as refused:
-        asyncio.run(desk.answer(_song, _never))
+        asyncio.run(queue.answer(_song, _never))
     assert refused.value.status == 504
-    desk.close()
+    queue.close()
 
 
 def test_an_upload_that_breaks_off_leaves_no_file(folder: Path) -> None:
     async def broken(upload: Upload) -> str:
         raise RefusedError(422, "the upload was broken off")
 
-    desk = ScoringQueue(lambda path, deadline: SongScore(song_id="", path=""), Limits())
+    queue = ScoringQueue(lambda path, deadline: SongScore(song_id="", path=""), Limits())
     with pytest.raises(RefusedError, match="broken off"):
-        asyncio.run(desk.answer(broken, _never))
+        asyncio.run(queue.answer(broken, _never))
     assert files_in(folder) == []
 
 
