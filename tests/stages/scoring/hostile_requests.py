@@ -1,4 +1,4 @@
-"""Requests that no honest client sends, as bytes for a socket: what tests and the campaign send to the service."""
+"""Hostile requests as bytes for a socket, for tests and the stress campaign of the service."""
 
 import random
 import socket
@@ -9,7 +9,7 @@ HOST = b"Host: 127.0.0.1\r\n"
 
 
 def post(*headers: bytes, body: bytes = b"", target: bytes = b"/score", length: bool = True) -> bytes:
-    """A POST with these header lines, without their ends."""
+    """A POST with these header lines, given without line ends."""
     lines = [b"POST " + target + b" HTTP/1.1\r\n" + HOST.rstrip(), *headers]
     if length:
         lines.append(b"Content-Length: %d" % len(body))
@@ -34,7 +34,7 @@ def _get(*headers: bytes, target: bytes = b"/health", method: bytes = b"GET", ve
     return b"\r\n".join([b" ".join([method, target, version]), HOST.rstrip(), *headers]) + b"\r\n\r\n"
 
 
-# By name: the request, and every status that may answer it. 0 is no answer at all: the connection is closed.
+# By name: the request, and the statuses that may answer it. 0: the connection is closed without an answer.
 REQUESTS: dict[str, tuple[bytes, Sequence[int]]] = {
     # Headers
     "origin with a bracket": (post(b"Origin: http://[", body=b"x"), [403]),
@@ -186,7 +186,7 @@ REQUESTS: dict[str, tuple[bytes, Sequence[int]]] = {
 
 
 def mutated(rng: random.Random) -> bytes:
-    """One of the requests with bytes changed, doubled, cut out, or cut off."""
+    """One of the requests with bytes changed, repeated or removed, or the end cut off."""
     request = bytearray(rng.choice(list(REQUESTS.values()))[0][:4_000])
     for _ in range(rng.randrange(1, 6)):
         at = rng.randrange(len(request) or 1)
@@ -196,7 +196,7 @@ def mutated(rng: random.Random) -> bytes:
 
 
 def ask(port: int, request: bytes, *, seconds: float = 10.0) -> tuple[int, bytes]:
-    """Send bytes, and read the first answer: its status and all of it; 0 where the connection is closed without one."""
+    """Send bytes and read the first answer: its status and content; status 0 if the connection closes without one."""
     answer = b""
     with socket.create_connection(("127.0.0.1", port), timeout=seconds) as client:
         with suppress(ConnectionError):
@@ -211,7 +211,7 @@ def ask(port: int, request: bytes, *, seconds: float = 10.0) -> tuple[int, bytes
 
 
 def status(answer: bytes) -> int:
-    """An answer's status; 0 where there is none."""
+    """The status of an answer; 0 if it is empty."""
     return int(answer[9:12]) if answer.startswith(b"HTTP/1.1 ") else 0
 
 

@@ -214,9 +214,7 @@ def test_a_list_may_give_one_file_several_ids(generated: Path) -> None:
         ("u out/modelA/002.wav\n", ["out/modelA/001.wav", "out/modelB/x"], ["001", "003"]),
     ],
 )
-def test_no_other_file_gets_an_id_that_a_list_gives(
-    generated: Path, text: str, inputs: list[str], expected: list[str]
-) -> None:
+def test_no_other_file_gets_a_lists_id(generated: Path, text: str, inputs: list[str], expected: list[str]) -> None:
     Path("wav.scp").write_text(text)
     given = [line.split()[0] for line in text.splitlines()]
     assert ids(*inputs, "wav.scp") == [*expected, *given]
