@@ -70,9 +70,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--view-seconds", type=float, default=60.0, help="length of the song in the run of nine views (default: 60)"
     )
-    parser.add_argument(
-        "--audio", type=Path, help="audio file, looped or cut to --seconds (default: a synthesised song)"
-    )
+    parser.add_argument("--audio", type=Path, help="audio file, looped or cut (default: a synthesised song)")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     parser.add_argument("--precision", default="auto", help="precision of ours: auto, fp32 or bf16")
     parser.add_argument("--repeats", type=int, default=1, help="repeats of both; 0 times only ours (default: 1)")

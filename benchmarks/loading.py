@@ -59,7 +59,8 @@ def measure_loading(folder: Path, *, songs: int, frames: int, device: str) -> No
 
 def _report(size: str, songs: int, rows: list[StepRow], workers: int) -> None:
     """Print the waiting times with and without the first step, which always waits for the first batch."""
-    for name, chosen in (("all steps", rows), ("after the first", rows[1:])):
+    parts = (("all steps", rows), ("after the first", rows[1:]))
+    for name, chosen in parts if len(rows) > 1 else parts[:1]:
         seconds, waited = sum(row.seconds for row in chosen), sum(row.seconds * row.waiting for row in chosen)
         print(
             f"loading: {size} head, {songs} songs, {workers} workers, {name}: waited {waited:.2f} s "

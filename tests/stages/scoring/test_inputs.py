@@ -83,10 +83,10 @@ def test_a_folder_without_audio_is_refused(tmp_path: Path) -> None:
 
 def test_a_name_that_is_not_utf8_becomes_text(tmp_path: Path) -> None:
     path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff.wav"))
-    (candidate,) = file_songs([path])
-    assert candidate.song_id == r"\xff"
-    assert candidate.shown_path == rf"{tmp_path}/\xff.wav"
-    assert candidate.path == path
+    (song,) = file_songs([path])
+    assert song.song_id == r"\xff"
+    assert song.shown_path == rf"{tmp_path}/\xff.wav"
+    assert song.path == path
 
 
 @pytest.fixture

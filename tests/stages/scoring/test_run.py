@@ -125,16 +125,16 @@ def test_songs_of_an_earlier_run_are_not_loaded_again(
 ) -> None:
     source = AudioSource(encoders, ensemble)
     scoring = Scoring(ensemble, source)
-    candidates = file_songs(sorted(song_folder.glob("*.wav")))
-    rows = [scored.row for scored in scoring.score(candidates)]
+    songs = file_songs(sorted(song_folder.glob("*.wav")))
+    rows = [scored.row for scored in scoring.score(songs)]
     done = {resume_key(row.song_id, row.path, row.source, row.model): row for row in rows[:2]}
-    again = list(scoring.score(candidates, done=done))
+    again = list(scoring.score(songs, done=done))
     assert [scored.skipped for scored in again] == [True, True, False]
     assert [scored.row for scored in again] == rows
     # Other heads or windows give other rows.
     for other in (Scoring(Ensemble([make_head(1)]), source), Scoring(ensemble, source, windows=Windows(1.0, 1.0))):
         assert other.model != scoring.model
-        assert not any(scored.skipped for scored in other.score(candidates, done=done))
+        assert not any(scored.skipped for scored in other.score(songs, done=done))
     assert Scoring(Ensemble([make_head(0)]), source).model == scoring.model
 
 

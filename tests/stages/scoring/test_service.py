@@ -28,7 +28,7 @@ from stages.scoring.service.server import Server, bound, listen
 from stages.scoring.service.uploads import Upload
 from stages.songs import DIMENSIONS
 
-HOME = "http://127.0.0.1:8000"
+ADDRESS = "http://127.0.0.1:8000"
 
 
 @pytest.fixture(autouse=True)
@@ -45,8 +45,8 @@ def scorer(head_folders: Path) -> Scorer:
 class Client:
     """Sends requests to an application without a server."""
 
-    def __init__(self, app: Any, home: str = HOME) -> None:
-        self._app, self._home = app, home
+    def __init__(self, app: Any, address: str = ADDRESS) -> None:
+        self._app, self._address = app, address
 
     def get(self, path: str, **about: Any) -> httpx.Response:
         return asyncio.run(self._ask("GET", path, **about))
@@ -56,7 +56,7 @@ class Client:
 
     async def _ask(self, method: str, path: str, **about: Any) -> httpx.Response:
         transport = httpx.ASGITransport(self._app)
-        async with httpx.AsyncClient(transport=transport, base_url=self._home, timeout=60) as client:
+        async with httpx.AsyncClient(transport=transport, base_url=self._address, timeout=60) as client:
             return await client.request(method, path, **about)
 
 
@@ -147,7 +147,7 @@ def test_broken_forms(client: Client) -> None:
 def test_other_sites_and_host_names_are_refused(client: Client, scorer: Scorer) -> None:
     other = client.post("/score", content=sound(1), headers={"origin": "http://evil.example"})
     assert other.status_code == 403
-    assert client.post("/score", content=sound(1), headers={"origin": HOME}).status_code == 200
+    assert client.post("/score", content=sound(1), headers={"origin": ADDRESS}).status_code == 200
     assert client.get("/", headers={"host": "evil.example:8000"}).status_code == 400
     assert Client(make_service(scorer, host="0.0.0.0"), "http://studio.example").get("/").status_code == 200
 
@@ -155,8 +155,8 @@ def test_other_sites_and_host_names_are_refused(client: Client, scorer: Scorer) 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1"])
 def test_on_loopback_other_host_names_are_refused(scorer: Scorer, host: str) -> None:
     app = make_service(scorer, host=host)
-    for home in (HOME, "http://localhost:8000", "http://[::1]:8000"):
-        assert Client(app, home).get("/health").status_code == 200
+    for address in (ADDRESS, "http://localhost:8000", "http://[::1]:8000"):
+        assert Client(app, address).get("/health").status_code == 200
     assert Client(app, "http://evil.example:8000").get("/health").status_code == 400
 
 
@@ -179,10 +179,10 @@ def test_the_page_scores_files_that_are_dropped_on_it(scorer: Scorer, dump: Call
       add([new File([content], "sóng.flac"), new File(["no audio"], "bad.mp3")]);
     </script></body>""".replace("CONTENT", base64.b64encode(sound(1)).decode())
     app = make_service(scorer, about="two heads")
-    with listening(app) as home:
-        page = httpx.get(home).text.replace("</body>", drop)
+    with listening(app) as address:
+        page = httpx.get(address).text.replace("</body>", drop)
         app.add_api_route("/drop", lambda: HTMLResponse(page), methods=["GET"])
-        found = dump(f"{home}/drop")
+        found = dump(f"{address}/drop")
     assert found["counts"].startswith("1 song scored · 1 failed")
     assert found["players"] == 1
     assert found["rows"][0].startswith("sóng")
@@ -196,10 +196,10 @@ def listening(app: Any) -> Iterator[str]:
         listen(sockets)
         server = Server(app, log_level="warning")
         thread = threading.Thread(target=server.run, args=(sockets,), daemon=True)
-        home = f"http://127.0.0.1:{sockets[0].getsockname()[1]}"
+        address = f"http://127.0.0.1:{sockets[0].getsockname()[1]}"
         thread.start()
         try:
-            yield home
+            yield address
         finally:
             server.should_exit = True
             thread.join()

@@ -520,12 +520,12 @@ def test_a_taken_port_and_a_wrong_host_are_one_line(
 
 
 def test_a_port_that_is_taken_while_models_load() -> None:
-    with bound("127.0.0.1", 0) as ours, socket.socket() as theirs:
-        theirs.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        theirs.bind(ours[0].getsockname())
-        theirs.listen()
+    with bound("127.0.0.1", 0) as sockets, socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        other.bind(sockets[0].getsockname())
+        other.listen()
         with pytest.raises(ScoringError, match="cannot listen there: Address already in use"):
-            listen(ours)
+            listen(sockets)
 
 
 def test_a_host_name_may_have_addresses_that_this_machine_lacks(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -101,8 +101,8 @@ def test_a_truncated_song_has_a_warning_from_audio_and_from_a_store(
 
 
 def test_silence_has_a_warning_from_audio(quiet: Path, ensemble: Ensemble, source: AudioSource) -> None:
-    candidates = file_songs(sorted(quiet.iterdir()))
-    rows = {scored.row.song_id: scored.row for scored in Scoring(ensemble, source).score(candidates)}
+    songs = file_songs(sorted(quiet.iterdir()))
+    rows = {scored.row.song_id: scored.row for scored in Scoring(ensemble, source).score(songs)}
     assert {name: row.notes for name, row in rows.items()} == {"nearly": ["silence"], "silent": ["silence"], "soft": []}
     assert rows["silent"].loudest == LOWEST_DBFS
     assert rows["soft"].loudest == pytest.approx(-50.5, abs=0.5)
@@ -136,13 +136,13 @@ def test_every_row_of_a_demo_head_has_the_caution_also_from_an_earlier_run(
 ) -> None:
     ensemble = Ensemble([make_head(0), make_head(1)])
     scoring = Scoring(ensemble, AudioSource(encoders, ensemble))
-    candidates = file_songs([quiet / "soft.wav", quiet / "gone.wav"])
-    row, failed = (scored.row for scored in scoring.score(candidates))
+    songs = file_songs([quiet / "soft.wav", quiet / "gone.wav"])
+    row, failed = (scored.row for scored in scoring.score(songs))
     assert row.caution == row.to_json()["caution"] == row.to_score()["caution"] == CAUTION
     assert failed.caution == ""
     earlier = SongScore.from_json({name: value for name, value in row.to_json().items() if name != "caution"})
     key = resume_key(row.song_id, row.path, row.source, row.model)
-    (again,) = scoring.score(candidates[:1], done={key: earlier})
+    (again,) = scoring.score(songs[:1], done={key: earlier})
     assert again.skipped
     assert again.row.caution == CAUTION
 
