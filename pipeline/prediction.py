@@ -10,15 +10,16 @@ from pipeline.show.bars import ExtractionProgress, bar
 from stages.extract.freshness import remembered_freshness
 from stages.head.checkpoint.ensemble import Ensemble, load_ensemble
 from stages.scoring.encoders import load_encoders
-from stages.scoring.files import Journal, check_outputs, check_scp_ids, read_journal, write_csv, write_json, write_scp
+from stages.scoring.files import check_outputs, check_scp_ids, write_csv, write_json, write_scp
 from stages.scoring.inputs import (
-    Candidate,
+    InputSong,
     chosen_split,
     expand_inputs,
     join_manifest,
     shown_names,
-    store_candidates,
+    store_songs,
 )
+from stages.scoring.journal import Journal, read_journal
 from stages.scoring.over_time import Windows
 from stages.scoring.page.document import report_html, write_report
 from stages.scoring.page.previews import preview_extremes
@@ -137,9 +138,9 @@ def _manifest(request: Request) -> Manifest | None:
     return chosen_split(read_manifest(request.manifest, check_files=False), request.split)
 
 
-def _candidates(request: Request, manifest: Manifest | None, store: EmbeddingStore | None) -> list[Candidate]:
+def _candidates(request: Request, manifest: Manifest | None, store: EmbeddingStore | None) -> list[InputSong]:
     if store is not None:
-        return store_candidates(store, manifest, by=request.by, only=request.inputs)
+        return store_songs(store, manifest, by=request.by, only=request.inputs)
     return join_manifest(expand_inputs(request.inputs, lines=request.lines), manifest, by=request.by)
 
 
@@ -151,7 +152,7 @@ def _source(request: Request, store: EmbeddingStore | None, manifest: Manifest |
 
 
 def _score(
-    scoring: Scoring, candidates: Sequence[Candidate], outputs: Outputs, hear: Callable[[SongScore], None]
+    scoring: Scoring, candidates: Sequence[InputSong], outputs: Outputs, hear: Callable[[SongScore], None]
 ) -> tuple[list[SongScore], int]:
     done = read_journal(outputs.jsonl) if outputs.jsonl and outputs.resume else {}
     titles = shown_names(candidates)
@@ -190,7 +191,7 @@ def _write(rows: Sequence[SongScore], dimensions: Sequence[str], outputs: Output
 
 def _report(
     rows: Sequence[SongScore],
-    candidates: Sequence[Candidate],
+    candidates: Sequence[InputSong],
     dimensions: Sequence[str],
     request: Request,
     folder: Path,

@@ -43,7 +43,7 @@ def run_service(
     check_extra()
     from stages.scoring.scorer import Scorer
     from stages.scoring.service.app import make_service
-    from stages.scoring.service.scoring_queue import Limits
+    from stages.scoring.service.limits import Limits
     from stages.scoring.service.server import Server, bound, listen
 
     costs = Limits(**limits)
@@ -55,7 +55,7 @@ def run_service(
         try:
             Server(app).run(sockets)
         except KeyboardInterrupt:
-            if app.state.desk.busy:
+            if app.state.queue.busy:
                 # Python would wait for the song that is being scored.
                 note("hear-serve: interrupted")
                 os._exit(INTERRUPTED)

@@ -1,4 +1,4 @@
-"""Audio → scores from Python: the encoders and heads of the command, loaded once."""
+"""Score audio from Python: the encoders and heads are loaded once."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
@@ -8,7 +8,7 @@ from stages.head.checkpoint.ensemble import Ensemble, load_ensemble
 from stages.scoring.deadline import Deadline
 from stages.scoring.encoders import load_encoders
 from stages.scoring.errors import ScoringError, SongTooLongError
-from stages.scoring.inputs import audio_candidates
+from stages.scoring.inputs import file_songs
 from stages.scoring.over_time import Windows
 from stages.scoring.rows import SongScore
 from stages.scoring.run import Scored, Scoring
@@ -21,11 +21,11 @@ class Scorer:
     Parameters
     ----------
     ensemble
-        The head or heads.
+        One head or several.
     source
-        The encoders that they need.
+        The encoders that the heads need.
     windows
-        Score these over time, too.
+        Also score these windows over time.
 
     Examples
     --------
@@ -53,7 +53,7 @@ class Scorer:
         Parameters
         ----------
         checkpoints
-            Heads, or folders of several; several score together.
+            Heads, or folders of several heads; the mean of several is the score.
         windows, muq, musicfm, device, precision
             See `Windows` and `load_encoders`.
 
@@ -69,12 +69,13 @@ class Scorer:
         return cls(ensemble, AudioSource(encoders, ensemble), windows=windows)
 
     def limited(self, *, longest: float) -> "Scorer":
-        """The same scorer for files from strangers; it shares the models.
+        """A scorer with the same models and a limit, for files from strangers.
 
         Parameters
         ----------
         longest
-            Refuse songs of more seconds than this, or of more samples than so much audio has (see `read_audio`).
+            Refuse songs that are longer than this many seconds, or have more samples than that much audio (see
+            `read_audio`).
         """
         source = AudioSource(self._source.encoders, self.ensemble, longest=longest)
         return Scorer(self.ensemble, source, windows=self.scoring.windows)
@@ -86,7 +87,7 @@ class Scorer:
 
     @property
     def caution(self) -> str:
-        """What must be said wherever the scores appear; empty where nothing must."""
+        """A caution to show wherever the scores appear; empty if there is none."""
         return self.ensemble.caution
 
     def score(self, path: str | Path, *, deadline: Deadline | None = None) -> SongScore:
@@ -97,19 +98,19 @@ class Scorer:
         path
             The file.
         deadline
-            When to give up. Decoding is ended then, and the models before their next operation. Songs that have a
-            deadline are scored one after the other.
+            Time limit. When it has passed, decoding stops at once, and the models stop before their next operation.
+            Do not score several songs with deadlines at the same time.
 
         Raises
         ------
         SongTooLongError
-            The song is longer than this scorer is limited to.
+            The song is longer than this scorer's limit.
         ScoringError
             The file cannot be scored; the message says why.
         """
         self._source.deadline = deadline
         try:
-            with deadline.ends_models() if deadline else nullcontext():
+            with deadline.stops_models() if deadline else nullcontext():
                 (scored,) = self._scored([path])
         finally:
             self._source.deadline = None
@@ -118,8 +119,8 @@ class Scorer:
         return scored.row
 
     def score_many(self, paths: Iterable[str | Path]) -> Iterator[SongScore]:
-        """Score files one after the other, the next ones decoded meanwhile; one that fails is a row with an error."""
+        """Score files in order, while the next ones are decoded; a file that fails is a row with an error."""
         return (scored.row for scored in self._scored(paths))
 
     def _scored(self, paths: Iterable[str | Path]) -> Iterator[Scored]:
-        return self.scoring.score(audio_candidates([Path(path) for path in paths]))
+        return self.scoring.score(file_songs([Path(path) for path in paths]))

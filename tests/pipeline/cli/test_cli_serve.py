@@ -59,7 +59,7 @@ def test_the_server_gets_the_application(monkeypatch: pytest.MonkeyPatch) -> Non
     assert address == "127.0.0.1"
     assert port > 0
     assert seen["limited"] == {"longest": 120.0}
-    assert seen["app"].state.desk.limits.seconds == 30.0
+    assert seen["app"].state.queue.limits.seconds == 30.0
     assert {route.path for route in seen["app"].routes} >= {"/", "/score", "/health"}
 
 

@@ -1,4 +1,4 @@
-"""A request's body → a file: a form's file, or the body itself; never more than is allowed."""
+"""A request's body → a file: the file in a form, or the body itself, up to the size limit."""
 
 import asyncio
 import logging
@@ -9,42 +9,45 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import Request
 
-from stages.scoring.service.scoring_queue import Limits, RefusedError, Upload
+from stages.scoring.service.limits import Limits, RefusedError
+from stages.scoring.service.uploads import Upload
 
-# Seconds for which what is left of a refused body is read.
-DRAIN = 30.0
+# Seconds for which the rest of a refused body is read.
+DRAIN_SECONDS = 30.0
 MOST_FIELDS = 8
-# Bytes of one header of a form's part.
+# Bytes of one header of a part of a form.
 LONGEST_HEADER = 4_096
 
-# What it warns of is in the answer.
+# The answer says what it would warn of.
 logging.getLogger("python_multipart").setLevel(logging.ERROR)
 
 
 def check_request(request: Request, limits: Limits) -> None:
-    """Refuse what can be refused by its headers.
+    """Refuse a request that its headers show to be wrong.
 
     Raises
     ------
     RefusedError
-        403: another site's page sent it; 413: it says itself that it is too large.
+        403: a page of another site sent it; 413: its Content-Length is too large.
     """
     origin = request.headers.get("origin")
     if origin is not None and origin.partition("://")[2] != request.headers.get("host"):
-        raise RefusedError(403, "requests from other sites' pages are not answered")
-    # More digits than any length has are not read as a number.
+        raise RefusedError(
+            403, "the request comes from a page of another site; use this service's own page, or send no Origin"
+        )
+    # Python refuses to read a number of thousands of digits: the first 20 suffice.
     length = request.headers.get("content-length", "")[:20]
     if length.isascii() and length.isdecimal() and int(length) > limits.bytes:
         raise RefusedError(413, f"the upload is larger than {limits.megabytes:g} MB")
 
 
-class Body:
-    """A request's body, block by block; never more than is allowed.
+class RequestBody:
+    """A request's body, block by block, up to the size limit.
 
     Attributes
     ----------
     ended
-        Whether all of it was read, or the client has gone.
+        Whether all of it was read, or the client has disconnected.
     """
 
     def __init__(self, request: Request, limits: Limits) -> None:
@@ -53,12 +56,12 @@ class Body:
         self._size = 0
 
     async def blocks(self) -> AsyncIterator[bytes]:
-        """Go through the body.
+        """Read the body.
 
         Raises
         ------
         RefusedError
-            413: it is too large; 422: it was broken off.
+            413: it is too large; 422: the client disconnected.
         """
         while not self.ended:
             block = await self._next()
@@ -67,16 +70,16 @@ class Body:
             yield block
 
     async def drain(self) -> None:
-        """Read on without use, for `DRAIN` seconds at most."""
+        """Read and discard the rest, for at most `DRAIN_SECONDS`."""
         if not self._size and "expect" in self._request.headers:
-            return  # it waits to be asked for its body
+            return  # the client waits for permission to send its body
         with suppress(TimeoutError, RefusedError):
-            async with asyncio.timeout(DRAIN):
+            async with asyncio.timeout(DRAIN_SECONDS):
                 while not self.ended and self._size <= 2 * self._limits.bytes:
                     await self._next()
 
-    async def gone(self) -> None:
-        """Return when the client has gone, after its body has ended."""
+    async def disconnected(self) -> None:
+        """Wait until the client disconnects; call it after the body has ended."""
         while (await self._request.receive())["type"] != "http.disconnect":
             pass
 
@@ -84,21 +87,21 @@ class Body:
         message = await self._request.receive()
         self.ended = not message.get("more_body", False)
         if message["type"] == "http.disconnect":
-            raise RefusedError(422, "the upload was broken off")
+            raise RefusedError(422, "the upload is incomplete: the client disconnected")
         block: bytes = message.get("body", b"")
         self._size += len(block)
         return block
 
 
-async def receive(request: Request, body: Body, upload: Upload) -> str:
+async def receive(request: Request, body: RequestBody, upload: Upload) -> str:
     """Write the request's audio to a file and return its name.
 
-    A form has it in its one file; any other body is the audio itself, named by the query's `name`.
+    A form contains it as its one file; any other body is the audio itself, named by the query parameter `name`.
 
     Raises
     ------
     RefusedError
-        413 too large; 422 a form without a file, or broken off; and as `Upload.write`.
+        413 too large; 422 incomplete, or a form without a file; and as `Upload.write`.
     """
     kind, options = parse_options_header(request.headers.get("content-type"))
     if kind == b"multipart/form-data":
@@ -108,27 +111,32 @@ async def receive(request: Request, body: Body, upload: Upload) -> str:
     return request.query_params.get("name", "song")
 
 
-async def _from_form(boundary: bytes, body: Body, upload: Upload) -> str:
+async def _from_form(boundary: bytes, body: RequestBody, upload: Upload) -> str:
     if not boundary:
-        raise RefusedError(422, "the form cannot be read: it names no boundary")
+        raise RefusedError(422, "cannot read the form: its Content-Type has no boundary")
     form = _Form(upload.write)
     try:
         parser = MultipartParser(boundary, form.callbacks)  # type: ignore[arg-type]
         async for block in body.blocks():
             parser.write(block)
     except FormParserError as error:
-        raise RefusedError(422, f"the form cannot be read: {error}") from error
+        raise RefusedError(422, f"cannot read the form: {error}") from error
     if form.name is None:
         raise RefusedError(422, "the form has no file; send one, such as curl -F audio=@song.mp3")
     if not form.ended:
-        raise RefusedError(422, "the form cannot be read: its end is missing")
+        raise RefusedError(422, "cannot read the form: its end is missing")
     return form.name
 
 
 class _Form:
-    """What python-multipart calls while it parses a form: passes the content of the one file on, and keeps nothing.
+    """Callbacks for python-multipart: they pass the content of the form's file on and keep none of it.
 
-    `name` is the file's; None where no file has come. `ended` tells whether the form's end has come.
+    Attributes
+    ----------
+    name
+        The file's name; None before the file arrives.
+    ended
+        Whether the end of the form has arrived.
     """
 
     def __init__(self, write: Callable[[bytes], None]) -> None:
@@ -140,7 +148,7 @@ class _Form:
 
     @property
     def callbacks(self) -> dict[str, Callable[..., None]]:
-        """As the parser wants them."""
+        """The callbacks by the parser's names."""
         names = ("part_begin", "header_field", "header_value", "header_end", "headers_finished", "part_data", "end")
         return {f"on_{name}": getattr(self, f"_{name}") for name in names}
 
@@ -148,13 +156,13 @@ class _Form:
         self._parts += 1
         self._in_file, self._disposition = False, b""
         if self._parts > MOST_FIELDS + 1:
-            raise RefusedError(422, f"the form has more than {MOST_FIELDS} fields beside its file")
+            raise RefusedError(422, f"the form has too many fields (at most {MOST_FIELDS} besides its file)")
 
     def _header_field(self, data: bytes, start: int, end: int) -> None:
-        self._header = _longer(self._header, data[start:end])
+        self._header = _extended(self._header, data[start:end])
 
     def _header_value(self, data: bytes, start: int, end: int) -> None:
-        self._value = _longer(self._value, data[start:end])
+        self._value = _extended(self._value, data[start:end])
 
     def _header_end(self) -> None:
         if self._header.lower() == b"content-disposition":
@@ -166,7 +174,7 @@ class _Form:
         if b"filename" not in options:
             return
         if self.name is not None:
-            raise RefusedError(422, "the form has several files; send one at a time")
+            raise RefusedError(422, "the form has several files; send one file per request")
         self.name, self._in_file = options[b"filename"].decode("utf-8", "replace"), True
 
     def _part_data(self, data: bytes, start: int, end: int) -> None:
@@ -177,7 +185,7 @@ class _Form:
         self.ended = True
 
 
-def _longer(header: bytes, part: bytes) -> bytes:
+def _extended(header: bytes, part: bytes) -> bytes:
     if len(header) + len(part) > LONGEST_HEADER:
-        raise RefusedError(422, f"the form cannot be read: a header has more than {LONGEST_HEADER} bytes")
+        raise RefusedError(422, f"cannot read the form: a header is longer than {LONGEST_HEADER} bytes")
     return header + part
