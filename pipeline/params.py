@@ -1,18 +1,18 @@
-"""params.yaml → typed values. The only module that reads YAML; the defaults here are the paper's."""
+"""params.yaml → typed values. The only module that reads YAML; the defaults are the paper's."""
 
+import dataclasses
 import re
 import stat
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_origin, get_type_hints
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
+from stages.head.config import TrainConfig, descriptions
 from store.errors import HearError
 
-# torch takes seeds of 64 bits; this leaves room for those that --seeds counts up to.
-LARGEST_SEED = 2**63 - 1
 # Bytes of a file: far more than this project's own.
 LARGEST_FILE = 50_000
 # Levels of lists and mappings: two more than this project's own.
@@ -32,7 +32,7 @@ class Section(BaseModel):
 
 
 class DemoParams(Section):
-    """The synthesised songs: how many, how long in seconds, and their seed."""
+    """The synthesised songs."""
 
     songs: int = Field(default=120, ge=20)
     seconds: float = Field(default=40.0, ge=5.0)
@@ -40,79 +40,64 @@ class DemoParams(Section):
 
 
 class EncoderParams(Section):
-    """Which encoders run: `tiny` is the real architecture, small and untrained; `pretrained` the published weights."""
+    """Which encoders run, on what. The descriptions are the options' help."""
 
-    preset: Literal["tiny", "pretrained"] = "pretrained"
-    muq: str = "OpenMuQ/MuQ-large-msd-iter"
-    musicfm: str = "minzwon/MusicFM"
-    layers: tuple[int, ...] = Field(default=(10,), min_length=1, strict=False)
-    streams: tuple[str, ...] = Field(default=(), strict=False)
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
-    device: str = "auto"
+    preset: Literal["tiny", "pretrained"] = Field(
+        default="pretrained", description="pretrained: published weights; tiny: same architecture, small and untrained."
+    )
+    muq: str = Field(
+        default="OpenMuQ/MuQ-large-msd-iter", description="MuQ: hub id or folder; implies --preset pretrained."
+    )
+    musicfm: str = Field(
+        default="minzwon/MusicFM", description="MusicFM: hub id or folder; implies --preset pretrained."
+    )
+    layers: tuple[int, ...] = Field(
+        default=(10,), min_length=1, strict=False, description="Conformer layers to store, such as 10 or 6,10."
+    )
+    streams: tuple[str, ...] = Field(
+        default=(), strict=False, description="Streams to store, such as muq/track,muq/segment; all four if not given."
+    )
+    precision: Literal["auto", "fp32", "bf16"] = Field(
+        default="auto", description="Precision of the encoders; auto: bf16 where the hardware supports it."
+    )
+    device: str = Field(default="auto", description="auto (the first GPU, else the CPU), cpu, cuda, cuda:1, …")
 
 
 class ExtractParams(Section):
-    """What is written: augmented views a training song, their seed, the storage type, frames averaged into one."""
+    """What is written to the store. The descriptions are the options' help."""
 
-    augment: int = Field(default=8, ge=0)
-    seed: int = 0
-    dtype: Literal["float16", "float32", "int8"] = "float16"
-    pool: int = Field(default=1, ge=1)
-
-
-class HeadParams(Section):
-    """Stage two: how a head is trained. The descriptions are the options' help."""
-
-    architecture: Literal["hear", "songeval"] = Field(
-        default="hear", description="hear, or songeval: SongEval's own head, the baseline."
+    augment: int = Field(
+        default=8, ge=0, description="Augmented views per training song, in addition to the clean one."
     )
-    size: Literal["paper", "small"] = Field(default="paper", description="paper: 38.07 M parameters; small: seconds.")
-    streams: tuple[str, ...] = Field(
-        default=(), strict=False, description="Streams to learn from; if not given all, and muq/track for songeval."
+    seed: int = Field(default=0, description="Seed of the augmentation.")
+    dtype: Literal["float16", "float32", "int8"] = Field(
+        default="float16", description="Storage type of the embeddings."
     )
-    augmented: int | None = Field(default=None, ge=0, description="Augmented views of a song to use; all if not given.")
+    pool: int = Field(default=1, ge=1, description="Average this many frames (of 25 per second) into one stored frame.")
+
+
+def _from_config(name: str, config: type, *, without: Collection[str], changes: Mapping[str, Any]) -> type[Section]:
+    """Make a section from a dataclass: its fields, defaults, bounds and descriptions, written down once."""
+    types, described = get_type_hints(config), descriptions(config)
+    made: dict[str, Any] = {}
+    for field in dataclasses.fields(config):
+        if field.name not in without:
+            kind = changes.get(field.name, types[field.name])
+            lax = {"strict": False} if get_origin(kind) is tuple else {}
+            made[field.name] = (
+                kind, Field(default=field.default, description=described[field.name], **field.metadata, **lax)
+            )  # fmt: skip
+    return create_model(name, __base__=Section, __module__=__name__, **made)
+
+
+HeadParams = _from_config(
+    "HeadParams",
+    TrainConfig,
+    # It is not for users: heads of several seeds share it.
+    without=("shuffle_seed",),
     # A file may set it to null, as any option, for the command's own default.
-    views_per_epoch: int | None = Field(
-        default=0, ge=0, description="Views of each song per epoch, drawn at random; 0: all."
-    )
-    crop: float = Field(default=900.0, gt=0, description="Seconds of a longer song that training sees at once.")
-    beta: float | None = Field(
-        default=None, ge=0, description="Weight of ListMLE; if not given 0.15 on Track 1, 0.05 on Track 2."
-    )
-    smooth_l1_beta: float = Field(default=0.5, gt=0, description="Where SmoothL1 turns linear, in rating points.")
-    sigma: float = Field(default=1.0, gt=0, description="C-Mixup: bandwidth over the labels, in rating points.")
-    alpha: float = Field(default=2.0, gt=0, description="C-Mixup: the share is drawn from Beta(alpha, alpha).")
-    mix: Literal["pooled", "frames", "none"] = Field(default="pooled", description="C-Mixup: what is mixed.")
-    learning_rate: float = Field(default=1e-5, gt=0, description="Adam's learning rate.")
-    schedule: Literal["constant", "plateau"] = Field(
-        default="constant",
-        description="constant, or plateau: halve the learning rate when the loss stops falling, as published.",
-    )
-    plateau_patience: int = Field(
-        default=400, ge=1, description="plateau: steps without a lower loss before the learning rate is halved."
-    )
-    weight_decay: float = Field(default=1e-3, ge=0, description="Adam's weight decay.")
-    batch_size: int = Field(default=8, ge=2, description="Songs a batch, partners not counted.")
-    accumulate: int = Field(default=4, ge=1, description="Batches a step.")
-    clip_norm: float = Field(default=1.0, gt=0, description="Largest gradient norm.")
-    epochs: int = Field(default=60, ge=1, description="Passes over the training songs.")
-    evaluate_every: int = Field(default=0, ge=0, description="Steps between validations; 0: once an epoch.")
-    patience: int | None = Field(
-        default=None, ge=1, description="Validations without a better one before it stops; never if not given."
-    )
-    shuffle_labels: bool = Field(
-        default=False, description="Control: deal the labels out anew among songs; the head must then fail."
-    )
-    seed: int = Field(
-        default=0, ge=0, le=LARGEST_SEED, description="Of weights, order, partners, dropout and shuffled labels."
-    )
-    precision: Literal["auto", "fp32", "bf16"] = Field(
-        default="auto", description="auto: bf16 where the hardware multiplies it faster."
-    )
-    device: str = Field(default="auto", description="auto (the first GPU, else cpu), cpu, cuda, cuda:1, …")
-    memory: float = Field(default=4.0, ge=0, description="Gigabytes of records held in memory; more are streamed.")
-    workers: int = Field(default=2, ge=0, description="Threads that read ahead while streaming; 0: none.")
-    allow_missing: int = Field(default=0, ge=0, description="Songs of a split that the store may lack.")
+    changes={"views_per_epoch": int | None},
+)
 
 
 class Params(Section):
@@ -122,7 +107,7 @@ class Params(Section):
     demo: DemoParams = DemoParams()
     encoders: EncoderParams = EncoderParams()
     extract: ExtractParams = ExtractParams()
-    head: HeadParams = HeadParams()
+    head: HeadParams = HeadParams()  # type: ignore[valid-type]
 
 
 class _Loader(yaml.SafeLoader):
