@@ -23,6 +23,30 @@ SHARE_OF_MEMORY = 0.8
 LOOK_EVERY = 2.0
 
 
+def plan_job(
+    name: str,
+    store: str,
+    manifest: Path,
+    receipt: Path | None,
+    *,
+    track: int,
+    out: Path,
+    params: Mapping[str, Any],
+    replace: bool = False,
+) -> Job:
+    """Describe a training run as the commands are given it: files, and the values of the section `head`."""
+    return Job(
+        name=name,
+        store_root=store,
+        manifest=read_manifest(manifest, check_files=False),
+        track=track,
+        out=out,
+        config=TrainConfig(**params),
+        receipt=receipt,
+        replace=replace,
+    )
+
+
 @dataclass(frozen=True, kw_only=True)
 class Parallelism:
     """How many runs at a time, `parallel`, with how many CPU threads each, and on what grounds."""
