@@ -13,20 +13,20 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 from stages.head.config import TrainConfig, descriptions
 from store.errors import HearError
 
-# Bytes of a file: far more than this project's own.
+# Bytes of a file; this project's own is far smaller.
 LARGEST_FILE = 50_000
-# Levels of lists and mappings: two more than this project's own.
+# Levels of lists and mappings; this project's own file has two fewer.
 DEEPEST = 5
-# Characters of a key or a value that a message repeats.
+# Characters of a key or a value in a message.
 LONGEST_NAMED = 80
 
 
 class ParamsError(HearError):
-    """params.yaml cannot be used as it stands."""
+    """params.yaml cannot be used."""
 
 
 class Section(BaseModel):
-    """A part of params.yaml: unknown keys are errors, numbers are finite, values do not change."""
+    """A part of params.yaml: unknown keys are errors, numbers are finite, values are read-only."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
@@ -111,10 +111,10 @@ class Params(Section):
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML without what can hang or surprise: aliases, merge keys, tags, a key that is there twice, endless numbers.
+    """YAML without features that can hang or surprise: aliases, merge keys, tags, repeated keys, very long numbers.
 
-    PyYAML takes the last of two values of a key and forgets the others, reads 1:30 as 90, and dates as dates. Here
-    such text, and a number that is too long, stay text, which the parameters then refuse by the key's name.
+    PyYAML silently keeps the last value of a repeated key, reads 1:30 as 90, and turns dates into dates. Here,
+    repeated keys are errors; dates, times and very long numbers stay text, which the checks then refuse by key.
     """
 
     _depth = 0
@@ -142,13 +142,13 @@ class _Loader(yaml.SafeLoader):
                 raise _refusal("it uses a merge key (<<); write the values out", key.start_mark)
             if key.value in lines:
                 name = _shortened(repr(key.value))
-                problem = f"the key {name} is on line {lines[key.value]} already; keep one of the two"
+                problem = f"the key {name} is on line {lines[key.value]} already; keep one of them"
                 raise _refusal(problem, key.start_mark)
             lines[key.value] = key.start_mark.line + 1
         return node
 
 
-# What plain text means, by first character: as PyYAML has it, without times, dates and numbers of any length.
+# Types of plain text, by first character: PyYAML's rules, without times, dates and numbers of any length.
 _RULES = {
     "null": ("~nN\0", r"~|null|Null|NULL|"),
     "bool": ("yYnNtTfFoO", r"yes|Yes|YES|no|No|NO|true|True|TRUE|false|False|FALSE|on|On|ON|off|Off|OFF"),
@@ -169,13 +169,13 @@ def _refusal(problem: str, mark: yaml.Mark) -> yaml.MarkedYAMLError:
 
 
 def load_params(path: Path) -> Params:
-    """Read the parameters from a YAML file; keys that it leaves out have the defaults above.
+    """Read the parameters from a YAML file; missing keys have the defaults above.
 
     Raises
     ------
     ParamsError
-        The file cannot be read, is too large, is not YAML, uses more of YAML than keys, lists and plain values, or has
-        an unknown, repeated or ill-typed key. The message says what and where.
+        The file cannot be read, is too large, is not YAML, uses YAML features other than keys, lists and plain values,
+        or has an unknown, repeated or ill-typed key. The message says which and where.
     """
     try:
         values: Any = yaml.load(_read(path), Loader=_Loader)
@@ -193,7 +193,7 @@ def load_params(path: Path) -> Params:
 
 
 def _read(path: Path) -> str:
-    """A file's text. Raises OSError or ValueError; a pipe or a device, which may never end, is not opened."""
+    """A file's text. Raises OSError or ValueError. Pipes and devices are not opened, as they may never end."""
     if not stat.S_ISREG(path.stat().st_mode):
         raise ValueError("it is not a regular file")
     with path.open("rb") as file:
@@ -207,22 +207,21 @@ def _read(path: Path) -> str:
 
 
 def option_values(params: Params, sections: Iterable[str]) -> dict[str, Any]:
-    """What a file says in some sections, by key, as the options of a command take it.
+    """The values of some sections by key, in the form of command-line options: lists are joined by commas.
 
-    Lists are joined by commas. Keys that the file leaves out, or sets to null, are left out: the command's own default
-    holds.
+    Keys that the file does not have, or sets to null, are left out, so that the command's own default applies.
     """
-    said: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for section in sections:
-        said |= getattr(params, section).model_dump(exclude_unset=True, exclude_none=True)
-    return {key: ",".join(map(str, value)) if isinstance(value, tuple) else value for key, value in said.items()}
+        values |= getattr(params, section).model_dump(exclude_unset=True, exclude_none=True)
+    return {key: ",".join(map(str, value)) if isinstance(value, tuple) else value for key, value in values.items()}
 
 
 def _first_problem(error: ValidationError) -> str:
     first = error.errors()[0]
     key = _shortened(".".join(str(part) for part in first["loc"])) or "the file"
     if first["type"] == "extra_forbidden":
-        return f"unknown key {key}; remove it or mend its spelling"
+        return f"unknown key {key}; remove it or correct its spelling"
     return f"{key}: {first['msg']}, found {_shortened(repr(first['input']))}"
 
 

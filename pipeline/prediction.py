@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pipeline.show.bars import ExtractionProgress, bar
+from pipeline.show.bars import AudioBar, progress
 from stages.extract.freshness import remembered_freshness
 from stages.scoring.ensemble import Ensemble, load_encoders, load_ensemble
 from stages.scoring.files import Journal, check_outputs, check_scp_ids, read_journal, write_csv, write_json, write_scp
@@ -159,7 +159,7 @@ def _candidates(request: Request, manifest: Manifest | None, store: EmbeddingSto
 
 def _source(request: Request, store: EmbeddingStore | None, manifest: Manifest | None, ensemble: Ensemble) -> Source:
     if store is not None:
-        changed = remembered_freshness(store, manifest.songs, progress=bar("files hashed")).changed if manifest else ()
+        changed = remembered_freshness(store, manifest.songs, progress=progress("files hashed")).changed if manifest else ()
         return StoreSource(store, ensemble, changed=changed)
     return AudioSource(load_encoders(ensemble, **request.encoders), ensemble)
 
@@ -172,7 +172,7 @@ def _score(
     journal = Journal(outputs.jsonl, fresh=not outputs.resume) if outputs.jsonl else None
     rows: list[SongScore] = []
     skipped = 0
-    with closing(journal) if journal else nullcontext(), ExtractionProgress(len(candidates), what="songs") as progress:
+    with closing(journal) if journal else nullcontext(), AudioBar(len(candidates), what="songs") as bar:
         plots = zip(plot_names(titles), titles, strict=True)
         for (name, title), scored in zip(plots, scoring.score(candidates, done=done), strict=True):
             rows.append(scored.row)
@@ -182,9 +182,9 @@ def _score(
             if outputs.plots:
                 _plot(outputs.plots / f"{name}.png", scored, title)
             if scored.row.error:
-                progress.say(f"failed: {scored.row.path or scored.row.song_id}: {scored.row.error}")
+                bar.say(f"failed: {scored.row.path or scored.row.song_id}: {scored.row.error}")
             on_row(scored.row)
-            progress.step(0.0 if scored.skipped else scored.row.seconds or 0.0)
+            bar.step(0.0 if scored.skipped else scored.row.seconds or 0.0)
     return rows, skipped
 
 

@@ -47,7 +47,8 @@ def train(
     Example:
       hear-head train --manifest manifest.csv --store songs.zarr --track 2 --out heads/2
     """
-    from pipeline.runs import listeners_of, plan_job
+    from pipeline.runs import plan_job
+    from pipeline.training_progress import listeners_of
     from stages.head.training.seeds import train_seeds
     from stages.head.training.train import train_on
 
