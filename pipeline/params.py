@@ -76,28 +76,29 @@ class ExtractParams(Section):
     pool: int = Field(default=1, ge=1, description="Average this many frames (of 25 per second) into one stored frame.")
 
 
-def _from_config(name: str, config: type, *, without: Collection[str], changes: Mapping[str, Any]) -> type[Section]:
-    """Make a section from a dataclass: its fields, defaults, bounds and descriptions, written down once."""
+def _section_of(config: type, *, without: Collection[str], changes: Mapping[str, Any]) -> Any:
+    """Make a section from a dataclass, so that fields, defaults, bounds and descriptions are written down once."""
     types, described = get_type_hints(config), descriptions(config)
     made: dict[str, Any] = {}
     for field in dataclasses.fields(config):
         if field.name not in without:
             kind = changes.get(field.name, types[field.name])
-            lax = {"strict": False} if get_origin(kind) is tuple else {}
-            made[field.name] = (
-                kind, Field(default=field.default, description=described[field.name], **field.metadata, **lax)
-            )  # fmt: skip
-    return create_model(name, __base__=Section, __module__=__name__, **made)
+            settings: dict[str, Any] = {**field.metadata, "strict": False if get_origin(kind) is tuple else None}
+            made[field.name] = (kind, Field(default=field.default, description=described[field.name], **settings))
+    return create_model(config.__name__, __base__=Section, **made)
 
 
-HeadParams = _from_config(
-    "HeadParams",
+_HeadBase: Any = _section_of(
     TrainConfig,
-    # It is not for users: heads of several seeds share it.
+    # Not for users: heads of several seeds share it.
     without=("shuffle_seed",),
-    # A file may set it to null, as any option, for the command's own default.
+    # A file may set it to null, like any option, for the command's own default.
     changes={"views_per_epoch": int | None},
 )
+
+
+class HeadParams(_HeadBase):
+    """Stage two: how a head is trained. The descriptions are the options' help."""
 
 
 class Params(Section):
@@ -107,7 +108,7 @@ class Params(Section):
     demo: DemoParams = DemoParams()
     encoders: EncoderParams = EncoderParams()
     extract: ExtractParams = ExtractParams()
-    head: HeadParams = HeadParams()  # type: ignore[valid-type]
+    head: HeadParams = HeadParams()
 
 
 class _Loader(yaml.SafeLoader):

@@ -159,7 +159,9 @@ def _candidates(request: Request, manifest: Manifest | None, store: EmbeddingSto
 
 def _source(request: Request, store: EmbeddingStore | None, manifest: Manifest | None, ensemble: Ensemble) -> Source:
     if store is not None:
-        changed = remembered_freshness(store, manifest.songs, progress=progress("files hashed")).changed if manifest else ()
+        changed = (
+            remembered_freshness(store, manifest.songs, progress=progress("files hashed")).changed if manifest else ()
+        )
         return StoreSource(store, ensemble, changed=changed)
     return AudioSource(load_encoders(ensemble, **request.encoders), ensemble)
 

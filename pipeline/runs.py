@@ -121,7 +121,11 @@ def run_all(jobs: Sequence[Job], parallelism: Parallelism, *, say: Callable[[str
     # We report failed runs, and Ctrl-C ends runs on purpose: Dask need not warn of either.
     quiet = dask.config.set({"distributed.nanny.pre-spawn-environ.DASK_LOGGING__DISTRIBUTED": "critical"})
     logging.getLogger("distributed.nanny").setLevel(logging.CRITICAL)
-    with quiet, dask_client(workers=workers, scheduler="", device=device) as client, Bar("epochs", total_epochs(jobs)) as bar:
+    with (
+        quiet,
+        dask_client(workers=workers, scheduler="", device=device) as client,
+        Bar("epochs", total_epochs(jobs)) as bar,
+    ):
         return _run_on(client, jobs, bar, say=bar.say)
 
 

@@ -28,7 +28,9 @@ def extract(
     manifest: Manifest,
     store: Annotated[str, option("Output", "Store to fill: a folder, or a URL such as s3://bucket/name.zarr.")],
     params: Mapping[str, Any],
-    receipt: Annotated[Path | None, option("Output", "Write the receipt, which stage two checks, to this file.")] = None,
+    receipt: Annotated[
+        Path | None, option("Output", "Write the receipt, which stage two checks, to this file.")
+    ] = None,
     readers: Readers = max(1, min(8, count_cores() - 1)),
     workers: Workers = 0,
     scheduler: Scheduler = "",

@@ -30,7 +30,7 @@ class _Page:
         text = re.sub(r"(?<=\S)\n(?=\S)", " ", text.strip())
         if found:
             settings["epilog"] = EXAMPLE + example
-        super().__init__(*args, help=text, **settings)
+        super().__init__(*args, help=text, **settings)  # type: ignore[call-arg]
 
     def get_params(self, ctx: Any) -> list[Any]:
         """The parameters in the order of `PANELS`; arguments come first."""

@@ -35,9 +35,7 @@ GroupColumn = Annotated[str | None, option("Evaluation", "Column of groups; all 
 Sweep = Annotated[
     Literal["streams"] | None, option("Evaluation", "Compare each stream, encoder and scale over the same folds.")
 ]
-Augmented = Annotated[
-    bool, option("Training", "Also train on augmented views; clean views are scored.", "--augmented")
-]
+Augmented = Annotated[bool, option("Training", "Also train on augmented views; clean views are scored.", "--augmented")]
 Setting = Annotated[
     float | None,
     option("Model", "Hyperparameter of the model (alpha, C or neighbours); if not given, chosen by inner folds."),

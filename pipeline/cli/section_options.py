@@ -59,15 +59,11 @@ def options_from(
 
 def _parameter(name: str, default: Any, info: Any, panel: str) -> inspect.Parameter:
     listed = get_origin(info.annotation) is tuple
-    annotation = Annotated[
-        str if listed else info.annotation,
-        # "default: no-shuffle-labels" would only be a riddle.
-        option(
-            _PANELS.get(name, panel), info.description, *_NAMES.get(name, ()), show_default=info.annotation is not bool
-        ),
-    ]
+    kind: Any = str if listed else info.annotation
+    # For a flag, "default: no-shuffle-labels" says nothing.
+    shown = option(_PANELS.get(name, panel), info.description, *_NAMES.get(name, ()), show_default=kind is not bool)
     default = ",".join(map(str, default)) if listed else default
-    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, shown])
 
 
 def _value(given: Any, kind: Any) -> Any:

@@ -110,9 +110,7 @@ def export(store: Store, file: Annotated[Path, typer.Argument(metavar="FILE.h5",
 
 
 @app.command("import")
-def import_(
-    file: Annotated[Path, typer.Argument(metavar="FILE.h5", help="The file to read.")], store: Store
-) -> None:
+def import_(file: Annotated[Path, typer.Argument(metavar="FILE.h5", help="The file to read.")], store: Store) -> None:
     """Write the records of an HDF5 file to a store, which is new or has the same spec.
 
     If the file was not written by hear-store export, also print how the embeddings were interpreted.
@@ -136,7 +134,8 @@ def import_(
 def index(
     store: Store,
     summaries: Annotated[
-        bool, option("Run", "Also compute summaries of all records (reads all data), for store.summary().", "--summaries")
+        bool,
+        option("Run", "Also compute summaries of all records (reads all data), for store.summary().", "--summaries"),
     ] = False,
 ) -> None:
     """Rebuild the catalogue, so that a large store opens quickly.

@@ -64,7 +64,7 @@ class Bar:
 
     def update(self, *, done: int | None = None, total: int | None = None, text: str | None = None) -> None:
         """Set what is given: the count, the total, and the text beside them."""
-        fields = {} if text is None else {"text": text}
+        fields: dict[str, Any] = {} if text is None else {"text": text}
         self._progress.update(self._task, completed=done, total=total, **fields)
 
     def say(self, line: str) -> None:
@@ -73,7 +73,7 @@ class Bar:
 
 
 class AudioBar(Bar):
-    """Counts views or songs with their hours of audio and speed; if stderr is not a terminal, prints a line a minute."""
+    """Counts views or songs with hours of audio and speed; prints one line per minute if stderr is not a terminal."""
 
     def __init__(self, total: int, *, what: str = "views") -> None:
         super().__init__(what, total)

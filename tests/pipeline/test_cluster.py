@@ -217,7 +217,7 @@ def test_ctrl_c_reaches_all_processes_and_only_what_is_in_hand_is_finished(
     os.killpg(run.pid, signal.SIGINT)
     printed, said = run.communicate(timeout=SECONDS)
     assert run.returncode == 1, said
-    assert "views left; the same command goes on from here" in said
+    assert "views left; run the same command again to continue" in said
     assert "Traceback" not in said
     written = record_bytes(root)
     records = [path for path in written if path.endswith("zarr.json")]
@@ -293,7 +293,7 @@ def test_a_scheduler_that_dies_is_one_line_and_what_is_stored_stays(
     scheduler.kill()
     _, said = run.communicate(timeout=SECONDS)
     assert run.returncode == 1, said
-    line = f"hear-extract: {address}: the scheduler was lost; the same command goes on from here"
+    line = f"hear-extract: {address}: the scheduler was lost; run the same command again to continue"
     assert said.splitlines()[-1] == line
     assert "Traceback" not in said
     assert record_bytes(root)

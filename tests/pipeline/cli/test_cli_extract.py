@@ -75,7 +75,7 @@ def test_too_many_failures_say_how_to_go_on(tmp_path: Path, manifest: Path) -> N
     result = call(manifest, tmp_path / "s.zarr", *TINY, "--max-failures", "0", "--augment", "0")
     assert result.exit_code == 1
     assert result.stdout == "0 done, 0 skipped, 1 failed\n"
-    assert result.stderr.endswith("more than 0 views failed: 1 views left; the same command goes on from here\n")
+    assert result.stderr.endswith("more than 0 views failed: 1 views left; run the same command again to continue\n")
 
 
 def test_a_changed_song_that_cannot_be_made_again_is_told_and_no_receipt_is_written(
@@ -92,7 +92,7 @@ def test_a_changed_song_that_cannot_be_made_again_is_told_and_no_receipt_is_writ
     assert failed.stdout == "0 done, 1 skipped, 1 failed, 0 changed songs made again\n"
     assert failed.stderr.splitlines() == [
         f"failed: söng 0 view 0: {song}: is empty (0 bytes)",
-        "no receipt written: 1 changed songs could not be made again, and their old records stay",
+        "no receipt written: 1 changed songs could not be extracted again; their old records stay",
     ]
     assert not receipt.exists()
     song.write_bytes(good)
@@ -135,7 +135,7 @@ def test_several_layers_are_streams_of_their_own(tmp_path: Path, manifest: Path)
 @pytest.mark.parametrize(
     ("options", "problem"),
     [
-        (("--layers", "ten"), "--layers takes numbers such as 10 or 6,10"),
+        (("--layers", "ten"), "--layers: Input should be a valid integer, found 'ten'"),
         (("--preset", "tiny", "--muq", "x/y"), "--preset tiny takes no weights"),
         (("--preset", "huge"), "'huge' is not one of"),
         (("--precision", "fp8"), "'fp8' is not one of"),

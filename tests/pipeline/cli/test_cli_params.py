@@ -158,7 +158,7 @@ def test_weights_on_the_command_line_win_over_the_preset_of_a_file(
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("head: {betta: 1}", "unknown key head.betta; remove it or mend its spelling"),
+        ("head: {betta: 1}", "unknown key head.betta; remove it or correct its spelling"),
         ("demo: {songs: many}", "demo.songs: "),
         ("encoders: {preset: huge}", "encoders.preset: "),
         ("a: [", "cannot be read as YAML"),
