@@ -90,7 +90,7 @@ def _check_shared_memory() -> None:
     with suppress(OSError):  # a system without /dev/shm does not need it
         if shutil.disk_usage("/dev/shm").free < LEAST_SHARED:
             raise ClusterError(
-                "/dev/shm is full, and worker processes need a little of it: free some space, or use this process alone "
+                "/dev/shm is full, and worker processes need some of it: free some space, or use this process alone "
                 "(--workers 0, for an ablation --parallel 1)"
             )
 

@@ -97,7 +97,7 @@ _HeadBase: Any = _section_of(
 )
 
 
-class HeadParams(_HeadBase):
+class HeadParams(_HeadBase):  # type: ignore[misc]
     """Stage two: how a head is trained. The descriptions are the options' help."""
 
 

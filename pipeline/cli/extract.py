@@ -69,7 +69,7 @@ def extract(
 
 
 def _implied_preset(context: typer.Context, preset: str) -> str:
-    """Weights on the command line imply `pretrained`, even if a file says otherwise; `--preset tiny` contradicts them."""
+    """The preset: weights on the command line imply `pretrained`, even if a file says otherwise."""
     given = {
         name
         for name in ("preset", "muq", "musicfm")

@@ -14,6 +14,8 @@ from pipeline.params import Section
 _PANELS = {
     "streams": "Input", "augmented": "Input", "views_per_epoch": "Input", "crop": "Input", "allow_missing": "Input",
     "architecture": "Model", "size": "Model",
+    # A control experiment. In a group of its own, its two long names do not make the other columns narrow.
+    "shuffle_labels": "Evaluation",
     "precision": "Machine", "device": "Machine", "memory": "Machine", "workers": "Machine",
 }  # fmt: skip
 _NAMES = {"layers": ("--layers", "--layer")}

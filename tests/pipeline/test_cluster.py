@@ -22,7 +22,8 @@ from distributed import Client
 from distributed.versions import get_versions
 
 from pipeline import cluster
-from pipeline.cluster import SONGS_AHEAD, ClusterError, dask_client, run_on_cluster
+from pipeline.cluster import ClusterError, dask_client
+from pipeline.cluster_songs import SONGS_AHEAD, run_on_cluster
 from pipeline.extraction import ExtractionOptions, plan_run, run_extraction
 from pipeline.local_workers import TRIES
 from stages.extract.config import ExtractConfig
@@ -380,8 +381,8 @@ def report_version(
 def test_workers_that_cannot_start_are_given_up(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("pipeline.local_workers._BEGIN", "raise SystemExit('no such module')")
-    monkeypatch.setattr("pipeline.local_workers.AGAIN_SECONDS", 0.01)
+    monkeypatch.setattr("pipeline.local_workers._START", "raise SystemExit('no such module')")
+    monkeypatch.setattr("pipeline.local_workers.RESTART_SECONDS", 0.01)
     with (
         pytest.raises(ClusterError, match="end as soon as they are started"),
         dask_client(workers=2, scheduler="", device="cpu"),

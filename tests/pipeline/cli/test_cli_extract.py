@@ -1,7 +1,6 @@
 """`hear-extract`: what it prints, where, and with which exit code."""
 
 import json
-import pickle
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -11,10 +10,8 @@ import pytest
 import soundfile
 from typer.testing import CliRunner, Result
 
-from pipeline import extraction
 from pipeline.cli import extract
 from pipeline.cli.entry import run
-from stages.extract.config import ExtractConfig
 from stages.songs import Song, write_manifest
 from store import EmbeddingStore
 
@@ -40,23 +37,6 @@ def test_counts_go_to_stdout_and_a_second_run_skips(tmp_path: Path, manifest: Pa
     assert receipt.exists()
     second = call(manifest, root, *TINY, "--augment", "1")
     assert (second.exit_code, second.stdout) == (0, "0 done, 4 skipped, 0 failed\n")
-
-
-def test_below_the_command_there_are_plain_texts(
-    tmp_path: Path, manifest: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    configs = []
-
-    def seen(manifest: Path, store: str, config: ExtractConfig, *, augment: int, readers: int) -> dict[str, int]:
-        configs.append(config)
-        return {}
-
-    monkeypatch.setattr(extraction, "dry_run", seen)
-    for more in (("--preset", "tiny", "--precision", "fp32", "--dtype", "int8"), ()):
-        assert call(manifest, tmp_path / "s.zarr", "--dry-run", *more).exit_code == 0
-    assert [(type(r.preset), type(r.precision), type(r.dtype)) for r in configs] == [(str, str, str)] * 2
-    # A worker that unpickles it must not import the command.
-    assert not any(b"pipeline.cli" in pickle.dumps(config) for config in configs)
 
 
 def test_a_song_that_fails_is_one_line_whatever_its_views(tmp_path: Path, manifest: Path) -> None:
