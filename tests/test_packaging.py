@@ -139,7 +139,9 @@ def test_a_broken_params_file_is_one_line(site: Path) -> None:
     (site.parent / "broken.yaml").write_text("head: {bta: 1}")
     shown = run(site, "hear-head", "train", "--params", "broken.yaml")
     assert shown.returncode == 1
-    assert shown.stderr.splitlines() == ["hear-head: broken.yaml: unknown key head.bta; remove it or mend its spelling"]
+    assert shown.stderr.splitlines() == [
+        "hear-head: broken.yaml: unknown key head.bta; remove it or correct its spelling"
+    ]
 
 
 def test_no_file_names_a_registry_host() -> None:

@@ -1,4 +1,4 @@
-"""What every command shares: how an app is made, and where options get their defaults."""
+"""Shared by all commands: apps, their version, defaults from a file, and the check for changed songs."""
 
 import subprocess
 from collections.abc import Sequence
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pipeline.cli.pages import App, option
 from pipeline.params import Params, load_params, option_values
 from pipeline.show.output import note, say
 
@@ -52,9 +53,9 @@ def version_option(name: str) -> Any:
 
 
 def params_option(*sections: str) -> Any:
-    """The option `--params FILE`: what these sections of the file say becomes the default of the command's options.
+    """The option `--params FILE`: these sections of the file become the defaults of the command's options.
 
-    It is eager: the file is read before the other options get their values. An option on the command line wins.
+    It is eager: the file is read before the other options get their values. Options on the command line win.
     """
 
     def read(context: typer.Context, file: Path | None) -> Path | None:
@@ -63,24 +64,19 @@ def params_option(*sections: str) -> Any:
         return file
 
     named = " and ".join(f"`{section}`" for section in sections)
-    return typer.Option(
+    return option(
+        "Other",
+        f"Take defaults from {named} of a YAML file such as params.yaml; without it, they are the paper's.",
         "--params",
-        metavar="FILE",
-        help=f"Take the options' defaults from {named} of a YAML file such as params.yaml.",
-        show_default="the paper's values",
+        metavar="<file>",
         callback=read,
         is_eager=True,
     )
 
 
-def command_app() -> typer.Typer:
-    """Make a Typer app without shell-completion options; an app of one command has no subcommands."""
-    return typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
-
-
-def new_app(name: str, summary: str) -> typer.Typer:
-    """Make the Typer app of `hear-<name>`, a command with subcommands, and its `--version`."""
-    app = command_app()
+def new_app(name: str, summary: str) -> App:
+    """Make the app of `hear-<name>`, a command with subcommands and `--version`."""
+    app = App()
 
     @app.callback(help=summary)
     def main(version: Annotated[bool, version_option(name)] = False) -> None:
@@ -90,15 +86,15 @@ def new_app(name: str, summary: str) -> typer.Typer:
 
 
 def refuse_changed_songs(store: str, songs: Sequence["Song"]) -> None:
-    """Refuse songs whose files have changed since they were extracted; a note on stderr tells of files not here.
+    """Refuse songs whose files have changed since they were extracted; files that are missing are noted on stderr.
 
     Raises
     ------
     HearError
-        A song's file is another one than its record was made from, or the store cannot be read.
+        A song's file is not the one that its record was made from, or the store cannot be read.
     """
-    from pipeline.show.bars import bar
+    from pipeline.show.bars import progress
     from stages.extract.freshness import refuse_changed
     from store import EmbeddingStore
 
-    refuse_changed(EmbeddingStore.open(store), songs, say=note, progress=bar("hash"))
+    refuse_changed(EmbeddingStore.open(store), songs, say=note, progress=progress("hash"))

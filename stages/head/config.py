@@ -6,7 +6,6 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, TypeVar
 
 from stages.head.model.sizes import Architecture, Size
-from stages.head.tracks import TRACK_BETA
 
 Mix = Literal["pooled", "frames", "none"]
 Precision = Literal["auto", "fp32", "bf16"]
@@ -124,6 +123,9 @@ class TrainConfig:
 
     def track_beta(self, track: int) -> float:
         """The weight of ListMLE on a track."""
+        # Not above: the commands read this module for their help, which needs none of what the tracks import.
+        from stages.head.tracks import TRACK_BETA
+
         return TRACK_BETA[track] if self.beta is None else self.beta
 
     def to_json(self) -> dict[str, Any]:

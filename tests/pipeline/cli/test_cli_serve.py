@@ -72,7 +72,9 @@ def test_without_the_extra_it_says_how_to_install_it(
     with pytest.raises(SystemExit, match="1"):
         run("serve")
     error = capsys.readouterr().err
-    assert error == "hear-serve: fastapi not installed: the service is an extra: pip install 'hear-music[serve]'\n"
+    assert (
+        error == "hear-serve: fastapi not installed: the service needs an extra; run: pip install 'hear-music[serve]'\n"
+    )
 
 
 @pytest.mark.parametrize(

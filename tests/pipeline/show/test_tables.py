@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from pipeline.show.score_tables import print_scores
+from pipeline.show.tables import print_scores
 from stages.scoring.rows import SongScore
 from stages.songs import DIMENSIONS
 
