@@ -133,16 +133,16 @@ def predict(request: Request, outputs: Outputs, *, on_row: Callable[[SongScore],
     )
     manifest = _manifest(request)
     store = EmbeddingStore.open(request.store) if request.store else None
-    candidates = _candidates(request, manifest, store)
+    songs = _input_songs(request, manifest, store)
     if outputs.scp:
-        check_scp_ids(candidates)
+        check_scp_ids(songs)
     ensemble = load_ensemble(request.checkpoints, device=request.encoders["device"])
     scoring = Scoring(ensemble, _source(request, store, manifest, ensemble), windows=request.windows)
-    rows, skipped = _score(scoring, candidates, outputs, on_row)
+    rows, skipped = _score(scoring, songs, outputs, on_row)
     _write(rows, ensemble.dimensions, outputs)
     report = None
     if outputs.report:
-        report = _report(rows, candidates, ensemble.dimensions, request, outputs.report)
+        report = _report(rows, songs, ensemble.dimensions, request, outputs.report)
     return Prediction(rows, ensemble.dimensions, skipped, report)
 
 
@@ -153,7 +153,7 @@ def _manifest(request: Request) -> Manifest | None:
     return chosen_split(read_manifest(request.manifest, check_files=False), request.split)
 
 
-def _candidates(request: Request, manifest: Manifest | None, store: EmbeddingStore | None) -> list[InputSong]:
+def _input_songs(request: Request, manifest: Manifest | None, store: EmbeddingStore | None) -> list[InputSong]:
     if store is not None:
         return store_songs(store, manifest, by=request.by, only=request.inputs)
     return join_manifest(expand_inputs(request.inputs, lines=request.lines), manifest, by=request.by)
@@ -169,16 +169,16 @@ def _source(request: Request, store: EmbeddingStore | None, manifest: Manifest |
 
 
 def _score(
-    scoring: Scoring, candidates: Sequence[InputSong], outputs: Outputs, on_row: Callable[[SongScore], None]
+    scoring: Scoring, songs: Sequence[InputSong], outputs: Outputs, on_row: Callable[[SongScore], None]
 ) -> tuple[list[SongScore], int]:
     done = read_journal(outputs.jsonl) if outputs.jsonl and outputs.resume else {}
-    titles = shown_names(candidates)
+    titles = shown_names(songs)
     journal = Journal(outputs.jsonl, fresh=not outputs.resume) if outputs.jsonl else None
     rows: list[SongScore] = []
     skipped = 0
-    with closing(journal) if journal else nullcontext(), AudioBar(len(candidates), what="songs") as bar:
+    with closing(journal) if journal else nullcontext(), AudioBar(len(songs), what="songs") as bar:
         plots = zip(plot_names(titles), titles, strict=True)
-        for (name, title), scored in zip(plots, scoring.score(candidates, done=done), strict=True):
+        for (name, title), scored in zip(plots, scoring.score(songs, done=done), strict=True):
             rows.append(scored.row)
             skipped += scored.skipped
             if journal and not scored.skipped:
@@ -208,12 +208,12 @@ def _write(rows: Sequence[SongScore], dimensions: Sequence[str], outputs: Output
 
 def _report(
     rows: Sequence[SongScore],
-    candidates: Sequence[InputSong],
+    songs: Sequence[InputSong],
     dimensions: Sequence[str],
     request: Request,
     folder: Path,
 ) -> Path:
     about = f"scored by {', '.join(request.checkpoints)}"
-    previews = preview_extremes(rows, [candidate.path for candidate in candidates])
+    previews = preview_extremes(rows, [song.path for song in songs])
     page = report_html(rows, dimensions, title="HEAR scores", by=request.by, about=about, previews=previews)
     return write_report(folder, page)
