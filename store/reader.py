@@ -36,7 +36,7 @@ class EmbeddingStore:
     >>> store.songs
     ('song 0', 'song 1', ...)
     >>> store.read("song 0").shape  # (stream, frame, channel)
-    (4, 50, 128)
+    (4, 50, 64)
     """
 
     def __init__(self, objects: Objects, root: Root) -> None:

@@ -49,7 +49,7 @@ class Evaluation:
     Examples
     --------
     >>> import hear_music as hear
-    >>> found = hear.evaluate(hear.load_heads("models/track2"), "embeddings.zarr", "manifest.csv")
+    >>> found = hear.evaluate(hear.load_heads("models/track2"), "embeddings.zarr", "manifest.csv", draws=100)
     >>> found.predicted.shape  # (song, dimension)
     (2, 5)
     >>> found.caution
@@ -119,7 +119,7 @@ def evaluate_heads(
     --------
     >>> import hear_music as hear
     >>> heads = hear.load_heads("models/track2")
-    >>> found = hear.evaluate(heads, "embeddings.zarr", "manifest.csv", split="val")
+    >>> found = hear.evaluate(heads, "embeddings.zarr", "manifest.csv", split="val", draws=100)
     >>> sorted(found.utterance["Clarity"])
     ['KTAU', 'LCC', 'SRCC', 'TTA']
     """

@@ -34,7 +34,7 @@ class Applied:
     Examples
     --------
     >>> import hear_music as hear
-    >>> config = hear.ProbeConfig(target="Clarity", model="ridge", cv=2)
+    >>> config = hear.ProbeConfig(target="Clarity", model="ridge", cv=4)
     >>> report = hear.probe("embeddings.zarr", config, manifest="manifest.csv", out="probes/clarity")
     >>> hear.apply_probe("probes/clarity", "embeddings.zarr").rows[0]
     {'song_id': 'song 0', 'predicted': ...}
@@ -105,7 +105,7 @@ def apply_probe(folder: str | Path, store: EmbeddingStore | str | Path, *, progr
     Examples
     --------
     >>> import hear_music as hear
-    >>> config = hear.ProbeConfig(target="system", model="knn", cv=2)
+    >>> config = hear.ProbeConfig(target="system", model="knn", cv=4)
     >>> report = hear.probe("embeddings.zarr", config, manifest="manifest.csv", out="probes/system")
     >>> print(hear.apply_probe("probes/system", "embeddings.zarr").to_csv())
     song_id,predicted,score:a,score:b

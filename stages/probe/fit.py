@@ -77,7 +77,7 @@ def fit_probe(
     Examples
     --------
     >>> import hear_music as hear
-    >>> config = hear.ProbeConfig(target="Clarity", model="ridge", cv=2)
+    >>> config = hear.ProbeConfig(target="Clarity", model="ridge", cv=4)
     >>> report = hear.probe("embeddings.zarr", config, manifest="manifest.csv", out="probes/clarity")
     >>> print(report.to_text())
     Clarity: regression by ridge ...

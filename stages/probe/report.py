@@ -56,10 +56,10 @@ class Report:
     Examples
     --------
     >>> import hear_music as hear
-    >>> config = hear.ProbeConfig(target="Clarity", model="ridge", cv=2)
+    >>> config = hear.ProbeConfig(target="Clarity", model="ridge", cv=4)
     >>> report = hear.probe("embeddings.zarr", config, manifest="manifest.csv")
     >>> report.task, report.scores.headline
-    ('regression', 'r2')
+    ('regression', 'R2')
     >>> report.predictions()[0]
     {'song_id': 'song 0', 'truth': ..., 'predicted': ..., 'fold': ...}
     """

@@ -57,7 +57,7 @@ class Probe:
     Examples
     --------
     >>> import hear_music as hear
-    >>> config = hear.ProbeConfig(target="Clarity", model="ridge", cv=2)
+    >>> config = hear.ProbeConfig(target="Clarity", model="ridge", cv=4)
     >>> report = hear.probe("embeddings.zarr", config, manifest="manifest.csv", out="probes/clarity")
     >>> hear.load_probe("probes/clarity").streams
     ('musicfm/segment', 'muq/segment', 'musicfm/track', 'muq/track')
@@ -164,7 +164,7 @@ def load_probe(folder: str | Path) -> Probe:
     Examples
     --------
     >>> import hear_music as hear
-    >>> config = hear.ProbeConfig(target="system", model="knn", cv=2)
+    >>> config = hear.ProbeConfig(target="system", model="knn", cv=4)
     >>> report = hear.probe("embeddings.zarr", config, manifest="manifest.csv", out="probes/system")
     >>> hear.load_probe("probes/system").classes
     ('a', 'b')

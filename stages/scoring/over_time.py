@@ -33,7 +33,7 @@ class Windows:
     >>> import hear_music as hear
     >>> scorer = hear.Scorer.load("models/track2", windows=hear.Windows(1.0, 0.5))
     >>> scorer.score("song.mp3").curve.seconds
-    (0.5, 1.0, 1.5)
+    (0.5, 0.98, 1.46)
     """
 
     seconds: float = 10.0

@@ -34,11 +34,12 @@ class Scorer:
     >>> scorer = hear.Scorer.load("models/track2")
     >>> scorer.score("song.mp3")
     <SongScore 'song': Coherence ..., Musicality ..., Memorability ..., Clarity ..., Naturalness ...>
-    >>> scorer.score("song.mp3").scores["Musicality"]
-    3...
-    >>> table = hear.ScoreTable(scorer.score_many(["song.mp3", "other.mp3"]))
-    >>> len(table)
-    2
+    >>> 1 <= scorer.score("song.mp3").scores["Musicality"] <= 5
+    True
+    >>> hear.ScoreTable(scorer.score_many(["song.mp3", "other.mp3"]))
+    <ScoreTable of 2 songs>
+      <SongScore 'song': ...>
+      <SongScore 'other': ...>
     """
 
     def __init__(self, ensemble: Ensemble, source: AudioSource, *, windows: Windows | None = None) -> None:

@@ -41,7 +41,7 @@ class MultiScale:
     >>> import hear_music as hear
     >>> encoders = hear.load_multiscale(preset="tiny", layers=(2,))
     >>> encoders.encode(np.zeros(48_000, np.float32)).shape  # (stream, frame, channel)
-    (4, 50, 32)
+    (4, 50, 64)
     """
 
     frame_rate = 25.0

@@ -42,9 +42,9 @@ class StoreDataset(Dataset[StoredView]):
     >>> dataset = hear.StoreDataset(hear.open_store("embeddings.zarr"), views=[0], streams=["muq/track"])
     >>> for frames, song_id, view in DataLoader(dataset, batch_size=None):
     ...     print(song_id, frames.shape)  # (stream, frame, channel)
-    song 0 torch.Size([1, 50, 128])
-    song 1 torch.Size([1, 50, 128])
-    ...
+    song 0 torch.Size([1, 50, 64])
+    song 1 torch.Size([1, 50, 64])
+    song 2 ...
     """
 
     def __init__(
