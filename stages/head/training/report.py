@@ -4,12 +4,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from stages.common.html_table import html_table
 from stages.head.checkpoint.json_file import is_number, read_metrics, read_object
 from stages.head.checkpoint.layout import METRICS_FILE, RUN
 from stages.head.errors import HeadError
 from stages.head.training.history import EVALUATIONS, EvaluationRow, read_rows
 from stages.metrics.agreement import METRICS, Metrics, total
 from store.files.json_text import brief
+from store.files.visible import visible
 
 # Entries of run.json that name songs: they stay here when a head is shared.
 SONG_NAMES = ("missing", "unrated", "notes")
@@ -73,6 +75,13 @@ class TrainReport:
             f"{means} at epoch {self.best.epoch}, step {self.best.step} of {self.steps}; "
             f"{self.songs} songs, {self.records} records{missing}{unrated}, {self.seconds:.0f} s"
         )
+
+    def __repr__(self) -> str:
+        return visible(f"<TrainReport of {str(self.folder)!r}: {self.line}>")
+
+    def _repr_html_(self) -> str:
+        rows = ([name, *(f"{row[metric]:.3f}" for metric in METRICS)] for name, row in self.metrics.items())
+        return html_table(rows, header=["", *METRICS], title=f"{self.folder}: {self.line}")
 
     def to_json(self) -> dict[str, Any]:
         """For run.json, without the metrics, which have a file of their own."""
