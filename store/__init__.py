@@ -10,7 +10,7 @@ from store.errors import StoreError
 
 if TYPE_CHECKING:
     from store.catalogue import CatalogueRow, index, is_indexed
-    from store.reader import EmbeddingStore
+    from store.reader import EmbeddingStore, open_store
     from store.receipt import check_receipt, locate_store, write_receipt
     from store.spec import Spec
     from store.summary import cache_summaries
@@ -36,6 +36,7 @@ _MODULES = {
     "is_indexed": "catalogue",
     "locate_store": "receipt",
     "merge": "upkeep.merging",
+    "open_store": "reader",
     "prune": "upkeep.pruning",
     "verify": "upkeep.verification",
     "write_receipt": "receipt",
@@ -57,6 +58,7 @@ __all__ = [
     "is_indexed",
     "locate_store",
     "merge",
+    "open_store",
     "prune",
     "verify",
     "write_receipt",

@@ -13,7 +13,7 @@ from store.backends.objects import Objects
 from store.backends.opening import open_objects
 from store.catalogue import CatalogueRow, hours, read_rows
 from store.errors import StoreError, StoreNotFoundError
-from store.files.visible import to_html_table
+from store.files.html_table import html_table
 from store.format.arrays import await_info, await_replacement
 from store.format.keys import METADATA, record_path
 from store.format.metadata import FORMAT, VERSION
@@ -37,8 +37,12 @@ class EmbeddingStore:
 
     Examples
     --------
-    >>> store = EmbeddingStore.open("data/embeddings.zarr")  # doctest: +SKIP
-    >>> frames = store.read(store.songs[0])  # doctest: +SKIP
+    >>> import hear_music as hear
+    >>> store = hear.open_store("embeddings.zarr")
+    >>> store.songs
+    ('song 0', 'song 1', ...)
+    >>> store.read("song 0").shape  # (stream, frame, channel)
+    (4, 50, 64)
     """
 
     def __init__(self, objects: Objects, root: Root) -> None:
@@ -293,16 +297,50 @@ class EmbeddingStore:
         )
 
     def _repr_html_(self) -> str:
-        return to_html_table(
-            "EmbeddingStore",
-            {
-                "place": self.root,
-                "songs": len(self.songs),
-                "records": len(self),
-                "hours": f"{hours(self.rows.values(), self.frame_rate):.2f}",
-                "streams": ", ".join(self.streams),
-                "channels": self.channels,
-                "dtype": self.spec.dtype,
-                "frames per second": f"{self.frame_rate:g}",
-            },
-        )
+        about = {
+            "place": self.root,
+            "songs": len(self.songs),
+            "records": len(self),
+            "hours": f"{hours(self.rows.values(), self.frame_rate):.2f}",
+            "streams": ", ".join(self.streams),
+            "channels": self.channels,
+            "dtype": self.spec.dtype,
+            "frames per second": f"{self.frame_rate:g}",
+        }
+        return html_table(about.items(), title="EmbeddingStore")
+
+
+def open_store(store: str | Path | EmbeddingStore, *, expect: Spec | None = None) -> EmbeddingStore:
+    """Open a store for reading.
+
+    Parameters
+    ----------
+    store
+        A folder, or an fsspec URL such as `s3://bucket/name.zarr`. A store that is open already is returned as it is.
+    expect
+        The spec that the store must have.
+
+    Returns
+    -------
+    EmbeddingStore
+        The store.
+
+    Raises
+    ------
+    StoreNotFoundError
+        There is no store.
+    StoreError
+        It is not a store of HEAR, a newer version wrote it, or it has another spec (the message names the field).
+
+    Examples
+    --------
+    >>> import hear_music as hear
+    >>> store = hear.open_store("embeddings.zarr")
+    >>> len(store)
+    8
+    """
+    if not isinstance(store, EmbeddingStore):
+        return EmbeddingStore.open(store, expect=expect)
+    if expect is not None:
+        expect.check(store.spec, store.root)
+    return store

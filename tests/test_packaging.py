@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+import hear_music as hear
 from pipeline.cli import common
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -28,6 +29,26 @@ GIT = {name: value for name, value in os.environ.items() if not name.startswith(
 def git(folder: Path, *arguments: str) -> str:
     done = subprocess.run(["git", *arguments], cwd=folder, env=GIT, capture_output=True, text=True, check=True)
     return done.stdout.strip()
+
+
+# A user's program: three types, a misspelt name and a misspelt option.
+USER = """\
+import hear_music as hear
+
+store = hear.open_store("embeddings.zarr")
+reveal_type(store)
+reveal_type(store.read("song"))
+reveal_type(hear.Scorer.load("models/mine").score("song.mp3").scores["Clarity"])
+hear.load_haed("models/mine")
+hear.TrainConfig(epoch=3)
+"""
+# Without the libraries' own modules, which the types above do not need, mypy takes a third of the time.
+MYPY = """\
+[mypy]
+strict = true
+[mypy-torch.*,transformers.*,pydantic.*,huggingface_hub.*,matplotlib.*,dask.*]
+follow_imports = skip
+"""
 
 
 @pytest.fixture(scope="module")
@@ -125,6 +146,51 @@ def test_a_checkout_names_its_commit(sources: Path, monkeypatch: pytest.MonkeyPa
     readme.write_bytes(text)
     monkeypatch.setenv("PATH", str(sources))
     assert common.stated_version() == VERSION
+
+
+def test_users_see_the_types(site: Path, tmp_path: Path) -> None:
+    (tmp_path / "user.py").write_text(USER)
+    (tmp_path / "mypy.ini").write_text(MYPY)
+    (tmp_path / "names.py").write_text(
+        "import hear_music as hear\n" + "".join(f"reveal_type(hear.{name})\n" for name in hear.__all__)
+    )
+    command = [sys.executable, "-m", "mypy", "--no-error-summary", "user.py", "names.py"]
+    environment = {**os.environ, "PYTHONPATH": str(site)}
+    shown = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment)
+    lines = shown.stdout.splitlines()
+    kinds = [line.split('"', 1)[1] for line in lines if line.startswith("names.py")]
+    assert len(kinds) == len(hear.__all__)
+    assert not [kind for kind in kinds if kind.startswith("Any")]
+    assert [line.split(": ", 1)[1] for line in lines if line.startswith("user.py")] == [
+        'note: Revealed type is "store.reader.EmbeddingStore"',
+        'note: Revealed type is "numpy.ndarray[tuple[Any, ...], numpy.dtype[numpy.floating[Any]]]"',
+        'note: Revealed type is "float"',
+        'error: Module has no attribute "load_haed"; maybe "load_head" or "load_heads"?  [attr-defined]',
+        'error: Unexpected keyword argument "epoch" for "TrainConfig"; did you mean "epochs"?  [call-arg]',
+    ], shown.stdout + shown.stderr
+
+
+@pytest.mark.parametrize("hidden", ["store.py", "stages.py", "pipeline/__init__.py"])
+def test_a_users_module_that_hides_a_package_is_named(site: Path, tmp_path: Path, hidden: str) -> None:
+    own = tmp_path / hidden
+    own.parent.mkdir(exist_ok=True)
+    own.write_text("")
+    (tmp_path / "script.py").write_text("import hear_music")
+    line = (
+        f"ImportError: {own} hides the package {hidden.split('/')[0].removesuffix('.py')!r} of hear-music in {site}; "
+        "rename that file or folder, or run your program from another folder"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(site)}
+    scripts = [sys.executable, "script.py"], [sys.executable, str(site / "bin" / "hear-store"), "--version"]
+    imported, command = (
+        subprocess.run(one, capture_output=True, text=True, cwd=tmp_path, env=environment) for one in scripts
+    )
+    assert (imported.returncode, imported.stderr.splitlines()[-1]) == (1, line)
+    # A command looks in its own folder, not in the user's, unless PYTHONPATH says so.
+    assert (command.returncode, command.stderr) == (0, "")
+    environment["PYTHONPATH"] = f"{tmp_path}{os.pathsep}{site}"
+    command = subprocess.run(scripts[1], capture_output=True, text=True, cwd=tmp_path, env=environment)
+    assert (command.returncode, command.stderr.splitlines()[-1]) == (1, line)
 
 
 def test_wrong_usage_is_2_and_our_errors_are_1_in_one_line(site: Path) -> None:

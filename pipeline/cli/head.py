@@ -98,7 +98,7 @@ def evaluate(
     root, listed = find_store(store, receipt), read_manifest(manifest, check_files=False)
     refuse_changed_songs(root, listed.among(split))
     evaluation = evaluate_heads(
-        load_heads(checkpoint, device=params["device"]), store_root=root, manifest=listed, receipt=receipt, split=split,
+        load_heads(checkpoint, device=params["device"]), store=root, manifest=listed, receipt=receipt, split=split,
         allow_missing=params["allow_missing"], draws=bootstrap, trained_on=read_trained_on(checkpoint),
     )  # fmt: skip
     for line in evaluation.notes:

@@ -17,7 +17,8 @@ from stages.head.training.checks import describe_degenerate_metrics, describe_le
 from stages.metrics.agreement import Metrics, score_metrics
 from stages.metrics.bootstrap import DRAWS, Intervals, bootstrap_intervals
 from stages.songs import Manifest
-from store import EmbeddingStore, check_receipt
+from stages.songs.manifest_file import as_manifest
+from store import EmbeddingStore, check_receipt, open_store
 
 # One system has no correlation; two always agree or disagree completely in every bootstrap sample.
 FEWEST_SYSTEMS, FEWEST_FOR_INTERVALS = 2, 3
@@ -25,7 +26,7 @@ FEWEST_SYSTEMS, FEWEST_FOR_INTERVALS = 2, 3
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """The metrics of heads on one split.
+    """How well scores agree with ratings; made by `evaluate`.
 
     Attributes
     ----------
@@ -43,6 +44,15 @@ class Evaluation:
     notes
         Remarks on the figures, one sentence each: songs that were left out, metrics that are 0 for any head, ratings
         that differ from those in training, songs that the head was trained on.
+
+    Examples
+    --------
+    >>> import hear_music as hear
+    >>> found = hear.evaluate(hear.load_heads("models/track2"), "embeddings.zarr", "manifest.csv", draws=100)
+    >>> found.predicted.shape  # (song, dimension)
+    (2, 5)
+    >>> found.caution
+    'trained on the demo: meaningless for music'
     """
 
     split: str
@@ -59,11 +69,11 @@ class Evaluation:
 
 def evaluate_heads(
     heads: Sequence[Head],
+    store: EmbeddingStore | str | Path,
+    manifest: Manifest | str | Path,
     *,
-    store_root: str | Path,
-    manifest: Manifest,
     split: str = "val",
-    receipt: Path | None = None,
+    receipt: str | Path | None = None,
     allow_missing: int = 0,
     draws: int = DRAWS,
     trained_on: Sequence[TrainedOn] = (),
@@ -74,8 +84,10 @@ def evaluate_heads(
     ----------
     heads
         From `load_heads`.
-    store_root
-        Embeddings from the encoders that the heads were trained on.
+    store
+        Embeddings from the encoders that the heads were trained on: a store, or its folder or URL.
+    manifest
+        Songs with ratings: a manifest, or its file.
     split
         train, val or test; view 0 of each song is scored.
     receipt
@@ -87,6 +99,11 @@ def evaluate_heads(
     trained_on
         The training data of the heads, as far as known; `Evaluation.notes` then compares the songs with it.
 
+    Returns
+    -------
+    Evaluation
+        Metrics over songs and over systems, with intervals.
+
     Raises
     ------
     HeadError
@@ -95,15 +112,23 @@ def evaluate_heads(
     StoreError
         The store does not match the receipt, or cannot be read.
     SongsError
-        The split has no songs, or none with ratings.
+        The manifest cannot be read, or the split has no songs, or none with ratings.
+
+    Examples
+    --------
+    >>> import hear_music as hear
+    >>> heads = hear.load_heads("models/track2")
+    >>> found = hear.evaluate(heads, "embeddings.zarr", "manifest.csv", split="val", draws=100)
+    >>> sorted(found.utterance["Clarity"])
+    ['KTAU', 'LCC', 'SRCC', 'TTA']
     """
     dimensions = heads[0].dimensions
     check_agreement(heads)
-    store = EmbeddingStore.open(store_root)
+    store = open_store(store)
     if receipt is not None:
-        check_receipt(receipt, store)
+        check_receipt(Path(receipt), store)
     corpus = select_corpus(
-        store, manifest, split=split, dimensions=dimensions, augmented=0, allow_missing=allow_missing
+        store, as_manifest(manifest), split=split, dimensions=dimensions, augmented=0, allow_missing=allow_missing
     )
     predicted = mean_scores(heads, store, corpus.songs)
     found = evaluation_of(corpus, predicted, split=split, dimensions=dimensions, draws=draws)

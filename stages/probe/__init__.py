@@ -4,7 +4,7 @@ from stages.probe.apply import ProbePredictions, apply_probe
 from stages.probe.config import ProbeConfig
 from stages.probe.errors import ProbeError
 from stages.probe.fit import fit_probe
-from stages.probe.report import Report
+from stages.probe.report import ProbeReport
 from stages.probe.saved import Probe, load_probe
 
 __all__ = [
@@ -12,7 +12,7 @@ __all__ = [
     "ProbeConfig",
     "ProbeError",
     "ProbePredictions",
-    "Report",
+    "ProbeReport",
     "apply_probe",
     "fit_probe",
     "load_probe",

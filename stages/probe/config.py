@@ -31,6 +31,13 @@ class ProbeConfig:
         The model's hyperparameter; None to choose it by inner folds.
     draws
         Number of bootstrap samples for the intervals.
+
+    Examples
+    --------
+    >>> import hear_music as hear
+    >>> config = hear.ProbeConfig(target="system", model="logistic", streams=("muq/track",))
+    >>> config.pooling, config.cv
+    ('mean', 5)
     """
 
     target: str

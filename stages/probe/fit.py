@@ -19,10 +19,11 @@ from stages.probe.models.fitting import Design, Fitter, InMemory
 from stages.probe.models.predictors import Array, Predictor
 from stages.probe.models.registry import MODELS, Model, choose_task
 from stages.probe.plots import draw
-from stages.probe.report import Report, SweepRow
+from stages.probe.report import ProbeReport, SweepRow
 from stages.probe.saved import ABOUT, ARRAYS, Probe, put
 from stages.probe.scores import ProbeScores, score
-from store import EmbeddingStore
+from stages.songs import Manifest
+from store import EmbeddingStore, open_store
 from store.progress import Progress
 
 PREDICTIONS = "predictions.csv"
@@ -30,26 +31,26 @@ _WRITTEN = (ABOUT, ARRAYS, PREDICTIONS, "confusion.png", "scatter.png", "sweep.p
 
 
 def fit_probe(
-    store_root: str | Path,
+    store: EmbeddingStore | str | Path,
     config: ProbeConfig,
     *,
-    manifest: Path | None = None,
-    labels: Path | None = None,
+    manifest: Manifest | str | Path | None = None,
+    labels: str | Path | None = None,
     sweep: Literal["streams"] | None = None,
     memory_limit: str = "auto",
-    out: Path | None = None,
+    out: str | Path | None = None,
     progress: Progress = iter,
-) -> Report:
-    """Fit a probe on stored embeddings, and measure it on songs that it was not fitted on.
+) -> ProbeReport:
+    """Fit a probe on stored embeddings, and measure it by cross-validation on songs that it was not fitted on.
 
     Parameters
     ----------
-    store_root
-        The store: a folder or a URL.
+    store
+        The embeddings: a store, or its folder or URL.
     config
         The probe's settings: column to predict, streams, model and others.
     manifest, labels
-        Files with the columns: a manifest, a table with `song_id`, or both.
+        Source of the columns: a manifest (or its file), a table with `song_id`, or both.
     sweep
         `streams` also compares each stream, encoder, scale and layer over the same folds.
     memory_limit
@@ -59,6 +60,11 @@ def fit_probe(
     progress
         Wraps the iterable of records to read, for example in a progress bar.
 
+    Returns
+    -------
+    ProbeReport
+        Metrics with intervals beside a baseline, and each song's out-of-fold prediction.
+
     Raises
     ------
     ProbeError
@@ -66,8 +72,16 @@ def fit_probe(
         `open_features`. Or `out` cannot be written.
     StoreError, SongsError
         The store, the manifest or the table cannot be read.
+
+    Examples
+    --------
+    >>> import hear_music as hear
+    >>> config = hear.ProbeConfig(target="Clarity", model="ridge", cv=4)
+    >>> report = hear.probe("embeddings.zarr", config, manifest="manifest.csv", out="probes/clarity")
+    >>> print(report.to_text())
+    Clarity: regression by ridge ...
     """
-    store = EmbeddingStore.open(store_root)
+    store, out = open_store(store), Path(out) if out is not None else None
     table = read_labels(manifest=manifest, labels=labels)
     task = choose_task(table.column(config.target), target=config.target, model=config.model, task=config.task)
     sample = draw_sample(table, config, task, views={song: store.views(song) for song in store.songs})
@@ -84,7 +98,7 @@ def fit_probe(
         predictor = fit_final(fitter, found.final) if out is not None else None
         predicted, scores = _judge(found, sample, config)
         rows = _sweep(whole, sample, config, streams, sets, settings, {streams: scores})
-        report = Report(
+        report = ProbeReport(
             config=config, task=task, streams=streams, chosen=found.final, chosen_by_fold=found.settings,
             sample=sample, predicted=predicted, scores=scores, rows=len(whole.song), features=int(whole.x.shape[1]),
             out_of_core=whole.out_of_core, sweep=rows,
@@ -137,7 +151,7 @@ def _sweep(
     return tuple(sorted(rows, key=lambda row: -row.value.value))
 
 
-def _write(out: Path, report: Report, store: EmbeddingStore, predictor: Predictor) -> None:
+def _write(out: Path, report: ProbeReport, store: EmbeddingStore, predictor: Predictor) -> None:
     """Write the probe last, so that a folder with a probe is complete and has no plots of an earlier one."""
     asked, sample = report.config, report.sample
     summary = {
@@ -168,7 +182,7 @@ def _make_folder(out: Path) -> None:
         raise ProbeError(f"{out}: cannot be created: {error.strerror}; choose another folder") from error
 
 
-def _csv(report: Report) -> str:
+def _csv(report: ProbeReport) -> str:
     text = io.StringIO()
     columns = ("song_id", "truth", "predicted", "fold")
     write_rows(text, [columns, *([row[name] for name in columns] for row in report.predictions())])

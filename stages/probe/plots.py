@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from stages.common.figures import plain_text
-from stages.probe.report import Report
+from stages.probe.report import ProbeReport
 from store.files.visible import visible
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ _INK, _MUTED, _BAR = "#1b1b1b", "#8a8a8a", "#3b6ea5"
 _CELLS_WITH_NUMBERS = 20
 
 
-def draw(report: Report, folder: Path) -> list[Path]:
+def draw(report: ProbeReport, folder: Path) -> list[Path]:
     """Draw `confusion.png` or `scatter.png` into `folder`, by the task, and `sweep.png` after a sweep."""
     drawn = {
         "confusion.png" if report.sample.classes else "scatter.png": _confusion if report.sample.classes else _scatter
@@ -37,7 +37,7 @@ def _figure(width: float, height: float) -> tuple["Figure", Any]:
     return figure, figure.add_subplot()
 
 
-def _title(axes: Any, report: Report) -> None:
+def _title(axes: Any, report: ProbeReport) -> None:
     value, naive = report.scores.probe[report.scores.headline], report.scores.baseline[report.scores.headline]
     result = (
         f"{report.scores.headline} {value.value:.2f} [{value.low:.2f}, {value.high:.2f}], baseline {naive.value:.2f}"
@@ -46,7 +46,7 @@ def _title(axes: Any, report: Report) -> None:
     axes.set_title(f"{what}, out of fold\n{result}", fontsize=9)
 
 
-def _confusion(report: Report) -> "Figure":
+def _confusion(report: ProbeReport) -> "Figure":
     counts, names = report.confusion(), [_short(name) for name in report.sample.classes]
     shares = counts / counts.sum(axis=1, keepdims=True)
     side = min(3.2 + 0.45 * len(names), 14.0)
@@ -66,7 +66,7 @@ def _confusion(report: Report) -> "Figure":
     return figure
 
 
-def _scatter(report: Report) -> "Figure":
+def _scatter(report: ProbeReport) -> "Figure":
     figure, axes = _figure(5.2, 5.0)
     both = np.concatenate([report.sample.labels, report.predicted])
     margin = 0.05 * (np.ptp(both) or 1.0)
@@ -81,7 +81,7 @@ def _scatter(report: Report) -> "Figure":
     return figure
 
 
-def _sweep(report: Report) -> "Figure":
+def _sweep(report: ProbeReport) -> "Figure":
     rows = report.sweep[::-1]  # barh draws upwards, so the best is on top
     figure, axes = _figure(6.4, 1.4 + 0.32 * len(rows))
     values = np.array([row.value.value for row in rows])

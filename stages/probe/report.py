@@ -1,5 +1,6 @@
 """Results of a probe, as values, as JSON and as text."""
 
+import html
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -30,7 +31,7 @@ class SweepRow:
 
 
 @dataclass(frozen=True)
-class Report:
+class ProbeReport:
     """The results of a cross-validated probe.
 
     Attributes
@@ -51,6 +52,16 @@ class Report:
         Whether the features were read in passes.
     sweep
         Results by set of streams, the best first; empty without a sweep.
+
+    Examples
+    --------
+    >>> import hear_music as hear
+    >>> config = hear.ProbeConfig(target="Clarity", model="ridge", cv=4)
+    >>> report = hear.probe("embeddings.zarr", config, manifest="manifest.csv")
+    >>> report.task, report.scores.headline
+    ('regression', 'R2')
+    >>> report.predictions()[0]
+    {'song_id': 'song 0', 'truth': ..., 'predicted': ..., 'fold': ...}
     """
 
     config: ProbeConfig
@@ -111,6 +122,14 @@ class Report:
         if self.sample.classes:
             return [self.sample.classes[int(value)] for value in values]
         return [float(value) for value in values]
+
+    def __repr__(self) -> str:
+        scores, config = self.scores, self.config
+        figure = f"{scores.headline} {_spell(scores.probe[scores.headline])}"
+        return visible(f"<ProbeReport of {config.target!r} by {config.model}: {figure}>")
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{html.escape(self.to_text())}</pre>"
 
     def to_text(self) -> str:
         """A report for a terminal."""

@@ -26,6 +26,7 @@ from stages.probe.errors import ProbeError
 from stages.probe.models.predictors import KINDS, Array, Predictor, arrays_of, misfit
 from stages.probe.models.registry import MODELS, Task
 from store import Spec, StoreError
+from store.files.html_table import html_table
 from store.files.json_text import LARGEST, JsonError, brief, parse_json
 from store.files.regular import read_regular
 from store.files.replacing import replacing
@@ -53,6 +54,14 @@ class Probe:
         The fitted arrays.
     report
         Results of the cross-validation, for reading.
+
+    Examples
+    --------
+    >>> import hear_music as hear
+    >>> config = hear.ProbeConfig(target="Clarity", model="ridge", cv=4)
+    >>> report = hear.probe("embeddings.zarr", config, manifest="manifest.csv", out="probes/clarity")
+    >>> hear.load_probe("probes/clarity").streams
+    ('musicfm/segment', 'muq/segment', 'musicfm/track', 'muq/track')
     """
 
     target: str
@@ -65,6 +74,21 @@ class Probe:
     spec: Spec
     predictor: Predictor
     report: Mapping[str, Any] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        classes = f", {len(self.classes)} classes" if self.classes else ""
+        about = f"{self.target!r}: {self.task} by {self.model} on {len(self.streams)} streams{classes}"
+        return visible(f"<Probe of {about}>")
+
+    def _repr_html_(self) -> str:
+        rows = {
+            "task": self.task,
+            "model": f"{self.model}, {MODELS[self.model].setting} {self.setting:g}",
+            "streams": ", ".join(self.streams),
+            "pooling": self.pooling,
+            "classes": ", ".join(self.classes),
+        }
+        return html_table(((name, text) for name, text in rows.items() if text), title=f"Probe of {self.target!r}")
 
     def scores(self, x: NDArray[Any]) -> Array:
         """(N, F) features → (N, K): values, or a probability, share or margin per class."""
@@ -121,12 +145,30 @@ class About(BaseModel):
 
 
 def load_probe(folder: str | Path) -> Probe:
-    """Read a saved probe. Only text and numbers are read; no code is run and no type is looked up by name.
+    """Read a saved probe. Only text and numbers are read; no code in it is run.
+
+    Parameters
+    ----------
+    folder
+        The folder that `probe` wrote.
+
+    Returns
+    -------
+    Probe
+        The probe.
 
     Raises
     ------
     ProbeError
         The folder has no probe, or its parts do not fit each other.
+
+    Examples
+    --------
+    >>> import hear_music as hear
+    >>> config = hear.ProbeConfig(target="system", model="knn", cv=4)
+    >>> report = hear.probe("embeddings.zarr", config, manifest="manifest.csv", out="probes/system")
+    >>> hear.load_probe("probes/system").classes
+    ('a', 'b')
     """
     where = Path(folder)
     try:

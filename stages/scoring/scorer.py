@@ -13,10 +13,12 @@ from stages.scoring.over_time import Windows
 from stages.scoring.rows import SongScore
 from stages.scoring.run import Scored, Scoring
 from stages.scoring.sources import AudioSource
+from store.files.html_table import html_table
+from store.files.visible import visible
 
 
 class Scorer:
-    """Scores audio files.
+    """Scores audio files with a head, or with several that score together; made by `Scorer.load`.
 
     Parameters
     ----------
@@ -29,9 +31,16 @@ class Scorer:
 
     Examples
     --------
-    >>> from stages.scoring.scorer import Scorer  # doctest: +SKIP
-    >>> scorer = Scorer.load("models/track2")  # doctest: +SKIP
-    >>> scorer.score("song.mp3").scores["Musicality"]  # doctest: +SKIP
+    >>> import hear_music as hear
+    >>> scorer = hear.Scorer.load("models/track2")
+    >>> scorer.score("song.mp3")
+    <SongScore 'song': Coherence ..., Musicality ..., Memorability ..., Clarity ..., Naturalness ...>
+    >>> 1 <= scorer.score("song.mp3").scores["Musicality"] <= 5
+    True
+    >>> hear.ScoreTable(scorer.score_many(["song.mp3", "other.mp3"]))
+    <ScoreTable of 2 songs>
+      <SongScore 'song': ...>
+      <SongScore 'other': ...>
     """
 
     def __init__(self, ensemble: Ensemble, source: AudioSource, *, windows: Windows | None = None) -> None:
@@ -53,9 +62,18 @@ class Scorer:
         Parameters
         ----------
         checkpoints
-            Heads, or folders of several heads; the mean of several is the score.
-        windows, muq, musicfm, device, precision
-            See `Windows` and `load_encoders`.
+            Heads, or folders of several; several score together.
+        windows
+            Also score these windows over time.
+        muq, musicfm
+            The encoders' weights, each a hub id or a local folder; those that the heads record if None.
+        device, precision
+            Of the encoders and heads; `auto` takes the first GPU, and bf16 where the hardware multiplies it.
+
+        Returns
+        -------
+        Scorer
+            Ready to score.
 
         Raises
         ------
@@ -90,6 +108,26 @@ class Scorer:
         """A caution to show wherever the scores appear; empty if there is none."""
         return self.ensemble.caution
 
+    def __repr__(self) -> str:
+        heads, encoders = len(self.ensemble.heads), self._source.encoders
+        of = f"{heads} head{'' if heads == 1 else 's'} on {', '.join(encoders.encoders)}"
+        caution = f"; {self.caution}" if self.caution else ""
+        return visible(
+            f"<Scorer: {', '.join(self.dimensions)}; {of}, {encoders.precision} on {encoders.device}{caution}>"
+        )
+
+    def _repr_html_(self) -> str:
+        encoders, windows = self._source.encoders, self.scoring.windows
+        rows = {
+            "scores": ", ".join(self.dimensions),
+            "heads": len(self.ensemble.heads),
+            "streams": ", ".join(encoders.streams),
+            "runs in": f"{encoders.precision} on {encoders.device}",
+            "over time": f"windows of {windows.seconds:g} s every {windows.hop:g} s" if windows else "",
+            "caution": self.caution,
+        }
+        return html_table(((name, value) for name, value in rows.items() if value), title="Scorer")
+
     def score(self, path: str | Path, *, deadline: Deadline | None = None) -> SongScore:
         """Score one file.
 
@@ -119,7 +157,10 @@ class Scorer:
         return scored.row
 
     def score_many(self, paths: Iterable[str | Path]) -> Iterator[SongScore]:
-        """Score files in order, while the next ones are decoded; a file that fails is a row with an error."""
+        """Score files in order, decoding ahead; a file that cannot be scored gives a row with an error.
+
+        Each row comes when it is ready; `ScoreTable` collects and shows them.
+        """
         return (scored.row for scored in self._scored(paths))
 
     def _scored(self, paths: Iterable[str | Path]) -> Iterator[Scored]:

@@ -33,7 +33,7 @@ class ManifestRow(BaseModel):
 
 
 def read_manifest(path: str | Path, *, check_files: bool = True) -> Manifest:
-    """Read a manifest.
+    """Read a manifest: the songs with their splits and ratings.
 
     Parameters
     ----------
@@ -42,12 +42,24 @@ def read_manifest(path: str | Path, *, check_files: bool = True) -> Manifest:
     check_files
         Whether each audio file must exist. Extraction does not check: there a missing file fails only its song.
 
+    Returns
+    -------
+    Manifest
+        The songs, in the file's order.
+
     Raises
     ------
     SongsError
         The file is missing, empty or not CSV; a column is missing or repeated; an id is empty or repeated; a split is
         not train, val or test; a rating is not a number from 1 to 5; an audio file is missing. The message names the
         line.
+
+    Examples
+    --------
+    >>> import hear_music as hear
+    >>> manifest = hear.read_manifest("manifest.csv")
+    >>> manifest.counts()
+    {'train': 6, 'val': 2}
     """
     where = Path(path)
     songs: dict[str, Song] = {}
@@ -65,6 +77,11 @@ def read_manifest(path: str | Path, *, check_files: bool = True) -> Manifest:
     if not songs:
         raise SongsError(f"{where}: lists no songs; expected at least one line below the header")
     return Manifest(where, tuple(songs.values()))
+
+
+def as_manifest(manifest: Manifest | str | Path) -> Manifest:
+    """The manifest itself, or the one in a file, for work on stored embeddings: the audio files may be elsewhere."""
+    return manifest if isinstance(manifest, Manifest) else read_manifest(manifest, check_files=False)
 
 
 def _song(manifest: Path, line: int, cells: dict[str, str]) -> Song:

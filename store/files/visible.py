@@ -5,10 +5,9 @@ change the direction of writing, invisible characters, line separators, lone sur
 script stay, and so do the two joiners that Persian, Indic scripts and emoji need.
 """
 
-import html
 import json
 import unicodedata
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 JOINERS = "\u200c\u200d"
@@ -24,16 +23,6 @@ def to_json(value: Any, *, indent: int | None = None) -> str:
     text = json.dumps(value, indent=indent, ensure_ascii=False)
     # Newlines occur only between values: within strings they are escaped already.
     return _replaced(text, "\n", lambda mark: json.dumps(mark)[1:-1])
-
-
-def to_html_table(title: str, values: Mapping[str, object]) -> str:
-    """A table of names and values, for `_repr_html_`; everything in it is escaped."""
-
-    def escaped(value: object) -> str:
-        return html.escape(visible(str(value)))
-
-    rows = (f"<tr><th>{escaped(name)}</th><td>{escaped(value)}</td></tr>" for name, value in values.items())
-    return f"<table><caption>{escaped(title)}</caption>{''.join(rows)}</table>"
 
 
 def _replaced(text: str, keep: str, escape: Callable[[str], str]) -> str:

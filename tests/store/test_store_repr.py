@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from store import EmbeddingStore, Spec, StoreWriter
-from store.files.visible import to_html_table
+from store.files.html_table import html_table
 
 Fill = Callable[..., str]
 
@@ -27,18 +27,19 @@ def test_html_of_a_store(tmp_path: Path, spec: Spec) -> None:
     writer.write("a", 0, np.zeros((2, 20, 8), np.float32), attributes={"seconds": 1800.0})
     writer.write("b", 0, np.zeros((2, 20, 8), np.float32), attributes={"seconds": 900.0})
     shown = EmbeddingStore.open(writer.root)._repr_html_()
-    assert "<th>hours</th><td>0.75</td>" in shown
-    assert "<th>records</th><td>2</td>" in shown
-    assert "<th>streams</th><td>musicfm/segment, muq/track</td>" in shown
+    assert "<td>hours</td><td>0.75</td>" in shown
+    assert "<td>records</td><td>2</td>" in shown
+    assert "<td>streams</td><td>musicfm/segment, muq/track</td>" in shown
     assert "&lt;b&gt;&amp;.zarr</td>" in shown
     assert "<b>" not in shown
 
 
 def test_html_tables_escape_everything() -> None:
-    shown = to_html_table("<i>", {"<u>": "</td><script>\x1b", '"': 1})
-    assert shown == (
-        "<table><caption>&lt;i&gt;</caption><tr><th>&lt;u&gt;</th><td>&lt;/td&gt;&lt;script&gt;\\x1b</td></tr>"
-        "<tr><th>&quot;</th><td>1</td></tr></table>"
+    shown = html_table([("<u>", "</td><script>\x1b"), ('"', 1)], header=["<a>", "&"], title="<i>")
+    assert shown.replace("\n", "") == (
+        "<table><caption>&lt;i&gt;</caption><thead><tr><th>&lt;a&gt;</th><th>&amp;</th></tr></thead><tbody>"
+        "<tr><td>&lt;u&gt;</td><td>&lt;/td&gt;&lt;script&gt;\\x1b</td></tr>"
+        "<tr><td>&quot;</td><td>1</td></tr></tbody></table>"
     )
 
 

@@ -35,6 +35,14 @@ class MultiScale:
         As requested or chosen; `hashes` has the hash of each encoder's weights by name.
     notes
         Remarks about the last `encode`: {"batch": 1} if memory ran out with a larger batch.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import hear_music as hear
+    >>> encoders = hear.load_multiscale(preset="tiny", layers=(2,))
+    >>> encoders.encode(np.zeros(48_000, np.float32)).shape  # (stream, frame, channel)
+    (4, 50, 64)
     """
 
     frame_rate = 25.0

@@ -46,7 +46,7 @@ def save_head(folder: str | Path, head: Head) -> None:
 
 
 def load_head(where: str | Path, *, device: str = "cpu") -> Head:
-    """Load a head, ours or published, onto any device.
+    """Load one head; see `load_heads` for several that score together.
 
     Parameters
     ----------
@@ -56,6 +56,11 @@ def load_head(where: str | Path, *, device: str = "cpu") -> Head:
     device
         `cpu`, `cuda`, … or `auto`.
 
+    Returns
+    -------
+    Head
+        Ready to score.
+
     Raises
     ------
     HeadError
@@ -64,6 +69,13 @@ def load_head(where: str | Path, *, device: str = "cpu") -> Head:
         There is no such device.
     HubError
         The hub cannot be reached, or has no such head.
+
+    Examples
+    --------
+    >>> import hear_music as hear
+    >>> head = hear.load_head("models/track2")
+    >>> head.dimensions
+    ('Coherence', 'Musicality', 'Memorability', 'Clarity', 'Naturalness')
     """
     chosen = choose_device(device)
     path = local_checkpoint(where)

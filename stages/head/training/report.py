@@ -10,7 +10,9 @@ from stages.head.errors import HeadError
 from stages.head.files import read_object
 from stages.head.training.history import EVALUATIONS, EvaluationRow, read_rows
 from stages.metrics.agreement import METRICS, Metrics, total
+from store.files.html_table import html_table
 from store.files.json_text import brief
+from store.files.visible import visible
 
 # Entries of run.json that name songs; they are not shared with the head.
 SONG_NAMES = ("missing", "unrated", "notes")
@@ -18,12 +20,37 @@ SONG_NAMES = ("missing", "unrated", "notes")
 
 @dataclass(frozen=True, kw_only=True)
 class TrainReport:
-    """The result of a run: its best validation out of `validations`, with its metrics, and counts.
+    """How a training run went.
 
-    `waiting` is the fraction of time spent waiting for data. `missing` and `unrated` are songs that were left out, and
-    `notes` the sentences of `describe_data`. `trained` is False if the run was complete before, and was only read.
+    Attributes
+    ----------
+    folder
+        The run's folder, with the best head.
+    metrics, best
+        Metrics of the best validation by dimension, and the validation itself.
+    steps, validations, songs, records
+        Counts of the run, and of what it trained on.
+    missing, unrated
+        Songs left out: the store lacks them, or they have no rating.
+    notes
+        What a reader of the metrics should know about the songs, one sentence each.
+    seconds, waiting
+        Duration, and the fraction of it spent waiting for data.
+    trained
+        False if the run was complete before, and was only read.
+
+    Examples
+    --------
+    >>> import hear_music as hear
+    >>> config = hear.TrainConfig(size="small", epochs=2, device="cpu")
+    >>> report = hear.train("embeddings.zarr", "manifest.csv", track=1, out="models/one", config=config)
+    >>> print(report.line)
+    LCC ... SRCC ... KTAU ... TTA ... at epoch ..., step ... of ...; 6 songs, 6 records, ... s
+    >>> report.metrics["Musicality"]["SRCC"] <= 1
+    True
     """
 
+    folder: Path
     metrics: Metrics
     best: EvaluationRow
     steps: int
@@ -49,6 +76,13 @@ class TrainReport:
             f"{means} at epoch {self.best.epoch}, step {self.best.step} of {self.steps}; "
             f"{self.songs} songs, {self.records} records{missing}{unrated}, {self.seconds:.0f} s"
         )
+
+    def __repr__(self) -> str:
+        return visible(f"<TrainReport of {str(self.folder)!r}: {self.line}>")
+
+    def _repr_html_(self) -> str:
+        rows = ([name, *(f"{row[metric]:.3f}" for metric in METRICS)] for name, row in self.metrics.items())
+        return html_table(rows, header=["", *METRICS], title=f"{self.folder}: {self.line}")
 
     def to_json(self) -> dict[str, Any]:
         """The content of run.json; the metrics have their own file."""
@@ -78,6 +112,7 @@ def read_report(folder: Path) -> TrainReport:
         metrics, run = read_metrics(folder / METRICS_FILE), read_run(folder / RUN)
         means = {name.lower(): metrics["mean"][name] for name in METRICS}
         return TrainReport(
+            folder=folder,
             metrics=metrics,
             best=EvaluationRow(
                 step=run["best_step"], epoch=run["best_epoch"], **means, total=total(metrics), best=True

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stages.probe import ProbeConfig, ProbeError, Report, fit_probe, load_probe
+from stages.probe import ProbeConfig, ProbeError, ProbeReport, fit_probe, load_probe
 
 RNG = np.random.default_rng(0)
 COUNT = 60
@@ -18,7 +18,7 @@ GENRE = [("pop", "rock", "jazz")[kind] for kind in KIND]
 FAST = {"draws": 60, "setting": 1.0}
 
 
-def answer(store: Path, labels: Path, *, out: Path | None = None, sweep: bool = False, **asked: object) -> Report:
+def answer(store: Path, labels: Path, *, out: Path | None = None, sweep: bool = False, **asked: object) -> ProbeReport:
     config = ProbeConfig(**{"draws": 60, **asked})  # type: ignore[arg-type]
     return fit_probe(store, config, labels=labels, sweep="streams" if sweep else None, out=out)
 

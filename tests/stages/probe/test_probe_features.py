@@ -6,7 +6,7 @@ import dask.array as da
 import numpy as np
 import pytest
 
-from stages.probe import ProbeConfig, ProbeError, Report, fit_probe
+from stages.probe import ProbeConfig, ProbeError, ProbeReport, fit_probe
 from stages.probe.data.features import open_features, parse_limit
 from stages.probe.data.streams import stream_columns
 from store import EmbeddingStore, cache_summaries
@@ -70,7 +70,7 @@ def test_the_same_answer_out_of_core(make_store, make_labels, tmp_path: Path, mo
     store = make_store(SIGNAL, views=(0, 1, 2))
     labels = make_labels(value=value if model == "ridge" else np.where(value > np.median(value), "high", "low"))
 
-    def answer(memory_limit: str) -> Report:
+    def answer(memory_limit: str) -> ProbeReport:
         config = ProbeConfig(target="value", model=model, augmented=True, draws=20, setting=0.01, cv=3)
         sweep = "streams" if model == "ridge" else None
         out = tmp_path / memory_limit

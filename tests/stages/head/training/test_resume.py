@@ -30,7 +30,7 @@ def train(tmp_path: Path, learnable, config: TrainConfig) -> Train:
 
     def run(*, resume: bool = False, listeners: tuple[Listener, ...] = (), **changes: object) -> TrainReport:
         return train_head(
-            store_root=learnable.store,
+            store=learnable.store,
             manifest=learnable.manifest,
             track=2,
             out=tmp_path / "run",
@@ -126,7 +126,7 @@ def test_changed_songs_or_ratings_are_refused_and_named(
     manifest = replace(learnable.manifest, songs=songs)
     with pytest.raises(HeadError, match=rf"{message}.*; cannot resume with changed settings"):
         train_head(
-            store_root=learnable.store,
+            store=learnable.store,
             manifest=manifest,
             track=2,
             out=tmp_path / "run",

@@ -54,7 +54,7 @@ def test_each_seed_is_its_own_run_and_the_figures_summarise_them(tmp_path: Path,
     for seed in (3, 4):
         alone = tmp_path / f"alone-{seed}"
         config = replace(job.config, seed=seed)
-        each.append(train_head(store_root=job.store_root, manifest=job.manifest, track=2, out=alone, config=config))
+        each.append(train_head(store=job.store_root, manifest=job.manifest, track=2, out=alone, config=config))
         folder = job.out / f"seed-{seed}"
         assert (folder / "model.safetensors").read_bytes() == (alone / "model.safetensors").read_bytes()
         assert (folder / "params.json").read_bytes() == (alone / "params.json").read_bytes()
@@ -67,7 +67,7 @@ def test_each_seed_is_its_own_run_and_the_figures_summarise_them(tmp_path: Path,
 
 def test_the_ensemble_scores_as_one_head(job: Job, learnable) -> None:
     report = train_seeds(job, seeds=2)
-    found = evaluate_heads(load_heads(job.out), store_root=learnable.store, manifest=learnable.manifest, draws=10)
+    found = evaluate_heads(load_heads(job.out), store=learnable.store, manifest=learnable.manifest, draws=10)
     assert found.utterance == report.ensemble
     parts = [predictions(job.out / name) for name in ("seed-3", "seed-4")]
     np.testing.assert_allclose(predictions(job.out), np.mean(parts, axis=0), atol=2e-6)
@@ -100,7 +100,7 @@ def test_seeds_of_an_earlier_run_are_not_in_the_ensemble(job: Job) -> None:
 
 def test_one_seed_and_several_in_one_folder_replace_each_other(job: Job) -> None:
     def single() -> None:
-        train_head(store_root=job.store_root, manifest=job.manifest, track=2, out=job.out, config=job.config)
+        train_head(store=job.store_root, manifest=job.manifest, track=2, out=job.out, config=job.config)
 
     single()
     with pytest.raises(HeadError, match=r"has the run of one seed, found --seeds 2; train again without --resume"):
@@ -152,9 +152,7 @@ def test_one_seed_does_not_resume_a_folder_of_several(job: Job) -> None:
     train_seeds(job, seeds=2)
     before = (job.out / "metrics.json").read_bytes()
     with pytest.raises(HeadError, match=r"seeds: has heads of several seeds, expected one run; cannot resume"):
-        train_head(
-            store_root=job.store_root, manifest=job.manifest, track=2, out=job.out, config=job.config, resume=True
-        )
+        train_head(store=job.store_root, manifest=job.manifest, track=2, out=job.out, config=job.config, resume=True)
     assert (job.out / "metrics.json").read_bytes() == before
 
 
