@@ -9,13 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages.common.figures import plain_text
+from stages.evaluate.evaluation import Evaluation
 from stages.metrics.agreement import Array
 from store.files.visible import visible
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-    from stages.evaluate.evaluation import Evaluation
 
 LOWEST, HIGHEST = 1.0, 5.0
 BINS = 8
@@ -53,7 +52,7 @@ def calibration(ratings: Array, predicted: Array, dimensions: Sequence[str]) -> 
 
 
 @plain_text()
-def draw_scatter(path: Path, evaluation: "Evaluation") -> None:
+def draw_scatter(path: Path, evaluation: Evaluation) -> None:
     """Draw predicted scores against ratings, one panel per dimension, as PNG."""
     figure, panels = _panels(evaluation.dimensions)
     for number, (name, axes) in enumerate(zip(evaluation.dimensions, panels, strict=True)):

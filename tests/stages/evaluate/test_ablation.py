@@ -87,7 +87,7 @@ def test_the_notes_name_layers_and_views(
     here = make_learnable(tmp_path, songs=12, layers=layers, views=views)
     job = Job(name="", store_root=here.store, manifest=here.manifest, track=1, out=tmp_path / "out", config=config)
     notes = "\n".join(describe_rows(job, {row.setting: row_job(job, row.setting).open() for row in TABLE_2}))
-    assert "Track 1: 9 songs to learn from, 3 that validate" in notes
+    assert "Track 1: 9 training songs, 3 validation songs" in notes
     assert "SmoothL1 + 0.15 · ListMLE" in notes
     for text in expected:
         assert text in notes
