@@ -17,8 +17,6 @@ from store.format.keys import METADATA, SHARD
 DTYPES = ("float16", "float32", "int8")
 # Streams, frames, channels.
 SHAPES = ((1, 1, 1), (1, 1, 5), (2, 20, 8), (5, 33, 3))
-# Parts of an array. Without negative positions, which TensorStore does not count from the end.
-SELECTIONS = (..., 0, np.s_[:, :, 0], np.s_[:1, :1, :1], np.s_[:, 1:3, 1:])
 
 Reader = Callable[[Path], Any]
 
@@ -72,7 +70,10 @@ def write(folder: Path, values: NDArray[Any]) -> Path:
 def test_each_reader_reads_all_and_parts(reader: Reader, dtype: str, shape: tuple[int, ...], tmp_path: Path) -> None:
     values = draw(dtype, shape)
     array = reader(write(tmp_path, values))
-    for place in SELECTIONS:
+    # TensorStore neither counts from the end nor clips slices.
+    _, frames, channels = shape
+    middle = np.s_[:, frames // 3 : frames - frames // 3, channels // 2 : channels]
+    for place in (..., 0, np.s_[:, :, 0], np.s_[:1, :1, :1], middle):
         found = np.asarray(array[place])
         assert found.dtype == dtype
         np.testing.assert_array_equal(found, values[place])
