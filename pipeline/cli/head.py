@@ -45,7 +45,8 @@ def train(
     """Train a head, or several seeds; print the best validation, or mean ± standard deviation over seeds.
 
     Example:
-      hear-head train --manifest manifest.csv --store songs.zarr --track 2 --out heads/2
+      hear-head train --manifest manifest.csv --store songs.zarr \\
+          --track 2 --out heads/2
     """
     from pipeline.runs import plan_job
     from pipeline.training_progress import listeners_of

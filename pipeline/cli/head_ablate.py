@@ -60,7 +60,8 @@ def ablate(
     """Train the eight rows of Table 2 and print them beside the paper's; run it again to continue.
 
     Example:
-      hear-head ablate --manifest manifest.csv --store songs.zarr --track 1 --out table2
+      hear-head ablate --manifest manifest.csv --store songs.zarr \\
+          --track 1 --out table2
     """
     from pipeline.ablation import run_ablation
     from pipeline.runs import plan_job

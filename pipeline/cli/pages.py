@@ -29,7 +29,7 @@ class _Page:
         # A line break within a paragraph is the source's, not the page's.
         text = re.sub(r"(?<=\S)\n(?=\S)", " ", text.strip())
         if found:
-            settings["epilog"] = EXAMPLE + example
+            settings["epilog"] = f"{EXAMPLE}\n{inspect.cleandoc(example)}"
         super().__init__(*args, help=text, **settings)  # type: ignore[call-arg]
 
     def get_params(self, ctx: Any) -> list[Any]:
@@ -48,10 +48,11 @@ def _place(param: Any) -> int:
 
 
 def _metavar(param: TyperOption) -> str | None:
-    """No type beside a flag, and a short one beside a number with bounds; None: Typer's own."""
+    """No type beside a flag, and a short one beside lists and numbers with bounds; None: Typer's own."""
     if param.is_flag:
         return ""
-    return f"<{param.bare_type()}>" if param.min is not None or param.max is not None else None
+    short = param.multiple or param.min is not None or param.max is not None
+    return f"<{param.bare_type().removeprefix('list[').removesuffix(']')}>" if short else None
 
 
 class Command(_Page, TyperCommand):
