@@ -69,8 +69,8 @@ def confusion(labels: Array, predicted: Array, *, classes: int) -> NDArray[np.in
 def baseline(labels: Array, *, classes: int) -> Array:
     """(N,) the constant prediction: the mean, or the most frequent class, of all labels.
 
-    It is computed over all songs, not per fold. A fold's training mean deviates from the fold's own mean in the opposite
-    direction, so a baseline per fold scores below chance and flatters the probe.
+    It is computed over all songs, not per fold. A fold's training mean deviates from the overall mean in the opposite
+    direction to the fold's own mean, so a baseline per fold scores below chance and flatters the probe.
     """
     if classes:
         return np.full(len(labels), float(np.bincount(labels.astype(np.int64)).argmax()))

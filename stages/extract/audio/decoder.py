@@ -136,7 +136,7 @@ class AudioFile:
             self._lost += len(packet) if self._bytes else 0
 
     def _between_frames(self) -> None:
-        """Count undecodable packets of an MP3 as damage, because frames follow; after the last frame they are harmless."""
+        """Count undecodable packets between frames of an MP3 as damage. After the last frame they are harmless."""
         self._skipped += len(self._litter)
         self._lost += sum(self._litter)
         self._litter, self._in_tag = [], False

@@ -1,4 +1,4 @@
-"""The songs that a probe is fitted and scored on, with labels, groups and folds; and the songs left out, with reasons."""
+"""The songs of a probe, with labels, groups and folds; and the songs left out, with reasons."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -17,8 +17,8 @@ def select_streams(available: Sequence[str], wanted: Sequence[str]) -> tuple[str
     available
         The store's streams.
     wanted
-        Names of streams, or parts of names, which select all streams with that part: an encoder (`muq`), a scale (`track`),
-        an encoder and scale with all layers (`muq/track`), a layer (`10`). Empty for all streams.
+        Names of streams, or parts of names, which select all streams with that part: an encoder (`muq`), a scale
+        (`track`), an encoder and scale with all layers (`muq/track`), a layer (`10`). Empty for all streams.
 
     Raises
     ------
@@ -34,7 +34,7 @@ def select_streams(available: Sequence[str], wanted: Sequence[str]) -> tuple[str
 
 
 def stream_sets(streams: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    """Sets of streams that a sweep compares: each stream, all streams of each encoder, scale and layer, and all streams.
+    """Sets of streams that a sweep compares: single streams, all of one encoder, scale or layer, and all streams.
 
     A set that already has another name is left out.
     """

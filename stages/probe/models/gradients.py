@@ -33,7 +33,7 @@ def logistic_loss(scores: Array, classes: NDArray[np.int64]) -> tuple[float, Arr
 
 
 def squared_hinge_loss(scores: Array, classes: NDArray[np.int64]) -> tuple[float, Array]:
-    """Σ max(0, 1 − ±score)², each class against the rest. A single score per row is the second class against the first."""
+    """Σ max(0, 1 − ±score)², each class against the rest; for two classes, the second against the first."""
     columns = np.array([1]) if scores.shape[1] == 1 else np.arange(scores.shape[1])
     sign = np.where(classes[:, None] == columns, 1.0, -1.0)
     slack = np.maximum(0.0, 1.0 - sign * scores)

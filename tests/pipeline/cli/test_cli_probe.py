@@ -99,7 +99,7 @@ def test_wrong_usage(arguments: list[str]) -> None:
         ),
         (
             ["--target", "system", "--model", "ridge"],
-            "column 'system': expected numbers, found 'a'; mend it, or use",
+            "column 'system': expected numbers, found 'a'; correct it, or use",
         ),
         (["--target", "loud", "--model", "ridge", "--streams", "mert"], "no stream 'mert' in the store"),
         (["--target", "loud", "--model", "ridge", "--store", "absent"], "absent: no embedding store here"),

@@ -142,9 +142,9 @@ def test_progress_hears_of_files_that_are_hashed_and_of_no_others(song: Song, st
         counts.append(len(items))  # type: ignore[arg-type]
         return items
 
-    stored_freshness(store, [song], track=track)  # type: ignore[arg-type]
+    stored_freshness(store, [song], progress=track)  # type: ignore[arg-type]
     remember_hashes(store.root, stored_freshness(store, [song]).hashed)
-    stored_freshness(store, [song], track=track)  # type: ignore[arg-type]
+    stored_freshness(store, [song], progress=track)  # type: ignore[arg-type]
     assert counts == [1]
 
 
@@ -161,7 +161,7 @@ def test_a_file_that_cannot_be_read_or_changes_meanwhile_is_not_compared(
     monkeypatch.setattr(freshness, "file_stamp", stamp_then_change)
     found = stored_freshness(store, [song])
     assert found.stale == frozenset()
-    assert found.missing == {"song": f"{song.path}: changed while it was read; run again when nothing writes to it"}
+    assert found.missing == {"song": f"{song.path}: changed while it was read; run again when no program writes to it"}
 
 
 def test_changed_songs_are_refused_and_files_that_are_not_here_are_one_note(

@@ -175,13 +175,13 @@ def test_the_same_question_has_the_same_answer(make_store, make_labels) -> None:
         ({"value": [""] * COUNT}, {"target": "value"}, "no song has a value in column 'value'"),
         ({"value": [3] * COUNT}, {"target": "value"}, "column 'value' is 3 for all 60 songs"),
         ({"genre": ["pop"] * COUNT}, {"target": "genre", "model": "logistic"}, "column 'genre' is pop for all 60"),
-        ({"genre": GENRE}, {"target": "genre"}, "expected numbers, found 'pop'; mend it, or use one of knn, logistic"),
-        ({"value": VALUE}, {"target": "value", "model": "logistic"}, "if the numbers are amounts, use one of ridge"),
-        ({"genre": GENRE}, {"target": "genre", "model": "logistic", "task": "regression"}, "logistic does no regr"),
+        ({"genre": GENRE}, {"target": "genre"}, "expected numbers, found 'pop'; correct it, or use one of knn, logistic"),
+        ({"value": VALUE}, {"target": "value", "model": "logistic"}, "if the numbers are quantities, use one of ridge"),
+        ({"genre": GENRE}, {"target": "genre", "model": "logistic", "task": "regression"}, "logistic does not support regr"),
         ({"value": VALUE}, {"target": "value", "model": "tree"}, "unknown model 'tree'; expected one of ridge"),
-        ({"value": VALUE}, {"target": "value", "cv": 2}, "2 folds: at least 3 are needed, .*--setting"),
+        ({"value": VALUE}, {"target": "value", "cv": 2}, "2 folds: expected at least 3, .*--setting"),
         ({"value": VALUE}, {"target": "value", "cv": 31}, "60 songs are too few for 31 folds of two"),
-        ({"value": VALUE}, {"target": "value", "streams": ("mert",)}, "no stream 'mert' in the store; there are mus"),
+        ({"value": VALUE}, {"target": "value", "streams": ("mert",)}, "no stream 'mert' in the store; found mus"),
         ({"value": VALUE}, {"target": "value", "setting": -1.0}, "setting -1: ridge needs alpha above 0"),
         ({"value": VALUE}, {"target": "value", "model": "knn", "setting": 99}, "a whole number up to 48"),
         ({"value": VALUE, "band": [1] * COUNT}, {"target": "value", "group": "band"}, "1 groups of 'band' are too few"),
@@ -239,12 +239,12 @@ def test_two_songs_of_a_class_do_with_a_setting(make_store, make_labels) -> None
 def test_few_songs_are_said(make_store, make_labels) -> None:
     asked = {"target": "value", "model": "ridge", "setting": 1.0}
     few = answer(make_store(VALUE[:12]), make_labels(value=VALUE[:12]), **asked).to_text()
-    assert few.endswith("only 12 songs: take the intervals as rough")
+    assert few.endswith("only 12 songs: the intervals are rough")
     labels = make_labels(value=VALUE, band=np.arange(COUNT) // 6)
     many = answer(make_store(VALUE, name="other.zarr"), labels, **asked).to_text()
     assert "rough" not in many
     banded = answer(make_store(VALUE, name="other.zarr"), labels, group="band", **asked).to_text()
-    assert banded.endswith("only 10 groups of 'band': take the intervals as rough")
+    assert banded.endswith("only 10 groups of 'band': the intervals are rough")
 
 
 def test_a_class_named_as_a_number(make_store, make_labels) -> None:

@@ -94,7 +94,7 @@ def test_the_same_answer_out_of_core(make_store, make_labels, tmp_path: Path, mo
             "20kB",
             "60 rows of 24 features take .* above the memory limit of .* use ridge, logistic",
         ),
-        ({"model": "svr"}, "20kB", "svr needs all of them at once: use ridge, raise --memory-limit"),
+        ({"model": "svr"}, "20kB", "svr needs them all at once: use ridge, raise --memory-limit"),
         ({"model": "ridge"}, "20kB", "ridge's sums of products take .*: raise --memory-limit"),
         ({"model": "ridge"}, "much", "memory limit 'much': expected a size such as 4GB"),
         ({"model": "ridge"}, "0", "expected more than 0 bytes"),
@@ -112,7 +112,7 @@ def test_what_does_not_fit(make_store, make_labels, asked: dict, limit: str, mes
 
 def test_no_room_on_the_disk(make_store, make_labels, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("stages.probe.data.features.shutil.disk_usage", lambda path: type("Usage", (), {"free": 100}))
-    with pytest.raises(ProbeError, match=r"0\.0 GB are free; make room, or set TMPDIR"):
+    with pytest.raises(ProbeError, match=r"0\.0 GB are free; free some space, or set TMPDIR"):
         fit_probe(
             make_store(SIGNAL),
             ProbeConfig(target="value", model="logistic"),

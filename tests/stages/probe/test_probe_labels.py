@@ -59,9 +59,9 @@ def test_a_comma_in_an_id_stays(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "error", "message"),
     [
-        ("song_id,mood\na,x\na,y\n", ProbeError, "labels.csv line 3: song_id 'a' is there already"),
+        ("song_id,mood\na,x\na,y\n", ProbeError, "labels.csv line 3: song_id 'a' is repeated"),
         ("song_id,mood\n,x\n", ProbeError, "labels.csv line 2: song_id is empty"),
-        ("song_id\na\n", ProbeError, "lists no labels; expected a column beside song_id"),
+        ("song_id\na\n", ProbeError, "has no labels; expected a column beside song_id"),
         ("name,mood\na,x\n", SongsError, "labels.csv line 1: no column song_id; found name, mood"),
         ("song_id,mood\na\n", SongsError, "labels.csv line 2: expected 2 cells"),
     ],
@@ -72,5 +72,5 @@ def test_a_csv_with_an_error(tmp_path: Path, text: str, error: type[Exception], 
 
 
 def test_neither(tmp_path: Path) -> None:
-    with pytest.raises(ProbeError, match="nothing to take labels from"):
+    with pytest.raises(ProbeError, match="no source of labels"):
         read_labels()

@@ -25,7 +25,7 @@ def test_selection(available: tuple[str, ...], wanted: list[str], expected: tupl
 
 
 def test_an_unknown_stream_is_named() -> None:
-    with pytest.raises(ProbeError, match=r"no stream 'muqq' in the store; there are musicfm/segment, muq/segment"):
+    with pytest.raises(ProbeError, match=r"no stream 'muqq' in the store; found musicfm/segment, muq/segment"):
         select_streams(FOUR, ["muqq"])
 
 

@@ -132,13 +132,13 @@ def test_a_probe_that_does_not_fit_itself(genre_probe: Path, changes: dict, mess
 
 
 def test_no_probe(tmp_path: Path) -> None:
-    with pytest.raises(ProbeError, match=r"no probe, expected probe.json and probe.safetensors there"):
+    with pytest.raises(ProbeError, match=r"no probe, expected probe.json and probe.safetensors"):
         load_probe(tmp_path)
 
 
 def test_a_folder_that_cannot_be_made(make_store, make_labels, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(ProbeError, match=r"cannot be made: .*use another folder"):
+    with pytest.raises(ProbeError, match=r"cannot be created: .*choose another folder"):
         fit(make_store(SIGNAL), make_labels(genre=GENRE), tmp_path / "file" / "probe")
 
 
@@ -224,7 +224,7 @@ def test_a_probe_whose_json_cannot_be_read(genre_probe: Path, text: bytes) -> No
 def test_scores_that_are_not_finite(make_store, genre_probe: Path) -> None:
     whole = load_file(genre_probe / "probe.safetensors")
     write_arrays(genre_probe, save({**whole, "weights": np.full_like(whole["weights"], 1.7e308)}))
-    with pytest.raises(ProbeError, match="gives scores that are not finite numbers"), np.errstate(all="ignore"):
+    with pytest.raises(ProbeError, match="the probe's scores are not finite numbers"), np.errstate(all="ignore"):
         apply_probe(genre_probe, make_store(SIGNAL + 3, name="other.zarr"))
 
 

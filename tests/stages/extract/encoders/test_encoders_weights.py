@@ -167,7 +167,7 @@ def test_layers_that_the_weights_do_not_have(musicfm):
 def test_encoders_of_different_width():
     narrow = Sizes(layers=2, width=32, heads=4, inner=16, channels=4)
     weights = {"musicfm": untrained("musicfm"), "muq": untrained("muq", narrow)}
-    with pytest.raises(EncoderError, match=r"different width cannot share a store: .*'musicfm': 64, 'muq': 32"):
+    with pytest.raises(EncoderError, match=r"expected encoders of one width, found .*'musicfm': 64, 'muq': 32"):
         assemble(weights, layers=(1,), streams=("musicfm/track", "muq/track"), device="cpu", precision="fp32")
 
 
@@ -184,7 +184,7 @@ def test_loading_leaves_the_generators_and_stdout_alone(capsys):
 def test_where_weights_are_not(tmp_path):
     with pytest.raises(EncoderError, match="neither a folder nor a hub id"):
         load(musicfm=tmp_path / "nowhere")
-    with pytest.raises(EncoderError, match=r"has no msd_stats\.json; the folder must hold the files"):
+    with pytest.raises(EncoderError, match=r"has no msd_stats\.json; the folder must have the published files"):
         load(musicfm=tmp_path)
 
 
