@@ -30,7 +30,7 @@ class Text(HTMLParser):
             self.texts.append(data)
 
 
-TABLE = {"p", "b", "table", "thead", "tbody", "tr", "th", "td"}
+TABLE = {"caption", "table", "thead", "tbody", "tr", "th", "td"}
 
 
 @pytest.fixture
