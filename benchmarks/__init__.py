@@ -1,3 +1,3 @@
-"""What `make bench` runs: each module measures ours against the plain way in one run, as a ratio of medians."""
+"""Benchmarks (`make bench`): each measures HEAR and a plain alternative in one run and prints ratios of medians."""
 
-import stages  # noqa: F401  # settles how OpenMP's threads wait, before torch is loaded
+import stages  # noqa: F401  # sets how OpenMP's threads wait, before torch is loaded

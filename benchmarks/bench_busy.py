@@ -1,9 +1,9 @@
-"""Training beside other programs: ours, whose threads wait without spinning, against OpenMP's own way of waiting.
+"""Training beside busy programs: HEAR's threads wait without spinning; OpenMP's default ("plain") is to spin.
 
     python -m benchmarks.bench_busy --repeats 3
 
-The small head, on songs held in memory, in a process of its own: alone, and beside busy loops. With two cores and eight
-loops a fair share is a fifth of the machine, so five times the quiet time is the least that can be.
+The small head trains in its own process on songs held in memory: alone, and beside busy loops. With two cores and eight
+loops, a fair share is a fifth of the machine, so training takes at least five times as long.
 """
 
 import argparse
@@ -25,9 +25,9 @@ from stages.head.config import TrainConfig
 from stages.head.training.train import train_head
 from stages.songs import read_manifest
 
-# What GNU's OpenMP does where nobody has set anything: so many turns of a loop before a thread sleeps.
+# The default of GNU's OpenMP: a thread spins this many times before it sleeps.
 WAYS: dict[str, dict[str, str]] = {"ours": {}, "plain": {"GOMP_SPINCOUNT": "300000"}}
-# It ends with this process, however that goes.
+# It ends with this process, even if that is killed.
 LOOP = "import os; parent = os.getppid()\nwhile os.getppid() == parent: pass"
 
 
@@ -59,11 +59,11 @@ def main() -> None:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--repeats", type=int, default=3, help="of each (default: 3)")
-    parser.add_argument("--loops", type=int, default=8, help="programs beside it that always compute (default: 8)")
+    parser.add_argument("--repeats", type=int, default=3, help="repeats of each measurement (default: 3)")
+    parser.add_argument("--loops", type=int, default=8, help="number of busy loops (default: 8)")
     parser.add_argument("--threads", type=int, default=count_cores(), help="CPU threads")
-    parser.add_argument("--songs", type=int, default=24, help="in the generated store (default: 24)")
-    parser.add_argument("--frames", type=int, default=750, help="of a song, on average (default: 750)")
+    parser.add_argument("--songs", type=int, default=24, help="songs in the generated store (default: 24)")
+    parser.add_argument("--frames", type=int, default=750, help="mean number of frames per song (default: 750)")
     parser.add_argument("--epochs", type=int, default=4, help="passes over the songs (default: 4)")
     parser.add_argument("--train", type=Path, help=argparse.SUPPRESS)
     return parser.parse_args()
@@ -93,7 +93,7 @@ def _in_own_process(folder: Path, waiting: dict[str, str], options: argparse.Nam
 
 
 def _train(folder: Path, threads: int, epochs: int) -> float:
-    """Seconds of all steps but the first, which reads the songs."""
+    """Seconds of all steps except the first, which reads the songs."""
     torch.set_num_threads(threads)
     steps = Steps()
     with tempfile.TemporaryDirectory() as name:

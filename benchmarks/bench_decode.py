@@ -1,8 +1,9 @@
-"""Decoding: PyAV, mixed and resampled as it goes, against soundfile and soxr on the whole file; time and memory.
+"""Decoding: block by block with PyAV ("ours"), and the whole file at once with soundfile and soxr ("plain").
 
     python -m benchmarks.bench_decode [--audio song.mp3] [--repeats 9]
 
-Each file is decoded both ways in turn, each time in a process of its own, so that neither fills the other's memory.
+Prints time and peak memory. The two ways alternate; each run has its own process, so that neither fills the other's
+memory.
 """
 
 import argparse
@@ -22,7 +23,7 @@ def run(path):
     samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
     return soxr.resample(samples.mean(axis=1), rate, 24_000, quality="HQ")
 """
-# The second run is timed: the first imports.
+# The second run is timed, because the first one imports modules.
 MEASURE = """
 import resource, sys, time
 from pathlib import Path
@@ -35,10 +36,10 @@ print(time.perf_counter() - begun, resource.getrusage(resource.RUSAGE_SELF).ru_m
 
 
 def main() -> None:
-    """Print, for each file, the medians of both ways and their ratio."""
+    """Print the medians of both ways and their ratio for each file."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--audio", type=Path, help="a real song; a synthetic MP3 of 2 minutes if not given")
-    parser.add_argument("--repeats", type=int, default=9, help="runs of each way")
+    parser.add_argument("--audio", type=Path, help="song to decode (default: 2 minutes of noise as MP3)")
+    parser.add_argument("--repeats", type=int, default=9, help="runs of each way (default: 9)")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         files = [options.audio or _noise(Path(folder) / "song.mp3", 48_000, 120)]
@@ -60,7 +61,7 @@ def _compare(path: Path, repeats: int) -> None:
     for _ in range(repeats):
         found["ours"].append(_measure(f"{OURS}\n{MEASURE}", path))
         found["plain"].append(_measure(f"{PLAIN}\n{MEASURE}", path))
-    for place, unit in enumerate(("s", "MB at the peak, Python and its modules included")):
+    for place, unit in enumerate(("s", "MB at peak, including Python and its modules")):
         ours, plain = (statistics.median(run[place] for run in found[name]) for name in ("ours", "plain"))
         print(f"{path.name}: ours {ours:.3f} {unit}, plain {plain:.3f}, ratio {plain / ours:.2f}", flush=True)
 

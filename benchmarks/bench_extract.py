@@ -1,9 +1,9 @@
-"""Extraction of one song: ours against the plain way, on the same weights and audio, in one run.
+"""Extraction of one song: HEAR ("ours") and the published code ("plain"), on the same weights and audio.
 
     python -m benchmarks.bench_extract --seconds 210 --audio song.mp3
 
-Random weights of the published sizes (329 M parameters each), the same on every machine; layer 10; four streams. The
-repeats are interleaved, and the ratio is that of the medians. Parts of ours are timed in a run of their own.
+The weights are random, of the published sizes (329 M parameters each) and the same on every machine; layer 10, four
+streams. Repeats alternate, and ratios are those of medians. The parts of ours are timed in a separate run.
 """
 
 import argparse
@@ -24,7 +24,7 @@ from benchmarks.plain_encoders import PlainEncoders
 from stages.common.machine import count_cores
 from stages.extract.audio.reading import SAMPLE_RATE, Waveform, read_audio, resample
 from stages.extract.encoders.layers.mel import MELS
-from stages.extract.encoders.layers.windows import segment_lengths, spectrograms, token_count
+from stages.extract.encoders.layers.segments import segment_lengths, spectrograms, token_count
 from stages.extract.encoders.load import assemble
 from stages.extract.encoders.multiscale import STREAMS, MultiScale
 from stages.extract.encoders.weights.untrained import FULL, KERNEL, TINY, Sizes, untrained
@@ -35,7 +35,7 @@ from stages.extract.views.feed import ViewFeed
 from store import Spec, StoreWriter
 
 LAYER = 10
-# The clean song and eight augmented views, as HEAR trains on.
+# The clean song and eight augmented views, as in the paper's training.
 VIEWS = 9
 Result = TypeVar("Result")
 
@@ -55,7 +55,7 @@ def main() -> None:
     ours.encode(waveform.samples[: 5 * SAMPLE_RATE])
     _encoder_parts(ours, waveform)
     frames, seconds = _timed(lambda: ours.encode(waveform.samples))
-    print(f"{frames.shape} in {seconds:.1f} s, peak memory, weights included: {peak_gigabytes(ours.device):.1f} GB")
+    print(f"{frames.shape} in {seconds:.1f} s, peak memory including weights: {peak_gigabytes(ours.device):.1f} GB")
     _writing(ours, frames)
     _pipeline(ours, song, options.view_seconds)
     if ours.device.type == "cuda":
@@ -66,15 +66,15 @@ def main() -> None:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=210.0, help="length of the song; the file is looped or cut")
+    parser.add_argument("--seconds", type=float, default=210.0, help="length of the song (default: 210)")
     parser.add_argument(
-        "--view-seconds", type=float, default=60.0, help="length of the song of a whole run, nine views"
+        "--view-seconds", type=float, default=60.0, help="length of the song in the run of nine views (default: 60)"
     )
-    parser.add_argument("--audio", type=Path, help="any audio file; without it a synthesised song")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda")
-    parser.add_argument("--precision", default="auto", help="ours: auto, fp32 or bf16 (the plain way is fp32)")
-    parser.add_argument("--repeats", type=int, default=1, help="of both; 0 measures ours alone, by parts")
-    parser.add_argument("--sizes", choices=("full", "tiny"), default="full", help="of the encoders")
+    parser.add_argument("--audio", type=Path, help="audio file, looped or cut (default: a synthesised song)")
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    parser.add_argument("--precision", default="auto", help="precision of ours: auto, fp32 or bf16")
+    parser.add_argument("--repeats", type=int, default=1, help="repeats of both; 0 times only ours (default: 1)")
+    parser.add_argument("--sizes", choices=("full", "tiny"), default="full", help="encoders (default: full)")
     parser.add_argument("--threads", type=int, default=count_cores(), help="CPU threads")
     return parser.parse_args()
 
@@ -101,7 +101,7 @@ def _timed(run: Callable[[], Result], device: torch.device | None = None) -> tup
 
 
 def _decoded(path: Path, seconds: float) -> Waveform:
-    """Time what comes before the encoders; return the song at its own rate, looped or cut to the length asked for."""
+    """Time the steps before the encoders; return the song at its own rate, looped or cut to the given length."""
     decoded, decode = _timed(lambda: read_audio(path))
     song = Waveform(np.resize(decoded.samples, int(seconds * decoded.rate)), decoded.rate)
     draw_view(song, song_id="warm", view=1, seed=0)
@@ -113,7 +113,7 @@ def _decoded(path: Path, seconds: float) -> Waveform:
 
 
 def _encoder_parts(ours: MultiScale, waveform: Waveform) -> None:
-    """Time mel, stem and conformer of our path, both encoders together."""
+    """Time our mel spectrogram, stem and conformer, both encoders together."""
     samples = torch.from_numpy(waveform.samples).to(ours.device)
     with torch.inference_mode():
         song, mel = _timed(lambda: spectrograms(samples, ours.log_mel), ours.device)
@@ -146,7 +146,7 @@ def _writing(ours: MultiScale, frames: npt.NDArray[np.float32]) -> None:
 
 
 def _pipeline(ours: MultiScale, song: Waveform, seconds: float) -> None:
-    """Time a whole run of one song's nine views: decoded and augmented ahead, encoded, written behind."""
+    """Time a whole run of one song's nine views: views are prepared ahead, encoded, and written in the background."""
     import soundfile
 
     readers = max(1, min(8, count_cores() - 1))
@@ -165,7 +165,7 @@ def _pipeline(ours: MultiScale, song: Waveform, seconds: float) -> None:
 
 
 def _compare(ours: MultiScale, plain: PlainEncoders, waveform: Waveform, repeats: int) -> None:
-    """Interleave both, print each time, the ratio of medians, and how far the results are apart."""
+    """Alternate both; print each time, the ratio of medians, and how much the results differ."""
     samples = torch.from_numpy(waveform.samples)
     runs = {"ours": lambda: ours.encode(waveform.samples), "plain": lambda: plain.encode(samples, LAYER).numpy()}
     times: dict[str, list[float]] = {name: [] for name in runs}
@@ -181,11 +181,11 @@ def _compare(ours: MultiScale, plain: PlainEncoders, waveform: Waveform, repeats
         print(f"{what}, ratio of medians: {statistics.median(values['plain']) / statistics.median(values['ours']):.2f}")
     fast, slow = results["ours"], results["plain"]
     cosine = (fast * slow).sum(-1) / (np.linalg.norm(fast, axis=-1) * np.linalg.norm(slow, axis=-1))
-    print(f"farthest value {np.abs(fast - slow).max():.2g}, lowest cosine of a frame {cosine.min():.6f}")
+    print(f"largest difference of a value {np.abs(fast - slow).max():.2g}, lowest cosine of a frame {cosine.min():.6f}")
 
 
 def _share_of_matmul_rate(ours: MultiScale, waveform: Waveform, sizes: Sizes) -> None:
-    """Print our products a second as a share of what a large bf16 product reaches on this GPU."""
+    """Print our FLOP/s as a share of the rate of a large bf16 matrix product on this GPU."""
     size, rounds = 8_192, 50
     left, right = (torch.randn(size, size, device=ours.device, dtype=torch.bfloat16) for _ in range(2))
     for _ in range(5):
@@ -200,7 +200,7 @@ def _share_of_matmul_rate(ours: MultiScale, waveform: Waveform, sizes: Sizes) ->
 
 
 def products(samples: int, sizes: Sizes) -> float:
-    """Count what one song costs our path in FLOP: stem once, `LAYER` layers at two scales, for two encoders."""
+    """Count the FLOP of one song in our path: the stem once, `LAYER` layers at two scales, for two encoders."""
     width, inner, channels = sizes.width, sizes.inner, sizes.channels
     lengths = [token_count(length) for length in segment_lengths(samples)]
     tokens = token_count(samples)

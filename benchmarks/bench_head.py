@@ -1,12 +1,12 @@
-"""The head against the plain ways, in one run: a training step, a validation pass, partners for an epoch, and loading.
+"""The head ("ours") and plain alternatives: a training step, a validation pass, C-Mixup partners, and loading.
 
     python -m benchmarks.bench_head --only step validation
 
-The paper's head (38.07 M parameters) and songs of the published sizes: 4,096 features, 25 frames a second, lengths
+The paper's head (38.07 M parameters) and songs of the published sizes: 4,096 features, 25 frames per second, lengths
 spread evenly around the mean. The plain step is `plain_head.py` on songs padded to the longest of their half, in bf16
-autocast, the published training's setting, and in fp32. Every step runs in a process of its own, so that its peak
-memory is its own; repeats are interleaved, and ratios are those of medians. Both sides get their batch as their loader
-leaves it: ours packed in float16, the plain one padded in float32.
+autocast (as in the published training) and in fp32. Every step runs in its own process, so that peak memory is that of
+the step. Repeats alternate, and ratios are those of medians. Each side gets its batch as its loader provides it: ours
+packed in float16, the plain one padded in float32.
 """
 
 import argparse
@@ -28,11 +28,11 @@ from benchmarks.loading import measure_loading
 from benchmarks.memory import peak_gigabytes
 from benchmarks.partners import measure_partners
 from benchmarks.plain_head import PlainHead
+from stages.common.device import autocast, choose_device, choose_precision
 from stages.common.machine import count_cores
 from stages.head.checkpoint.head import score_packed
 from stages.head.data.epoch_plan import PlannedBatch
 from stages.head.data.records import Packed
-from stages.head.device import autocast, pick_device, pick_precision
 from stages.head.model.hear import HearHead
 from stages.head.model.packed import PackedModel
 from stages.head.model.published import to_published
@@ -43,9 +43,9 @@ from stages.head.training.step import Objective, batch_loss
 SIZES = preset_sizes("paper", features=4096, classes=5)
 OBJECTIVE = Objective(beta=0.05, smooth_l1_beta=0.5, mix="pooled")
 SHARE = 0.3
-# fp32 scores of both: they differ in the order of sums alone.
+# Tolerance between the fp32 scores of both: they differ only in the order of sums.
 TOLERANCE = 1e-4
-# What the plain step takes on a CPU, by padded frame (bf16 measured, fp32 twice that): refused before memory runs out.
+# Bytes per padded frame of the plain step on a CPU (bf16 measured, fp32 twice that); too large steps are left out.
 PLAIN_BYTES = {"bf16": 130e3, "fp32": 260e3}
 PARTS = ("step", "validation", "partners", "loading")
 
@@ -77,8 +77,8 @@ class Measured:
 def main() -> None:
     """Measure and print."""
     options = _options()
-    device = pick_device(options.device)
-    ours = pick_precision(options.precision, device, width=SIZES.attended)
+    device = choose_device(options.device)
+    ours = choose_precision(options.precision, device, width=SIZES.attended)
     where = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU (no GPU was measured)"
     print(f"{where}, {options.threads} threads, ours trains in {ours}, load {os.getloadavg()[0]:.1f}", flush=True)
     if "step" in options.only:
@@ -95,27 +95,27 @@ def main() -> None:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, help="what to measure (default: all)")
-    parser.add_argument("--repeats", type=int, default=3, help="of each; the slowest plain way runs once (default: 3)")
-    parser.add_argument("--batch", type=int, default=8, help="anchors, and as many partners (default: 8)")
-    parser.add_argument("--frames", type=int, default=5_250, help="of a song, on average (default: 5250)")
-    parser.add_argument("--spread", type=float, default=0.2, help="of the lengths around it, ± (default: 0.2)")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda")
-    parser.add_argument("--precision", default="auto", help="ours: auto, fp32 or bf16")
+    parser.add_argument("--repeats", type=int, default=3, help="repeats; the slowest way runs once (default: 3)")
+    parser.add_argument("--batch", type=int, default=8, help="anchors per batch, with as many partners (default: 8)")
+    parser.add_argument("--frames", type=int, default=5_250, help="mean number of frames per song (default: 5250)")
+    parser.add_argument("--spread", type=float, default=0.2, help="relative spread of the lengths (default: 0.2)")
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    parser.add_argument("--precision", default="auto", help="precision of ours: auto, fp32 or bf16")
     parser.add_argument("--threads", type=int, default=count_cores(), help="CPU threads")
-    parser.add_argument("--songs", type=int, default=48, help="in the generated store, 43 MB each (default: 48)")
-    parser.add_argument("--folder", type=Path, help="for that store (default: the folder for temporary files)")
+    parser.add_argument("--songs", type=int, default=48, help="songs in the generated store, 43 MB each (default: 48)")
+    parser.add_argument("--folder", type=Path, help="folder for that store (default: the folder for temporary files)")
     return parser.parse_args()
 
 
 def _compare(part: str, ways: list[tuple[str, str]], options: argparse.Namespace) -> None:
-    """Interleave the ways, the last of which runs once; print each, and the ratios of medians to ours."""
+    """Alternate the ways (the last runs once); print each, and the ratios of medians to ours."""
     shared = {name: getattr(options, name) for name in ("device", "threads", "batch", "frames", "spread")}
     found: dict[tuple[str, str], list[Measured]] = {way: [] for way in ways}
     for repeat in range(options.repeats):
         for way in ways if repeat == 0 else ways[:-1]:
             case = Case(part=part, side=way[0], precision=way[1], **shared)
             if not _fits(case):
-                print(f"{part}: {way[0]:5} {way[1]}: not measured, too little memory is free; try a smaller --batch")
+                print(f"{part}: {way[0]:5} {way[1]}: not measured: not enough free memory; use a smaller --batch")
                 continue
             result = _in_own_process(case)
             found[way].append(result)
@@ -136,7 +136,7 @@ def _compare(part: str, ways: list[tuple[str, str]], options: argparse.Namespace
 
 
 def _check_scores(part: str, precision: str, plain: np.ndarray, ours: np.ndarray) -> None:
-    """Losses differ by their dropout, which the two draw for other shapes; scores must agree."""
+    """Compare the results: losses differ because dropout is drawn for other shapes; scores must agree."""
     if part == "step":
         print(f"{part}: loss, plain {precision} {plain[0]:.4f}, ours {ours[0]:.4f}")
         return
@@ -151,9 +151,9 @@ def _median(results: list[Measured], what: str) -> float:
 
 
 def _fits(case: Case) -> bool:
-    """Whether the plain step fits into the memory that is free, where Linux tells it."""
+    """Whether the plain step fits into free memory, if Linux reports it."""
     meminfo = Path("/proc/meminfo")
-    if case.part != "step" or case.side != "plain" or pick_device(case.device).type == "cuda" or not meminfo.exists():
+    if case.part != "step" or case.side != "plain" or choose_device(case.device).type == "cuda" or not meminfo.exists():
         return True
     free = next(int(line.split()[1]) * 1024 for line in meminfo.read_text().splitlines() if "MemAvailable" in line)
     return 2 * case.batch * case.frames * (1 + case.spread) * PLAIN_BYTES[case.precision] < free
@@ -165,9 +165,9 @@ def _in_own_process(case: Case) -> Measured:
 
 
 def _measure(case: Case) -> Measured:
-    """Run a case on short songs, to warm up, then measure it; on a GPU, the second of two whole runs."""
+    """Warm up on short songs, then measure; on a GPU, measure the second of two whole runs."""
     torch.set_num_threads(case.threads)
-    device = pick_device(case.device)
+    device = choose_device(case.device)
     torch.manual_seed(0)
     head = HearHead(SIZES)
     songs = _songs(case)
@@ -192,7 +192,7 @@ def _measure(case: Case) -> Measured:
 
 
 def _songs(case: Case) -> list[Tensor]:
-    """The batch, float16 (T, F) each; whole windows, so that the published leak of padding changes no score."""
+    """The batch, each float16 (T, F); T is a multiple of the stride: the published model leaks padding otherwise."""
     generator = np.random.default_rng(0)
     count = 2 * case.batch if case.part == "step" else case.batch
     lengths = generator.permutation(np.linspace(1 - case.spread, 1 + case.spread, count)) * case.frames
@@ -201,7 +201,7 @@ def _songs(case: Case) -> list[Tensor]:
 
 
 def _step(model: HearHead | PlainHead, songs: list[Tensor], case: Case, device: torch.device) -> Callable[[], Tensor]:
-    """Forward, backward, clip and Adam; the work gives the loss."""
+    """Forward, backward, clip and Adam; the returned function gives the loss."""
     targets = 1 + 4 * np.random.default_rng(1).random((case.batch, SIZES.classes), np.float32)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-5, weight_decay=1e-3)
     model.train()
@@ -235,10 +235,10 @@ def _plain_loss(
     def loss() -> Tensor:
         anchors, partners = (model.pool(frames.to(device), valid.to(device)) for frames, valid in halves)
         scores = model.rate(SHARE * anchors + (1 - SHARE) * partners)
-        rated = torch.from_numpy(targets).to(device)
+        target = torch.from_numpy(targets).to(device)
         generator = torch.Generator().manual_seed(0)
         return hybrid_loss(
-            scores, rated, beta=OBJECTIVE.beta, smooth_l1_beta=OBJECTIVE.smooth_l1_beta, generator=generator
+            scores, target, beta=OBJECTIVE.beta, smooth_l1_beta=OBJECTIVE.smooth_l1_beta, generator=generator
         )[0]
 
     return loss
@@ -247,7 +247,7 @@ def _plain_loss(
 def _validation(
     model: HearHead | PlainHead, songs: list[Tensor], case: Case, device: torch.device
 ) -> Callable[[], Tensor]:
-    """Score a batch: ours song by song, as it validates; the plain way all at once, padded."""
+    """Score a batch: ours song by song, as in validation; the plain way all at once, padded."""
     model.eval()
     if isinstance(model, PackedModel):
         packed = [Packed(song.float(), [len(song) // SIZES.stride]) for song in songs]

@@ -1,10 +1,10 @@
-"""The store against the plain ways, in one run: np.save/np.load, h5py, and zarr itself in several layouts.
+"""The store and plain alternatives: np.save and np.load, h5py, and zarr itself in several layouts.
 
     python -m benchmarks.bench_store --folder /tmp --seconds 210
 
-One record of the published sizes: 4 streams × 25 frames a second × 1,024 channels of float16. Every write makes a new
-file, as extraction does, which is then removed; repeats are interleaved, and ratios are those of medians. Reads are
-warm (from page cache), and nothing is fsynced.
+One record of the published sizes: 4 streams × 25 frames per second × 1,024 channels of float16. Every write creates a
+new file, as in extraction, which is then removed. Repeats alternate, and ratios are those of medians. Reads come from
+the page cache, and nothing is fsynced.
 """
 
 import argparse
@@ -37,9 +37,9 @@ Work = Callable[[], object]
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--folder", type=Path, help="where to measure (default: the folder for temporary files)")
+    parser.add_argument("--folder", type=Path, help="folder for the files (default: the folder for temporary files)")
     parser.add_argument("--seconds", type=float, default=210.0, help="length of the song (default: 210)")
-    parser.add_argument("--repeats", type=int, default=9, help="of each measurement (default: 9)")
+    parser.add_argument("--repeats", type=int, default=9, help="repeats of each measurement (default: 9)")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=options.folder) as name:
         folder = Path(name)
@@ -61,7 +61,7 @@ def main() -> None:
 
 
 def embeddings(frames: int) -> np.ndarray:
-    """float32 values like a conformer's: correlated in time, channels of very different spread and mean."""
+    """float32 values like a conformer's: correlated in time, with very different spread and mean per channel."""
     rng = np.random.default_rng(0)
     values = np.empty((len(STREAMS), frames, CHANNELS), np.float32)
     spread, mean = (np.exp(rng.normal(-0.7, 0.6, (len(STREAMS), 1, CHANNELS))).astype(np.float32) for _ in range(2))
@@ -79,7 +79,7 @@ def _spec(dtype: str = "float16") -> Spec:
 
 
 def _ways(folder: Path, frames: np.ndarray) -> tuple[dict[str, Work], dict[str, Work]]:
-    """What writes a record in each way, and what reads it again."""
+    """Functions that write a record in each way, and functions that read it."""
     number, written = itertools.count(), folder / "written"
     written.mkdir()
     writer, other = (StoreWriter.open(place, _spec()) for place in (folder / "store", written / "store"))
@@ -91,7 +91,7 @@ def _ways(folder: Path, frames: np.ndarray) -> tuple[dict[str, Work], dict[str, 
 
     def put_zarr(place: str, **layout: Any) -> None:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # float16 is no worse than what zarr warns of
+            warnings.simplefilter("ignore")  # zarr warns about float16, which is fine here
             zarr.create_array(place, data=frames, compressors=None, **layout)
 
     def put_h5(place: str) -> None:
@@ -133,7 +133,7 @@ def _ways(folder: Path, frames: np.ndarray) -> tuple[dict[str, Work], dict[str, 
         "store": lambda: other.write(f"song {next(number)}", 0, frames, attributes={}),
         "h5py": lambda: put_h5(fresh("h5")),
         "zarr, sharded": lambda: put_zarr(fresh("zarr"), chunks=stream, shards=shape),
-        "zarr, an object a stream": lambda: put_zarr(fresh("zarr"), chunks=stream),
+        "zarr, one object per stream": lambda: put_zarr(fresh("zarr"), chunks=stream),
     }
     reads: dict[str, Work] = {
         "np.load": lambda: np.load(folder / "file.npy"),
@@ -142,7 +142,7 @@ def _ways(folder: Path, frames: np.ndarray) -> tuple[dict[str, Work], dict[str, 
         "h5py": get_h5,
         "zarr, our record": sharded,
         "zarr, our record, stream by stream": streamwise,
-        "zarr, an object a stream": unsharded,
+        "zarr, one object per stream": unsharded,
     }
     try:
         import zarrs  # noqa: F401
@@ -165,7 +165,7 @@ def _medians(ways: Mapping[str, Work], repeats: int, clean: Callable[[], None] |
 
 
 def _clean(folder: Path) -> None:
-    """Remove what was written, and keep the store that records go into."""
+    """Remove written files, but keep the store that records are written to."""
     for path in folder.iterdir():
         if path.is_file():
             path.unlink()
@@ -181,10 +181,10 @@ def _report(verb: str, medians: Mapping[str, float], size: int, *, against: str)
 
 
 def _sizes(folder: Path, floats: np.ndarray) -> None:
-    """Bytes by storage type, and what each loses against the float32 values that it was given."""
+    """Bytes of each storage type, and its error against the float32 values that were stored."""
     np.save(folder / "float32.npy", floats)
     plain = (folder / "float32.npy").stat().st_size
-    print(f"\n{'stored as':12} {'MB':>8} {'× float32 .npy':>15} {'relative error':>15} {'least cosine':>13}")
+    print(f"\n{'stored as':12} {'MB':>8} {'× float32 .npy':>15} {'relative error':>15} {'lowest cosine':>13}")
     for dtype in ("float32", "float16", "int8"):
         root = folder / f"store-{dtype}"
         StoreWriter.open(root, _spec(dtype)).write("song", 0, floats, attributes={})
@@ -195,7 +195,7 @@ def _sizes(folder: Path, floats: np.ndarray) -> None:
 
 
 def error_of(found: np.ndarray, expected: np.ndarray) -> tuple[float, float]:
-    """Root-mean-square error against the values' standard deviation by channel, and the least cosine of a frame."""
+    """Root-mean-square error relative to each channel's standard deviation, and the lowest cosine of a frame."""
     deviation = expected.std(axis=1, keepdims=True)
     good = np.broadcast_to(deviation > 0, expected.shape)
     error = ((found - expected) / np.where(deviation > 0, deviation, 1))[good]
@@ -205,7 +205,7 @@ def error_of(found: np.ndarray, expected: np.ndarray) -> tuple[float, float]:
 
 
 def _large(folder: Path) -> None:
-    """Opening 20,000 records (their zarr.json alone; opening does not look at data), 9 views a song and 1."""
+    """Time opening 20,000 records, with 9 views and 1 view per song; only zarr.json exists: opening reads no data."""
     print(f"\nopening {LARGE:,} records{'index s':>17} {'open s':>8} {'open without index s':>21}")
     for views in (9, 1):
         root = folder / f"large-{views}"
@@ -222,7 +222,7 @@ def _large(folder: Path) -> None:
         opening: Work = lambda root=root: EmbeddingStore.open(root).songs  # type: ignore[misc]  # noqa: E731
         without = _medians({"open": opening}, 1)["open"]
         indexing = _medians({"index": lambda root=root: index(str(root))}, 1)["index"]  # type: ignore[misc]
-        print(f"{views} views a song {indexing:28.2f} {_medians({'open': opening}, 5)['open']:8.2f} {without:21.2f}")
+        print(f"{views} views per song {indexing:26.2f} {_medians({'open': opening}, 5)['open']:8.2f} {without:21.2f}")
 
 
 if __name__ == "__main__":

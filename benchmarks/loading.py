@@ -1,4 +1,4 @@
-"""Training from a generated store, with nothing held in memory: the share of time that steps wait for data."""
+"""Training from a generated store without a cache in memory: the share of time that steps wait for data."""
 
 import csv
 import os
@@ -18,30 +18,30 @@ VALIDATION = 2
 
 
 class Steps(Listener):
-    """Keeps every step's row."""
+    """Keeps the row of every step."""
 
     def __init__(self) -> None:
         self.rows: list[StepRow] = []
 
     def step(self, row: StepRow) -> None:
-        """Keep it."""
+        """Keep a row."""
         self.rows.append(row)
 
 
 def measure_loading(folder: Path, *, songs: int, frames: int, device: str) -> None:
-    """Two epochs of the small head over all songs, then one of the paper's over a few batches of them.
+    """Time two epochs of the small head over all songs, then one of the paper's head over a few batches.
 
     Parameters
     ----------
     folder
-        Where the store and the runs go.
+        Folder for the store and the runs.
     songs, frames
-        Songs of the store, and frames of each, on average; lengths differ by up to a fifth.
+        Number of songs in the store, and mean number of frames of each; lengths vary by up to a fifth.
     device
-        Where the heads run.
+        Device of the heads.
     """
     store = generate_store(folder / "store", songs, frames)
-    # Pairs are read too, so a batch of 8 reads 16 records.
+    # C-Mixup partners are read, too: a batch of 8 reads 16 records.
     for size, count, epochs in (("small", songs, 2), ("paper", min(songs, 24), 1)):
         steps = Steps()
         manifest = write_songs(folder / f"{size}.csv", count)
@@ -58,8 +58,9 @@ def measure_loading(folder: Path, *, songs: int, frames: int, device: str) -> No
 
 
 def _report(size: str, songs: int, rows: list[StepRow], workers: int) -> None:
-    """The first step waits for the first batch; what comes after it is an epoch's steady state."""
-    for name, chosen in (("all steps", rows), ("after the first", rows[1:])):
+    """Print the waiting times with and without the first step, which always waits for the first batch."""
+    parts = (("all steps", rows), ("after the first", rows[1:]))
+    for name, chosen in parts if len(rows) > 1 else parts[:1]:
         seconds, waited = sum(row.seconds for row in chosen), sum(row.seconds * row.waiting for row in chosen)
         print(
             f"loading: {size} head, {songs} songs, {workers} workers, {name}: waited {waited:.2f} s "
@@ -69,7 +70,7 @@ def _report(size: str, songs: int, rows: list[StepRow], workers: int) -> None:
 
 
 def generate_store(root: Path, songs: int, frames: int) -> Path:
-    """A store of songs of noise, float16, with the published sizes."""
+    """Write a store of noise with the published sizes, in float16."""
     generator = np.random.default_rng(0)
     noise = generator.standard_normal((len(STREAMS), 2 * frames, CHANNELS), np.float32).astype(np.float16)
     writer = StoreWriter.open(root, Spec(streams=STREAMS, channels=CHANNELS, encoders={}, layers=(10,)))
@@ -80,7 +81,7 @@ def generate_store(root: Path, songs: int, frames: int) -> Path:
 
 
 def write_songs(path: Path, songs: int) -> Path:
-    """The first `songs` songs train, the next few validate; labels are drawn."""
+    """Write a manifest: the first `songs` songs train, the next few validate; ratings are random."""
     generator = np.random.default_rng(1)
     with path.open("w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file)

@@ -1,4 +1,4 @@
-"""How much memory a benchmark took."""
+"""Peak memory of a benchmark."""
 
 import resource
 
@@ -6,7 +6,7 @@ import torch
 
 
 def peak_gigabytes(device: torch.device) -> float:
-    """The most memory that this process has held: of the GPU's, or resident on a CPU (Linux counts in kB)."""
+    """Peak memory of this process: on the GPU, or resident on a CPU (Linux counts in kB)."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 1e9
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6

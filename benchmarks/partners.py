@@ -1,4 +1,4 @@
-"""C-Mixup partners of all 19,791 rows, 2,199 songs of nine views: ours against the published table of all pairs."""
+"""C-Mixup partners of 19,791 rows (2,199 songs with nine views): ours, and the published table of all pairs."""
 
 import statistics
 import time
@@ -13,7 +13,7 @@ SONGS, VIEWS = 2_199, 9
 
 
 def measure_partners(repeats: int) -> None:
-    """Print an epoch's draws in our way, and the table made row by row, then drawn from."""
+    """Time one epoch's draws in our way, and from a table that is made row by row."""
     generator = np.random.default_rng(0)
     labels = generator.integers(4, 21, (SONGS, 5)).astype(np.float32) / 4
     anchors, views = generator.permutation(np.repeat(np.arange(SONGS), VIEWS)), np.full(SONGS, VIEWS)
@@ -38,7 +38,7 @@ def measure_partners(repeats: int) -> None:
 
 
 def _timed_table(labels: np.ndarray, generator: np.random.Generator) -> tuple[float, float, float]:
-    """Seconds for the table, float32 (1.6 GB), and for one draw from each row; seconds of CPU of both."""
+    """Seconds for the float32 table (1.6 GB), seconds for one draw from each row, and CPU seconds of both."""
     rows, songs = np.repeat(labels, VIEWS, axis=0).astype(np.float64), np.repeat(np.arange(SONGS), VIEWS)
     begun, busy = time.perf_counter(), time.process_time()
     table = np.empty((len(rows), len(rows)), np.float32)

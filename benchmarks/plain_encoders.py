@@ -1,4 +1,4 @@
-"""The plain way: each encoder by the `muq` package and HF's eager conformer, fp32, all layers, each scale anew."""
+"""The plain way: encoders of the `muq` package with HF's eager conformer; fp32, all layers, each scale on its own."""
 
 import json
 import warnings
@@ -7,13 +7,13 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from stages.extract.encoders.layers.windows import segment_lengths
+from stages.extract.encoders.layers.segments import segment_lengths
 from stages.extract.encoders.weights.published import Published
 from stages.extract.encoders.weights.untrained import KERNEL, Sizes
 
 
 class PlainEncoders:
-    """MuQ as it is published, and MusicFM, which is the same architecture, by the same code."""
+    """MuQ as published, and MusicFM by the same code, since it has the same architecture."""
 
     def __init__(self, weights: Mapping[str, Published], sizes: Sizes, device: torch.device) -> None:
         self.models = {name: _model(published, sizes).to(device) for name, published in weights.items()}

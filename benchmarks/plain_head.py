@@ -1,7 +1,7 @@
-"""The plain way: HEAR's head as the paper words it, on padded songs, its tensors named as the published ones.
+"""The plain way: HEAR's head as described in the paper, on padded songs, with the published tensor names.
 
-Two passes, anchors and partners; `nn.MultiheadAttention`, which also returns its weights; convolutions over time; a
-scorer for each query and head in a loop. Dropout follows the down-sampling alone, as in ours.
+Anchors and partners take two passes. It uses `nn.MultiheadAttention`, which also returns its weights, convolutions over
+time, and a loop over the scorers of queries and heads. Dropout follows only the down-sampling, as in ours.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from stages.head.model.sizes import HeadSizes
 
 
 class PlainHead(nn.Module):
-    """Axes: B songs, T frames (padded), W windows (padded), F features, C channels of a window, V numbers a song."""
+    """Axes: B songs, T frames (padded), W patches (padded), F features, C channels of a patch, V numbers per song."""
 
     def __init__(self, sizes: HeadSizes) -> None:
         super().__init__()
@@ -26,8 +26,8 @@ class PlainHead(nn.Module):
 
     def pool(self, frames: Tensor, valid: Tensor) -> Tensor:
         """Padded frames (B, T, F), T a multiple of the stride, and (B, T) bool, True where real → (B, V)."""
-        windows = self.down_sample_conv(self.input_norm(self.mixed_win_downsample(frames)))
-        pooled: Tensor = self.model.pool(windows, valid[:, :: self.down_sample_conv.stride])
+        patches = self.down_sample_conv(self.input_norm(self.mixed_win_downsample(frames)))
+        pooled: Tensor = self.model.pool(patches, valid[:, :: self.down_sample_conv.stride])
         return pooled
 
     def rate(self, pooled: Tensor) -> Tensor:
@@ -50,15 +50,15 @@ class _DownSample(nn.Module):
         """(B, T, projected) → (B, W, C)."""
         over_time = frames.transpose(1, 2)
         residual = self.residual_conv(F.avg_pool1d(over_time, self.stride, self.stride))
-        windows = self.pointwise_conv(self.depthwise_conv(over_time)) + residual
-        dropped: Tensor = self.dropout(F.gelu(self.norm1(windows.transpose(1, 2))))
+        patches = self.pointwise_conv(self.depthwise_conv(over_time)) + residual
+        dropped: Tensor = self.dropout(F.gelu(self.norm1(patches.transpose(1, 2))))
         return dropped
 
 
 class _Model(nn.Module):
     def __init__(self, sizes: HeadSizes) -> None:
         super().__init__()
-        # The third place is empty, so that the published names fit.
+        # The third module does nothing; it keeps the published numbering.
         self.ffd = nn.Sequential(
             nn.Linear(sizes.width, sizes.hidden), nn.ReLU(), nn.Identity(), nn.Linear(sizes.hidden, sizes.width)
         )
@@ -69,14 +69,14 @@ class _Model(nn.Module):
         self.mqmhastp = _Pooling(sizes)
         self.fc = nn.Linear(sizes.queries * 2 * sizes.width, sizes.classes)
 
-    def pool(self, windows: Tensor, valid: Tensor) -> Tensor:
+    def pool(self, patches: Tensor, valid: Tensor) -> Tensor:
         """(B, W, C) and (B, W) bool → (B, V)."""
-        windows = self.ffd(windows)
+        patches = self.ffd(patches)
         for layer in self.attn:
-            normed = self.ln_ffd(windows)
+            normed = self.ln_ffd(patches)
             attended, _ = layer(normed, normed, normed, key_padding_mask=~valid, need_weights=True)
-            windows = windows + attended
-        pooled: Tensor = self.mqmhastp(windows.transpose(1, 2), valid)
+            patches = patches + attended
+        pooled: Tensor = self.mqmhastp(patches.transpose(1, 2), valid)
         return pooled
 
 
@@ -85,9 +85,9 @@ class _Pooling(nn.Module):
         super().__init__()
         self.n_query = nn.ModuleList(_Query(sizes) for _ in range(sizes.queries))
 
-    def forward(self, windows: Tensor, valid: Tensor) -> Tensor:
+    def forward(self, patches: Tensor, valid: Tensor) -> Tensor:
         """(B, C, W) → (B, V)."""
-        return torch.cat([query(windows, valid) for query in self.n_query], dim=1)
+        return torch.cat([query(patches, valid) for query in self.n_query], dim=1)
 
 
 class _Query(nn.Module):
@@ -101,10 +101,10 @@ class _Query(nn.Module):
             for _ in range(sizes.heads)
         )
 
-    def forward(self, windows: Tensor, valid: Tensor) -> Tensor:
+    def forward(self, patches: Tensor, valid: Tensor) -> Tensor:
         """(B, C, W) → (B, 2 · C): mean and standard deviation of each head's slice of channels."""
         statistics = []
-        slices: Sequence[Tensor] = windows.chunk(len(self.heads_att_trans), dim=1)
+        slices: Sequence[Tensor] = patches.chunk(len(self.heads_att_trans), dim=1)
         for values, scorer in zip(slices, self.heads_att_trans, strict=True):
             logits = scorer["att_1"](torch.tanh(scorer["att_0"](values)))
             weights = logits.masked_fill(~valid[:, None], float("-inf")).softmax(dim=2)

@@ -20,20 +20,19 @@ if TYPE_CHECKING:
     from stages.extract.encoders.errors import EncoderError
     from stages.extract.encoders.load import load_multiscale
     from stages.extract.encoders.multiscale import MultiScale
+    from stages.head.checkpoint.ensemble import load_heads
     from stages.head.checkpoint.head import Head
-    from stages.head.checkpoint.members import load_heads
     from stages.head.checkpoint.saved import load_head
     from stages.head.config import TrainConfig
     from stages.head.data.torch_dataset import StoreDataset
     from stages.head.errors import HeadError
     from stages.head.training.report import TrainReport
     from stages.head.training.train import train_head as train
-    from stages.probe.apply import Applied as ProbePredictions
-    from stages.probe.apply import apply_probe
+    from stages.probe.apply import ProbePredictions, apply_probe
+    from stages.probe.config import ProbeConfig
     from stages.probe.errors import ProbeError
     from stages.probe.fit import fit_probe as probe
-    from stages.probe.question import Question as ProbeConfig
-    from stages.probe.report import Report as ProbeReport
+    from stages.probe.report import ProbeReport
     from stages.probe.saved import Probe, load_probe
     from stages.scoring.errors import ScoringError
     from stages.scoring.over_time import Windows
@@ -112,10 +111,10 @@ if not TYPE_CHECKING:
         "Manifest": "stages.songs.manifest",
         "MultiScale": "stages.extract.encoders.multiscale",
         "Probe": "stages.probe.saved",
-        "ProbeConfig": "stages.probe.question:Question",
+        "ProbeConfig": "stages.probe.config",
         "ProbeError": "stages.probe.errors",
-        "ProbePredictions": "stages.probe.apply:Applied",
-        "ProbeReport": "stages.probe.report:Report",
+        "ProbePredictions": "stages.probe.apply",
+        "ProbeReport": "stages.probe.report",
         "ScoreTable": "stages.scoring.rows",
         "Scorer": "stages.scoring.scorer",
         "ScoringError": "stages.scoring.errors",
@@ -134,7 +133,7 @@ if not TYPE_CHECKING:
         "apply_probe": "stages.probe.apply",
         "evaluate": "stages.evaluate.evaluation:evaluate_heads",
         "load_head": "stages.head.checkpoint.saved",
-        "load_heads": "stages.head.checkpoint.members",
+        "load_heads": "stages.head.checkpoint.ensemble",
         "load_multiscale": "stages.extract.encoders.load",
         "load_probe": "stages.probe.saved",
         "open_store": "store.reader",

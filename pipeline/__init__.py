@@ -1,3 +1,3 @@
-"""How the work is driven: the commands, the parameters and the place where tasks run."""
+"""Drives the work: commands, parameters, and the processes that run tasks."""
 
-import stages  # noqa: F401  # settles how OpenMP's threads wait, before anything loads torch
+import stages  # noqa: F401  # sets how OpenMP's threads wait, before anything loads torch

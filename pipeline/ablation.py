@@ -1,4 +1,4 @@
-"""Table 2 from one store: what is missing of its eight runs is trained, several at a time where they fit."""
+"""Table 2 from one store: trains those of its eight rows that are missing, several at a time if they fit."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -11,13 +11,13 @@ from stages.head.errors import HeadError
 from stages.head.training.checks import describe_data
 from stages.head.training.report import read_report
 from stages.head.training.run_folder import RunFolder
-from stages.head.training.runs import Ended, Job, refuse_failures
+from stages.head.training.runs import Job, JobResult, refuse_failures
 from stages.head.training.seeds import begin_seeds, finish_seeds, seed_jobs
 
 
 @dataclass(frozen=True, kw_only=True)
 class _PlannedRow:
-    """A row of the table, its job, its jobs by seed (itself if there is one seed), and what they learn from."""
+    """A row of the table, its job, one job per seed (the job itself if there is one seed), and their data."""
 
     paper: PaperRow
     job: Job
@@ -25,30 +25,30 @@ class _PlannedRow:
     data: Data
 
     def differences(self) -> dict[str, str]:
-        """Name of a run → what tells the one that is in its folder from it, where something does."""
+        """Name of a run → how the run in its folder differs from it, if it does."""
         found = {member.name: member.difference(self.data) for member in self.members}
-        # Each seed has a folder in the row's; a run in the row's own would be removed for them.
+        # Seeds have folders within the row's folder; a run in the row's own folder would be removed.
         if len(self.members) > 1 and RunFolder(self.job.out).is_begun:
-            found[self.job.name] = f"{self.job.out}: this is the run of one seed, now it is {len(self.members)}"
+            found[self.job.name] = f"{self.job.out}: this is a run of one seed, expected {len(self.members)} seeds"
         return {name: difference for name, difference in found.items() if difference}
 
 
 def run_ablation(
     job: Job, *, seeds: int = 1, parallel: int | None = None, threads: int | None = None, say: Callable[[str], None]
 ) -> str:
-    """Train the rows that are not there yet, and write the table into `job.out`.
+    """Train the missing rows, and write the table into `job.out`.
 
     Parameters
     ----------
     job
-        Store, manifest, track, folder and the full config; a row leaves out of it what the row is without. Rows that
-        something else made are trained again if it says `replace`.
+        Store, manifest, track, folder and the full config, from which each row removes its missing parts. With
+        `replace`, rows made with other settings or songs are trained again.
     seeds
-        Heads a row; figures are means over them.
+        Heads per row; figures are means over them.
     parallel, threads
-        Runs at a time, and CPU threads of each; chosen by `choose_parallelism` if None. The first changes no result.
+        Runs at a time, and CPU threads per run; chosen by `choose_parallelism` if None. The first changes no result.
     say
-        Called with a line when there is something to tell.
+        Called with each line to print.
 
     Returns
     -------
@@ -58,10 +58,10 @@ def run_ablation(
     Raises
     ------
     HearError
-        The store cannot be learned from; or other parameters, songs or another store made a row that is there, and
-        nothing was changed; or a run failed: the others, and the table of those, are there all the same.
+        The store cannot be used for training; or an existing row was made with other parameters, songs or another
+        store, and nothing was changed; or a run failed: the others and their table are written all the same.
     KeyboardInterrupt
-        Runs in hand were cut off; what is left was said.
+        Current runs were stopped; the number of runs left was reported.
     """
     rows = _plan(job, seeds)
     differences = _differences(job, rows)
@@ -72,16 +72,16 @@ def run_ablation(
     waiting = [(member, data) for member, data in jobs if not member.is_complete(data)]
     for note in _data_notes(rows) if waiting else ():
         say(note)
-    room = choose_parallelism(waiting, parallel=parallel, threads=threads)
+    parallelism = choose_parallelism(waiting, parallel=parallel, threads=threads)
     counts = f"{len(jobs) - len(waiting)} of {len(jobs)} runs are complete"
     for name, difference in differences.items():
-        say(f"{name} is trained again: {difference}")
-    say(f"{counts}; {len(waiting)} to train, {room.line}" if waiting else counts)
+        say(f"{name} will be trained again: {difference}")
+    say(f"{counts}; {len(waiting)} to train, {parallelism.line}" if waiting else counts)
     try:
-        ends = run_all([replace(member, threads=room.threads) for member, _ in waiting], room, say=say)
+        ends = run_all([replace(member, threads=parallelism.threads) for member, _ in waiting], parallelism, say=say)
     except KeyboardInterrupt:
         left = sum(not member.is_complete(data) for member, data in jobs)
-        say(f"interrupted: {left} of {len(jobs)} runs are left; the same command goes on where they were cut off")
+        say(f"interrupted: {left} of {len(jobs)} runs are left; run the same command again to continue")
         raise
     table = _tabulate(job, rows, ends)
     refuse_failures(ends)
@@ -98,25 +98,25 @@ def _plan(job: Job, seeds: int) -> list[_PlannedRow]:
 
 
 def _differences(job: Job, rows: Sequence[_PlannedRow]) -> dict[str, str]:
-    """Name of a run → why it is trained again.
+    """Name of a run → why it must be trained again.
 
     Raises
     ------
     HeadError
-        There is one, and `job.replace` does not allow it.
+        There is one, and `job.replace` is false.
     """
     found = {name: difference for row in rows for name, difference in row.differences().items()}
     if found and not job.replace:
-        # Rows differ one by one: `--beta` is of four of them. The first tells what to look at.
+        # An option may concern some rows only: four of them use `--beta`. The first difference shows the cause.
         raise HeadError(
             f"{next(iter(found.values()))}; {len(found)} of {sum(len(row.members) for row in rows)} runs in {job.out} "
-            "differ from this command, and nothing was changed: set it back, choose another --out, or train them again "
-            "with --replace"
+            "differ from this command, and nothing was changed: restore the setting, choose another --out, or train "
+            "them again with --replace"
         )
     return found
 
 
-def _tabulate(job: Job, rows: Sequence[_PlannedRow], ends: Sequence[Ended]) -> str:
+def _tabulate(job: Job, rows: Sequence[_PlannedRow], ends: Sequence[JobResult]) -> str:
     failed = {ended.job.out for ended in ends if ended.error}
     table = [_row(row, failed=any(member.out in failed for member in row.members)) for row in rows]
     data: dict[Setting, Data] = {row.paper.setting: row.data for row in rows}
@@ -130,7 +130,7 @@ def _tabulate(job: Job, rows: Sequence[_PlannedRow], ends: Sequence[Ended]) -> s
 
 
 def _data_notes(rows: Sequence[_PlannedRow]) -> list[str]:
-    """What is odd about the songs: rows share them, so it is told once."""
+    """Notes about the songs: rows share them, so each note appears once."""
     notes = dict.fromkeys(note for row in rows for note in describe_data(row.data, row.job.config))
     return [f"{note[0].upper()}{note[1:]}." for note in notes]
 

@@ -1,4 +1,4 @@
-"""A run of stage one from manifest to receipt: plan, refuse or go, extract, and say what was done."""
+"""A run of stage one from manifest to receipt: plan, check, extract, and report."""
 
 import signal
 import threading
@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING
 
-from pipeline.show.bars import ExtractionProgress, bar
+from pipeline.outcomes import OutcomeLog, failures_file
+from pipeline.show.bars import AudioBar, progress
 from stages.common.provenance import provenance_to_json
 from stages.extract.config import ExtractConfig
 from stages.extract.estimate import Estimate, calibrate, estimate
@@ -20,23 +21,21 @@ from stages.songs import read_manifest
 from stages.songs.errors import printable
 from store import EmbeddingStore, Spec, StoreWriter, index, is_indexed, write_receipt
 from store.errors import HearError, StoreError, StoreNotFoundError
-from store.files.replacing import is_device
-from store.files.visible import to_json
 from store.upkeep.info import record_bytes
 
 if TYPE_CHECKING:
     from stages.extract.encoders import MultiScale
 
-# Songs without their files that are named one by one.
+# Songs with missing files that are named one by one.
 MISSING_NAMED = 20
 
 
 @dataclass(frozen=True, kw_only=True)
 class ExtractionOptions:
-    """How a run behaves; none of these changes a number that is stored.
+    """How a run behaves; none of these changes stored numbers.
 
-    `readers` processes decode and augment ahead of each encoder; `workers` and `scheduler` choose Dask; more than
-    `max_failures` failed views stop the run; `force` goes on without space for everything.
+    `readers` processes decode and augment songs for each encoder; `workers` and `scheduler` select Dask; more than
+    `max_failures` failed views stop the run; `force` starts even if disk space is short.
     """
 
     readers: int = 1
@@ -48,10 +47,10 @@ class ExtractionOptions:
 
 @dataclass(frozen=True)
 class ExtractionSummary:
-    """What a run did: its tally, records that were there before, views left to do, and why it ended early, if so.
+    """The results of a run: its tally, records skipped, views left, and why it ended early, if so.
 
-    `changed` counts the songs with another file than before, of which `again` were made again whole; `missing` counts
-    stored songs whose files cannot be compared.
+    `changed` counts songs whose files have changed, of which `renewed` were extracted again in full; `missing` counts
+    stored songs whose files are missing.
     """
 
     tally: Tally
@@ -59,7 +58,7 @@ class ExtractionSummary:
     left: int
     stopped: str
     changed: int = 0
-    again: int = 0
+    renewed: int = 0
     missing: int = 0
 
     @property
@@ -70,7 +69,7 @@ class ExtractionSummary:
         if tally.damaged:
             counts += f", {len(tally.damaged)} song{'' if len(tally.damaged) == 1 else 's'} damaged"
         if self.changed:
-            counts += f", {self.again} changed song{'' if self.again == 1 else 's'} made again"
+            counts += f", {self.renewed} changed song{'' if self.renewed == 1 else 's'} made again"
         if self.missing:
             counts += f", {self.missing} source{'' if self.missing == 1 else 's'} missing"
         if not tally.encoding:
@@ -80,9 +79,18 @@ class ExtractionSummary:
             f"encoders waited for input {100 * tally.idle:.0f} % of the time"
         )
 
+    def notes(self, receipt: Path | None) -> list[str]:
+        """Lines for stderr: why the run ended early, or why it wrote no receipt."""
+        if self.left:
+            return [f"{self.stopped}: {self.left} views left; run the same command again to continue"]
+        if receipt is not None and self.renewed < self.changed:
+            old = self.changed - self.renewed
+            return [f"no receipt written: {old} changed songs could not be extracted again; their old records stay"]
+        return []
+
 
 def plan_run(manifest: Path, store: str, spec: Spec, *, augment: int) -> Plan:
-    """Read the manifest and compare it, and the songs' files, with the store, which need not exist and is not made.
+    """Read the manifest and compare it and the songs' files with the store, which need not exist and is not created.
 
     Raises
     ------
@@ -94,27 +102,26 @@ def plan_run(manifest: Path, store: str, spec: Spec, *, augment: int) -> Plan:
         found = EmbeddingStore.open(store, expect=spec)
     except StoreNotFoundError:
         return plan_extraction(songs, augment=augment, rows={}, sources=Freshness())
-    sources = stored_freshness(found, songs, progress=bar("files hashed"))
+    sources = stored_freshness(found, songs, progress=progress("files hashed"))
     return plan_extraction(songs, augment=augment, rows=found.rows, sources=sources)
 
 
 def dry_run(
     manifest: Path, store: str, config: ExtractConfig, *, augment: int, readers: int = 1
 ) -> dict[str, float | int | str | None]:
-    """Tell what a run would cost, and change nothing.
+    """Estimate the cost of a run; nothing is changed.
 
     Returns
     -------
     dict
-        songs, views (to make), stored (views that are there), changed (songs whose stored views are of another file,
-        and are made again), missing (stored songs whose files cannot be compared), hours (of audio to encode, counted
-        in the files), bytes,
-        free (None: unknown), unreadable, speed (× real time on this machine, one process), hours_to_go.
+        songs, views (to extract), stored (views in the store), changed (songs whose files have changed, and which are
+        extracted again), missing (stored songs whose files are missing), hours (of audio to encode, from the files),
+        bytes, free (None: unknown), unreadable, speed (× real time on this machine, one process), hours_to_go.
 
     Raises
     ------
     HearError
-        The manifest has an error, the weights cannot be had, or the store was made with another spec.
+        The manifest has an error, the weights cannot be loaded, or the store was made with another spec.
     """
     encoders = config.load_encoders()
     spec = config.spec(encoders)
@@ -146,7 +153,7 @@ def _cost(plan: Plan, spec: Spec, store: str, readers: int) -> Estimate:
         frame_rate=spec.frame_rate,
         root=store,
         processes=readers,
-        progress=bar("lengths"),
+        progress=progress("lengths"),
         replaced=record_bytes(spec, plan.replaced_frames),
     )
 
@@ -154,59 +161,54 @@ def _cost(plan: Plan, spec: Spec, store: str, readers: int) -> Estimate:
 def run_extraction(
     manifest: Path, store: str, config: ExtractConfig, *, augment: int, receipt: Path | None, options: ExtractionOptions
 ) -> ExtractionSummary:
-    """Extract what the store lacks, then write the receipt.
+    """Extract the missing views, then write the receipt.
 
-    Songs whose files have changed are made again, each record replaced once its new one is there. Where that fails, the
+    Songs whose files have changed are extracted again, and each new record replaces its old one. If that fails, the
     old record stays, no receipt is written, and the next run tries again. Ctrl-C and SIGTERM end the run after the
-    views in hand; whatever is stored stays, and a second run goes on.
+    current views; stored records stay, and a second run continues.
 
     Raises
     ------
     HearError
-        Nothing can be done: the manifest, the weights, the spec, the space or the store.
+        The manifest, the weights, the spec, the disk space or the store does not allow the run.
     """
     encoders = config.load_encoders()
     spec = config.spec(encoders)
     plan = plan_run(manifest, store, spec, augment=augment)
     _check_space(_cost(plan, spec, store, options.readers), force=options.force)
-    # Not before the check: its advice is another spec, which a store that is there would refuse.
+    # After the check: it advises another spec, which an existing store would refuse.
     writer = StoreWriter.open(store, spec, encoders_from=provenance_to_json(encoders.provenance))
     remember_hashes(writer.root, plan.sources.hashed)
     stop = threading.Event()
-    watch = _Watch(plan, stop, options.max_failures)
-    with (
-        _interrupts(stop),
-        _failures_file(writer.root) as failures,
-        ExtractionProgress(plan.records) as progress,
-    ):
-        _name_missing(plan.sources.missing, progress.say)
-        report = watch.hearing(progress, failures)
-        tally = _extract(plan, writer, encoders, config, options, report=report, say=progress.say, stop=stop)
+    with _interrupts(stop), failures_file(writer.root) as failures, AudioBar(plan.records) as bar:
+        _name_missing(plan.sources.missing, bar.say)
+        log = OutcomeLog(plan, bar, failures, stop=stop, max_failures=options.max_failures)
+        tally = _extract(plan, writer, encoders, config, options, report=log.add, say=bar.say, stop=stop)
     left = plan.records - tally.done - len(tally.failures)
     _index(store, changed=bool(tally.done))
-    changed, again = len(plan.sources.changed), watch.made_again
-    # What a receipt stands for is of the songs as they are; records of what they were may still be there.
-    if receipt is not None and not left and again == changed:
+    changed = len(plan.sources.changed)
+    # A receipt stands for the current songs; the store may still have records of changed files.
+    if receipt is not None and not left and log.renewed == changed:
         write_receipt(EmbeddingStore.open(store), receipt)
     return ExtractionSummary(
-        tally, plan.stored, left, watch.reason if left else "", changed, again, len(plan.sources.missing)
+        tally, plan.stored, left, log.reason if left else "", changed, log.renewed, len(plan.sources.missing)
     )
 
 
 def _index(store: str, *, changed: bool) -> None:
-    """Write the index where it is not of the records as they are: an older version's, or of a store that was copied."""
+    """Write the index if it does not match the records, as after an older version's run or in a copied store."""
     if changed:
         index(store)
     elif not is_indexed(store):
-        # A run that makes nothing need not be able to write: without an index, a store opens slowly, and that is all.
+        # A run with nothing to do need not have write access: without an index, the store only opens slowly.
         with suppress(StoreError):
             index(store)
 
 
 def _name_missing(missing: Mapping[str, str], say: Callable[[str], None]) -> None:
-    """Name the songs whose files cannot be compared; of many, the first ones."""
+    """Name the songs whose files are missing; if there are many, the first ones."""
     for song, reason in list(missing.items())[:MISSING_NAMED]:
-        say(f"source missing: {printable(song)}: {reason}; what is stored stays as it is")
+        say(f"source missing: {printable(song)}: {reason}; its records stay unchanged")
     if len(missing) > MISSING_NAMED:
         say(f"source missing: {len(missing) - MISSING_NAMED} more songs; hear-store verify --manifest names them all")
 
@@ -225,14 +227,15 @@ def _extract(
     if not plan.tasks:
         return Tally()
     if options.workers or options.scheduler:
-        from pipeline.cluster import dask_client, run_on_cluster
+        from pipeline.cluster import dask_client
+        from pipeline.cluster_songs import run_on_cluster
         from stages.extract.worker import WorkerConfig
 
-        # Workers have working directories of their own: everything that travels is absolute.
-        bench = WorkerConfig(writer.root, config.at_home_anywhere(), processes=options.readers)
+        # Workers have their own working directories, so all paths must be absolute.
+        worker = WorkerConfig(writer.root, config.with_absolute_paths(), processes=options.readers)
         device = encoders.device.type
         with dask_client(workers=options.workers, scheduler=options.scheduler, device=device, say=say) as client:
-            return run_on_cluster(client, plan.tasks, bench, report=report, say=say, stop=stop)
+            return run_on_cluster(client, plan.tasks, worker, report=report, say=say, stop=stop)
     with ViewFeed(processes=options.readers) as feed:
         extractor = Extractor(encoders, writer, feed, seed=config.seed, pool=config.pool)
         return extractor.run(plan.tasks, report=report, stop=stop)
@@ -242,93 +245,12 @@ def _check_space(cost: Estimate, *, force: bool) -> None:
     if not cost.fits and not force:
         raise HearError(
             f"the missing records need {_size(cost.bytes)}, and the target has {_size(cost.free or 0)} free; choose "
-            "another --store, fewer --streams, --dtype int8 or --pool, or go on with --force"
+            "another --store, fewer --streams, --dtype int8 or --pool, or start anyway with --force"
         )
 
 
 def _size(count: int) -> str:
     return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
-
-
-@contextmanager
-def _failures_file(root: str) -> Iterator[TextIO]:
-    """Open `failures.jsonl` beside the store whose root this is; for a remote one, in the working directory."""
-    path = Path("failures.jsonl") if "://" in root else Path(root).parent / "failures.jsonl"
-    with _writing(path):
-        if is_device(path):
-            raise HearError(f"{path}: expected a regular file, found a device or a pipe; remove it")
-        file = path.open("w", encoding="utf-8")
-    try:
-        yield file
-    finally:
-        with _writing(path):
-            file.close()
-
-
-@contextmanager
-def _writing(path: Path | str) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise HearError(f"{path}: cannot be written: {error.strerror}; failed songs are listed there") from error
-
-
-class _Watch:
-    """Hears of outcomes: shows them, writes failures down as they come, and stops a run that goes wrong."""
-
-    def __init__(self, plan: Plan, stop: threading.Event, max_failures: int | None) -> None:
-        self._left = {task.song_id: len(task.views) for task in plan.tasks}
-        self._changed = set(plan.sources.changed)
-        self._failing: set[str] = set()
-        self._songs = 0
-        self._said: set[tuple[str, str]] = set()
-        self._stop = stop
-        self._max_failures = max_failures
-        self._failed = 0
-
-    @property
-    def _too_many(self) -> bool:
-        return self._max_failures is not None and self._failed > self._max_failures
-
-    @property
-    def reason(self) -> str:
-        """Why the run ended early."""
-        return f"more than {self._max_failures} views failed" if self._too_many else "interrupted"
-
-    @property
-    def made_again(self) -> int:
-        """Songs with another file than before whose views have all been made again."""
-        return sum(not self._left[song] for song in self._changed - self._failing)
-
-    def hearing(self, progress: ExtractionProgress, failures: TextIO) -> Callable[[Outcome], None]:
-        def hear(outcome: Outcome) -> None:
-            self._left[outcome.song_id] -= 1
-            self._songs += not self._left[outcome.song_id]
-            progress.step(outcome.seconds, note=f"{self._songs}/{len(self._left)} songs, ")
-            if outcome.error or outcome.damage:
-                self._say(outcome, progress)
-            if outcome.status == "failed":
-                self._failed += 1
-                self._failing.add(outcome.song_id)
-                row = {"song": outcome.song_id, "view": outcome.view, "error": outcome.error}
-                with _writing(failures.name):
-                    failures.write(to_json(row) + "\n")
-                    failures.flush()
-                if self._too_many:
-                    self._stop.set()
-
-        return hear
-
-    def _say(self, outcome: Outcome, progress: ExtractionProgress) -> None:
-        """Print what is wrong, once per song: a bad file fails for the same reason in each view."""
-        said = (outcome.song_id, outcome.error or outcome.damage)
-        if said in self._said:
-            return
-        self._said.add(said)
-        if outcome.error:
-            progress.say(f"failed: {printable(outcome.song_id)} view {outcome.view}: {outcome.error}")
-        else:
-            progress.say(f"damaged: {printable(outcome.song_id)}: {outcome.damage}; what is there was embedded")
 
 
 @contextmanager

@@ -1,13 +1,13 @@
-"""The second Ctrl-C, or SIGTERM, ends a command at once, whatever it is doing.
+"""The second Ctrl-C or SIGTERM ends a command at once.
 
-Python handles a signal between two instructions of the main thread, which may be in a long computation of a library, in
-the close of a cluster, or in the wait for other threads at the end of the program. So a thread counts signals. The
-first is left to the command, which finishes what is in hand, or to Python. At the second the thread ends the processes
-that the command began, and then the command. What is stored stays, as it is written atomically.
+Python handles a signal between two instructions of the main thread. That thread may be in a long computation of a
+library, closing a cluster, or waiting for other threads at the end of the program. So a separate thread counts signals.
+The first one is left to the command, which finishes its current work, or to Python. At the second, the thread ends the
+processes that the command started, and then the command. Stored data stays intact, because it is written atomically.
 
-The thread cannot run while a large library is loaded, which takes seconds from a cold disk, nor when Python ends. So
-after the first Ctrl-C, and until the thread has heard of it, the kernel ends the command at the second. The processes
-that the command began notice that it is gone.
+The thread cannot run while a large library is loading, which takes seconds from a cold disk, nor while Python exits. So
+after the first Ctrl-C, and until the thread has noticed it, the kernel ends the command at the second. The processes
+that the command started notice that it has ended.
 """
 
 import ctypes
@@ -17,32 +17,32 @@ import threading
 from contextlib import suppress
 
 COUNTED = (signal.SIGINT, signal.SIGTERM)
-# Seconds until this process ends even if ending others takes longer.
-_LATEST = 1.0
+# Seconds until this process ends, even if ending its children takes longer.
+_END_WITHIN = 1.0
 # Progress bars hide the cursor.
 _SHOW_CURSOR = "\x1b[?25h"
 
 
-class _Watch:
-    """Counts signals of one command, and ends it at the second."""
+class _SignalCounter:
+    """Counts the signals to a command, and ends it at the second."""
 
     def __init__(self, command: str) -> None:
         self.command = command
         self.count = 0
         read, write = os.pipe()
         os.set_blocking(write, False)
-        # Python's handlers in C write each signal's number there as it comes, whatever the main thread does.
+        # Python's handlers in C write each signal's number to the pipe at once, whatever the main thread does.
         signal.set_wakeup_fd(write, warn_on_full_buffer=False)
-        threading.Thread(target=self._look, args=(read,), name="interrupts", daemon=True).start()
+        threading.Thread(target=self._count, args=(read,), name="interrupts", daemon=True).start()
         self._libc, self._interrupts = ctypes.CDLL(None), _handler()
         self._handle_once()
 
-    def _look(self, read: int) -> None:
+    def _count(self, read: int) -> None:
         while True:
             for number in os.read(read, 64):
                 if number in COUNTED:
                     self.count += 1
-                    import psutil  # noqa: F401  # at the first, so that the second need not wait for it
+                    import psutil  # noqa: F401  # at the first signal, so that the second need not wait for it
 
                     if self.count >= 2:
                         _end(self.command, number)
@@ -50,47 +50,47 @@ class _Watch:
 
     def _handle_once(self) -> None:
         """Let Python's handler in C take the next SIGINT, and the kernel end this process at the one after."""
-        # Not what a command has set meanwhile. C libraries other than GNU's lack this: there, the thread alone counts.
+        # Unless the command has set its own handler. Only GNU's C library has this; elsewhere the thread alone counts.
         if _handler() in (signal.SIG_DFL, self._interrupts) and hasattr(self._libc, "sysv_signal"):
             self._libc.sysv_signal(signal.SIGINT, ctypes.c_void_p(self._interrupts))
 
 
 def _handler() -> int:
-    """Address of what handles SIGINT in C; 0 for SIG_DFL and 1 for SIG_IGN."""
+    """Address of the C handler of SIGINT; 0 for SIG_DFL and 1 for SIG_IGN."""
     look = ctypes.pythonapi.PyOS_getsig
     look.restype = ctypes.c_void_p
     return look(signal.SIGINT) or 0
 
 
-_watch: _Watch | None = None
+_counter: _SignalCounter | None = None
 
 
 def watch_interrupts(command: str) -> None:
-    """Let the second of the signals that come from now on end this process, with 128 and the signal's number.
+    """End this process at the second signal from now on, with exit code 128 plus the signal's number.
 
     Parameters
     ----------
     command
-        Its name, for the line that says so.
+        Its name, for the line that reports the end.
     """
-    global _watch
-    if threading.current_thread() is not threading.main_thread():  # signals are not ours
+    global _counter
+    if threading.current_thread() is not threading.main_thread():  # only the main thread may set handlers
         return
-    if _watch is None:
-        _watch = _Watch(command)
-    _watch.command, _watch.count = command, 0
+    if _counter is None:
+        _counter = _SignalCounter(command)
+    _counter.command, _counter.count = command, 0
 
 
 def _end(command: str, number: int) -> None:
-    """End the processes that this one began, and this one."""
+    """End the children of this process, then this process."""
     code = 128 + number
-    latest = threading.Timer(_LATEST, os._exit, (code,))
-    latest.daemon = True
-    latest.start()
+    timer = threading.Timer(_END_WITHIN, os._exit, (code,))
+    timer.daemon = True
+    timer.start()
     with suppress(Exception):
         _end_children()
     with suppress(OSError):
-        # Not through sys.stderr, which the main thread may hold.
+        # Not through sys.stderr, which the main thread may have locked.
         os.write(2, f"{_SHOW_CURSOR if os.isatty(2) else ''}\n{command}: interrupted\n".encode())
     os._exit(code)
 

@@ -1,6 +1,6 @@
-"""Dask workers on this machine: each is a process, begun again when it is lost, that ends with the command.
+"""Dask workers on this machine: processes that are restarted when they die, and that end with the command.
 
-Dask's own way to begin them makes named semaphores, which stay in /dev/shm when a run is killed.
+Dask's own launcher makes named semaphores, which stay in /dev/shm when a run is killed.
 """
 
 import asyncio
@@ -17,11 +17,11 @@ from contextlib import contextmanager, suppress
 from stages.common.machine import users_environment
 from stages.common.processes import end_with_the_parent
 
-# Seconds for a worker to go when it is asked to; and until one that was lost is begun again.
-CLOSE_SECONDS, AGAIN_SECONDS = 2.0, 0.5
-# Starts in a row that may fail, as when memory is short for a moment.
+# Seconds for a worker to end when asked; and until a dead one is restarted.
+CLOSE_SECONDS, RESTART_SECONDS = 2.0, 0.5
+# Failed starts in a row before giving up: memory may be short for a moment.
 TRIES = 3
-_BEGIN = """
+_START = """
 import json, sys
 sys.path[:] = json.loads(sys.argv[1])
 try:
@@ -34,9 +34,9 @@ serve()
 
 @contextmanager
 def local_workers(address: str, count: int) -> Iterator[Callable[[], bool]]:
-    """While open, keep `count` workers of one thread each at the scheduler of this address.
+    """While open, keep `count` workers with one thread each connected to the scheduler at this address.
 
-    What it gives tells whether one of them cannot be started, and was given up.
+    Yields a function that returns whether a worker could not be started and was given up.
     """
     workers = [_Worker(address) for _ in range(count)]
     try:
@@ -50,10 +50,10 @@ def local_workers(address: str, count: int) -> Iterator[Callable[[], bool]]:
 
 
 class _Worker:
-    """Keeps one worker: a thread begins its process and waits for it, over and over."""
+    """Keeps one worker running: a thread starts its process, waits for its end, and starts it again."""
 
     def __init__(self, address: str) -> None:
-        self._command = [sys.executable, "-c", _BEGIN, json.dumps([str(place) for place in sys.path]), address]
+        self._command = [sys.executable, "-c", _START, json.dumps([str(place) for place in sys.path]), address]
         self._lock = threading.Lock()
         self._ending = threading.Event()
         self._process: subprocess.Popen[bytes] | None = None
@@ -62,22 +62,22 @@ class _Worker:
         self._thread.start()
 
     def _keep(self) -> None:
-        # What this thread begins never hears Ctrl-C: the command decides what is finished.
+        # Processes started by this thread do not get Ctrl-C: the command decides what they finish.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         failed = 0
-        while failed < TRIES and self._begin():
+        while failed < TRIES and self._start():
             assert self._process is not None
             with self._process:
-                # A worker that was killed ends by a signal; one that is closed, with 0.
+                # A killed worker ends by a signal; a closed one ends with 0.
                 failed = failed + 1 if self._process.wait() > 0 else 0
-            self._ending.wait(AGAIN_SECONDS)
+            self._ending.wait(RESTART_SECONDS)
         self.given_up = not self._ending.is_set()
 
-    def _begin(self) -> bool:
+    def _start(self) -> bool:
         with self._lock:
             if self._ending.is_set():
                 return False
-            # The pipe tells the process that this one is gone, however it went.
+            # The pipe shows the worker that this process has ended, for whatever reason.
             self._process = subprocess.Popen(self._command, stdin=subprocess.PIPE, env=_environment())
             return True
 
@@ -96,7 +96,7 @@ class _Worker:
 
 
 def _environment() -> dict[str, str]:
-    """What Dask sets for its workers, such as one thread each; what the user has set wins."""
+    """Dask's settings for its workers, such as one thread each; the user's own settings win."""
     import dask
 
     ours = dask.config.get("distributed.nanny.pre-spawn-environ")
@@ -104,10 +104,10 @@ def _environment() -> dict[str, str]:
 
 
 def serve() -> None:
-    """Be a worker, until the command closes it or is gone."""
+    """Be a worker until the command closes it or ends."""
     threading.Thread(target=end_with_the_parent, daemon=True).start()
     asyncio.run(_serve(sys.argv[2]))
-    # Not before: its threads may be in a song that nobody waits for.
+    # Without waiting for its threads, which may be in a song whose result is no longer needed.
     os._exit(0)
 
 

@@ -1,38 +1,38 @@
-"""params.yaml → typed values. The only module that reads YAML; the defaults here are the paper's."""
+"""params.yaml → typed values. The only module that reads YAML; the defaults are the paper's."""
 
+import dataclasses
 import re
 import stat
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_origin, get_type_hints
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
+from stages.head.config import TrainConfig, descriptions
 from store.errors import HearError
 
-# torch takes seeds of 64 bits; this leaves room for those that --seeds counts up to.
-LARGEST_SEED = 2**63 - 1
-# Bytes of a file: far more than this project's own.
+# Bytes of a file; this project's own is far smaller.
 LARGEST_FILE = 50_000
-# Levels of lists and mappings: two more than this project's own.
+# Levels of lists and mappings; this project's own file has two fewer.
 DEEPEST = 5
-# Characters of a key or a value that a message repeats.
+# Characters of a key or a value in a message.
 LONGEST_NAMED = 80
 
 
 class ParamsError(HearError):
-    """params.yaml cannot be used as it stands."""
+    """params.yaml cannot be used."""
 
 
 class Section(BaseModel):
-    """A part of params.yaml: unknown keys are errors, numbers are finite, values do not change."""
+    """A part of params.yaml: unknown keys are errors, numbers are finite, values are read-only."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class DemoParams(Section):
-    """The synthesised songs: how many, how long in seconds, and their seed."""
+    """The synthesised songs."""
 
     songs: int = Field(default=120, ge=20)
     seconds: float = Field(default=40.0, ge=5.0)
@@ -40,79 +40,65 @@ class DemoParams(Section):
 
 
 class EncoderParams(Section):
-    """Which encoders run: `tiny` is the real architecture, small and untrained; `pretrained` the published weights."""
+    """Which encoders run, on what. The descriptions are the options' help."""
 
-    preset: Literal["tiny", "pretrained"] = "pretrained"
-    muq: str = "OpenMuQ/MuQ-large-msd-iter"
-    musicfm: str = "minzwon/MusicFM"
-    layers: tuple[int, ...] = Field(default=(10,), min_length=1, strict=False)
-    streams: tuple[str, ...] = Field(default=(), strict=False)
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
-    device: str = "auto"
+    preset: Literal["tiny", "pretrained"] = Field(
+        default="pretrained", description="pretrained: published weights; tiny: same architecture, small and untrained."
+    )
+    muq: str = Field(
+        default="OpenMuQ/MuQ-large-msd-iter", description="MuQ: hub id or folder; implies --preset pretrained."
+    )
+    musicfm: str = Field(
+        default="minzwon/MusicFM", description="MusicFM: hub id or folder; implies --preset pretrained."
+    )
+    layers: tuple[int, ...] = Field(
+        default=(10,), min_length=1, strict=False, description="Conformer layers to store, such as 10 or 6,10."
+    )
+    streams: tuple[str, ...] = Field(
+        default=(), strict=False, description="Streams to store, such as muq/track,muq/segment; all four if not given."
+    )
+    precision: Literal["auto", "fp32", "bf16"] = Field(
+        default="auto", description="Precision of the encoders; auto: bf16 where the hardware supports it."
+    )
+    device: str = Field(default="auto", description="auto (the first GPU, else the CPU), cpu, cuda, cuda:1, …")
 
 
 class ExtractParams(Section):
-    """What is written: augmented views a training song, their seed, the storage type, frames averaged into one."""
+    """What is written to the store. The descriptions are the options' help."""
 
-    augment: int = Field(default=8, ge=0)
-    seed: int = 0
-    dtype: Literal["float16", "float32", "int8"] = "float16"
-    pool: int = Field(default=1, ge=1)
+    augment: int = Field(
+        default=8, ge=0, description="Augmented views per training song, in addition to the clean one."
+    )
+    seed: int = Field(default=0, description="Seed of the augmentation.")
+    dtype: Literal["float16", "float32", "int8"] = Field(
+        default="float16", description="Storage type of the embeddings."
+    )
+    pool: int = Field(default=1, ge=1, description="Average this many frames (of 25 per second) into one stored frame.")
 
 
-class HeadParams(Section):
+def _section_of(config: type, *, without: Collection[str], changes: Mapping[str, Any]) -> Any:
+    """Make a section from a dataclass, so that fields, defaults, bounds and descriptions are written down once."""
+    types, described = get_type_hints(config), descriptions(config)
+    made: dict[str, Any] = {}
+    for field in dataclasses.fields(config):
+        if field.name not in without:
+            kind = changes.get(field.name, types[field.name])
+            settings: dict[str, Any] = {**field.metadata, "strict": False if get_origin(kind) is tuple else None}
+            made[field.name] = (kind, Field(default=field.default, description=described[field.name], **settings))
+    return create_model(config.__name__, __base__=Section, **made)
+
+
+_HeadBase: Any = _section_of(
+    TrainConfig,
+    # Not for users: heads of several seeds share it.
+    without=("shuffle_seed",),
+    # A file may set it to null, like any option, for the command's own default.
+    changes={"views_per_epoch": int | None},
+)
+
+
+class HeadParams(_HeadBase):  # type: ignore[misc]
     """Stage two: how a head is trained. The descriptions are the options' help."""
-
-    architecture: Literal["hear", "songeval"] = Field(
-        default="hear", description="hear, or songeval: SongEval's own head, the baseline."
-    )
-    size: Literal["paper", "small"] = Field(default="paper", description="paper: 38.07 M parameters; small: seconds.")
-    streams: tuple[str, ...] = Field(
-        default=(), strict=False, description="Streams to learn from; if not given all, and muq/track for songeval."
-    )
-    augmented: int | None = Field(default=None, ge=0, description="Augmented views of a song to use; all if not given.")
-    # A file may set it to null, as any option, for the command's own default.
-    views_per_epoch: int | None = Field(
-        default=0, ge=0, description="Views of each song per epoch, drawn at random; 0: all."
-    )
-    crop: float = Field(default=900.0, gt=0, description="Seconds of a longer song that training sees at once.")
-    beta: float | None = Field(
-        default=None, ge=0, description="Weight of ListMLE; if not given 0.15 on Track 1, 0.05 on Track 2."
-    )
-    smooth_l1_beta: float = Field(default=0.5, gt=0, description="Where SmoothL1 turns linear, in rating points.")
-    sigma: float = Field(default=1.0, gt=0, description="C-Mixup: bandwidth over the labels, in rating points.")
-    alpha: float = Field(default=2.0, gt=0, description="C-Mixup: the share is drawn from Beta(alpha, alpha).")
-    mix: Literal["pooled", "frames", "none"] = Field(default="pooled", description="C-Mixup: what is mixed.")
-    learning_rate: float = Field(default=1e-5, gt=0, description="Adam's learning rate.")
-    schedule: Literal["constant", "plateau"] = Field(
-        default="constant",
-        description="constant, or plateau: halve the learning rate when the loss stops falling, as published.",
-    )
-    plateau_patience: int = Field(
-        default=400, ge=1, description="plateau: steps without a lower loss before the learning rate is halved."
-    )
-    weight_decay: float = Field(default=1e-3, ge=0, description="Adam's weight decay.")
-    batch_size: int = Field(default=8, ge=2, description="Songs a batch, partners not counted.")
-    accumulate: int = Field(default=4, ge=1, description="Batches a step.")
-    clip_norm: float = Field(default=1.0, gt=0, description="Largest gradient norm.")
-    epochs: int = Field(default=60, ge=1, description="Passes over the training songs.")
-    evaluate_every: int = Field(default=0, ge=0, description="Steps between validations; 0: once an epoch.")
-    patience: int | None = Field(
-        default=None, ge=1, description="Validations without a better one before it stops; never if not given."
-    )
-    shuffle_labels: bool = Field(
-        default=False, description="Control: deal the labels out anew among songs; the head must then fail."
-    )
-    seed: int = Field(
-        default=0, ge=0, le=LARGEST_SEED, description="Of weights, order, partners, dropout and shuffled labels."
-    )
-    precision: Literal["auto", "fp32", "bf16"] = Field(
-        default="auto", description="auto: bf16 where the hardware multiplies it faster."
-    )
-    device: str = Field(default="auto", description="auto (the first GPU, else cpu), cpu, cuda, cuda:1, …")
-    memory: float = Field(default=4.0, ge=0, description="Gigabytes of records held in memory; more are streamed.")
-    workers: int = Field(default=2, ge=0, description="Threads that read ahead while streaming; 0: none.")
-    allow_missing: int = Field(default=0, ge=0, description="Songs of a split that the store may lack.")
 
 
 class Params(Section):
@@ -126,10 +112,10 @@ class Params(Section):
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML without what can hang or surprise: aliases, merge keys, tags, a key that is there twice, endless numbers.
+    """YAML without features that can hang or surprise: aliases, merge keys, tags, repeated keys, very long numbers.
 
-    PyYAML takes the last of two values of a key and forgets the others, reads 1:30 as 90, and dates as dates. Here
-    such text, and a number that is too long, stay text, which the parameters then refuse by the key's name.
+    PyYAML silently keeps the last value of a repeated key, reads 1:30 as 90, and turns dates into dates. Here,
+    repeated keys are errors; dates, times and very long numbers stay text, which the checks then refuse by key.
     """
 
     _depth = 0
@@ -157,13 +143,13 @@ class _Loader(yaml.SafeLoader):
                 raise _refusal("it uses a merge key (<<); write the values out", key.start_mark)
             if key.value in lines:
                 name = _shortened(repr(key.value))
-                problem = f"the key {name} is on line {lines[key.value]} already; keep one of the two"
+                problem = f"the key {name} is on line {lines[key.value]} already; keep one of them"
                 raise _refusal(problem, key.start_mark)
             lines[key.value] = key.start_mark.line + 1
         return node
 
 
-# What plain text means, by first character: as PyYAML has it, without times, dates and numbers of any length.
+# Types of plain text, by first character: PyYAML's rules, without times, dates and numbers of any length.
 _RULES = {
     "null": ("~nN\0", r"~|null|Null|NULL|"),
     "bool": ("yYnNtTfFoO", r"yes|Yes|YES|no|No|NO|true|True|TRUE|false|False|FALSE|on|On|ON|off|Off|OFF"),
@@ -184,13 +170,13 @@ def _refusal(problem: str, mark: yaml.Mark) -> yaml.MarkedYAMLError:
 
 
 def load_params(path: Path) -> Params:
-    """Read the parameters from a YAML file; keys that it leaves out have the defaults above.
+    """Read the parameters from a YAML file; missing keys have the defaults above.
 
     Raises
     ------
     ParamsError
-        The file cannot be read, is too large, is not YAML, uses more of YAML than keys, lists and plain values, or has
-        an unknown, repeated or ill-typed key. The message says what and where.
+        The file cannot be read, is too large, is not YAML, uses YAML features other than keys, lists and plain values,
+        or has an unknown, repeated or ill-typed key. The message says which and where.
     """
     try:
         values: Any = yaml.load(_read(path), Loader=_Loader)
@@ -208,7 +194,7 @@ def load_params(path: Path) -> Params:
 
 
 def _read(path: Path) -> str:
-    """A file's text. Raises OSError or ValueError; a pipe or a device, which may never end, is not opened."""
+    """A file's text. Raises OSError or ValueError. Pipes and devices are not opened, as they may never end."""
     if not stat.S_ISREG(path.stat().st_mode):
         raise ValueError("it is not a regular file")
     with path.open("rb") as file:
@@ -222,22 +208,21 @@ def _read(path: Path) -> str:
 
 
 def option_values(params: Params, sections: Iterable[str]) -> dict[str, Any]:
-    """What a file says in some sections, by key, as the options of a command take it.
+    """The values of some sections by key, in the form of command-line options: lists are joined by commas.
 
-    Lists are joined by commas. Keys that the file leaves out, or sets to null, are left out: the command's own default
-    holds.
+    Keys that the file does not have, or sets to null, are left out, so that the command's own default applies.
     """
-    said: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for section in sections:
-        said |= getattr(params, section).model_dump(exclude_unset=True, exclude_none=True)
-    return {key: ",".join(map(str, value)) if isinstance(value, tuple) else value for key, value in said.items()}
+        values |= getattr(params, section).model_dump(exclude_unset=True, exclude_none=True)
+    return {key: ",".join(map(str, value)) if isinstance(value, tuple) else value for key, value in values.items()}
 
 
 def _first_problem(error: ValidationError) -> str:
     first = error.errors()[0]
     key = _shortened(".".join(str(part) for part in first["loc"])) or "the file"
     if first["type"] == "extra_forbidden":
-        return f"unknown key {key}; remove it or mend its spelling"
+        return f"unknown key {key}; remove it or correct its spelling"
     return f"{key}: {first['msg']}, found {_shortened(repr(first['input']))}"
 
 

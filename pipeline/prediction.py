@@ -1,4 +1,4 @@
-"""`hear-head predict` from what the user named to rows, files, plots and the report."""
+"""The work of `hear-head predict`: from inputs to rows, files, plots and the report."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing, nullcontext
@@ -6,18 +6,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pipeline.show.bars import ExtractionProgress, bar
+from pipeline.show.bars import AudioBar, progress
 from stages.extract.freshness import remembered_freshness
-from stages.scoring.ensemble import Ensemble, load_encoders, load_ensemble
-from stages.scoring.files import Journal, check_outputs, check_scp_ids, read_journal, write_csv, write_json, write_scp
+from stages.head.checkpoint.ensemble import Ensemble, load_ensemble
+from stages.scoring.encoders import load_encoders
+from stages.scoring.files import check_outputs, check_scp_ids, write_csv, write_json, write_scp
 from stages.scoring.inputs import (
-    Candidate,
+    InputSong,
     chosen_split,
     expand_inputs,
     join_manifest,
     shown_names,
-    store_candidates,
+    store_songs,
 )
+from stages.scoring.journal import Journal, read_journal
 from stages.scoring.over_time import Windows
 from stages.scoring.page.document import report_html, write_report
 from stages.scoring.page.previews import preview_extremes
@@ -31,19 +33,19 @@ from store import EmbeddingStore
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """What to score and with what.
+    """Songs to score, and heads and encoders to score them with.
 
     Attributes
     ----------
     inputs, lines
-        As `expand_inputs` takes them; song ids where there is a store.
+        Arguments of `expand_inputs`; with a store, song ids.
     checkpoints, encoders
-        The heads, and arguments of `load_encoders`.
+        Heads, and arguments of `load_encoders`.
     store, manifest, split, by
-        Score a store's songs; take ids, files and groups from a manifest, or from one split of it; group by a column,
-        or by `folder`.
+        Score the songs of a store; take ids, files and groups from a manifest or one split of it; group by a column of
+        it, or by `folder`.
     windows
-        Score these over time, too.
+        Also score these windows, over time.
     """
 
     inputs: Sequence[str]
@@ -59,7 +61,7 @@ class Request:
 
 @dataclass(frozen=True, kw_only=True)
 class Outputs:
-    """Files to write; None is not written. `resume` keeps what `jsonl` has; `plots` and `report` are folders."""
+    """Files to write, if not None. `resume` keeps the rows of `jsonl`; `plots` and `report` are folders."""
 
     json: Path | None = None
     csv: Path | None = None
@@ -72,7 +74,7 @@ class Outputs:
 
 @dataclass(frozen=True)
 class Prediction:
-    """Rows in order, the scores' names, and how many rows were there before."""
+    """Rows in order, the names of the scores, and how many rows had been scored before."""
 
     rows: list[SongScore]
     dimensions: tuple[str, ...]
@@ -81,7 +83,7 @@ class Prediction:
     failed: list[SongScore] = field(init=False)
 
     def __post_init__(self) -> None:
-        """Pick out what failed."""
+        """Select the rows that failed."""
         object.__setattr__(self, "failed", [row for row in self.rows if row.error])
 
     @property
@@ -93,22 +95,37 @@ class Prediction:
             "damaged": sum(bool(row.damage) for row in self.rows),
             "unlike the training songs": sum(row.is_novel for row in self.rows),
         }
-        told = "".join(f"; {count} {doubt}" for doubt, count in doubts.items() if count)
-        return f"{scored} scored, {self.skipped} skipped, {len(self.failed)} failed{told}"
+        warnings = "".join(f"; {count} {doubt}" for doubt, count in doubts.items() if count)
+        return f"{scored} scored, {self.skipped} skipped, {len(self.failed)} failed{warnings}"
 
     @property
     def caution(self) -> str:
-        """What must be said beside the scores; empty where nothing must."""
+        """A warning to show beside the scores; empty if there is none."""
         return caution_in(self.rows)
 
 
-def predict(request: Request, outputs: Outputs, *, hear: Callable[[SongScore], None]) -> Prediction:
-    """Score songs and write the files; `hear` is told each row as soon as it is there.
+def check_request(request: Request, outputs: Outputs) -> str:
+    """Why these options do not go together; empty if they do."""
+    if not request.inputs and request.store is None and request.manifest is None:
+        return "give songs: INPUT, --store or --manifest"
+    # Groups other than folders are columns of a manifest.
+    by_column = request.by not in ("", "folder")
+    if request.manifest is None and (by_column or request.split):
+        return f"{'--by' if by_column else '--split'} refers to a manifest: give --manifest"
+    if request.inputs and request.split:
+        return "--split selects songs of the manifest: leave INPUT out"
+    if outputs.resume and outputs.jsonl is None:
+        return "--resume continues the file of --jsonl: give both"
+    return ""
+
+
+def predict(request: Request, outputs: Outputs, *, on_row: Callable[[SongScore], None]) -> Prediction:
+    """Score songs and write the files; call `on_row` with each row as soon as it is ready.
 
     Raises
     ------
     HearError
-        Nothing can be scored as asked: no song, no head, the wrong encoders, a file that cannot be written.
+        Nothing can be scored: no song, no head, the wrong encoders, or a file that cannot be written.
     """
     check_outputs(
         {"--json": outputs.json, "--csv": outputs.csv, "--scp": outputs.scp, "--jsonl": outputs.jsonl},
@@ -116,16 +133,16 @@ def predict(request: Request, outputs: Outputs, *, hear: Callable[[SongScore], N
     )
     manifest = _manifest(request)
     store = EmbeddingStore.open(request.store) if request.store else None
-    candidates = _candidates(request, manifest, store)
+    songs = _input_songs(request, manifest, store)
     if outputs.scp:
-        check_scp_ids(candidates)
+        check_scp_ids(songs)
     ensemble = load_ensemble(request.checkpoints, device=request.encoders["device"])
     scoring = Scoring(ensemble, _source(request, store, manifest, ensemble), windows=request.windows)
-    rows, skipped = _score(scoring, candidates, outputs, hear)
+    rows, skipped = _score(scoring, songs, outputs, on_row)
     _write(rows, ensemble.dimensions, outputs)
     report = None
     if outputs.report:
-        report = _report(rows, candidates, ensemble.dimensions, request, outputs.report)
+        report = _report(rows, songs, ensemble.dimensions, request, outputs.report)
     return Prediction(rows, ensemble.dimensions, skipped, report)
 
 
@@ -136,30 +153,32 @@ def _manifest(request: Request) -> Manifest | None:
     return chosen_split(read_manifest(request.manifest, check_files=False), request.split)
 
 
-def _candidates(request: Request, manifest: Manifest | None, store: EmbeddingStore | None) -> list[Candidate]:
+def _input_songs(request: Request, manifest: Manifest | None, store: EmbeddingStore | None) -> list[InputSong]:
     if store is not None:
-        return store_candidates(store, manifest, by=request.by, only=request.inputs)
+        return store_songs(store, manifest, by=request.by, only=request.inputs)
     return join_manifest(expand_inputs(request.inputs, lines=request.lines), manifest, by=request.by)
 
 
 def _source(request: Request, store: EmbeddingStore | None, manifest: Manifest | None, ensemble: Ensemble) -> Source:
     if store is not None:
-        changed = remembered_freshness(store, manifest.songs, progress=bar("files hashed")).changed if manifest else ()
+        changed = (
+            remembered_freshness(store, manifest.songs, progress=progress("files hashed")).changed if manifest else ()
+        )
         return StoreSource(store, ensemble, changed=changed)
     return AudioSource(load_encoders(ensemble, **request.encoders), ensemble)
 
 
 def _score(
-    scoring: Scoring, candidates: Sequence[Candidate], outputs: Outputs, hear: Callable[[SongScore], None]
+    scoring: Scoring, songs: Sequence[InputSong], outputs: Outputs, on_row: Callable[[SongScore], None]
 ) -> tuple[list[SongScore], int]:
     done = read_journal(outputs.jsonl) if outputs.jsonl and outputs.resume else {}
-    titles = shown_names(candidates)
+    titles = shown_names(songs)
     journal = Journal(outputs.jsonl, fresh=not outputs.resume) if outputs.jsonl else None
     rows: list[SongScore] = []
     skipped = 0
-    with closing(journal) if journal else nullcontext(), ExtractionProgress(len(candidates), what="songs") as progress:
+    with closing(journal) if journal else nullcontext(), AudioBar(len(songs), what="songs") as bar:
         plots = zip(plot_names(titles), titles, strict=True)
-        for (name, title), scored in zip(plots, scoring.score(candidates, done=done), strict=True):
+        for (name, title), scored in zip(plots, scoring.score(songs, done=done), strict=True):
             rows.append(scored.row)
             skipped += scored.skipped
             if journal and not scored.skipped:
@@ -167,9 +186,9 @@ def _score(
             if outputs.plots:
                 _plot(outputs.plots / f"{name}.png", scored, title)
             if scored.row.error:
-                progress.say(f"failed: {scored.row.path or scored.row.song_id}: {scored.row.error}")
-            hear(scored.row)
-            progress.step(0.0 if scored.skipped else scored.row.seconds or 0.0)
+                bar.say(f"failed: {scored.row.path or scored.row.song_id}: {scored.row.error}")
+            on_row(scored.row)
+            bar.step(0.0 if scored.skipped else scored.row.seconds or 0.0)
     return rows, skipped
 
 
@@ -189,12 +208,12 @@ def _write(rows: Sequence[SongScore], dimensions: Sequence[str], outputs: Output
 
 def _report(
     rows: Sequence[SongScore],
-    candidates: Sequence[Candidate],
+    songs: Sequence[InputSong],
     dimensions: Sequence[str],
     request: Request,
     folder: Path,
 ) -> Path:
     about = f"scored by {', '.join(request.checkpoints)}"
-    previews = preview_extremes(rows, [candidate.path for candidate in candidates])
+    previews = preview_extremes(rows, [song.path for song in songs])
     page = report_html(rows, dimensions, title="HEAR scores", by=request.by, about=about, previews=previews)
     return write_report(folder, page)

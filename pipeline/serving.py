@@ -1,4 +1,4 @@
-"""`hear-serve` from checkpoints to a listening server."""
+"""The work of `hear-serve`: from checkpoints to a listening server."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -8,7 +8,7 @@ from pipeline.show.output import note
 from stages.scoring.errors import ScoringError
 from stages.scoring.over_time import Windows
 
-# What shells expect of a program that SIGINT ended.
+# The exit code that shells expect of a program ended by SIGINT.
 INTERRUPTED = 130
 EXTRA = ("fastapi", "uvicorn", "python_multipart")
 
@@ -36,18 +36,18 @@ def run_service(
     Raises
     ------
     ScoringError
-        The extra `serve` is not installed, a limit is not finite, or the port cannot be had.
+        The extra `serve` is not installed, a limit is not finite, or the port cannot be used.
     HeadError, EncoderError
         See `Scorer.load`.
     """
     check_extra()
     from stages.scoring.scorer import Scorer
     from stages.scoring.service.app import make_service
-    from stages.scoring.service.scoring_queue import Limits
+    from stages.scoring.service.limits import Limits
     from stages.scoring.service.server import Server, bound, listen
 
     costs = Limits(**limits)
-    # Before models are loaded, which takes a while.
+    # Before loading models, which takes a while.
     with bound(host, port) as sockets:
         scorer = Scorer.load(*checkpoints, windows=windows, **encoders)
         app = make_service(scorer, limits=costs, host=host, about=f"scored by {', '.join(checkpoints)}")
@@ -55,7 +55,7 @@ def run_service(
         try:
             Server(app).run(sockets)
         except KeyboardInterrupt:
-            if app.state.desk.busy:
+            if app.state.queue.busy:
                 # Python would wait for the song that is being scored.
                 note("hear-serve: interrupted")
                 os._exit(INTERRUPTED)
@@ -63,17 +63,17 @@ def run_service(
 
 
 def check_extra() -> None:
-    """Refuse to start without the extra's packages, before models are loaded.
+    """Check that the packages of the extra `serve` are installed, before models are loaded.
 
     Raises
     ------
     ScoringError
-        One is missing; the message tells how to install it.
+        One is missing; the message says how to install it.
     """
     from importlib.util import find_spec
 
     missing = [name for name in EXTRA if find_spec(name) is None]
     if missing:
         raise ScoringError(
-            f"{', '.join(missing)} not installed: the service is an extra: pip install 'hear-music[serve]'"
+            f"{', '.join(missing)} not installed: the service needs an extra; run: pip install 'hear-music[serve]'"
         )

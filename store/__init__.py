@@ -1,20 +1,19 @@
-"""The embedding store: what stage one writes and everybody else reads. numpy and zarr only.
+"""The embedding store: stage one writes it, everything else reads it. Uses NumPy and zarr only.
 
-Names are imported when they are first used, so that the errors below, which every command needs, cost nothing.
+Names are imported when they are first used, so that importing the errors, which every command needs, costs nothing.
 """
 
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from store.errors import HearError, StoreError, StoreNotFoundError
+from store.errors import StoreError
 
 if TYPE_CHECKING:
     from store.catalogue import CatalogueRow, index, is_indexed
-    from store.format.metadata import AXES
     from store.reader import EmbeddingStore, open_store
-    from store.receipt import check_receipt, locate_store, read_receipt, write_receipt
+    from store.receipt import check_receipt, locate_store, write_receipt
     from store.spec import Spec
-    from store.summary import Summary, cache_summaries
+    from store.summary import cache_summaries
     from store.upkeep.hdf5 import export_hdf5, import_hdf5
     from store.upkeep.info import describe
     from store.upkeep.merging import merge
@@ -22,14 +21,12 @@ if TYPE_CHECKING:
     from store.upkeep.verification import Damage, verify
     from store.writer import StoreWriter
 
-_HOMES = {
-    "AXES": "format.metadata",
-    "EmbeddingStore": "reader",
-    "Damage": "upkeep.verification",
+_MODULES = {
     "CatalogueRow": "catalogue",
+    "Damage": "upkeep.verification",
+    "EmbeddingStore": "reader",
     "Spec": "spec",
     "StoreWriter": "writer",
-    "Summary": "summary",
     "cache_summaries": "summary",
     "check_receipt": "receipt",
     "describe": "upkeep.info",
@@ -41,22 +38,17 @@ _HOMES = {
     "merge": "upkeep.merging",
     "open_store": "reader",
     "prune": "upkeep.pruning",
-    "read_receipt": "receipt",
     "verify": "upkeep.verification",
     "write_receipt": "receipt",
 }
 
 __all__ = [
-    "AXES",
     "CatalogueRow",
     "Damage",
     "EmbeddingStore",
-    "HearError",
     "Spec",
     "StoreError",
-    "StoreNotFoundError",
     "StoreWriter",
-    "Summary",
     "cache_summaries",
     "check_receipt",
     "describe",
@@ -68,13 +60,14 @@ __all__ = [
     "merge",
     "open_store",
     "prune",
-    "read_receipt",
     "verify",
     "write_receipt",
 ]
 
+# Hidden from type checkers, so that they report a misspelt name.
+if not TYPE_CHECKING:
 
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'store' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"store.{_HOMES[name]}"), name)
+    def __getattr__(name: str) -> Any:
+        if name not in _MODULES:
+            raise AttributeError(f"module 'store' has no attribute {name!r}")
+        return getattr(importlib.import_module(f"store.{_MODULES[name]}"), name)

@@ -1,12 +1,12 @@
-"""The catalogue: what can be known of the records without opening each. Derived, and never trusted over them.
+"""The catalogue: facts about all records, without opening each one. It is derived; the records always win.
 
-    catalogue/index.json           a column a property, a row a record, sealed by a digest
-    catalogue/sources.json         songs' files that were hashed after their records were made (see sources.py)
-    catalogue/summaries/<n>/       pooled summaries of up to 1,024 records (see summary.py)
+    catalogue/index.json           one column per property, one row per record, sealed by a digest
+    catalogue/sources.json         audio files that were hashed after their records were made (see sources.py)
+    catalogue/summaries/<n>/       summaries of up to 1,024 records (see summary.py)
 
-Every opening lists the records. A row counts only where its stamp (a file's time and size, an object's ETag) is the
-listed one; the zarr.json of all others is read. So a stale or damaged catalogue costs time, never truth. An index of an
-older version that lacks a column is as good as none.
+Every opening lists the records. A row is used only if its stamp (a file's time and size, an object's ETag) matches the
+listing; for all other records, zarr.json is read. So a stale or damaged catalogue costs time but never gives a wrong
+answer. An index of an older version that lacks a column is ignored.
 """
 
 from collections.abc import Iterable, Mapping
@@ -17,21 +17,21 @@ from typing import Any, NamedTuple
 from store.backends.objects import Objects
 from store.backends.opening import open_objects
 from store.errors import StoreError, StoreNotFoundError
-from store.format.arrays import await_info, await_replaced
+from store.format.arrays import await_info, await_replacement
 from store.format.keys import DEPTH, INDEX, METADATA, RECORDS, record_path
 from store.format.metadata import LONGEST, read_derived, sealed
 from store.records import check_info
 from store.spec import Spec, read_spec
 
 _DIGEST_LENGTH = 64
-# Numbers above are no length in seconds.
+# Larger numbers cannot be a length in seconds.
 _MOST_SECONDS = 1 << 31
 
 
 class CatalogueRow(NamedTuple):
-    """What is known of a record: frames T, seconds of audio, digest of its zarr.json, and the file that it is of.
+    """A record: frames T, seconds of audio, digest of its zarr.json, and its audio file.
 
-    Of the file: its hash, its size in bytes, and when it was last changed. What the record does not say is None.
+    The file is given by its hash, its size in bytes, and the time of its last change. Unknown values are None.
     """
 
     song_id: str
@@ -52,11 +52,11 @@ def read_rows(objects: Objects, spec: Spec) -> dict[tuple[str, int], CatalogueRo
     StoreError
         The store cannot be listed, or a record is damaged.
     """
-    return _keyed(row for _, row in _current(objects, spec))
+    return {(row.song_id, row.view): row for _, row in _current(objects, spec)}
 
 
 def index(root: str) -> int:
-    """Write the catalogue's index anew and return the number of records.
+    """Rewrite the catalogue's index and return the number of records.
 
     Raises
     ------
@@ -64,7 +64,12 @@ def index(root: str) -> int:
         The store cannot be read or written, or a record is damaged.
     """
     objects = open_objects(str(root))
-    current = _current(objects, read_spec(objects))
+    return write_index(objects, read_spec(objects))
+
+
+def write_index(objects: Objects, spec: Spec) -> int:
+    """As `index`, for a store that is open already."""
+    current = _current(objects, spec)
     columns = {name: [getattr(row, name) for _, row in current] for name in CatalogueRow._fields}
     stamps = [stamp for stamp, _ in current]
     objects.put(INDEX, [sealed({"attributes": {}, "stamps": stamps, "columns": columns})])
@@ -72,7 +77,7 @@ def index(root: str) -> int:
 
 
 def is_indexed(root: str) -> bool:
-    """Whether the index has every record as it is now, so that an opening reads none. Costs a listing.
+    """Whether the index matches every record, so that opening the store reads no record. Lists the store.
 
     Raises
     ------
@@ -88,7 +93,7 @@ def _current(objects: Objects, spec: Spec) -> list[tuple[str, CatalogueRow]]:
     """(stamp, row) of each record that exists now."""
     stamps = _stamps(objects)
     known = indexed(objects, len(stamps))
-    while await_replaced(objects, [path for path in known if path not in stamps]):
+    while await_replacement(objects, [path for path in known if path not in stamps]):
         stamps = _stamps(objects)
     found = {path: known[path][1] for path, stamp in stamps.items() if path in known and known[path][0] == stamp}
     missing = [path for path in stamps if path not in found]
@@ -99,13 +104,13 @@ def _current(objects: Objects, spec: Spec) -> list[tuple[str, CatalogueRow]]:
 
 def _stamps(objects: Objects) -> dict[str, str]:
     """Path → stamp of each record that exists now."""
-    return {_folder(entry.key): entry.stamp for entry in objects.named(RECORDS, depth=DEPTH, name=METADATA)}
+    return {_folder(entry.key): entry.stamp for entry in objects.find_named(RECORDS, depth=DEPTH, name=METADATA)}
 
 
 def indexed(objects: Objects, records: int) -> dict[str, tuple[str, CatalogueRow]]:
-    """Path → (stamp, row) as the index has it, true or not; nothing where it is missing or damaged.
+    """Path → (stamp, row) as the index has it, whether or not it is up to date; empty if it is missing or damaged.
 
-    Nor is there anything in one with a value that no record could have, or too large for a store of so many records.
+    An index with an impossible value, or too large for this number of records, counts as damaged.
     """
     document = read_derived(objects, INDEX, records=records)
     if document is None:
@@ -129,7 +134,7 @@ def _are_possible(
     digest: list[Any],
     **file: list[Any],
 ) -> bool:
-    """Whether all values of the columns have their types, and are in range; a digest is of one record."""
+    """Whether all values have the right type and range, and no digest comes twice."""
     return (
         _types(song_id) | _types(digest) <= {str}
         and _types(view) | _types(frames) <= {int}
@@ -151,9 +156,14 @@ def _types(column: list[Any]) -> set[type]:
 
 
 def seconds_of(attributes: Mapping[str, Any]) -> float | None:
-    """Seconds of audio by a record's attributes; None where they do not say, or what they say is no length."""
+    """Seconds of audio from a record's attributes; None if the value is missing or not a length."""
     seconds = attributes.get("seconds")
     return seconds if type(seconds) in (int, float) and _is_length(seconds) else None
+
+
+def hours(rows: Iterable[CatalogueRow], frame_rate: float) -> float:
+    """Hours of audio; where a record does not say how long it is, its frames (at `frame_rate` per second) count."""
+    return sum(row.frames / frame_rate if row.seconds is None else row.seconds for row in rows) / 3600
 
 
 def _is_length(seconds: float | None) -> bool:
@@ -161,7 +171,7 @@ def _is_length(seconds: float | None) -> bool:
 
 
 def _read_row(objects: Objects, spec: Spec, path: str) -> CatalogueRow | None:
-    """Read a record's zarr.json; None where the record has gone since it was listed."""
+    """Read a record's zarr.json; None if the record was removed after the listing."""
     where = f"{objects.root}/{path}/{METADATA}"
     try:
         info = await_info(objects, path)
@@ -179,13 +189,13 @@ def _read_row(objects: Objects, spec: Spec, path: str) -> CatalogueRow | None:
         source_mtime_ns=_typed(own.get("source_mtime_ns"), int, None),
     )
     if not row.song_id or row.view < 0 or record_path(row.song_id, row.view) != path:
-        raise StoreError(f"{where}: lies in another record's place; run hear-store verify --repair")
+        raise StoreError(f"{where}: is in another record's place; run hear-store verify --repair")
     check_info(info, spec, row.song_id, row.view, where)
     return row
 
 
 def _typed(value: Any, kind: type, otherwise: Any) -> Any:
-    """The value if it is of that type; a caller's attributes may have any."""
+    """The value if it has that type; the attributes that callers add may have any type."""
     return value if type(value) is kind else otherwise
 
 
@@ -193,12 +203,8 @@ def _folder(key: str) -> str:
     return key.rpartition("/")[0]
 
 
-def _keyed(rows: Iterable[CatalogueRow]) -> dict[tuple[str, int], CatalogueRow]:
-    return {(row.song_id, row.view): row for row in rows}
-
-
 def _read_rows(objects: Objects, spec: Spec, paths: list[str]) -> list[CatalogueRow | None]:
-    if objects.readers == 1:
+    if objects.read_threads == 1:
         return [_read_row(objects, spec, path) for path in paths]
-    with ThreadPoolExecutor(objects.readers) as threads:
+    with ThreadPoolExecutor(objects.read_threads) as threads:
         return list(threads.map(lambda path: _read_row(objects, spec, path), paths))

@@ -1,16 +1,16 @@
-"""The errors that a user can cause, and that the commands print as one line."""
+"""Errors that the commands print as one line."""
 
 
 class HearError(Exception):
-    """Something the user can mend. The message says what and where, what was expected and found, and what to do."""
+    """An error that the user can fix. The message says what and where, expected and found, and what to do."""
 
 
 class StoreError(HearError):
-    """A store, a record or a receipt is not what it should be."""
+    """A store, a record or a receipt is missing, damaged or not as expected."""
 
 
 class StoreAccessError(StoreError):
-    """The disk, the network or a permission is at fault: nothing is known of the data."""
+    """A disk, a network or a permission failed; the data itself may be good."""
 
 
 class StoreNotFoundError(StoreError, FileNotFoundError):

@@ -1,61 +1,86 @@
-"""Records as dask arrays that read a stream when it is computed; xarray names the axes on request."""
+"""Records as dask arrays that read one stream per task; xarray names the axes on request."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from store.backends.objects import Objects
+from store.catalogue import CatalogueRow
 from store.errors import StoreError
 from store.format.metadata import AXES
-
-if TYPE_CHECKING:
-    from store.reader import EmbeddingStore
+from store.records import get_record
+from store.spec import Spec
 
 
 class LazyRecords(Mapping[tuple[str, int], Any]):
-    """(song, view) → a dask array (stream, frame, channel), made when it is asked for; see `EmbeddingStore.lazy`."""
+    """(song, view) → dask array (stream, frame, channel), made on access; see `EmbeddingStore.lazy`.
 
-    def __init__(self, store: "EmbeddingStore", streams: Sequence[str] | None, *, named: bool) -> None:
-        store.stream_numbers(streams)
-        self._store = store
-        self._streams = tuple(store.streams if streams is None else streams)
+    Parameters
+    ----------
+    rows
+        The store's records when it was listed.
+    numbers
+        Positions of the streams to read, in this order.
+    named
+        Return xarray DataArrays instead.
+    """
+
+    def __init__(
+        self,
+        objects: Objects,
+        spec: Spec,
+        rows: Mapping[tuple[str, int], CatalogueRow],
+        numbers: Sequence[int],
+        *,
+        named: bool,
+    ) -> None:
+        self._objects = objects
+        self._spec = spec
+        self._rows = rows
+        self._numbers = numbers
+        self._streams = [spec.streams[number] for number in numbers]
         self._named = named
         if named:
             _xarray()
 
     def __getitem__(self, record: tuple[str, int]) -> Any:
-        """Make one record's array; KeyError for one that was not there when the store was listed."""
-        row = self._store.rows[record]
-        array = self._array(*record, row.frames, row.digest)
+        """Make one record's array; KeyError if the record was not there when the store was listed."""
+        row = self._rows[record]
+        array = self._array(row)
         if not self._named:
             return array
         attributes = {"song_id": row.song_id, "view": row.view, "seconds": row.seconds}
-        return _xarray().DataArray(array, dims=AXES, coords={"stream": list(self._streams)}, attrs=attributes)
+        return _xarray().DataArray(array, dims=AXES, coords={"stream": self._streams}, attrs=attributes)
 
-    def _array(self, song: str, view: int, frames: int, digest: str) -> Any:
+    def _array(self, row: CatalogueRow) -> Any:
         import dask.array
 
-        dtype = "float16" if self._store.spec.dtype == "float16" else "float32"
-        name = f"hear-{digest[:16]}-{'+'.join(self._streams)}"
+        dtype = "float16" if self._spec.dtype == "float16" else "float32"
+        name = f"hear-{row.digest[:16]}-{'+'.join(self._streams)}"
         graph = {
-            (name, number, 0, 0): (_read_stream, self._store, song, view, stream)
-            for number, stream in enumerate(self._streams)
+            (name, place, 0, 0): (_read_stream, self._objects, self._spec, row.song_id, row.view, number)
+            for place, number in enumerate(self._numbers)
         }
-        chunks = ((1,) * len(self._streams), (frames,), (self._store.channels,))
+        chunks = ((1,) * len(self._numbers), (row.frames,), (self._spec.channels,))
         return dask.array.Array(graph, name, chunks, dtype=dtype)
 
     def __iter__(self) -> Iterator[tuple[str, int]]:
-        """Go through (song, view), sorted."""
-        return iter(self._store.rows)
+        """Iterate over (song, view), sorted."""
+        return iter(self._rows)
 
     def __len__(self) -> int:
         """Count the records."""
-        return len(self._store)
+        return len(self._rows)
+
+    def __repr__(self) -> str:
+        library = "xarray" if self._named else "dask"
+        return f"LazyRecords({self._objects.root!r}, {len(self)} {library} arrays, streams={self._streams})"
 
 
-def _read_stream(store: "EmbeddingStore", song: str, view: int, stream: str) -> NDArray[np.floating]:
-    return store.read(song, view, [stream])
+def _read_stream(objects: Objects, spec: Spec, song: str, view: int, number: int) -> NDArray[np.floating]:
+    return get_record(objects, spec, song, view, [number]).floats()
 
 
 def _xarray() -> Any:

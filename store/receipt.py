@@ -1,43 +1,24 @@
-"""The receipt: a store's spec, counts and one digest over all records, small enough to be tracked by DVC."""
+"""The receipt: a store's spec, counts and one digest over all records, small enough for DVC to track."""
 
-import hashlib
 import json
 import os
-from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from store.errors import StoreError
 from store.files.json_text import LARGEST, brief, parse_json
 from store.files.regular import IrregularFileError, read_regular
 from store.files.replacing import replacing
 from store.format.metadata import FORMAT, VERSION
+from store.reader import EmbeddingStore
 from store.spec import Spec
-
-if TYPE_CHECKING:
-    from store.reader import EmbeddingStore
 
 # Characters of a path or URL: no system has longer ones.
 _LONGEST_PATH = 4096
 
 
-def make_receipt(store: "EmbeddingStore") -> dict[str, Any]:
-    """Describe the store: format, version, spec, songs, records, and a digest of the records' digests.
-
-    A record's digest covers its data's checksums and its attributes, so no data is read.
-    """
-    return {
-        "format": FORMAT,
-        "version": VERSION,
-        "spec": store.spec.to_json(),
-        "songs": len(store.songs),
-        "records": len(store),
-        "digest": _digest(row.digest for row in store.rows.values()),
-    }
-
-
-def write_receipt(store: "EmbeddingStore", path: str | Path) -> None:
-    """Write the receipt as JSON, with where the store is; the file appears when it is whole. A device is written to.
+def write_receipt(store: EmbeddingStore, path: str | Path) -> None:
+    """Write the store's receipt and location as JSON; the file appears when it is complete. `path` may be a device.
 
     Raises
     ------
@@ -45,7 +26,7 @@ def write_receipt(store: "EmbeddingStore", path: str | Path) -> None:
         A record is damaged, or the file cannot be written.
     """
     location = str(store.root) if "://" in str(store.root) else str(Path(store.root).absolute())
-    text = json.dumps({**make_receipt(store), "location": location}, indent=2, sort_keys=True) + "\n"
+    text = json.dumps({**store.receipt(), "location": location}, indent=2, sort_keys=True) + "\n"
     try:
         with replacing(Path(path)) as place:
             place.write_text(text, encoding="utf-8")
@@ -59,7 +40,7 @@ def read_receipt(path: str | Path) -> dict[str, Any]:
     Raises
     ------
     StoreError
-        It cannot be read, or is no receipt of this format.
+        The file cannot be read, or is not a receipt of this format.
     """
     try:
         receipt: Any = parse_json(read_regular(path, largest=LARGEST))
@@ -71,15 +52,14 @@ def read_receipt(path: str | Path) -> dict[str, Any]:
 
 
 def locate_store(path: str | Path) -> str:
-    """Where the store of a receipt is: beside the receipt if it is there, else where it was when this was written.
+    """Locate the store of a receipt: beside the receipt if it is there, else at the location in the receipt.
 
-    So stage two finds a store that it does not hold itself, as in an experiment's own workspace, and one that was moved
-    together with its receipt.
+    So a receipt leads to its store from another workspace, and after both were moved together.
 
     Raises
     ------
     StoreError
-        The receipt cannot be read, or does not tell.
+        The receipt cannot be read, or has no location.
     """
     location = read_receipt(path).get("location")
     if not isinstance(location, str) or len(location) > _LONGEST_PATH:
@@ -89,13 +69,13 @@ def locate_store(path: str | Path) -> str:
     return str(beside) if "://" not in location and there else location
 
 
-def check_receipt(path: str | Path, store: "EmbeddingStore") -> None:
+def check_receipt(path: str | Path, store: EmbeddingStore) -> None:
     """Compare a store with its receipt.
 
     Raises
     ------
     StoreError
-        The store is not what the receipt says; names what differs, expected and found.
+        The store differs from the receipt; the message names the difference, expected and found.
     """
     receipt = read_receipt(path)
     try:
@@ -103,17 +83,10 @@ def check_receipt(path: str | Path, store: "EmbeddingStore") -> None:
     except StoreError as error:
         raise StoreError(f"{path}: {error}") from error
     spec.check(store.spec, f"{path}: {store.root}")
-    found = make_receipt(store)
+    found = store.receipt()
     for name in ("songs", "records", "digest"):
         if receipt.get(name) != found[name]:
             raise StoreError(
                 f"{path}: {store.root}: {name}: expected {brief(receipt.get(name))}, found {found[name]!r}; "
                 "the store has changed since: run hear-extract again"
             )
-
-
-def _digest(digests: Iterable[str]) -> str:
-    total = hashlib.sha256()
-    for digest in digests:
-        total.update(digest.encode())
-    return f"sha256:{total.hexdigest()}"

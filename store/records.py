@@ -1,4 +1,4 @@
-"""A record: one view of one song as it is stored, and the floats it stands for."""
+"""A record: one view of one song as stored, and its values as floats."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,34 +16,38 @@ from store.format.metadata import ArrayInfo
 from store.format.quantisation import Levels, levels_from_text, levels_to_text, to_floats, to_stored
 from store.spec import Spec
 
-# What the store itself says of a record; a caller's attributes may have any other name.
+# Attributes that the store itself writes; a caller's attributes may have any other name.
 RESERVED = ("song_id", "view", "frames", "spec", "scale", "offset", "crc32c", "digest")
 
 
 @dataclass(frozen=True)
 class Record:
-    """(stream, frame, channel) in the storage type, what its int8 stands for, and the caller's attributes."""
+    """(stream, frame, channel) in the storage type, the levels of int8 codes, and the caller's attributes.
+
+    A record that was read also has the digest of its zarr.json.
+    """
 
     song_id: str
     view: int
     stored: NDArray[np.generic]
     levels: Levels | None
     attributes: Mapping[str, Any]
+    digest: str | None = None
 
     def floats(self) -> NDArray[np.floating]:
-        """Float16 or float32, (stream, frame, channel)."""
+        """The values as float16 or float32, (stream, frame, channel)."""
         return to_floats(self.stored, self.levels)
 
 
 def encode_record(
     spec: Spec, song: str, view: int, frames: NDArray[np.floating], attributes: Mapping[str, Any]
 ) -> Record:
-    """Bring (stream, frame, channel) floats into the spec's storage type.
+    """Convert (stream, frame, channel) floats to the spec's storage type.
 
     Raises
     ------
     StoreError
-        Wrong shape or type; NaN, infinite or masked values; too large for float16; or a reserved attribute.
+        Wrong shape or type; NaN, infinite or masked values; values too large for float16; or a reserved attribute.
     """
     frames = np.asanyarray(frames)
     streams = len(spec.streams)
@@ -53,7 +57,7 @@ def encode_record(
     if frames.dtype.name not in ("float16", "float32"):
         raise StoreError(f"song {song!r} view {view}: expected float16 or float32 frames, found {frames.dtype}")
     if taken := [name for name in RESERVED if name in attributes]:
-        raise StoreError(f"song {song!r} view {view}: the attribute {taken[0]!r} is the store's own; rename yours")
+        raise StoreError(f"song {song!r} view {view}: the attribute {taken[0]!r} is reserved; rename it")
     try:
         stored, levels = to_stored(frames, spec.dtype)
     except StoreError as error:
@@ -64,17 +68,17 @@ def encode_record(
 def put_record(
     objects: Objects, spec: Spec, record: Record, *, digest: str | None = None, replaces: str | None = None
 ) -> bool:
-    """Write a record: it exists from its zarr.json on.
+    """Write a record: it exists once its zarr.json exists.
 
     Returns
     -------
     bool
-        False where another writer's stands there instead; see `put_array`.
+        False if another writer's record is there instead; see `put_array`.
 
     Raises
     ------
     StoreError
-        It cannot be written, or is not what the store's spec or the given digest says.
+        The record cannot be written, or does not match the store's spec or the given digest.
     """
     own = {"song_id": record.song_id, "view": int(record.view), "frames": record.stored.shape[1], "spec": spec.digest}
     levels = {} if record.levels is None else levels_to_text(record.levels)
@@ -89,7 +93,7 @@ def put_record(
         attributes = {**record.attributes, **own, **levels}
         return put_array(objects, path, record.stored, attributes, digest=digest, replaces=replaces)
     except StoreError as error:
-        # Whoever tells a network's fault from damage must still be able to.
+        # The same class: callers tell a failing network from damage by it.
         raise type(error)(f"{name}: {error}") from error
 
 
@@ -101,22 +105,22 @@ def get_record(objects: Objects, spec: Spec, song: str, view: int, streams: Sequ
     StoreNotFoundError
         There is no such record.
     StoreError
-        It is damaged, or another store's.
+        The record is damaged, or belongs to another store.
     """
     path = record_path(song, view)
     where = f"{objects.root}/{path}/{METADATA}"
     stored, info = get_array(objects, path, streams, check=lambda info: check_info(info, spec, song, view, where))
     attributes = {name: value for name, value in info.attributes.items() if name not in RESERVED}
-    return Record(song, view, stored, levels_of(info, where, streams), attributes)
+    return Record(song, view, stored, levels_of(info, where, streams), attributes, info.digest)
 
 
 def levels_of(info: ArrayInfo, where: str, streams: Sequence[int] | None = None) -> Levels | None:
-    """What the int8 values of all streams, or some, stand for; None where there are no such values.
+    """The levels of the int8 codes of all streams, or some; None for other types.
 
     Raises
     ------
     StoreError
-        The attributes that say so are wrong.
+        The attributes `scale` and `offset` are wrong.
     """
     if info.dtype != "int8":
         return None
@@ -128,12 +132,12 @@ def levels_of(info: ArrayInfo, where: str, streams: Sequence[int] | None = None)
 
 
 def check_info(info: ArrayInfo, spec: Spec, song: str, view: int, where: str) -> None:
-    """Compare a record's description with the store's spec and with its place.
+    """Compare a record's zarr.json with the store's spec and with its path.
 
     Raises
     ------
     StoreError
-        Names the first thing that differs.
+        The message names the first difference.
     """
     own = info.attributes
     pairs: list[tuple[str, Any, Any]] = [

@@ -1,9 +1,9 @@
-"""Songs' files that were hashed after their records were made: a touched or copied file need not be hashed again.
+"""Audio files that were hashed after their records were made, so that a touched or copied file is hashed once.
 
     catalogue/sources.json         one column per property, one row per song, sealed by a digest
 
-A row says that a file of this size and time of change had this hash. It is derived, like all of the catalogue: without
-it the files are hashed again.
+A row says that a file of this size and modification time had this hash. Like all of the catalogue it is derived:
+without it the files are hashed again.
 """
 
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ from store.format.metadata import read_derived, sealed
 
 
 class SeenFile(NamedTuple):
-    """A file as it was when it was hashed: the hash, bytes, and nanoseconds, as records have them."""
+    """A file when it was hashed: its hash, size (bytes) and modification time (ns), as in a record's attributes."""
 
     source: str
     source_size: int
@@ -23,7 +23,7 @@ class SeenFile(NamedTuple):
 
 
 def read_seen_files(root: str) -> dict[str, SeenFile]:
-    """Song → its file as it was last hashed; nothing where that was never written down, or is damaged.
+    """Song → its file when it was last hashed; empty if nothing was written, or the list is damaged.
 
     Raises
     ------
@@ -42,7 +42,7 @@ def read_seen_files(root: str) -> dict[str, SeenFile]:
 
 
 def write_seen_files(root: str, files: Mapping[str, SeenFile]) -> None:
-    """Write down the songs' files.
+    """Write the list of the songs' files.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""What a store holds: everything that changes the numbers in it."""
+"""The spec of a store: every setting that changes the numbers in it."""
 
 import hashlib
 import json
@@ -44,7 +44,7 @@ def _is_texts_by_name(value: Any) -> bool:
     return isinstance(value, dict) and all(map(_is_text, value.values()))
 
 
-# What a field is in JSON, which a stranger may have written.
+# Field → check of its JSON value, which is untrusted, and the expected value in words.
 _KINDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "streams": (_is_list_of(_is_text), "a list of names"),
     "channels": (_is_length, "a number of channels"),
@@ -64,7 +64,7 @@ _KINDS: dict[str, tuple[Callable[[Any], bool], str]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Spec:
-    """Two stores with equal specs hold the same numbers for the same songs; a writer refuses a store with another.
+    """Two stores with equal specs hold the same numbers for the same songs; writers refuse a store whose spec differs.
 
     Parameters
     ----------
@@ -75,24 +75,24 @@ class Spec:
     encoders
         Encoder name → hash of its weights.
     layers
-        Conformer layers that were kept; empty where they are not known, as for embeddings from elsewhere.
+        Conformer layers that were kept; empty if unknown, as for imported embeddings.
     window_seconds, sample_rate, frame_rate
-        The segment scale's window (s), the audio's rate (Hz), and frames a second before pooling.
+        Length of a segment (s), sample rate of the audio (Hz), and frames per second before averaging.
     precision
-        What the encoders computed in: `fp32` or `bf16`.
+        Precision of the encoders: `fp32` or `bf16`.
     dtype
-        Storage type: `float16`, `float32`, or `int8` with a scale and an offset a stream and channel.
+        Storage type: `float16`, `float32`, or `int8` with one scale and offset per stream and channel.
     pool
-        Frames averaged into one stored frame.
+        Number of frames averaged into one stored frame.
     augmentation, seed
-        Version of the augmentation table, and the seed of its draws.
+        Version of the augmentation table, and the seed of its random draws.
     origin
-        What made the store; `import` for embeddings that came without a spec.
+        The program that made the store; `import` for embeddings that came without a spec.
 
     Raises
     ------
     StoreError
-        A value that no store can have.
+        A value is invalid.
 
     Examples
     --------
@@ -117,7 +117,7 @@ class Spec:
     origin: str = "hear-extract"
 
     def __post_init__(self) -> None:
-        """Bring values into one form, so that equal specs have equal digests, and check them."""
+        """Normalise values, so that equal specs have equal digests, and check them."""
         object.__setattr__(self, "streams", tuple(self.streams))
         object.__setattr__(self, "layers", tuple(int(layer) for layer in self.layers))
         object.__setattr__(self, "encoders", dict(sorted(self.encoders.items())))
@@ -141,7 +141,7 @@ class Spec:
 
     @cached_property
     def digest(self) -> str:
-        """16 hexadecimal digits; each record carries its store's."""
+        """16 hexadecimal digits; each record has the digest of its store's spec."""
         text = json.dumps(self.to_json(), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -152,12 +152,12 @@ class Spec:
 
     @classmethod
     def from_json(cls, values: object) -> "Spec":
-        """Read what `to_json` wrote, or a stranger did.
+        """Read the output of `to_json`, or untrusted JSON.
 
         Raises
         ------
         StoreError
-            A field is missing, unknown or impossible.
+            A field is missing, unknown or invalid.
         """
         if not isinstance(values, dict):
             raise StoreError(f"a store's spec cannot be read: expected an object, found {brief(values)}")
@@ -175,19 +175,19 @@ class Spec:
             raise StoreError(f"a store's spec cannot be read: {error}") from error
 
     def differences(self, found: "Spec") -> list[str]:
-        """Name each field that differs, with what is expected (self) and found; empty for equal specs."""
+        """Each field that differs, with the expected value (self) and the found one; empty for equal specs."""
         names = [field.name for field in fields(self)]
         pairs = [(name, getattr(self, name), getattr(found, name)) for name in names]
         differing = [(name, ours, theirs) for name, ours, theirs in pairs if ours != theirs]
         return [f"{name}: expected {_shown(ours)}, found {_shown(theirs)}" for name, ours, theirs in differing]
 
     def check(self, found: "Spec", where: str) -> None:
-        """Refuse a store that has another spec.
+        """Refuse a store whose spec differs.
 
         Raises
         ------
         StoreError
-            Names the first field that differs.
+            The message names the first field that differs.
         """
         if differences := self.differences(found):
             more = f" (and {len(differences) - 1} more)" if len(differences) > 1 else ""
@@ -200,27 +200,27 @@ def read_spec(objects: Objects) -> Spec:
 
 
 def _shown(value: object) -> str:
-    """A field's value whole, as no list of streams or hashes is long, or cut where it is."""
+    """A field's value, cut if it is longer than any usual list of streams or hashes."""
     text = repr(value)
     return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}…"
 
 
 class Root(NamedTuple):
-    """A store's spec, and where its encoders' weights came from by encoder, as its maker wrote it; empty: unknown."""
+    """A store's spec, and encoder → origin of its weights, as the store's maker wrote it; empty if unknown."""
 
     spec: Spec
     encoders_from: Mapping[str, Any]
 
 
 def read_root(objects: Objects) -> Root:
-    """Read what a store says of itself.
+    """Read a store's own description.
 
     Raises
     ------
     StoreNotFoundError
         There is no store.
     StoreError
-        It is none of ours, a newer version's, or changed.
+        It is not an embedding store, a newer version wrote it, or it has changed.
     """
     attributes = get_document(objects, ROOT, lambda data: root_attributes(data, objects.root))
     if attributes is None:

@@ -15,11 +15,11 @@ from store.format.keys import METADATA, ROOT, record_path
 from store.format.metadata import root_document
 from store.records import Record, encode_record, put_record
 from store.spec import Spec, read_spec
-from store.upkeep.sweep import sweep
+from store.sweep import sweep
 
 
 class StoreWriter:
-    """Adds records to a store; made by `open`. Pickles as its place and spec.
+    """Adds records to a store; made by `open`. Pickling keeps only the place and spec, and opens the store again.
 
     Examples
     --------
@@ -41,25 +41,25 @@ class StoreWriter:
     def open(
         cls, root: str | Path, spec: Spec, *, create: bool = True, encoders_from: Mapping[str, Any] | None = None
     ) -> "StoreWriter":
-        """Open a store for writing, or make it.
+        """Open a store for writing, or create it.
 
         Parameters
         ----------
         root
             A folder, or an fsspec URL such as `s3://bucket/name.zarr`.
         spec
-            What the records will hold; an existing store must have the same.
+            Description of the records; an existing store must have the same.
         create
-            Whether to make the store where there is none.
+            Whether to create a missing store.
         encoders_from
-            Where each encoder's weights came from, as JSON values; a store that is made keeps it.
+            The origin of each encoder's weights, as JSON values; kept if the store is created.
 
         Raises
         ------
         StoreNotFoundError
             There is no store and `create` is false.
         StoreError
-            The store has another spec (the message names the field), is none of ours, or cannot be written.
+            The spec differs (the message names the field), this is not an embedding store, or it cannot be written.
         """
         objects = open_objects(str(root))
         if create and not objects.exists(ROOT):
@@ -69,22 +69,22 @@ class StoreWriter:
         return cls(objects, found)
 
     def has(self, song: str, view: int) -> bool:
-        """Tell whether the record exists.
+        """Whether the record exists.
 
         Raises
         ------
         StoreError
-            The store cannot be read, or no record can be called so.
+            The store cannot be read, or the song id or view is invalid.
         """
         return self._objects.exists(f"{record_path(song, view)}/{METADATA}")
 
     def digest(self, song: str, view: int) -> str | None:
-        """The digest of the record that stands there; None where there is none.
+        """The digest of the record; None if there is no such record.
 
         Raises
         ------
         StoreError
-            The store cannot be read, the record is damaged, or no record can be called so.
+            The store cannot be read, the record is damaged, or the song id or view is invalid.
         """
         try:
             return await_info(self._objects, record_path(song, view)).digest
@@ -92,45 +92,45 @@ class StoreWriter:
             return None
 
     def write(self, song: str, view: int, frames: NDArray[np.floating], *, attributes: Mapping[str, Any]) -> bool:
-        """Write one record; one that exists already is kept as it is.
+        """Write one record; an existing record is kept unchanged.
 
         Parameters
         ----------
         song, view
-            Any non-empty text; 0 for the clean song, 1, 2, … for augmented ones.
+            Any non-empty text; 0 for the clean song, 1, 2, … for augmented views.
         frames
-            float32 or float16 (stream, frame, channel); stored as the spec's dtype says.
+            float32 or float16 (stream, frame, channel); stored in the spec's dtype.
         attributes
-            JSON values to keep with it, such as `seconds` (of audio), `source` (hash of the file) and `drawn`.
+            JSON values to keep with the record, such as `seconds` (of audio), `source` (hash of the file), `drawn`.
 
         Returns
         -------
         bool
-            False where the record was there before, or another writer has made it meanwhile.
+            False if the record existed before, or another writer wrote it meanwhile.
 
         Raises
         ------
         StoreError
-            Wrong shape, NaN or infinite values, too large for float16, an attribute that is not JSON or whose name
-            is the store's own, or a target that is full or cannot be written. Nothing is visible then.
+            Wrong shape, NaN or infinite values, values too large for float16, an attribute that is not JSON or has a
+            reserved name, or a full or unwritable target. Then no record is visible.
         """
         return self.write_record(encode_record(self.spec, song, view, frames, attributes))
 
     def write_record(self, record: Record, *, digest: str | None = None, replaces: str | None = None) -> bool:
-        """Write a record that is in its storage type already; see `write`.
+        """Write a record that is already in its storage type; see `write`.
 
         Parameters
         ----------
         digest
-            What the record's digest must be.
+            The digest that the record must have.
         replaces
-            Digest of the record that this one replaces, if that still stands there when this one is ready; a reader
-            beside it sees the old record or the new one. Where another stands there, it is kept.
+            Digest of the record to replace. It is replaced only if it is still there when the new one is ready; readers
+            see the old record or the new one. Any other record is kept.
 
         Raises
         ------
         StoreError
-            As `write`; or the record's digest is not the one given: it has changed on its way here.
+            As `write`; or the record does not have the given digest, because it changed on the way.
         """
         if not self._swept:
             sweep(self._objects)

@@ -1,4 +1,4 @@
-"""What tests of all three folders share; and what the machine's environment must not change about any of them."""
+"""Fixtures of all tests, and protection from the machine's environment."""
 
 import base64
 import hashlib
@@ -29,13 +29,13 @@ from hypothesis import HealthCheck, settings
 BUCKET = "embeddings"
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 
-# Typer and Rich read these, Typer when it is imported: help and usage errors would have colours.
+# Typer (on import) and Rich read these: help and usage errors would have colours.
 for name in ("GITHUB_ACTIONS", "FORCE_COLOR", "PY_COLORS", "TTY_COMPATIBLE"):
     os.environ.pop(name, None)
-# The servers of tests are on loopback: a proxy knows nothing of them.
+# Test servers are on loopback, where no proxy can reach them.
 os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1,localhost"
 
-# The same examples in every run, however slow the machine is.
+# The same examples in every run, also on a slow machine.
 settings.register_profile(
     "hear", deadline=None, derandomize=True, database=None, suppress_health_check=[HealthCheck.too_slow]
 )
@@ -47,11 +47,11 @@ Start = Callable[..., "subprocess.Popen[Any]"]
 
 @pytest.fixture
 def start_process() -> Iterator[Start]:
-    """A function with the parameters of `Popen`; what it starts, and what that starts, does not outlive its test."""
+    """A function with the parameters of `Popen`; its processes and their children end with the test."""
     processes: list[subprocess.Popen[Any]] = []
 
     def start(command: list[str], **options: Any) -> "subprocess.Popen[Any]":
-        # A shell's background jobs ignore Ctrl-C, and so would all that they start; a handler is not passed on.
+        # A shell's background jobs ignore Ctrl-C, and their children would, too; a handler is not inherited.
         before = signal.signal(signal.SIGINT, signal.default_int_handler)
         try:
             process = subprocess.Popen(command, start_new_session=True, **options)
@@ -67,13 +67,13 @@ def start_process() -> Iterator[Start]:
 
 
 class Family:
-    """A process that leads a session, and all that it began, however far down."""
+    """A process that leads a session, and all its descendants."""
 
     def __init__(self, leader: int) -> None:
         self.leader = leader
 
     def living(self) -> list[psutil.Process]:
-        """Those that run; in a container without an init, those that have ended may stay as zombies."""
+        """The running processes; in a container without an init, ended ones may remain as zombies."""
         found = []
         for process in psutil.process_iter():
             with suppress(psutil.Error, ProcessLookupError):
@@ -82,17 +82,17 @@ class Family:
         return found
 
     def shared_memory(self) -> set[str]:
-        """Files in /dev/shm that they have open and that would stay if all were killed now."""
+        """Files in /dev/shm that they have open, and that would remain if all were killed now."""
         mapped: set[int] = set()
         for process in self.living():
             with suppress(OSError):
                 lines = Path(f"/proc/{process.pid}/maps").read_text(encoding="utf-8").splitlines()
-                # By inode: a semaphore is made under another name than the one it gets.
+                # By inode: a semaphore is created under another name than its final one.
                 mapped |= {int(line.split()[4]) for line in lines if "/dev/shm/" in line}
         return {entry.name for entry in os.scandir("/dev/shm") if entry.inode() in mapped}
 
     def is_gone(self, seconds: float = 20.0) -> bool:
-        """Whether all end within so many seconds."""
+        """Whether all processes end within `seconds`."""
         deadline = time.monotonic() + seconds
         while self.living():
             if time.monotonic() > deadline:
@@ -103,7 +103,7 @@ class Family:
 
 @pytest.fixture
 def family() -> type[Family]:
-    """`Family`, for what `start_process` started."""
+    """`Family`, for processes of `start_process`."""
     return Family
 
 
@@ -119,7 +119,7 @@ def code_in() -> Callable[[str, str], list[str]]:
 
 
 class Hub:
-    """As much of a hub as its client library needs to make, fill, list and read models, over HTTP on loopback.
+    """A stub of a hub, over HTTP on loopback: enough for its client library to make, fill, list and read models.
 
     `models` has the commits of each, oldest first, as files by name; `large` what was uploaded by its SHA-256;
     `requests` every method and path. Writing and private models need the token.
@@ -139,7 +139,7 @@ class Hub:
         threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True).start()
 
     def add(self, repo: str, files: dict[str, bytes]) -> str:
-        """Put a commit into a model, made if there is none; returns the commit."""
+        """Add a commit to a model, which is made if needed; return the commit."""
         self.models.setdefault(repo, []).append(files)
         return self.commit(repo)
 
@@ -154,7 +154,7 @@ class Hub:
         return self.models[repo][-1] if revision == "main" else commits.get(revision)
 
     def stop(self) -> None:
-        """From here on nobody answers."""
+        """Stop answering."""
         self.server.shutdown()
         self.server.server_close()
 
@@ -190,7 +190,7 @@ class HubHandler(BaseHTTPRequestHandler):
     do_POST = do_PUT = do_HEAD = do_GET  # noqa: N815
 
     def known(self, name: str, values: dict[str, str]) -> None:
-        """Answer, if the model and revision are there and the caller may see or change them."""
+        """Answer if the model and revision exist and the caller has access."""
         repo, writes = values.get("repo"), name in ("create", "preupload", "batch", "make_commit", "xet_token")
         allowed = self.headers.get("authorization") == f"Bearer {self.hub.TOKEN}"
         if (writes and not allowed) or (repo in self.hub.private and not allowed):
@@ -267,7 +267,7 @@ class HubHandler(BaseHTTPRequestHandler):
         tag = digest(content)
         if tag not in self.hub.large:
             return self.send(200, content, {"ETag": f'"{tag}"', **commit})
-        # Large files lie on another host, under their digest.
+        # Large files are on another host, under their digest.
         elsewhere = self.hub.url.replace("127.0.0.1", "localhost")
         linked = {"X-Linked-Etag": f'"{tag}"', "X-Linked-Size": str(len(content))}
         return self.send(302, b"", {"Location": f"{elsewhere}/large/{tag}", **linked, **commit})
@@ -287,7 +287,7 @@ class HubHandler(BaseHTTPRequestHandler):
             self.wfile.write(content)
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Print nothing."""
 
 
 def digest(content: bytes) -> str:
@@ -296,7 +296,7 @@ def digest(content: bytes) -> str:
 
 @pytest.fixture
 def hub(tmp_path: Path) -> Iterator[Hub]:
-    """A hub of this test's own, empty."""
+    """An empty hub for one test."""
     hub = Hub(tmp_path)
     yield hub
     hub.stop()
@@ -304,7 +304,7 @@ def hub(tmp_path: Path) -> Iterator[Hub]:
 
 @pytest.fixture
 def on_hub(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Hub:
-    """The same, and this process talks to it: logged in, with a cache of its own."""
+    """The same, and this process uses it: logged in, with its own cache."""
     from huggingface_hub import constants
 
     monkeypatch.setattr(constants, "ENDPOINT", hub.url)
@@ -314,14 +314,14 @@ def on_hub(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Hub:
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_PROGRESS_BARS", True)
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
     monkeypatch.setattr("time.sleep", lambda seconds: None)  # between the client's attempts
-    monkeypatch.setattr("stages.common.hub._silent", {})
+    monkeypatch.setattr("stages.common.hub_reach._silent", {})
     monkeypatch.setenv("HF_TOKEN", hub.TOKEN)
     return hub
 
 
 @pytest.fixture(scope="session")
 def s3() -> Iterator[None]:
-    """A moto server with the bucket `embeddings`, which every process started from here uses, too."""
+    """A moto server with the bucket `embeddings`, also for every process started from here."""
     import boto3
 
     server, port = _start_server()
@@ -346,7 +346,7 @@ def s3() -> Iterator[None]:
 
 
 def _start_server() -> tuple["subprocess.Popen[bytes]", int]:
-    """Another process may take the port before the server has it: then with another one."""
+    """Start the server; try another port if another process takes the first one."""
     for _ in range(5):
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
@@ -364,7 +364,7 @@ def _start_server() -> tuple["subprocess.Popen[bytes]", int]:
 
 
 def _answers(port: int) -> bool:
-    """Whether moto, and nobody else, listens there."""
+    """Whether moto, and no other server, listens on the port."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
     try:
         connection.request("GET", "/moto-api/")
@@ -377,7 +377,7 @@ def _answers(port: int) -> bool:
 
 @pytest.fixture(scope="module")
 def faulty_disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """A `FaultyDisk`, see `tests/faults/disk.py`: a folder below which calls of the system fail."""
+    """A `FaultyDisk`: a folder below which system calls fail; see `tests/faults/disk.py`."""
     if not sys.platform.startswith("linux") or shutil.which("cc") is None:
         pytest.skip("needs Linux and a C compiler")
     from tests.faults.disk import FaultyDisk
@@ -390,7 +390,7 @@ def faulty_disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
         disk.close()
 
 
-# What names may bring: codes of terminals, marks that turn or hide text, markup, formulas.
+# Hostile parts of names: terminal codes, marks that reverse or hide text, markup, formulas.
 HOSTILE = (
     *(
         "\x1b[38;5;201m",
@@ -418,7 +418,7 @@ HOSTILE = (
         '"',
     ),
 )
-# What rich writes by itself: colours, and how a bar is drawn again.
+# Codes that rich writes itself: colours and redrawing of bars.
 RICHS = re.compile(r"\x1b\[[0-9;]*m|\x1b\[\?25[lh]|\x1b\[[0-9]*[AK]|\r(?=\n|\x1b\[)")
 SCRIPT = """
 import json, sys
@@ -434,7 +434,7 @@ for command, *arguments in json.loads(sys.argv[1]):
 
 @pytest.fixture(scope="session")
 def on_terminal() -> Callable[..., str]:
-    """A function (commands, folder) → what they print on a terminal; nothing in it may act on the terminal.
+    """A function (commands, folder) → their output on a terminal; no name in it may act on the terminal.
 
     A command is a list such as ["store", "info", "s.zarr"]; all run in one process.
     """
@@ -448,7 +448,7 @@ def on_terminal() -> Callable[..., str]:
         )  # fmt: skip
         os.close(theirs)
         written = bytearray()
-        with suppress(OSError), process:  # a terminal's end is an error
+        with suppress(OSError), process:  # the end of a terminal is an error
             while part := os.read(ours, 1 << 16):
                 written += part
         os.close(ours)
@@ -466,5 +466,5 @@ def on_terminal() -> Callable[..., str]:
 
 @pytest.fixture(scope="session")
 def hostile() -> tuple[str, ...]:
-    """Pieces of names that nobody should choose."""
+    """Hostile parts of names."""
     return HOSTILE

@@ -1,4 +1,4 @@
-"""A network that gives short or wrong bytes, or none: fsspec's file system in memory, with its reads spoiled."""
+"""A network that gives short, wrong or no bytes: fsspec's in-memory file system with spoiled reads."""
 
 import random
 from collections.abc import Callable, Iterator
@@ -10,7 +10,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 
 from store.errors import StoreAccessError, StoreError
 
-# What becomes of the bytes of one reading.
+# (path, bytes of a reading) → bytes that the reader gets.
 Spoil = Callable[[str, bytes], bytes]
 
 
@@ -20,7 +20,7 @@ def cut(path: str, data: bytes) -> bytes:
 
 
 def at_random(rng: random.Random, *, rate: float, kinds: str = "short wrong long error") -> Spoil:
-    """Short, wrong or long bodies, or an error, in this share of the readings."""
+    """Short, wrong or long bodies, or an error, in this fraction of the readings."""
 
     def spoil(path: str, data: bytes) -> bytes:
         if rng.random() >= rate or not data:
@@ -36,7 +36,7 @@ def at_random(rng: random.Random, *, rate: float, kinds: str = "short wrong long
 
 
 def attempt(work: Callable[[], object], *, also_damage: bool = False) -> bool:
-    """Whether the work was done; that the network failed, or the store is damaged, is the only other end."""
+    """Whether the work succeeded; the only error allowed is a failing network or, if asked for, a damaged store."""
     with suppress(StoreError if also_damage else StoreAccessError):
         work()
         return True
@@ -45,7 +45,7 @@ def attempt(work: Callable[[], object], *, also_damage: bool = False) -> bool:
 
 @contextmanager
 def flaky(spoil: Spoil) -> Iterator[None]:
-    """Spoil what is read from `memory://`, and let nobody wait before reading again."""
+    """Spoil all reads from `memory://`, and remove the pauses between attempts."""
     read = MemoryFileSystem.cat_file
 
     def spoiled(files: Any, path: str, *arguments: Any, **options: Any) -> bytes:
@@ -54,6 +54,7 @@ def flaky(spoil: Spoil) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(MemoryFileSystem, "cat_file", spoiled)
         patch.setattr("store.upkeep.verification._PAUSES", (0.0, 0.0))
-        for name in ("rereading.PAUSE", "remote._PAUSE", "arrays._READ_PAUSE", "arrays._WRITE_PAUSE"):
-            patch.setattr(f"store.{name}", 0.0)
+        patch.setattr("store.backends.remote._PAUSE", 0.0)
+        for name in ("rereading.PAUSE", "arrays._READ_PAUSE", "arrays._WRITE_PAUSE"):
+            patch.setattr(f"store.format.{name}", 0.0)
         yield

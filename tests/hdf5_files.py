@@ -1,4 +1,4 @@
-"""HDF5 files as strangers, other programs and broken disks make them."""
+"""HDF5 files as untrusted sources, other programs and broken disks make them."""
 
 import random
 from collections.abc import Callable
@@ -8,13 +8,14 @@ from typing import Any
 import h5py
 import numpy as np
 
-from store import HearError, import_hdf5
+from store import import_hdf5
+from store.errors import HearError
 
 FRAMES = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
 
 
 def plain(path: Path, **options: Any) -> Path:
-    """A good file from elsewhere: song a of one view; options are h5py's for a file."""
+    """A good file of another program: song a with one view; options are h5py's for a file."""
     with h5py.File(path, "w", **options) as file:
         file.attrs["streams"] = ["x", "y"]
         file["a/0"] = FRAMES
@@ -32,7 +33,7 @@ def _raw(file: h5py.File, source: str) -> None:
 
 
 def _low(file: h5py.File, name: bytes, data: Any = FRAMES, *, filter_: int = 0) -> None:
-    """A data set of any name, and of a filter that nobody has."""
+    """A dataset with any name, and with an unknown filter."""
     plan = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
     if filter_:
         plan.set_chunk(data.shape)
@@ -52,7 +53,7 @@ def _loop(file: h5py.File, name: str, target: str) -> None:
     file[name] = file[target]
 
 
-# What a file holds beside `plain`: how it gets there, in a file whose folder has a good file `other.h5`, and the error.
+# Additions to `plain`: a function that adds it, given the path of a good file `other.h5`, and the expected error.
 Build = Callable[[h5py.File, Path], object]
 REFUSED: dict[str, tuple[Build, str]] = {
     "soft": (lambda f, p: f.__setitem__("b/0", h5py.SoftLink("/a/0")), "/b/0: a soft link, which import does not"),
@@ -67,9 +68,9 @@ REFUSED: dict[str, tuple[Build, str]] = {
         lambda f, p: f.create_virtual_dataset("b/0", _layout(p.with_name("absent.h5")), fillvalue=1),
         "/b/0: a virtual dataset",
     ),
-    "raw": (lambda f, p: _raw(f, str(p)), "/b/0: keeps its values in another file"),
-    "raw zeros": (lambda f, p: _raw(f, "/dev/zero"), "/b/0: keeps its values in another file"),
-    "raw absent": (lambda f, p: _raw(f, "absent.bin"), "/b/0: keeps its values in another file"),
+    "raw": (lambda f, p: _raw(f, str(p)), "/b/0: its values are in another file"),
+    "raw zeros": (lambda f, p: _raw(f, "/dev/zero"), "/b/0: its values are in another file"),
+    "raw absent": (lambda f, p: _raw(f, "absent.bin"), "/b/0: its values are in another file"),
     "unwritten": (lambda f, p: f.create_dataset("b/0", FRAMES.shape, "f4"), "/b/0: has values that were never"),
     "fill value": (
         lambda f, p: f.create_dataset("b/0", FRAMES.shape, "f4", fillvalue=0.5, chunks=True),
@@ -77,10 +78,10 @@ REFUSED: dict[str, tuple[Build, str]] = {
     ),
     "sparse": (lambda f, p: _sparse(f), "/b/0: has values that were never written"),
     "sparse gzip": (lambda f, p: _sparse(f, compression="gzip", maxshape=(None,) * 3), "/b/0: has values that were"),
-    "huge": (lambda f, p: f.create_dataset("b/0", (2, 1 << 40, 4), "f4"), "/b/0: .*too many for .* on the disk"),
+    "huge": (lambda f, p: f.create_dataset("b/0", (2, 1 << 40, 4), "f4"), "/b/0: .*too many for .* on disk"),
     "huge chunked": (
         lambda f, p: f.create_dataset("b/0", (2, 1 << 40, 4), "f4", chunks=(2, 1024, 4)),
-        "/b/0: .*too many for .* on the disk",
+        "/b/0: .*too many for .* on disk",
     ),
     "many huge": (
         lambda f, p: [f.create_dataset(f"b/{n}", (2, 1 << 20, 4), "f4", chunks=(2, 1024, 4)) for n in range(9)],
@@ -117,11 +118,11 @@ REFUSED: dict[str, tuple[Build, str]] = {
     "latin": (lambda f, p: _low(f, b"\xff\xfe/x"), r"/\\udcff\\udcfe/x: expected a dataset"),
     "long": (lambda f, p: f.__setitem__("n" * 60_000 + "/x", FRAMES), "/nnn.*…: expected a dataset"),
 }
-# Attributes of the file or of /a/0, and the error.
+# Attributes of the file or of /a/0, and the expected error.
 BAD_ATTRIBUTES: dict[str, tuple[str, str, Any, str]] = {
     "streams numbers": ("/", "streams", [1, 2], "attribute `streams`: expected names, found another type"),
     "streams nothing": ("/", "streams", h5py.Empty("S3"), "attribute `streams`: expected names, found another type"),
-    "streams latin": ("/", "streams", [b"\xff", b"y"], "attribute `streams`: expected names, found what is not UTF-8"),
+    "streams latin": ("/", "streams", [b"\xff", b"y"], "attribute `streams`: expected names, found invalid UTF-8"),
     "streams record": ("/", "streams", np.zeros(2, "f4,f4"), "attribute `streams`: expected names, found another"),
     "streams many": ("/", "streams", np.full(17, b"x" * (1 << 20)), "attribute `streams`: expected names, found 17"),
     "streams twice": ("/", "streams", ["x", "x"], "streams must name at least one stream, each once"),
@@ -145,14 +146,19 @@ BAD_ATTRIBUTES: dict[str, tuple[str, str, Any, str]] = {
     ),
     "attributes deep": ("a/0", "attributes", "[" * 60_000, "/a/0: attribute `attributes`: it is nested too deep"),
     "attributes nan": ("a/0", "attributes", '{"a": NaN}', "/a/0: attribute `attributes`: it has NaN"),
-    "attributes latin": ("a/0", "attributes", np.bytes_(b'{"a": "\xff"}'), "/a/0: attribute `attributes`: .*not UTF-8"),
+    "attributes latin": (
+        "a/0",
+        "attributes",
+        np.bytes_(b'{"a": "\xff"}'),
+        "/a/0: attribute `attributes`: .*invalid UTF-8",
+    ),
     "attributes list": ("a/0", "attributes", ["{}", "{}"], "/a/0: attribute `attributes`: expected a text, found 2"),
     "attributes type": ("a/0", "attributes", 3.0, "/a/0: attribute `attributes`: expected a text, found another type"),
-    "seconds list": ("a/0", "attributes", '{"seconds": [1]}', "`seconds` must be a number from 0 on; correct it"),
-    "seconds less": ("a/0", "attributes", '{"seconds": -1}', "`seconds` must be a number from 0 on; correct it"),
+    "seconds list": ("a/0", "attributes", '{"seconds": [1]}', "`seconds` must be a number of at least 0; correct it"),
+    "seconds less": ("a/0", "attributes", '{"seconds": -1}', "`seconds` must be a number of at least 0; correct it"),
     "digest": ("a/0", "digest", h5py.Empty("f4"), "/a/0: attribute `digest`: expected a text, found another type"),
 }
-# Ways to write FRAMES as /a/0 that are plain: h5py's options for the data set and for the file.
+# Plain ways to write FRAMES as /a/0: h5py's options for the dataset and for the file.
 ACCEPTED: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "contiguous": ({}, {"libver": "earliest"}),
     "newest": ({}, {"libver": "latest"}),
@@ -167,7 +173,7 @@ ACCEPTED: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 
 
 def refusal(path: Path, root: Path) -> str:
-    """Import a file; why it was refused, or nothing. Any other error is a fault of ours."""
+    """Import a file and return the refusal, or nothing. Any other error is a bug."""
     try:
         import_hdf5(path, str(root))
     except HearError as error:
@@ -176,7 +182,7 @@ def refusal(path: Path, root: Path) -> str:
 
 
 def changed(rng: random.Random, data: bytes) -> bytes:
-    """The bytes of a file with some flipped, zeroed, cut off, or copied elsewhere."""
+    """The bytes of a file, some of them flipped, zeroed, cut off, or copied elsewhere."""
     new = bytearray(data)
     kind, start, length = rng.randrange(8), rng.randrange(len(data)), rng.randrange(1, 200)
     if kind < 3:

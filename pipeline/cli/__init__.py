@@ -1,1 +1,1 @@
-"""One Typer app a command. Heavy imports stay inside the functions, so that `--help` answers at once."""
+"""One Typer app per command. Heavy imports are inside the functions, so that `--help` is fast."""

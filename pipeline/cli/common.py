@@ -1,12 +1,14 @@
-"""What every command shares: how an app is made, and where options get their defaults."""
+"""Shared by all commands: apps, their version, defaults from a file, and the check for changed songs."""
 
+import subprocess
 from collections.abc import Sequence
-from importlib.metadata import version as installed_version
+from importlib.metadata import distribution
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pipeline.cli.pages import App, option
 from pipeline.params import Params, load_params, option_values
 from pipeline.show.output import note, say
 
@@ -14,6 +16,29 @@ if TYPE_CHECKING:
     from stages.songs import Song
 
 DEFAULTS = Params()
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def stated_version() -> str:
+    """The installed version and, where known, the commit: of this checkout, else of the one that built the wheel."""
+    package = distribution("hear-music")
+    commit = _checked_out() if (ROOT / ".git").exists() else (package.read_text("commit.txt") or "").strip()
+    return f"{package.version} ({commit})" if commit else package.version
+
+
+def _checked_out() -> str:
+    # Git's own variables may name another repository, in a hook for example: these options win over them.
+    git = ["git", f"--git-dir={ROOT / '.git'}", f"--work-tree={ROOT}"]
+    try:
+        found = subprocess.run(
+            [*git, "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"],
+            capture_output=True,
+            text=True,
+            timeout=5,
+        )
+    except (OSError, subprocess.SubprocessError):  # without git, or with a slow disk
+        return ""
+    return found.stdout.strip()
 
 
 def version_option(name: str) -> Any:
@@ -21,16 +46,16 @@ def version_option(name: str) -> Any:
 
     def show(wanted: bool) -> None:
         if wanted:
-            say(f"hear-{name} {installed_version('hear-music')}")
+            say(f"hear-{name} {stated_version()}")
             raise typer.Exit
 
     return typer.Option("--version", help="Print the version and exit.", callback=show, is_eager=True)
 
 
 def params_option(*sections: str) -> Any:
-    """The option `--params FILE`: what these sections of the file say becomes the default of the command's options.
+    """The option `--params FILE`: these sections of the file become the defaults of the command's options.
 
-    It is eager: the file is read before the other options get their values. An option on the command line wins.
+    It is eager: the file is read before the other options get their values. Options on the command line win.
     """
 
     def read(context: typer.Context, file: Path | None) -> Path | None:
@@ -39,24 +64,19 @@ def params_option(*sections: str) -> Any:
         return file
 
     named = " and ".join(f"`{section}`" for section in sections)
-    return typer.Option(
+    return option(
+        "Other",
+        f"Take defaults from {named} of a YAML file such as params.yaml; without it, they are the paper's.",
         "--params",
-        metavar="FILE",
-        help=f"Take the options' defaults from {named} of a YAML file such as params.yaml.",
-        show_default="the paper's values",
+        metavar="<file>",
         callback=read,
         is_eager=True,
     )
 
 
-def command_app() -> typer.Typer:
-    """Make a Typer app without shell-completion options; an app of one command has no subcommands."""
-    return typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
-
-
-def new_app(name: str, summary: str) -> typer.Typer:
-    """Make the Typer app of `hear-<name>`, a command with subcommands, and its `--version`."""
-    app = command_app()
+def new_app(name: str, summary: str) -> App:
+    """Make the app of `hear-<name>`, a command with subcommands and `--version`."""
+    app = App()
 
     @app.callback(help=summary)
     def main(version: Annotated[bool, version_option(name)] = False) -> None:
@@ -66,15 +86,15 @@ def new_app(name: str, summary: str) -> typer.Typer:
 
 
 def refuse_changed_songs(store: str, songs: Sequence["Song"]) -> None:
-    """Refuse songs whose files have changed since they were extracted; a note on stderr tells of files not here.
+    """Refuse songs whose files have changed since they were extracted; files that are missing are noted on stderr.
 
     Raises
     ------
     HearError
-        A song's file is another one than its record was made from, or the store cannot be read.
+        A song's file is not the one that its record was made from, or the store cannot be read.
     """
-    from pipeline.show.bars import bar
+    from pipeline.show.bars import progress
     from stages.extract.freshness import refuse_changed
     from store import EmbeddingStore
 
-    refuse_changed(EmbeddingStore.open(store), songs, say=note, progress=bar("hash"))
+    refuse_changed(EmbeddingStore.open(store), songs, say=note, progress=progress("hash"))

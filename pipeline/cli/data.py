@@ -1,58 +1,67 @@
-"""`hear-data`: songs, from wherever they come → manifest.csv."""
+"""`hear-data`: songs from any source → manifest.csv."""
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
 from pipeline.cli.common import DEFAULTS, new_app, params_option
+from pipeline.cli.pages import option
 from pipeline.params import Params, load_params
 from pipeline.show.output import note, say
 
 if TYPE_CHECKING:
     from stages.songs import Song
 
-app = new_app("data", "Which songs there are: make manifest.csv from synthesised songs, SongEval, or a folder.")
+app = new_app("data", "Make manifest.csv from synthesised songs, SongEval, or any folder of audio.")
 _DEMO = DEFAULTS.demo
 
 ManifestOption = Annotated[
     Path | None,
-    typer.Option("--manifest", help="Where to write the manifest.", show_default="manifest.csv beside the songs"),
+    option("Output", "Manifest to write; by default, manifest.csv beside the songs.", "--manifest"),
 ]
 
 
 @app.command()
 def demo(
-    out: Annotated[Path, typer.Option(help="Folder for the songs.")],
-    songs: Annotated[int, typer.Option(help="How many songs.", min=4)] = _DEMO.songs,
-    seconds: Annotated[float, typer.Option(help="Length of a song, in seconds.", min=1.0)] = _DEMO.seconds,
-    seed: Annotated[int, typer.Option(help="Seed of the songs and their ratings.", min=0)] = _DEMO.seed,
+    out: Annotated[Path, option("Output", "Folder for the songs.")],
+    songs: Annotated[int, option("Songs", "Number of songs.", min=4)] = _DEMO.songs,
+    seconds: Annotated[float, option("Songs", "Length of each song, in seconds.", min=1.0)] = _DEMO.seconds,
+    seed: Annotated[int, option("Songs", "Seed of the songs and their ratings.", min=0)] = _DEMO.seed,
     manifest: ManifestOption = None,
     params_file: Annotated[Path | None, params_option("demo")] = None,
 ) -> None:
-    """Synthesise songs in SongEval's layout, each dimension driven by something audible."""
-    from pipeline.show.bars import counting
+    """Synthesise songs in SongEval's layout; each dimension follows something audible.
+
+    Example:
+      hear-data demo --out demo --songs 24
+    """
+    from pipeline.show.bars import Bar
     from stages.songs.demo import make_demo
     from stages.songs.songeval import read_songeval
 
-    with counting("songs", songs) as report:
-        make_demo(out, songs=songs, seconds=seconds, seed=seed, report=report)
+    with Bar("songs", songs) as bar:
+        make_demo(out, songs=songs, seconds=seconds, seed=seed, report=bar.count)
     _write(manifest or out / "manifest.csv", read_songeval(out, official=False))
 
 
 @app.command()
 def songeval(
-    root: Annotated[Path, typer.Option(help="Folder with metadata.jsonl, mp3/ and val_ids.txt.")],
+    root: Annotated[Path, option("Input", "Folder with metadata.jsonl, mp3/ and val_ids.txt.")],
     download: Annotated[
         bool,
-        typer.Option(
-            "--download", help="First fetch what is missing: 11 GB. HEAR_VAL_IDS_URL names a mirror of val_ids.txt."
+        option(
+            "Input",
+            "First download missing files (11 GB in all). HEAR_VAL_IDS_URL can name a mirror of val_ids.txt.",
+            "--download",
         ),
     ] = False,
     manifest: ManifestOption = None,
 ) -> None:
-    """Read SongEval as it is downloaded, with the challenge's official split."""
+    """Read SongEval, as downloaded, with the challenge's official split.
+
+    Example:
+      hear-data songeval --root songeval --download
+    """
     from stages.songs.songeval import download_songeval, read_songeval
 
     if download:
@@ -63,23 +72,27 @@ def songeval(
 @app.command()
 def folder(
     audio: Annotated[
-        Path, typer.Option(help="Folder with audio files, in it or below; or a list: Kaldi's wav.scp, or JSON lines.")
+        Path, option("Input", "Folder of audio files, also in subfolders; or a list: Kaldi's wav.scp, or JSON lines.")
     ],
     labels: Annotated[
         Path | None,
-        typer.Option(help="CSV or JSON lines (.jsonl): song_id or a path, and any columns of a manifest."),
+        option("Input", "CSV or JSON lines (.jsonl) with song_id or a path, and any columns of a manifest."),
     ] = None,
-    val: Annotated[float, typer.Option(help="Share of the songs that validates.", min=0.0, max=1.0)] = 0.1,
-    test: Annotated[float, typer.Option(help="Share of the songs that is kept for a test.", min=0.0, max=1.0)] = 0.0,
-    seed: Annotated[int, typer.Option(help="Seed of the split.", min=0)] = 0,
+    val: Annotated[float, option("Songs", "Fraction of songs for validation.", min=0.0, max=1.0)] = 0.1,
+    test: Annotated[float, option("Songs", "Fraction of songs for testing.", min=0.0, max=1.0)] = 0.0,
+    seed: Annotated[int, option("Songs", "Seed of the split.", min=0)] = 0,
     system_from_folder: Annotated[
-        bool, typer.Option("--system-from-folder", help="A song's first folder is its system, if labels name none.")
+        bool,
+        option("Songs", "Use a song's first folder as its system, if the labels name none.", "--system-from-folder"),
     ] = False,
     manifest: ManifestOption = None,
 ) -> None:
-    """List any folder of audio, with labels where there are any and a seeded split.
+    """List any folder of audio, with optional labels and a seeded split.
 
-    A song's id is its path below the folder without suffix, such as modelA/001.
+    A song's id is its path within the folder without the suffix, such as modelA/001.
+
+    Example:
+      hear-data folder --audio songs --labels labels.csv --val 0.2
     """
     from stages.songs.folder import read_folder
 
@@ -97,21 +110,24 @@ def folder(
 
 @app.command()
 def prepare(
-    out: Annotated[Path, typer.Option(help="The manifest to write; audio is in a folder beside it.")],
+    out: Annotated[Path, option("Output", "Manifest to write; the audio is in a folder beside it.")],
     params_file: Annotated[
         Path | None,
-        typer.Option(
+        option(
+            "Other",
+            "Take `dataset` and `demo` from a YAML file such as params.yaml; without it, make the demo.",
             "--params",
-            metavar="FILE",
-            help="Take `dataset` and `demo` from a YAML file such as params.yaml.",
-            show_default="the demo",
+            metavar="<file>",
         ),
     ] = None,
 ) -> None:
-    """Do what `dataset` in a parameters file says: what the pipeline calls.
+    """Make the data set that `dataset` in a parameters file names, as the pipeline does.
 
-    demo: synthesise songs into demo/. songeval: read songeval/. folder: list folder/, with folder/labels.csv if it is
-    there. Each beside the manifest.
+    demo: synthesise songs into demo/. songeval: read songeval/. folder: list folder/, with folder/labels.csv if it
+    exists. Each folder is beside the manifest.
+
+    Example:
+      hear-data prepare --out data/manifest.csv --params params.yaml
     """
     params = load_params(params_file) if params_file else Params()
     place = out.parent / params.dataset
@@ -125,7 +141,7 @@ def prepare(
 
 
 def _write(path: Path, songs: "Sequence[Song]") -> None:
-    """Write the manifest and print where it is and how many songs each split has."""
+    """Write the manifest; print its path and the number of songs per split."""
     from stages.songs import Manifest, write_manifest
 
     write_manifest(path, songs)

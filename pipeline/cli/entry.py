@@ -1,18 +1,19 @@
-"""The console scripts: each runs one Typer app, and turns our own errors into one line and exit code 1."""
+"""The console scripts: each runs one Typer app; our own errors become one line and exit code 1."""
 
 import importlib
+import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from typing import Any, TextIO, cast
 
 from pipeline.interrupts import watch_interrupts
 from pipeline.show.output import covered, note
 from store.errors import HearError
 
-# What shells expect of a program that SIGINT ended.
+# The exit code that shells expect of a program ended by SIGINT.
 INTERRUPTED = 130
-# What Python says of a limit of the system.
+# Python's message when the system allows no more threads.
 NO_THREADS = "can't start new thread"
 
 
@@ -22,19 +23,21 @@ def run(command: str) -> None:
     Raises
     ------
     SystemExit
-        With 0 when done, 1 on an error of ours or when standard output cannot be written, 2 on wrong usage, 130 when
+        With 0 on success, 1 on an error of ours or if standard output cannot be written, 2 on wrong usage, 130 if
         interrupted.
     """
     if command != "serve":  # its server handles signals itself, and counts them
         watch_interrupts(f"hear-{command}")
     try:
-        with _watched_output(), covered():
+        # Shells read completions, which may hold tabs, as they are.
+        completing = f"_HEAR_{command.upper()}_COMPLETE" in os.environ
+        with _watched_output(), nullcontext() if completing else covered():
             app = importlib.import_module(f"pipeline.cli.{command}").app
             app(prog_name=f"hear-{command}")
     except HearError as error:
         raise SystemExit(_failed(command, str(error))) from None
     except OSError as error:
-        # A disk may fail at any call. What can say more than the system does has said it before this.
+        # A disk may fail at any call. Code that knows more than the system has raised an error of ours instead.
         where = f"{error.filename}: " if error.filename is not None else ""
         reason = error.strerror or str(error) or type(error).__name__
         raise SystemExit(_failed(command, f"{where}{reason}; mend the cause and run again")) from None
@@ -44,23 +47,23 @@ def run(command: str) -> None:
         if str(error) != NO_THREADS:
             raise
         raise SystemExit(_failed(command, "the system allows no more threads; see `ulimit -u`")) from None
-    except KeyboardInterrupt:  # before the app has begun
+    except KeyboardInterrupt:  # before the app has started
         raise SystemExit(_interrupted(command)) from None
     except SystemExit as end:
-        if end.code == INTERRUPTED:  # what Typer makes of Ctrl-C, without a word
+        if end.code == INTERRUPTED:  # Typer's exit code for Ctrl-C, without a message
             _interrupted(command)
         raise
 
 
 def _failed(command: str, message: str) -> int:
-    """Tell an error as one line."""
+    """Print an error as one line."""
     line = " ".join(message.split("\n"))
     note(f"hear-{command}: {line}")
     return 1
 
 
 class _Output:
-    """Standard output that remembers why it could not be written: the same error elsewhere is not for us to catch."""
+    """Standard output that remembers why it could not be written, so that no other OSError is taken for this one."""
 
     failure: OSError | None = None
 
@@ -82,7 +85,7 @@ class _Output:
     def _remembering(self) -> Iterator[None]:
         try:
             yield
-        except BrokenPipeError:  # Typer ends the program without a word, as `| head` expects
+        except BrokenPipeError:  # Typer ends the program without a message, as `| head` expects
             raise
         except OSError as error:
             self.failure = error
@@ -91,9 +94,9 @@ class _Output:
 
 @contextmanager
 def _watched_output() -> Iterator[None]:
-    """Turn a failure to write standard output into an error of ours, whatever the command made of it."""
+    """Turn a failure to write standard output into an error of ours, however the command handled it."""
     stream = cast(TextIO | None, sys.stdout)
-    if stream is None:  # closed by the caller: nothing is written
+    if stream is None:  # closed by the caller
         yield
         return
     output = _Output(stream)
@@ -103,13 +106,13 @@ def _watched_output() -> Iterator[None]:
     except (OSError, HearError, SystemExit):
         if output.failure is None:
             raise
-        # What is left in its buffer would be tried once more, and complained of, when Python ends.
+        # Otherwise Python would write the rest of the buffer at exit, and print an error.
         with suppress(OSError):
             stream.close()
         reason = output.failure.strerror or output.failure
         raise HearError(f"standard output cannot be written: {reason}; send it elsewhere and run again") from None
     finally:
-        if cast(object, sys.stdout) is output:  # else Typer has put another there, which must stay
+        if cast(object, sys.stdout) is output:  # else Typer has replaced it, and it must stay
             sys.stdout = stream
 
 

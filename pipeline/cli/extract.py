@@ -1,102 +1,59 @@
 """`hear-extract`: songs → embeddings in a store."""
 
-from enum import StrEnum
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from pipeline.cli.common import DEFAULTS, command_app, params_option, version_option
+from pipeline.cli.common import DEFAULTS, params_option, version_option
+from pipeline.cli.options import Manifest
+from pipeline.cli.pages import App, option
+from pipeline.cli.section_options import options_from
 from pipeline.show.output import note, say, say_json
 from stages.common.machine import count_cores
 
-app = command_app()
-_ENCODERS, _EXTRACT = DEFAULTS.encoders, DEFAULTS.extract
-
-
-class Preset(StrEnum):
-    """Where encoders come from."""
-
-    TINY = "tiny"
-    PRETRAINED = "pretrained"
-
-
-class Precision(StrEnum):
-    """What the encoders compute in."""
-
-    AUTO = "auto"
-    FP32 = "fp32"
-    BF16 = "bf16"
-
-
-class StorageType(StrEnum):
-    """What embeddings are stored as."""
-
-    FLOAT16 = "float16"
-    FLOAT32 = "float32"
-    INT8 = "int8"
+app = App()
+Readers = Annotated[int, option("Machine", "Processes that decode and augment songs for each encoder.", min=0)]
+Workers = Annotated[int, option("Machine", "Dask worker processes on this machine; 0: use this process.", min=0)]
+Scheduler = Annotated[str, option("Machine", "Use the workers of this Dask scheduler, such as tcp://host:8786.")]
+MaxFailures = Annotated[int | None, option("Run", "Stop when more views than this have failed.", min=0)]
 
 
 @app.command()
+@options_from(DEFAULTS.encoders, "Model")
+@options_from(DEFAULTS.extract, "Output")
 def extract(
     context: typer.Context,
-    manifest: Annotated[Path, typer.Option(help="manifest.csv, as hear-data writes it.")],
-    store: Annotated[str, typer.Option(help="The store to fill: a folder, or a URL such as s3://bucket/name.zarr.")],
-    augment: Annotated[
-        int, typer.Option(help="Augmented views a training song, beside the clean one.", min=0)
-    ] = _EXTRACT.augment,
-    preset: Annotated[Preset, typer.Option(help="tiny: real architecture, small, untrained.")] = Preset(
-        _ENCODERS.preset
-    ),
-    muq: Annotated[str, typer.Option(help="MuQ: hub id or folder; implies pretrained.")] = _ENCODERS.muq,
-    musicfm: Annotated[str, typer.Option(help="MusicFM: hub id or folder; implies pretrained.")] = _ENCODERS.musicfm,
-    layers: Annotated[
-        str, typer.Option("--layers", "--layer", help="Conformer layers to keep, such as 10 or 6,10.")
-    ] = ",".join(map(str, _ENCODERS.layers)),
-    streams: Annotated[
-        str, typer.Option(help="Streams to keep, such as muq/track,muq/segment; empty for all four.")
-    ] = ",".join(_ENCODERS.streams),
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, or auto.")] = _ENCODERS.device,
-    precision: Annotated[Precision, typer.Option(help="auto: bf16 where the hardware has it.")] = Precision(
-        _ENCODERS.precision
-    ),
-    dtype: Annotated[StorageType, typer.Option(help="Storage type of the embeddings.")] = StorageType(_EXTRACT.dtype),
-    pool: Annotated[
-        int, typer.Option(help="Frames (of 25 a second) averaged into one stored frame.", min=1)
-    ] = _EXTRACT.pool,
-    seed: Annotated[int, typer.Option(help="Seed of the augmentation.")] = _EXTRACT.seed,
-    receipt: Annotated[Path | None, typer.Option(help="Where to write the receipt that stage two checks.")] = None,
-    readers: Annotated[int, typer.Option(help="Processes that decode and augment ahead of each encoder.", min=0)] = max(
-        1, min(8, count_cores() - 1)
-    ),
-    workers: Annotated[int, typer.Option(help="Dask worker processes on this machine; 0: this process.", min=0)] = 0,
-    scheduler: Annotated[str, typer.Option(help="A Dask scheduler to use instead, such as tcp://host:8786.")] = "",
-    max_failures: Annotated[int | None, typer.Option(help="Stop when more views than this have failed.", min=0)] = None,
-    force: Annotated[bool, typer.Option("--force", help="Start without space for everything.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what a run would cost as JSON, and exit.")] = False,
+    manifest: Manifest,
+    store: Annotated[str, option("Output", "Store to fill: a folder, or a URL such as s3://bucket/name.zarr.")],
+    params: Mapping[str, Any],
+    receipt: Annotated[
+        Path | None, option("Output", "Write the receipt, which stage two checks, to this file.")
+    ] = None,
+    readers: Readers = max(1, min(8, count_cores() - 1)),
+    workers: Workers = 0,
+    scheduler: Scheduler = "",
+    max_failures: MaxFailures = None,
+    force: Annotated[bool, option("Run", "Start even if disk space is short.", "--force")] = False,
+    dry_run: Annotated[bool, option("Run", "Print the cost of the run as JSON, and exit.", "--dry-run")] = False,
     params_file: Annotated[Path | None, params_option("encoders", "extract")] = None,
     version: Annotated[bool, version_option("extract")] = False,
 ) -> None:
-    """Stage one: augment songs, run the encoders once, write multi-scale embeddings to a store.
+    """Stage one: augment songs, run the encoders once, and write multi-scale embeddings to a store.
 
-    Prints one line of counts; exits 1 if a song failed (each is named on stderr and in failures.jsonl beside the
-    store). A second run makes only what is missing, and the songs whose files have changed.
+    Prints one line of counts. If a song failed, the exit code is 1; failures are listed on stderr and in failures.jsonl
+    beside the store. A second run extracts only missing views and songs whose files have changed.
+
+    Example:
+      hear-extract --manifest manifest.csv --store songs.zarr --augment 0
     """
     from pipeline import extraction
     from stages.extract.config import ExtractConfig
 
-    config = ExtractConfig(
-        preset=_implied(context, preset).value,
-        muq=muq,
-        musicfm=musicfm,
-        layers=_integers(layers),
-        streams=tuple(name for name in streams.split(",") if name),
-        precision=precision.value,
-        device=device,
-        seed=seed,
-        dtype=dtype.value,
-        pool=pool,
-    )
+    settings = {**params, "preset": _implied_preset(context, params["preset"])}
+    augment = settings.pop("augment")
+    config = ExtractConfig(**settings)
     if dry_run:
         say_json(extraction.dry_run(manifest, store, config, augment=augment, readers=readers), indent=2)
         return
@@ -105,19 +62,14 @@ def extract(
     )
     summary = extraction.run_extraction(manifest, store, config, augment=augment, receipt=receipt, options=options)
     say(summary.line)
-    if summary.left:
-        note(f"{summary.stopped}: {summary.left} views left; the same command goes on from here")
-    elif receipt is not None and summary.again < summary.changed:
-        old = summary.changed - summary.again
-        note(f"no receipt written: {old} changed songs could not be made again, and their old records stay")
+    for line in summary.notes(receipt):
+        note(line)
     if summary.left or summary.tally.failures:
         raise typer.Exit(1)
 
 
-def _implied(context: typer.Context, preset: Preset) -> Preset:
-    """Weights on the command line imply `pretrained`, whatever a file of parameters says; beside `--preset tiny` they
-    are wrong usage.
-    """
+def _implied_preset(context: typer.Context, preset: str) -> str:
+    """The preset: weights on the command line imply `pretrained`, even if a file says otherwise."""
     given = {
         name
         for name in ("preset", "muq", "musicfm")
@@ -125,13 +77,6 @@ def _implied(context: typer.Context, preset: Preset) -> Preset:
     }
     if not given & {"muq", "musicfm"}:
         return preset
-    if "preset" in given and preset is Preset.TINY:
+    if "preset" in given and preset == "tiny":
         raise typer.BadParameter("--preset tiny takes no weights: leave --muq and --musicfm out")
-    return Preset.PRETRAINED
-
-
-def _integers(text: str) -> tuple[int, ...]:
-    try:
-        return tuple(int(part) for part in text.split(","))
-    except ValueError:
-        raise typer.BadParameter(f"--layers takes numbers such as 10 or 6,10, found {text!r}") from None
+    return "pretrained"

@@ -5,31 +5,38 @@ from typing import Annotated
 
 import typer
 
+from pipeline.cli.pages import option
 from pipeline.show.output import say
 
 HubId = Annotated[str, typer.Argument(help="owner/name on the hub.", show_default=False)]
+License = Annotated[
+    str | None,
+    option(
+        "Output",
+        "The hub's name of a licence. Default: cc-by-nc-sa-4.0, as SongEval requires; for MuQ's streams on other data, "
+        "cc-by-nc-4.0 is required.",
+        "--license",
+    ),
+]
+Dataset = Annotated[
+    str, option("Output", "Training data for the model card: a hub id such as ASLP-lab/SongEval, or a description.")
+]
 
 
 def push(
     run: Annotated[Path, typer.Argument(help="A run's folder, or a folder of several seeds.", show_default=False)],
     hub_id: HubId,
-    license_: Annotated[
-        str | None,
-        typer.Option(
-            "--license",
-            help="The hub's name of a licence; cc-by-nc-4.0 is due for MuQ's streams on data other than SongEval.",
-            show_default="cc-by-nc-sa-4.0, as SongEval asks",
-        ),
-    ] = None,
-    dataset: Annotated[
-        str, typer.Option(help="What it learned from: a data set's hub id such as ASLP-lab/SongEval, or words.")
-    ] = "",
-    private: Annotated[bool, typer.Option("--private", help="Only the owner may see it.")] = False,
-    message: Annotated[str, typer.Option(help="Message of the commit.")] = "",
+    license_: License = None,
+    dataset: Dataset = "",
+    private: Annotated[bool, option("Output", "Make the repository private.", "--private")] = False,
+    message: Annotated[str, option("Output", "Commit message.")] = "",
 ) -> None:
-    """Put a head on the hub, with a model card; prints the commit's address.
+    """Upload a head to the hub, with a model card; print the commit's address.
 
-    Songs' names, ratings and predictions stay here. HF_ENDPOINT, HF_HOME and HF_TOKEN are respected.
+    Song names, ratings and predictions are not uploaded. HF_ENDPOINT, HF_HOME and HF_TOKEN are respected.
+
+    Example:
+      hear-head push heads/2 my-name/my-head --dataset ASLP-lab/SongEval
     """
     from stages.head.share.exchange import push as upload
 
@@ -38,15 +45,18 @@ def push(
 
 def pull(
     hub_id: Annotated[
-        str, typer.Argument(help="owner/name on the hub; /track_2.pth or /seed-0 after it.", show_default=False)
+        str, typer.Argument(help="owner/name on the hub, optionally with /track_2.pth or /seed-0.", show_default=False)
     ],
-    out: Annotated[Path, typer.Option(help="A new folder.")],
-    revision: Annotated[str | None, typer.Option(help="A branch, a tag or a commit.", show_default="main")] = None,
+    out: Annotated[Path, option("Output", "A new folder.")],
+    revision: Annotated[str | None, option("Input", "A branch, tag or commit; main if not given.")] = None,
 ) -> None:
-    """Copy a head from the hub into a folder; prints the folder.
+    """Copy a head from the hub into a folder, and print the folder.
 
-    To score with it, no copy is needed: --checkpoint takes the hub id. HF_ENDPOINT, HF_HOME and HF_HUB_OFFLINE
+    To score with a head, no copy is needed: --checkpoint takes the hub id. HF_ENDPOINT, HF_HOME and HF_HUB_OFFLINE
     are respected.
+
+    Example:
+      hear-head pull earlab/EAR_HEAR/track_2.pth --out heads/published
     """
     from stages.head.share.exchange import pull as fetch
 

@@ -1,68 +1,68 @@
-"""`hear-probe`: what do the embeddings say of any label?"""
+"""`hear-probe`: predict any label from the embeddings."""
 
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
-from typer.core import TyperGroup
 
 from pipeline.cli.common import new_app, refuse_changed_songs
-from pipeline.show.bars import bar
-from pipeline.show.output import note, say_json, say_table, write_csv
+from pipeline.cli.options import Bootstrap, Json
+from pipeline.cli.pages import Group, option
+from pipeline.show.bars import progress
+from pipeline.show.output import note, say_json, say_text, write_csv
 
-Store = Annotated[str, typer.Option(help="The store: a folder or a URL.")]
-ManifestFile = Annotated[Path | None, typer.Option(help="A manifest; any of its columns is a label.")]
+Store = Annotated[str, option("Input", "Store of embeddings: a folder or a URL.")]
+ManifestFile = Annotated[Path | None, option("Input", "manifest.csv; any of its columns can be the target.")]
 LabelsFile = Annotated[
-    Path | None, typer.Option(help="A CSV with song_id and columns of labels, instead of or beside the manifest.")
+    Path | None, option("Input", "CSV with song_id and label columns, instead of or in addition to the manifest.")
 ]
-Target = Annotated[str, typer.Option(help="The column to predict.")]
+Target = Annotated[str, option("Input", "Column to predict.")]
 ModelName = Annotated[
     Literal["ridge", "svr", "knn", "logistic", "linear-svm"],
-    typer.Option(help="ridge, svr, knn for numbers; logistic, linear-svm, knn for classes."),
+    option("Model", "ridge, svr or knn for numbers; logistic, linear-svm or knn for classes."),
 ]
 TaskName = Annotated[
     Literal["regression", "classification"] | None,
-    typer.Option(help="For knn: take the column as numbers or as classes; without it, numbers where all values are."),
+    option("Model", "Task of knn; if not given, regression where all values are numbers."),
 ]
 Streams = Annotated[
     list[str] | None,
-    typer.Option(help="Streams, encoders, scales or layers, separated by commas or repeated; without it, all."),
+    option("Input", "Streams, encoders, scales or layers, comma-separated or repeated; all if not given."),
 ]
-PoolingName = Annotated[Literal["mean", "std", "both"], typer.Option(help="Statistics over a song's frames.")]
-Folds = Annotated[int, typer.Option(help="Folds of the cross-validation; with --setting 2 will do, else 3.", min=2)]
-Group = Annotated[str | None, typer.Option(help="A column whose groups of songs never straddle a split.")]
+PoolingName = Annotated[Literal["mean", "std", "both"], option("Model", "Statistics over a song's frames.")]
+Folds = Annotated[int, option("Evaluation", "Cross-validation folds: at least 3, or 2 with --setting.", min=2)]
+GroupColumn = Annotated[str | None, option("Evaluation", "Column of groups; all songs of a group are in one fold.")]
 Sweep = Annotated[
-    Literal["streams"] | None, typer.Option(help="Compare each stream, encoder and scale, over the same folds.")
+    Literal["streams"] | None, option("Evaluation", "Compare each stream, encoder and scale over the same folds.")
 ]
-Augmented = Annotated[bool, typer.Option("--augmented", help="Train on augmented views too; scores are of clean ones.")]
+Augmented = Annotated[bool, option("Training", "Also train on augmented views; clean views are scored.", "--augmented")]
 Setting = Annotated[
     float | None,
-    typer.Option(help="The model's hyperparameter (alpha, C or neighbours); without it, chosen by inner folds."),
+    option("Model", "Hyperparameter of the model (alpha, C or neighbours); if not given, chosen by inner folds."),
 ]
 # scikit-learn's generators take 32 bits.
-Seed = Annotated[int, typer.Option(help="Seed of the folds and of the bootstrap.", min=0, max=2**32 - 1)]
-Bootstrap = Annotated[int, typer.Option(help="Samples drawn for the 95 % intervals.", min=10)]
+Seed = Annotated[int, option("Evaluation", "Seed of the folds and of the bootstrap.", min=0, max=2**32 - 1)]
 MemoryLimit = Annotated[
     str,
-    typer.Option(
-        help="What the fit may take, such as 4GB; above it the features are read in passes. auto: half of the memory."
+    option(
+        "Machine", "Memory for fitting, such as 4GB; larger features are read in passes. auto: half of free memory."
     ),
 ]
-Out = Annotated[Path | None, typer.Option(help="Folder for the probe, predictions.csv and the plots.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, with each song's prediction, instead of a table.")]
+Out = Annotated[Path | None, option("Output", "Folder for the probe, predictions.csv and the plots.")]
 
 
-class FitByDefault(TyperGroup):
+class FitByDefault(Group):
     """`hear-probe --store … --target …` is `hear-probe fit --store … --target …`."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Put `fit` before options that are not the group's own."""
-        if args and args[0].startswith("-") and args[0] not in ("--help", "--version"):
+        own = {name for param in self.get_params(ctx) for name in param.opts}
+        if args and args[0].startswith("-") and args[0] not in own:
             args = ["fit", *args]
         return super().parse_args(ctx, args)
 
 
-app = new_app("probe", "Fit probes on stored embeddings, and apply them. Without a command: fit, see fit --help.")
+app = new_app("probe", "Fit probes on stored embeddings, and apply them. The default command is fit.")
 app.info.cls = FitByDefault
 
 
@@ -77,7 +77,7 @@ def fit(
     streams: Streams = None,
     pooling: PoolingName = "mean",
     cv: Folds = 5,
-    group: Group = None,
+    group: GroupColumn = None,
     sweep: Sweep = None,
     augmented: Augmented = False,
     setting: Setting = None,
@@ -85,18 +85,23 @@ def fit(
     bootstrap: Bootstrap = 1000,
     memory_limit: MemoryLimit = "auto",
     out: Out = None,
-    as_json: AsJson = False,
+    as_json: Json = False,
 ) -> None:
-    """Cross-validate a probe on a column, beside the baseline; with --out, save it."""
-    from stages.probe import Question, fit_probe
+    """Cross-validate a probe on a column and compare it with the baseline; with --out, save it.
+
+    Example:
+      hear-probe fit --store songs.zarr --manifest manifest.csv \\
+          --target Musicality --model ridge
+    """
+    from stages.probe import ProbeConfig, fit_probe
     from stages.songs import read_manifest
 
     if manifest is None and labels is None:
-        raise typer.BadParameter("give the file with the column: --manifest, --labels or both")
+        raise typer.BadParameter("give a file with the column: --manifest, --labels or both")
     if manifest is not None:
         refuse_changed_songs(store, read_manifest(manifest, check_files=False).songs)
     chosen = tuple(name.strip() for part in streams or () for name in part.split(",") if name.strip())
-    question = Question(
+    question = ProbeConfig(
         target=target, model=model, task=task, group=group, streams=chosen, pooling=pooling, cv=cv, seed=seed,
         augmented=augmented, setting=setting, draws=bootstrap,
     )  # fmt: skip
@@ -108,24 +113,30 @@ def fit(
         sweep=sweep,
         memory_limit=memory_limit,
         out=out,
-        progress=bar("pool"),
+        progress=progress("pool"),
     )
     if as_json:
         say_json(report.to_json(), indent=2)
     else:
-        say_table(report.to_text())
+        say_text(report.to_text())
 
 
 @app.command()
 def apply(
-    probe: Annotated[Path, typer.Argument(help="The folder of a saved probe.")],
+    probe: Annotated[Path, typer.Argument(help="Folder of a saved probe.")],
     store: Store,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of CSV.")] = False,
+    as_json: Json = False,
 ) -> None:
-    """Print what a saved probe says of each song of another store, as CSV; exits 1 if a song has no clean view."""
+    """Print a saved probe's prediction for each song of another store, as CSV.
+
+    The exit code is 1 if a song has no clean view.
+
+    Example:
+      hear-probe apply probes/musicality --store other.zarr
+    """
     from stages.probe import apply_probe
 
-    applied = apply_probe(probe, store, progress=bar("pool"))
+    applied = apply_probe(probe, store, progress=progress("pool"))
     if as_json:
         say_json(applied.to_json(), indent=2)
     else:

@@ -1,4 +1,4 @@
-"""`hear-store`: look at a store, check it, move it."""
+"""`hear-store`: inspect, check, convert, merge and prune stores."""
 
 from pathlib import Path
 from typing import Annotated
@@ -6,21 +6,27 @@ from typing import Annotated
 import typer
 
 from pipeline.cli.common import new_app
-from pipeline.show.bars import bar
-from pipeline.show.output import say, say_json, say_table
+from pipeline.cli.options import Json
+from pipeline.cli.pages import option
+from pipeline.show.bars import progress
+from pipeline.show.output import say, say_json, say_text
 from store.files.visible import to_json
 
-app = new_app("store", "Look at a store of embeddings, check it, copy it to and from HDF5, merge and prune it.")
+app = new_app("store", "Inspect and check stores of embeddings, convert them to and from HDF5, merge and prune them.")
 Store = Annotated[str, typer.Argument(metavar="STORE", help="A folder, or a URL such as s3://bucket/name.zarr.")]
 
 
 @app.command()
 def info(
     store: Store,
-    manifest: Annotated[Path | None, typer.Option(help="manifest.csv: count each of its splits, too.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    manifest: Annotated[Path | None, option("Input", "manifest.csv: also count each of its splits.")] = None,
+    as_json: Json = False,
 ) -> None:
-    """Print the spec, and songs, records, hours and bytes by split and view."""
+    """Print the spec, and songs, records, hours and bytes by split and view.
+
+    Example:
+      hear-store info songs.zarr --manifest manifest.csv
+    """
     from pipeline.show.tables import describe_text
     from stages.songs import read_manifest
     from store import EmbeddingStore, describe
@@ -31,26 +37,29 @@ def info(
     if as_json:
         say_json(figures, indent=2)
     else:
-        say_table(describe_text(figures))
+        say_text(describe_text(figures))
 
 
 @app.command()
 def verify(
     store: Store,
     repair: Annotated[
-        bool, typer.Option("--repair", help="Remove what is broken, so that hear-extract makes it again.")
+        bool, option("Run", "Remove damaged records, so that hear-extract makes them again.", "--repair")
     ] = False,
     receipt: Annotated[
-        Path | None, typer.Option(help="A receipt of hear-extract: the store must still be what it says.")
+        Path | None, option("Input", "Receipt of hear-extract: also check that the store matches it.")
     ] = None,
     manifest: Annotated[
-        Path | None, typer.Option(help="manifest.csv: hash its songs' files, and find records made from other files.")
+        Path | None, option("Input", "manifest.csv: also find records whose song files have changed.")
     ] = None,
 ) -> None:
-    """Read every byte and check it: checksums, shapes, finiteness, spec, missing and foreign files.
+    """Read and check every byte: checksums, shapes, finite values, spec, missing and foreign files.
 
-    With --manifest, also check that each record was made from its song's file as it is now. Prints one line per problem
-    and one of counts; exits 1 if a problem is left.
+    With --manifest, also hash the songs' files and check that each record was made from its song's current file. Prints
+    one line per problem, then one line of counts. The exit code is 1 if a problem is left.
+
+    Example:
+      hear-store verify songs.zarr --repair
     """
     from stages.extract.freshness import SourceCheck
     from stages.songs import read_manifest
@@ -68,7 +77,7 @@ def verify(
         tell(problem)
 
     try:
-        found = verify_store(store, repair=repair, outdated=sources, progress=bar("verify"), removed=tell_removed)
+        found = verify_store(store, repair=repair, outdated=sources, progress=progress("verify"), removed=tell_removed)
     except BaseException:  # also Ctrl-C
         if repair:
             say(f"ended early: {len(removed)} removed, all named above; run it again")
@@ -90,21 +99,28 @@ def verify(
 
 @app.command()
 def export(store: Store, file: Annotated[Path, typer.Argument(metavar="FILE.h5", help="Must not exist.")]) -> None:
-    """Write everything to one HDF5 file."""
+    """Write all records to one HDF5 file.
+
+    Example:
+      hear-store export songs.zarr songs.h5
+    """
     from store import export_hdf5
 
-    say(f"{export_hdf5(store, file, progress=bar('export'))} records exported to {file}")
+    say(f"{export_hdf5(store, file, progress=progress('export'))} records exported to {file}")
 
 
 @app.command("import")
-def import_(file: Annotated[Path, typer.Argument(metavar="FILE.h5")], store: Store) -> None:
-    """Write an HDF5 file's records to a store, new or with the same spec.
+def import_(file: Annotated[Path, typer.Argument(metavar="FILE.h5", help="The file to read.")], store: Store) -> None:
+    """Write the records of an HDF5 file to a store, which is new or has the same spec.
 
-    For a file that `hear-store export` did not write, it also prints what the embeddings were taken for.
+    If the file was not written by hear-store export, also print how the embeddings were interpreted.
+
+    Example:
+      hear-store import songs.h5 songs.zarr
     """
     from store import EmbeddingStore, import_hdf5
 
-    say(f"{import_hdf5(file, store, progress=bar('import'))} records imported to {store}")
+    say(f"{import_hdf5(file, store, progress=progress('import'))} records imported to {store}")
     spec = EmbeddingStore.open(store).spec
     if spec.origin == "import":
         streams = f"{len(spec.streams)} stream{'s' if len(spec.streams) > 1 else ''} ({', '.join(spec.streams)})"
@@ -118,29 +134,38 @@ def import_(file: Annotated[Path, typer.Argument(metavar="FILE.h5")], store: Sto
 def index(
     store: Store,
     summaries: Annotated[
-        bool, typer.Option("--summaries", help="Also pool every record (reads all data), for store.summary().")
+        bool,
+        option("Run", "Also compute summaries of all records (reads all data), for store.summary().", "--summaries"),
     ] = False,
 ) -> None:
-    """Make the catalogue anew, so that a large store opens quickly."""
+    """Rebuild the catalogue, so that a large store opens quickly.
+
+    Example:
+      hear-store index songs.zarr
+    """
     from store import cache_summaries
     from store import index as index_store
 
-    records = cache_summaries(store, progress=bar("summarise")) if summaries else index_store(store)
+    records = cache_summaries(store, progress=progress("summarise")) if summaries else index_store(store)
     say(f"{records} records indexed")
 
 
 @app.command()
 def merge(
     stores: Annotated[
-        list[str], typer.Argument(metavar="SOURCE... TARGET", help="Stores of one spec; the last is written to.")
+        list[str], typer.Argument(metavar="SOURCE... TARGET", help="Stores with one spec; the last is written to.")
     ],
 ) -> None:
-    """Copy the records of one or more stores into another, new or with the same spec."""
+    """Copy the records of one or more stores into another, which is new or has the same spec.
+
+    Example:
+      hear-store merge part-1.zarr part-2.zarr songs.zarr
+    """
     from store import merge as merge_stores
 
     if len(stores) < 2:
         raise typer.BadParameter("give at least one source and a target")
-    report = merge_stores(stores[:-1], stores[-1], progress=bar("merge"))
+    report = merge_stores(stores[:-1], stores[-1], progress=progress("merge"))
     say(f"{report.copied} records copied to {stores[-1]}, {report.kept} were there or came twice")
 
 
@@ -148,14 +173,18 @@ def merge(
 def prune(
     store: Store,
     song: Annotated[
-        list[str] | None, typer.Option(help="A song to remove; may be given again. Default: all songs.")
+        list[str] | None, option("Input", "Remove this song; can be repeated. All songs if not given.")
     ] = None,
     view: Annotated[
-        list[int] | None, typer.Option(help="A view to remove; may be given again. Default: all views.", min=0)
+        list[int] | None, option("Input", "Remove this view; can be repeated. All views if not given.", min=0)
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Change nothing; print what would be removed.")] = False,
+    dry_run: Annotated[bool, option("Run", "Only print the records that would be removed.", "--dry-run")] = False,
 ) -> None:
-    """Remove songs, views of all songs, or (with both) views of songs."""
+    """Remove songs, views of all songs, or (with both options) views of some songs.
+
+    Example:
+      hear-store prune songs.zarr --view 7 --view 8 --dry-run
+    """
     from store import prune as prune_store
 
     if not song and not view:
@@ -171,7 +200,7 @@ def prune(
             songs=song or (),
             views=view or (),
             dry_run=dry_run,
-            progress=bar("prune"),
+            progress=progress("prune"),
             removed=removed.append,
         )
     except BaseException:  # also Ctrl-C

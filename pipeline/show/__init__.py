@@ -1,1 +1,1 @@
-"""What commands show: text, tables and progress bars."""
+"""Output of the commands: text, tables and progress bars."""

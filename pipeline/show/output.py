@@ -1,8 +1,8 @@
-"""What the commands print: all of it goes through here, and nothing in a name can act on the terminal.
+"""All output of the commands goes through here, so that nothing in a name can act on the terminal.
 
-Names of files, songs, tensors and columns, and messages of other libraries, come from strangers. Unprintable
-characters are written as escapes; see `store.files.visible`. Only the colours and cursor movements of rich, and those
-of the progress bars of the hub's library, pass.
+Names of files, songs, tensors and columns, and messages of other libraries, cannot be trusted. Unprintable
+characters are written as escapes; see `store.files.visible`. Only colours and cursor movements
+of rich, and of the progress bars of the hub's library, pass.
 """
 
 import re
@@ -14,15 +14,12 @@ from typing import IO, Any, TextIO, cast
 import rich.console
 import typer
 from rich.console import Console, ConsoleOptions, RenderableType
-from rich.file_proxy import FileProxy
-from rich.progress import Progress, ProgressColumn, TextColumn
 from rich.segment import Segment
-from rich.text import Text
 
 from store.errors import HearError
 from store.files.visible import to_json, visible
 
-# How the bars of the hub's library begin to write over themselves, and go up among each other.
+# Movements of the hub library's bars: back to the start of the line, and up to another bar's line.
 _BAR_MOVES = re.compile(r"\r(?=[^\r]*\Z)|(?:\x1b\[A)+\Z")
 
 
@@ -36,8 +33,8 @@ def note(line: str) -> None:
     say(line, err=True)
 
 
-def say_table(text: str) -> None:
-    """Print lines whose newlines are ours: values in them went through `visible`."""
+def say_text(text: str) -> None:
+    """Print several lines; values in them were made visible before, so no newline comes from a name."""
     typer.echo(visible(text, keep="\n"))
 
 
@@ -47,18 +44,18 @@ def say_json(value: Any, *, indent: int | None = None) -> None:
 
 
 def write_csv(text: str) -> None:
-    """Print CSV: for a program to the letter, on a terminal with escapes, which CSV itself does not have."""
+    """Print CSV: unchanged for a program, with unprintable characters escaped on a terminal."""
     stream = cast(TextIO | None, sys.stdout)
     if stream is None:  # closed by the caller
         return
-    # Not Typer's echo: it takes colours out of what a program gets.
+    # Not Typer's echo: it removes colour codes if a program reads the output.
     raw = stream.raw if isinstance(stream, _Stream) else stream
     raw.write(visible(text, keep="\n") if raw.isatty() else text)
     raw.flush()
 
 
 class _Stream:
-    """A text stream that shows what would act on a terminal; `raw` is the stream itself, for rich's own codes."""
+    """A text stream that escapes unprintable characters; `raw` is the stream itself, for rich's own codes."""
 
     def __init__(self, raw: TextIO) -> None:
         self.raw = raw
@@ -78,11 +75,11 @@ class _Stream:
 
 
 class _Console(Console):
-    """Rich's console: its colours and movements stay, the text that it is given is made visible."""
+    """Rich's console: keeps its own colours and movements, and makes the given text visible."""
 
     @property
     def file(self) -> IO[str]:
-        """The stream that it writes to."""
+        """The stream to write to."""
         stream = super().file
         return stream.raw if isinstance(stream, _Stream) else stream
 
@@ -91,45 +88,24 @@ class _Console(Console):
         self._file = new_file
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
-        """Render, with escapes in the text."""
+        """Render, with unprintable characters escaped."""
         for segment in super().render(renderable, options):
             yield segment if segment.control else segment._replace(text=visible(segment.text, keep="\n"))
 
 
 def console(*, err: bool = False) -> Console:
-    """A console that takes no name for markup, an emoji or a number to colour."""
+    """A console that does not treat names as markup, emoji or numbers."""
     return _Console(stderr=err, markup=False, emoji=False, highlight=False)
-
-
-class Bar(Progress):
-    """A progress bar on standard error, if that is a terminal; what is printed meanwhile stands above it."""
-
-    def __init__(self, *columns: ProgressColumn) -> None:
-        where = console(err=True)
-        for column in columns:
-            if isinstance(column, TextColumn):
-                column.markup = False
-        super().__init__(*columns, console=where, transient=True, disable=not where.is_terminal)
-
-    def start(self) -> None:
-        """Show the bar."""
-        super().start()
-        # Rich has put streams of its own in place, which obey the codes in what they are given.
-        _cover(FileProxy)
-
-    def say(self, line: str) -> None:
-        """Print a line above the bar."""
-        self.console.print(Text(visible(line)), soft_wrap=True)
 
 
 @contextmanager
 def covered() -> Iterator[None]:
-    """While open, everything that this process prints is made visible, whoever prints it.
+    """While open, everything that this process prints is made visible, by any library.
 
-    What nobody expected leaves it open: Python's own report of the error follows.
+    After an unexpected error it stays open, because Python prints its traceback afterwards.
     """
-    _cover()
-    # Typer's help and messages, and whatever else makes a console.
+    cover()
+    # For Typer's help and messages, and for any library that makes a console.
     rich.console.Console = _Console  # type: ignore[misc]
     expected = True
     try:
@@ -146,11 +122,12 @@ def _uncover() -> None:
     rich.console.Console = Console  # type: ignore[misc]
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
-        if isinstance(stream, _Stream):  # else Typer has put another there, which must stay
+        if isinstance(stream, _Stream):  # else Typer has replaced it, and it must stay
             setattr(sys, name, stream.raw)
 
 
-def _cover(kind: type[Any] = object) -> None:
+def cover(kind: type[Any] = object) -> None:
+    """Cover the standard streams, if they are of this kind."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is not None and isinstance(stream, kind) and not isinstance(stream, _Stream):

@@ -1,32 +1,163 @@
-"""Figures as text tables."""
+"""Tables for a terminal: scores, and the figures of a store."""
 
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+from rich.text import Text
+
+from pipeline.show.output import console
+from stages.scoring.rows import SongScore, caution_in
+from stages.scoring.statistics import OVERALL, Distribution, best, by_group, distributions
 from store.files.visible import visible
+
+# Characters per line if standard output is not a terminal.
+FILE_WIDTH = 160
+# On narrower terminals, a score's spread is below it, and headings longer than `LONGEST` take two lines.
+NARROW = 120
+LONGEST = 7
+# Characters of a failure's reason in the table.
+REASON = 80
+
+
+def print_scores(
+    rows: Sequence[SongScore], dimensions: Sequence[str], *, by: str = "", top: int | None = None, err: bool = False
+) -> None:
+    """Print one line per song; below them the batch's mean, median, p5 and p95, its groups, and the caution.
+
+    Parameters
+    ----------
+    by
+        Name of the rows' groups; empty if there are none.
+    top
+        Print only this many songs, best first; by default all, in their order. The figures are of all songs.
+    err
+        Print to stderr.
+    """
+    screen = console(err=err)
+    if not screen.is_terminal:
+        screen.width = FILE_WIDTH
+    # The figures of a single song are in its own line already.
+    if rows if top != 0 else rows[1:]:
+        shown = rows if top is None else best(rows, top)
+        screen.print(_songs(shown, rows, dimensions, by=by, narrow=screen.width < NARROW))
+    if by:
+        screen.print(_groups(rows, by))
+    if caution := caution_in(rows):
+        screen.print(Text(f"⚠ {visible(caution)}", "bold dark_orange3"))
+
+
+def _songs(
+    rows: Sequence[SongScore], all_rows: Sequence[SongScore], dimensions: Sequence[str], *, by: str, narrow: bool
+) -> Table:
+    names, folder = _names(dimensions), _common_folder(rows)
+    headings = [visible(name) for name in names]
+    if narrow and len(names) > 1:
+        headings = [_broken(name) for name in headings]
+    table = _table("song", *([by] if by else []), numbers=headings)
+    if folder:
+        table.title, table.title_justify = _plain(f"in {folder}"), "left"
+    for row in rows:
+        about = [_song(row, folder), *([_plain(row.group)] if by else [])]
+        table.add_row(*about, *(_score(row, name, narrow=narrow) for name in names))
+    table.add_section()
+    found = distributions(all_rows)
+    for key in ("mean", "median", "p5", "p95") if len(all_rows) > 1 and found else ():
+        values = [f"{asdict(found[name])[key]:.2f}" for name in names]
+        table.add_row(Text(key, "bold"), *([""] if by else []), *values)
+    return table
+
+
+def _common_folder(rows: Sequence[SongScore]) -> str:
+    """The folder that all songs share, printed once to leave room for names; empty if there is none."""
+    paths = [Path(row.path) for row in rows if row.path]
+    if len(paths) < 2 or len({path.is_absolute() for path in paths}) > 1:
+        return ""
+    folder = os.path.commonpath([path.parent for path in paths])
+    return "" if folder in ("", ".", "/") else folder
+
+
+def _groups(rows: Sequence[SongScore], by: str) -> Table:
+    groups: Mapping[str, Mapping[str, Distribution]] = by_group(rows)
+    names = list(next(iter(groups.values()), {}))
+    table = _table(by, numbers=["songs", *map(visible, names)])
+    for group, found in groups.items():
+        table.add_row(
+            _plain(group or "(none)"), str(found[names[0]].songs), *(f"{found[name].mean:.2f}" for name in names)
+        )
+    return table
+
+
+def _table(*first: str, numbers: Sequence[str]) -> Table:
+    table = Table(box=SIMPLE_HEAD, header_style="bold", pad_edge=False, padding=(0, 1, 0, 0))
+    for name in first:
+        table.add_column(_plain(name), overflow="fold")
+    for name in numbers:
+        table.add_column(Text(name), justify="right", no_wrap=True)
+    return table
+
+
+def _names(dimensions: Sequence[str]) -> list[str]:
+    return [*dimensions, OVERALL] if len(dimensions) > 1 else list(dimensions)
+
+
+def _broken(name: str) -> str:
+    """A heading on two lines: headings, not scores, make the columns wide."""
+    half = len(name) // 2
+    return f"{name[:half]}-\n{name[half:]}" if len(name) > LONGEST else name
+
+
+def _song(row: SongScore, folder: str) -> Text:
+    """The song's name and, below it, its error and warnings."""
+    name = os.path.relpath(row.path, folder) if row.path and folder else row.path or row.song_id
+    text = _plain(name)
+    if row.error:
+        # The whole reason was printed above the table when the song failed.
+        reason = visible(row.error)
+        text.append(f"\nfailed: {reason if len(reason) <= REASON else reason[: REASON - 1] + '…'}", "red")
+    for note in row.notes:
+        text.append(f"\n⚠ {note}", "dark_orange3")
+    return text
+
+
+def _score(row: SongScore, name: str, *, narrow: bool) -> str:
+    if not row.scores:
+        return "–"
+    value = row.overall if name == OVERALL else row.scores[name]
+    between = "\n" if narrow else " "
+    return f"{value:.2f}" + (f"{between}± {row.spread[name]:.2f}" if name in row.spread else "")
+
+
+def _plain(text: str) -> Text:
+    """A name without markup; unprintable characters are escaped before its column is measured."""
+    return Text(visible(text))
 
 
 def describe_text(figures: Mapping[str, Any]) -> str:
-    """Write what `store.describe` returns for people: the spec, then a line a split and view."""
-    spec = "\n".join(f"  {visible(name):15} {_plain(value)}" for name, value in figures["spec"].items())
-    what = f"format {figures['format']} {figures['version']}, {figures['songs']} songs"
-    head = f"{visible(figures['root'])}\n{what}\nspec\n{spec}"
+    """The figures of `store.describe` as text: the spec, then one line per split and view."""
+    spec = "\n".join(f"  {visible(name):15} {_spec_value(value)}" for name, value in figures["spec"].items())
+    contents = f"format {figures['format']} {figures['version']}, {figures['songs']} songs"
+    head = f"{visible(figures['root'])}\n{contents}\nspec\n{spec}"
     for name, provenance in figures["encoders_from"].items():
-        head += f"\nweights of {visible(name)}: {_plain(provenance)}"
+        head += f"\nweights of {visible(name)}: {_spec_value(provenance)}"
     groups = {"(all)": figures, **figures.get("splits", {})}
     lines = [f"{'split':10} {'view':>5} {'records':>9} {'hours':>10} {'GB':>10}"]
     for split, group in groups.items():
-        lines.append(_line(split, "all", group))
-        lines += [_line(split, view, total) for view, total in group["views"].items()]
+        lines.append(_counts(split, "all", group))
+        lines += [_counts(split, view, total) for view, total in group["views"].items()]
     missing = [
-        f"{name}: {group['missing']} songs of the manifest are not here"
+        f"{name}: {group['missing']} songs of the manifest are not in the store"
         for name, group in groups.items()
         if group.get("missing")
     ]
     return "\n".join([head, *lines, *missing])
 
 
-def _plain(value: object) -> str:
+def _spec_value(value: object) -> str:
     if isinstance(value, Mapping):
         text = ", ".join(f"{key}={item}" for key, item in value.items())
     else:
@@ -34,5 +165,5 @@ def _plain(value: object) -> str:
     return visible(text)
 
 
-def _line(split: str, view: str, total: Mapping[str, float]) -> str:
+def _counts(split: str, view: str, total: Mapping[str, float]) -> str:
     return f"{split:10} {view:>5} {total['records']:9d} {total['hours']:10.2f} {total['bytes'] / 1e9:10.3f}"

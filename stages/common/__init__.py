@@ -1,1 +1,1 @@
-"""Used by every stage: devices, hubs, processes, the machine, and safe files."""
+"""Shared by all stages: hub access, processes, machine limits, safe files, names of streams."""

@@ -1,9 +1,9 @@
-"""CSV that spreadsheets take as text, and that reads back unchanged: every CSV file here is written and read by this.
+"""CSV that is safe in spreadsheets and reads back unchanged. All CSV files are written and read here.
 
-A spreadsheet runs a cell that begins with `=`, `+`, `-`, `@`, their full-width forms, a tab, a carriage return or a
-null byte as a formula, also after spaces, and also where it takes semicolons or tabs inside of a cell for separators.
-There an apostrophe is put before it; a number such as -0.5 is no formula and stays. The reader takes one apostrophe
-off in exactly these places, so files that other programs wrote read as they are.
+A spreadsheet runs a cell as a formula if it begins with `=`, `+`, `-`, `@`, their full-width forms, a tab, a carriage
+return or a null byte, also after spaces, and also after a semicolon or tab inside the cell, which it may take for a
+separator. The writer puts an apostrophe before such text. Numbers such as -0.5 are not formulas and stay unchanged. The
+reader removes one apostrophe in exactly these places, so files from other programs read as they are.
 """
 
 import csv
@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TextIO
 
-# A sign alone is none either. Possessive, so that no text takes long.
+# A sign alone is not a formula either. Possessive quantifiers keep the matching time linear.
 _NUMBER = r"(?:[+-]|[+-]?(?:(?:\d++(?:\.\d*+)?|\.\d++)(?:[eE][+-]?\d++)?|inf|nan))(?=[;\t]|\Z)"
 _FORMULA = rf"(?='*[^\S;\t\r]*(?!{_NUMBER})[=+\-@＝＋－＠\t\r\0])"
 _BEGIN = r"(?:\A|(?<=[;\t]))"
@@ -19,7 +19,7 @@ _BARE, _QUOTED = re.compile(_BEGIN + _FORMULA), re.compile(f"{_BEGIN}'{_FORMULA}
 
 
 class CsvError(ValueError):
-    """The text is not CSV; `line` says where, the message why."""
+    """The text is not valid CSV. `line` is the line number, the message gives the reason."""
 
     def __init__(self, line: int, reason: str) -> None:
         super().__init__(reason)
@@ -27,9 +27,9 @@ class CsvError(ValueError):
 
 
 def write_rows(file: TextIO, rows: Iterable[Sequence[object]]) -> None:
-    """Write CSV with LF at the ends of lines; what UTF-8 has no bytes for, half a surrogate pair, is escaped.
+    """Write CSV with LF line endings. Lone surrogates, which UTF-8 cannot encode, are escaped.
 
-    Rows with a carriage return in a cell are quoted: Python's csv leaves them as they are, and no reader takes that.
+    Rows with a carriage return in a cell are quoted. Python's csv does not quote them, and readers reject them.
     """
     plain = csv.writer(file, lineterminator="\n")
     quoted = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_ALL)
@@ -39,12 +39,12 @@ def write_rows(file: TextIO, rows: Iterable[Sequence[object]]) -> None:
 
 
 def read_rows(lines: Iterable[str], *, separator: str = ",") -> Iterator[tuple[int, list[str]]]:
-    """Yield each row of CSV: the line that it begins on, from 1, and its cells. A blank line has none.
+    """Yield each row of CSV: the number of its first line, from 1, and its cells. A blank line has no cells.
 
     Raises
     ------
     CsvError
-        A quote is not closed or stands in a wrong place, or a cell is longer than 131,072 characters.
+        A quote is not closed or is misplaced, or a cell is longer than 131,072 characters.
     """
     reader = csv.reader(lines, delimiter=separator, strict=True)
     begins = 1

@@ -1,4 +1,4 @@
-"""Text on figures: names of songs, columns and classes are anybody's."""
+"""Text on figures. Names of songs, columns and classes are arbitrary text."""
 
 import warnings
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def plain_text() -> Iterator[None]:
-    """While open, matplotlib takes no text for a formula, and draws boxes in place of a script that the font lacks."""
+    """Make matplotlib draw text literally, without formulas, and draw boxes for characters that the font lacks."""
     from matplotlib import rc_context
 
     with rc_context({"text.parse_math": False, "text.usetex": False}), warnings.catch_warnings():

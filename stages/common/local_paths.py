@@ -1,21 +1,21 @@
-"""Paths that users mistype: whether a name is meant to be one, and what they may have meant."""
+"""Mistyped local paths: telling them from hub ids, and suggesting the path that was meant."""
 
 import difflib
 import itertools
 import os
 from pathlib import Path
 
-# Names in one folder that are compared.
+# Names that are compared per folder.
 MOST_NAMES = 1_000
 
 
 def is_local(reference: str | Path) -> bool:
-    """Whether what looks like a hub id can only be a path: its first part is a folder here."""
+    """Whether a name in the form of a hub id is a local path: its first part is an existing folder."""
     return os.path.isdir(Path(reference).parts[0] if Path(reference).parts else "")  # noqa: PTH112 (raises for no name)
 
 
 def did_you_mean(path: str | Path) -> str:
-    """What a path that does not exist may have meant, `; did you mean models/track2?`; empty if nothing is like it."""
+    """A suggestion for a path that does not exist, `; did you mean models/track2?`; empty if no name is similar."""
     path = Path(path)
     place = Path(path.anchor)
     for part in path.parts[1 if path.anchor else 0 :]:

@@ -1,7 +1,7 @@
-"""What this process may use of the machine: CPU cores and memory, as its affinity and its control groups allow.
+"""CPU cores and memory that this process may use, by its affinity and its control groups.
 
-A container, or a systemd unit with a quota, may use less than the machine has. The limits of a control group bind all
-groups within it, so each group up to the root counts.
+A container, or a systemd unit with a quota, may use less than the machine has. The limits of a control group apply to
+all groups within it, so every group up to the root counts.
 """
 
 import math
@@ -9,23 +9,23 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-# Where Linux mounts control groups, and where it names those of this process.
+# Where Linux mounts control groups, and where it lists the groups of this process.
 CGROUPS, MEMBERSHIP = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
-# A user who has set one of these has decided how threads wait.
+# If the user has set one of these, it decides how threads wait.
 WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME", "KMP_LIBRARY")
 THREADS = "OMP_NUM_THREADS"
-# Variables that were set here because of a quota, which is not the user's word.
+# Variables that were set here because of a quota, not by the user.
 _for_quota: set[str] = set()
 
 
 def count_cores() -> int:
-    """CPU cores that this process may use, at least 1; a quota of one and a half cores counts as two."""
+    """CPU cores that this process may use, at least 1; a quota is rounded up."""
     quotas = [_quota(folder) for folder in _groups("cpu")]
     return max(1, math.ceil(min([_affinity(), *quotas])))
 
 
 def memory_limit() -> int:
-    """Bytes of main memory that this process and those beside it may take: the machine's, or less in a container."""
+    """Bytes of main memory for this process and its siblings: the machine's memory, or less in a container."""
     import psutil
 
     limits = [
@@ -35,21 +35,21 @@ def memory_limit() -> int:
 
 
 def prepare_openmp() -> None:
-    """Set what OpenMP reads when it is loaded: threads wait without spinning, and are as many as the quota allows.
+    """Set the variables that OpenMP reads when it loads: threads wait without spinning, as many as the quota allows.
 
-    A thread that spins while it waits takes its core from other programs, and from the threads it waits for. What the
-    user has set is left. It has no effect if torch is loaded already; processes begun from here inherit it.
+    A thread that spins while it waits takes its core from other programs, and from the threads it waits for. Variables
+    that the user has set are kept. This has no effect if torch is loaded already; child processes inherit it.
     """
     if not any(name in os.environ for name in WAITING):
         os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
-    # Libraries count by affinity themselves, but know no quota.
+    # Libraries count by affinity themselves, but ignore quotas.
     if (cores := count_cores()) < _affinity() and THREADS not in os.environ:
         os.environ[THREADS] = str(cores)
         _for_quota.add(THREADS)
 
 
 def users_environment() -> dict[str, str]:
-    """The environment without the number of threads, where `prepare_openmp` chose it: for one process of several."""
+    """The environment without a thread count that `prepare_openmp` set, for one of several processes."""
     return {name: value for name, value in os.environ.items() if name not in _for_quota}
 
 
@@ -60,7 +60,7 @@ def _affinity() -> int:
 
 
 def _groups(controller: str) -> Iterator[Path]:
-    """Folders of this process's control groups, of version 1 and 2, and of all groups around them."""
+    """Folders of this process's control groups (versions 1 and 2) and of all their parent groups."""
     try:
         lines = MEMBERSHIP.read_text().splitlines()
     except OSError:  # not Linux
@@ -69,14 +69,14 @@ def _groups(controller: str) -> Iterator[Path]:
         _, controllers, path = line.split(":", 2)
         if controllers and controller not in controllers.split(","):
             continue
-        # In a container the path may be the host's, which is not there: the group is then mounted as the root.
+        # In a container the path may be the host's and not exist; the group is then mounted as the root.
         root = CGROUPS / controller if controllers else CGROUPS
         group = root / path.lstrip("/")
         yield from (folder for folder in (group, *group.parents) if folder.is_relative_to(root))
 
 
 def _quota(folder: Path) -> float:
-    """Cores' worth of time that a group may take; infinite without a limit."""
+    """CPU time that a group may use, in cores; infinite without a limit."""
     quota, *period = _numbers(folder / "cpu.max")
     if not period:
         quota = _numbers(folder / "cpu.cfs_quota_us")[0]
@@ -85,7 +85,7 @@ def _quota(folder: Path) -> float:
 
 
 def _numbers(file: Path) -> list[float]:
-    """The numbers in a file of a group; infinite where there is none, or no limit."""
+    """The numbers in a control group's file; infinite if there is no file or no limit."""
     try:
         numbers = [math.inf if word == "max" else float(word) for word in file.read_text().split()]
     except (OSError, ValueError):

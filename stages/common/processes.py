@@ -1,7 +1,7 @@
-"""Functions that run in processes of their own, which can be ended: files from strangers are decoded there.
+"""Run functions in child processes that can be killed. Untrusted files are decoded there.
 
-Each call has a time limit and each process a memory limit. A decoder that crashes, hangs or takes all memory costs its
-own call and no other. Results do not depend on the number of processes.
+Each call has a time limit and each process a memory limit. A decoder that crashes, hangs or runs out of memory fails
+its own call and no other. Results do not depend on the number of processes.
 """
 
 import json
@@ -27,28 +27,28 @@ from store.errors import HearError
 P = ParamSpec("P")
 R = TypeVar("R")
 
-# Of this machine's memory, what all processes may take together; each may have the least in any case.
+# The share of memory for all processes together, and the least for each of them.
 MEMORY_SHARE, LEAST_MEMORY = 0.5, 2 << 30
-# Bytes of the length that comes before each message.
+# Bytes of the length in front of each message.
 _LENGTH = 8
-# Seconds that a process which was killed has to go: one that waits for a dead disk does not.
+# Seconds to wait for a killed process to end. One that waits for a dead disk does not end.
 _END_SECONDS = 5.0
-# Not `multiprocessing`'s own way to begin a process: that runs the caller's script again, which a script without
-# `if __name__ == "__main__"` does not survive, and Dask's workers may not use it.
-_BEGIN = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from stages.common.processes import serve; serve()"
+# `multiprocessing` runs the caller's script again in each child, which breaks scripts without
+# `if __name__ == "__main__"`, and Dask's workers may not use it.
+_START = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from stages.common.processes import serve; serve()"
 
 
 class LostProcessError(HearError):
-    """The process of a call died or was ended; the message says so, without a subject."""
+    """The process of a call died or was killed. The message is a verb phrase, such as `died (exit code 1)`."""
 
 
 class Processes:
-    """Runs functions in processes that are begun when they are first needed; safe to use from several threads.
+    """Runs functions in processes that start when they are first needed. Thread-safe.
 
     Parameters
     ----------
     count
-        Processes at most, which is calls at a time; further calls wait.
+        Maximum number of processes, and so of concurrent calls; further calls wait.
     """
 
     def __init__(self, count: int) -> None:
@@ -59,7 +59,7 @@ class Processes:
         self._lock = threading.Lock()
         self._alive: set[_Worker] = set()
         self._closed = False
-        # Whoever forgets to close it, as a notebook does, leaves no process behind.
+        # Ends the processes even if `close` is never called, as in a notebook.
         weakref.finalize(self, _end_all, self._alive)
 
     def __enter__(self) -> Self:
@@ -69,27 +69,27 @@ class Processes:
         self.close()
 
     def call(self, seconds: float, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-        """Run a module's function and return what it returns; both travel as pickles.
+        """Run a module-level function and return its result. Arguments and result are pickled.
 
         Parameters
         ----------
         seconds
-            How long it may take, with the way there and back; then its process is ended, even one that is stopped.
+            Time limit, including the transfer of arguments and result. Then the process is killed, even if suspended.
 
         Raises
         ------
         LostProcessError
             The process died, took too long, or `close` was called.
         HearError, MemoryError
-            What the function raised; any other exception comes as a HearError that names it.
+            Raised by the function; any other exception becomes a HearError with its type and message.
         """
         worker = self._free.get()
         healthy = False
         try:
             try:
-                worker = worker or self._begin()
+                worker = worker or self._start()
             except OSError as error:
-                raise LostProcessError(f"could not be begun: {error.strerror}") from error
+                raise LostProcessError(f"could not be started: {error.strerror}") from error
             ok, outcome = worker.ask(seconds, (function, args, kwargs))
             healthy = True
         finally:
@@ -106,7 +106,7 @@ class Processes:
             self._closed = True
             for worker in self._alive:
                 worker.process.kill()
-        # Those that are in a call are put away by its thread, which looks at their pipes.
+        # A worker that is in a call is ended by the call's thread, which reads from its channel.
         idle = []
         with suppress(queue.Empty):
             while True:
@@ -116,11 +116,11 @@ class Processes:
                 self._end(each)
             self._free.put(None)
 
-    def _begin(self) -> "_Worker":
+    def _start(self) -> "_Worker":
         with self._lock:
             if self._closed:
-                raise LostProcessError("was not begun: its run has ended")
-            worker = _Worker.begin(self._memory)
+                raise LostProcessError("was not started: its run has ended")
+            worker = _Worker.start(self._memory)
             self._alive.add(worker)
             return worker
 
@@ -143,25 +143,25 @@ class _Worker:
     channel: "_Channel"
 
     @classmethod
-    def begin(cls, memory: int) -> "_Worker":
+    def start(cls, memory: int) -> "_Worker":
         path = json.dumps([str(place) for place in sys.path])
         ours, theirs = socket.socketpair()
         with theirs:
             process = subprocess.Popen(
-                [sys.executable, "-c", _BEGIN, path, str(theirs.fileno()), str(memory)],
-                # Its end tells the process that this one is gone, however it went.
+                [sys.executable, "-c", _START, path, str(theirs.fileno()), str(memory)],
+                # The child exits when this pipe closes, however the parent ended.
                 stdin=subprocess.PIPE,
-                # Decoders in C print remarks that name no file.
+                # Decoders in C print remarks without a file name.
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 pass_fds=(theirs.fileno(),),
-                # Ctrl-C reaches the whole group of the terminal: who began the process decides what is finished.
+                # Ctrl-C reaches the whole process group of the terminal; the parent decides when a child ends.
                 process_group=0,
             )
         return cls(process, _Channel(ours))
 
     def ask(self, seconds: float, task: Any) -> tuple[bool, Any]:
-        """Send a task and wait for its outcome; both count, as the process may stop at any moment of either."""
+        """Send a task and wait for its outcome. The deadline covers both, as the process may hang in either."""
         deadline = time.monotonic() + seconds
         try:
             self.channel.send(task, deadline)
@@ -169,10 +169,10 @@ class _Worker:
         except TimeoutError as error:
             raise LostProcessError(f"took longer than {seconds:.4g} s and was ended") from error
         except OSError as error:
-            raise LostProcessError(f"died ({self._how()})") from error
+            raise LostProcessError(f"died ({self._exit_reason()})") from error
         return message.value()  # type: ignore[no-any-return]
 
-    def _how(self) -> str:
+    def _exit_reason(self) -> str:
         try:
             code = self.process.wait(1.0)
         except subprocess.TimeoutExpired:
@@ -190,7 +190,7 @@ class _Worker:
 
 @dataclass(frozen=True)
 class _Message:
-    """A pickle, and the arrays that it left out."""
+    """A pickle, and the arrays that were taken out of it."""
 
     data: bytes
     arrays: list[bytearray | mmap]
@@ -200,17 +200,17 @@ class _Message:
 
 
 class _Channel:
-    """Sends and receives values over a socket; each takes a deadline in seconds of `time.monotonic`, None for none.
+    """Sends and receives values over a socket. Deadlines are in seconds of `time.monotonic`, None for no deadline.
 
-    A value is its pickle and the sizes of its arrays, pickled, then the arrays as they lie: a copy of a long song may
-    be more than a process may take.
+    A value is sent as a pickle and the sizes of its arrays, followed by the arrays' raw bytes: a copy of a long song
+    might exceed the memory limit of a process.
 
     Raises
     ------
     TimeoutError
         The deadline has passed.
     OSError
-        The other side is gone.
+        The connection is closed.
     """
 
     def __init__(self, connection: socket.socket) -> None:
@@ -236,18 +236,18 @@ class _Channel:
 
     def _bytes(self, size: int, deadline: float | None) -> bytearray | mmap:
         buffer = _buffer(size)
-        with memoryview(buffer) as left:
-            begun = 0
-            while begun < size:
+        with memoryview(buffer) as view:
+            done = 0
+            while done < size:
                 self._wait_until(deadline)
-                count = self._socket.recv_into(left[begun:])
+                count = self._socket.recv_into(view[done:])
                 if not count:
                     raise ConnectionResetError
-                begun += count
+                done += count
         return buffer
 
     def _wait_until(self, deadline: float | None) -> None:
-        """Let what follows wait so long at most."""
+        """Set the socket's timeout to the time left until the deadline."""
         left = None if deadline is None else deadline - time.monotonic()
         if left is not None and left <= 0:
             raise TimeoutError
@@ -255,7 +255,7 @@ class _Channel:
 
 
 def _buffer(size: int) -> bytearray | mmap:
-    """Mapped pages are zero already: those of a bytearray would be filled here, while no other thread runs."""
+    """An empty buffer. Mapped pages are zero already; filling a bytearray would block all other threads."""
     try:
         return mmap(-1, size) if size else bytearray()
     except OSError as error:
@@ -267,7 +267,7 @@ def _memory_limit(count: int) -> int:
 
 
 def serve() -> None:
-    """Be one of the processes: answer calls until the other side is gone."""
+    """Run a child process: answer calls until the connection is closed."""
     channel = _Channel(socket.socket(fileno=int(sys.argv[2])))
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=end_with_the_parent, daemon=True).start()
@@ -281,7 +281,7 @@ def serve() -> None:
 
 
 def _outcome(task: _Message) -> tuple[bool, Any]:
-    """Whether a call returned, and what; or what it raised."""
+    """True and the result of a call, or False and its exception."""
     try:
         function, args, kwargs = task.value()
         return True, function(*args, **kwargs)
@@ -292,16 +292,16 @@ def _outcome(task: _Message) -> tuple[bool, Any]:
 
 
 def end_with_the_parent() -> None:
-    """Wait until the pipe on standard input closes, as when the parent is gone, and end this process.
+    """Wait until the pipe on standard input closes, as when the parent has ended, and end this process.
 
-    For a thread: a busy process would not notice that its parent was killed.
+    Runs in a thread, because a busy process would not notice that its parent was killed.
     """
     sys.stdin.buffer.read()
     os._exit(1)
 
 
 def _limit_memory(size: int) -> None:
-    """Let this process take so many bytes more than the modules take that are loaded already."""
+    """Limit this process to `size` bytes beyond the memory that its loaded modules use."""
     import resource
 
     import psutil

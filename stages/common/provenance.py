@@ -1,10 +1,10 @@
-"""Where an encoder's weights came from: written by stage one, kept by the store and by heads, read to score again.
+"""Provenance of encoder weights: written by stage one, kept in stores and heads, read to load the same weights again.
 
     {"kind": "hub", "id": "OpenMuQ/MuQ-large-msd-iter", "revision": "<40 hexadecimal digits>"}
-    {"kind": "folder"}                                    a local folder; its path would tell nobody anything
-    {"kind": "untrained", "preset": "tiny", "seed": 1}    random weights, which the preset makes
+    {"kind": "folder"}                                    a local folder; its path means nothing elsewhere
+    {"kind": "untrained", "preset": "tiny", "seed": 1}    random weights of a preset
 
-It says how to get the weights, not what they are: that is what their hashes in the store's spec say.
+Provenance says how to get the weights. The hashes in the store's spec identify them.
 """
 
 from collections.abc import Callable, Mapping
@@ -17,9 +17,9 @@ from store.files.json_text import brief
 from store.files.visible import visible
 
 PRESETS = ("tiny",)
-# Characters of a stranger's key in a message.
+# Characters of a file's key in a message.
 LONGEST_KEY = 100
-# What each kind has beside its name, and what these values may be.
+# The keys of each kind, and a check and description for each key.
 _KEYS: dict[str, tuple[str, ...]] = {"hub": ("id", "revision"), "folder": (), "untrained": ("preset", "seed")}
 _CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "id": (lambda value: isinstance(value, str) and HUB_ID.fullmatch(value) is not None, "a hub id, owner/name"),
@@ -33,12 +33,12 @@ _CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
 
 
 class ProvenanceError(HearError):
-    """What a file says of the encoders' weights is not in the form above."""
+    """The provenance in a file is not valid."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Provenance:
-    """Where one encoder's weights came from: a model on the hub at a commit, a local folder, or nothing but a seed."""
+    """Provenance of one encoder: a model on the hub at a commit, a local folder, or the seed of random weights."""
 
     kind: Literal["hub", "folder", "untrained"]
     id: str = ""
@@ -48,18 +48,18 @@ class Provenance:
 
     @property
     def source(self) -> str:
-        """What `load_multiscale` takes to get the same weights; empty where only their owner has them."""
+        """The argument for `load_multiscale` that loads the same weights; empty if they are not on a hub."""
         return f"{self.id}@{self.revision}" if self.kind == "hub" else ""
 
     @property
     def line(self) -> str:
-        """For people."""
+        """A readable description."""
         if self.kind == "hub":
             return f"{self.id}, commit {self.revision}"
         return "a local folder" if self.kind == "folder" else f"untrained ({self.preset}, seed {self.seed})"
 
     def to_json(self) -> dict[str, Any]:
-        """As plain values."""
+        """As JSON values."""
         return {"kind": self.kind, **{key: getattr(self, key) for key in _KEYS[self.kind]}}
 
 
@@ -67,24 +67,24 @@ FOLDER = Provenance(kind="folder")
 
 
 def provenance_to_json(encoders: Mapping[str, Provenance]) -> dict[str, dict[str, Any]]:
-    """By encoder's name, as plain values."""
+    """Provenance by encoder name, as JSON values."""
     return {name: encoders[name].to_json() for name in sorted(encoders)}
 
 
 def read_provenance(values: object, where: str) -> dict[str, Provenance]:
-    """Read what `provenance_to_json` gave, which may come from a stranger.
+    """Read the output of `provenance_to_json`. It may be untrusted.
 
     Parameters
     ----------
     values
-        Provenance by encoder's name.
+        Provenance by encoder name.
     where
-        What messages call it.
+        Name for messages.
 
     Raises
     ------
     ProvenanceError
-        A value is missing, unknown, or not what it can be; the message names it.
+        A value is missing, unknown or invalid; the message names it.
     """
     if not isinstance(values, Mapping):
         raise ProvenanceError(f"{where}: encoders_from must be an object, found {brief(values)}")

@@ -1,1 +1,1 @@
-"""How good predictions are: metrics, tables and plots."""
+"""Evaluation of heads: metrics on a split, tables, plots, and the paper's ablation."""

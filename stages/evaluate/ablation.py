@@ -1,8 +1,8 @@
-"""Table 2 of the paper (arXiv 2511.18869): which of HEAR's three parts helps how much, a run a combination.
+"""Table 2 of the paper (arXiv 2511.18869): the effect of HEAR's three parts, one run per combination.
 
-MMR   multi-source multi-scale features: HEAR's head on all streams; without, SongEval's own head on muq/track
-HAS   hierarchical augmentation: augmented views and C-Mixup; without, the songs alone
-L     the hybrid loss: SmoothL1 and β · ListMLE; without, SmoothL1
+MMR   multi-source multi-scale features: HEAR's head on all streams; without it, SongEval's own head on muq/track
+HAS   hierarchical augmentation: augmented views and C-Mixup; without it, only the songs themselves
+L     the hybrid loss: SmoothL1 and β · ListMLE; without it, SmoothL1 alone
 """
 
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ from stages.metrics.agreement import METRICS
 
 
 class Setting(NamedTuple):
-    """Which parts a row has."""
+    """The parts that a row has."""
 
     mmr: bool
     has: bool
@@ -25,21 +25,21 @@ class Setting(NamedTuple):
 
     @property
     def name(self) -> str:
-        """The row's folder: its parts, or `baseline`."""
+        """The row's folder name: its parts, or `baseline`."""
         parts = [part for part, there in zip(("mmr", "has", "l"), self, strict=True) if there]
         return "-".join(parts) or "baseline"
 
 
 @dataclass(frozen=True)
 class PaperRow:
-    """A row of Table 2: LCC, SRCC, KTAU and TTA on the validation songs, of each track."""
+    """A row of Table 2: LCC, SRCC, KTAU and TTA on the validation songs, for each track."""
 
     setting: Setting
     track_1: tuple[float, float, float, float]
     track_2: tuple[float, float, float, float]
 
     def metrics(self, track: int) -> Mapping[str, float]:
-        """The paper's figures by the metric's name."""
+        """The paper's figures by metric."""
         return dict(zip(METRICS, self.track_1 if track == 1 else self.track_2, strict=True))
 
 
@@ -56,7 +56,7 @@ TABLE_2 = (
 
 
 def row_job(job: Job, setting: Setting) -> Job:
-    """The job of one row, in a folder of its own in `job.out`; the config says how each part is, where there is one."""
+    """The job of one row, in its own folder in `job.out`; parts that the row lacks are switched off in its config."""
     return replace(job, name=setting.name, out=job.out / setting.name, config=_row_config(job.config, setting))
 
 
@@ -70,24 +70,24 @@ def _row_config(config: TrainConfig, setting: Setting) -> TrainConfig:
 
 
 def describe_rows(job: Job, data: Mapping[Setting, Data]) -> list[str]:
-    """What the parts were in these runs, a sentence each: the table's notes.
+    """Describe the parts in these runs, one sentence each: notes of the table.
 
     Parameters
     ----------
     job
-        Of the whole ablation.
+        The job of the whole ablation.
     data
-        What each row learns from.
+        The data of each row.
     """
     full, without = data[Setting(True, True, True)], data[Setting(False, False, False)]
     count = max(map(len, full.train.views)) - 1
-    views = f"{count} augmented view{'' if count == 1 else 's'} a song"
-    augmented = f"{views} and C-Mixup" if count else "C-Mixup alone, for want of augmented views"
+    views = f"{count} augmented view{'' if count == 1 else 's'} per song"
+    augmented = f"{views} and C-Mixup" if count else "C-Mixup alone, as there are no augmented views"
     layers = without.store.spec.layers
     known = SONGEVAL_LAYER in layers or not layers
-    instead = "" if known else f", for want of layer {SONGEVAL_LAYER}, the published baseline's"
+    instead = "" if known else f", as the store lacks layer {SONGEVAL_LAYER} of the published baseline"
     return [
-        f"Track {job.track}: {len(full.train.songs)} songs to learn from, {len(full.val.songs)} that validate.",
+        f"Track {job.track}: {len(full.train.songs)} training songs, {len(full.val.songs)} validation songs.",
         f"MMR: HEAR's head on {', '.join(qualified(full.streams, layers))}; "
         f"without: SongEval's head on {', '.join(qualified(without.streams, layers))}{instead}.",
         f"HAS: {augmented if job.config.mix != 'none' else f'{views}, no C-Mixup'}. "

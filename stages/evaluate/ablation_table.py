@@ -1,15 +1,15 @@
-"""Ours beside the paper's Table 2: as Markdown, as CSV and as a plot."""
+"""Our results beside the paper's Table 2: as Markdown, as CSV and as a plot."""
 
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from stages.common.csv_text import write_rows
 from stages.evaluate.ablation import PaperRow
 from stages.head.errors import HeadError
+from stages.head.files import write_csv
 from stages.metrics.agreement import METRICS
+from store.files.replacing import replacing
 from store.files.visible import visible
 
 MARKDOWN, TABLE, PLOT = "ablation.md", "ablation.csv", "ablation.png"
@@ -20,9 +20,9 @@ _BLUE, _GREY = "#0072B2", "#777777"
 
 @dataclass(frozen=True, kw_only=True)
 class AblationRow:
-    """One row: means over dimensions (and over seeds, with their `std`, if several); None where its runs failed.
+    """One row: means over dimensions (and over several seeds, with their `std`); None if its runs failed.
 
-    `steps` and `validations` are those of each of its runs, one per seed.
+    `steps` and `validations` have one entry per run, so one per seed.
     """
 
     paper: PaperRow
@@ -33,7 +33,7 @@ class AblationRow:
 
 
 def ablation_markdown(rows: Sequence[AblationRow], *, track: int, notes: Sequence[str]) -> str:
-    """The table in the paper's order, ours beside theirs, and the notes below."""
+    """The table in the paper's order, with our results beside the paper's and the notes below."""
     lines = [
         "| MMR | HAS | L | " + " | ".join(f"{metric} | paper" for metric in METRICS) + " |",
         "|" + ":-:|" * 3 + "--:|" * (2 * len(METRICS)),
@@ -47,7 +47,7 @@ def ablation_markdown(rows: Sequence[AblationRow], *, track: int, notes: Sequenc
 
 
 def describe_runs(rows: Sequence[AblationRow], *, views_per_epoch: int) -> list[str]:
-    """How long the rows were trained and how their epochs were chosen, a sentence each: notes of the table.
+    """Describe the training steps and the choice of epochs, one sentence each: notes of the table.
 
     Parameters
     ----------
@@ -57,22 +57,25 @@ def describe_runs(rows: Sequence[AblationRow], *, views_per_epoch: int) -> list[
     trained = [row for row in rows if row.steps]
     if not trained:
         return []
-    return [_told_steps(trained, views_per_epoch), _told_epoch([count for row in trained for count in row.validations])]
+    return [
+        _describe_steps(trained, views_per_epoch),
+        _describe_epoch([count for row in trained for count in row.validations]),
+    ]
 
 
-def _told_steps(rows: Sequence[AblationRow], views_per_epoch: int) -> str:
+def _describe_steps(rows: Sequence[AblationRow], views_per_epoch: int) -> str:
     views = {0: "all views", 1: "one view"}.get(views_per_epoch, f"{views_per_epoch} views")
     counts = {count for row in rows for count in row.steps}
     if len(counts) == 1:
-        told = f"{counts.pop()} in every run"
+        text = f"{counts.pop()} in every run"
     else:
-        told = "not equal: " + ", ".join(f"{row.paper.setting.name} {_range(row.steps)}" for row in rows)
-    return f"Steps: {told}; an epoch has {views} of each song."
+        text = "not equal: " + ", ".join(f"{row.paper.setting.name} {_range(row.steps)}" for row in rows)
+    return f"Steps: {text}; an epoch has {views} of each song."
 
 
-def _told_epoch(validations: Sequence[int]) -> str:
+def _describe_epoch(validations: Sequence[int]) -> str:
     if max(validations) == 1:
-        return "Epoch: the last; each run was validated once, at its end."
+        return "Epoch: the last; each run was validated once, at the end."
     return (
         f"Epoch: the best of {_range(validations)} validations per run on these same songs, by the sum of LCC, SRCC, "
         "KTAU and TTA; so the figures are optimistic."
@@ -92,18 +95,17 @@ def write_ablation(out: Path, rows: Sequence[AblationRow], *, track: int, notes:
     HeadError
         One cannot be written.
     """
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        (out / MARKDOWN).write_text(ablation_markdown(rows, track=track, notes=notes) + "\n", encoding="utf-8")
-        (out / TABLE).write_text(_csv(rows, track=track), encoding="utf-8")
-        draw_ablation(out / PLOT, rows, track=track)
-    except OSError as error:
-        raise HeadError(f"{error.filename or out}: cannot be written: {error.strerror}") from error
+    with replacing(out / MARKDOWN, error=HeadError) as partial:
+        partial.write_text(ablation_markdown(rows, track=track, notes=notes) + "\n", encoding="utf-8")
+    header, *lines = _table(rows, track=track)
+    write_csv(out / TABLE, header, lines)
+    with replacing(out / PLOT, error=HeadError) as partial:
+        draw_ablation(partial, rows, track=track)
 
 
 def draw_ablation(path: Path, rows: Sequence[AblationRow], *, track: int) -> None:
-    """A panel a metric, a line a row of the table: ours (± standard deviation over seeds) and the paper's, as PNG."""
-    # Not pyplot: it keeps figures and needs a display's backend.
+    """Draw our results (± standard deviation over seeds) and the paper's, one panel per metric, as PNG."""
+    # Not pyplot, which keeps figures and needs a display's backend.
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(12, 0.8 + 0.42 * len(rows)), dpi=110, layout="constrained")
@@ -115,7 +117,7 @@ def draw_ablation(path: Path, rows: Sequence[AblationRow], *, track: int) -> Non
     panels[0].invert_yaxis()
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False)
     figure.suptitle(f"Track {track}, validation songs", fontsize=11)
-    figure.savefig(path)
+    figure.savefig(path, format="png")
 
 
 def _panel(axes: Any, rows: Sequence[AblationRow], metric: str, *, track: int) -> None:
@@ -136,9 +138,9 @@ def _cell(row: AblationRow, metric: str) -> str:
     return f"{row.ours[metric]:.3f}" + ("" if row.std is None else f" ± {row.std[metric]:.3f}")
 
 
-def _csv(rows: Sequence[AblationRow], *, track: int) -> str:
+def _table(rows: Sequence[AblationRow], *, track: int) -> list[list[str]]:
     figures = (f"{metric}{kind}" for metric in METRICS for kind in ("", "_std", "_paper"))
-    lines: list[Sequence[object]] = [["row", "mmr", "has", "l", *figures, *_COUNTS]]
+    lines = [["row", "mmr", "has", "l", *figures, *_COUNTS]]
     for row in rows:
         theirs = row.paper.metrics(track)
         cells = [
@@ -147,10 +149,8 @@ def _csv(rows: Sequence[AblationRow], *, track: int) -> str:
             for cell in (_number(row.ours, metric), _number(row.std, metric), f"{theirs[metric]:.3f}")
         ]
         counts = (f"{sum(runs) / len(runs):g}" if runs else "" for runs in (row.steps, row.validations))
-        lines.append([row.paper.setting.name, *map(int, row.paper.setting), *cells, *counts])
-    file = io.StringIO()
-    write_rows(file, lines)
-    return file.getvalue()
+        lines.append([row.paper.setting.name, *(str(int(part)) for part in row.paper.setting), *cells, *counts])
+    return lines
 
 
 def _number(values: Mapping[str, float] | None, metric: str) -> str:

@@ -1,4 +1,4 @@
-"""Score a split of a store with a head or several, and say how well that agrees with the ratings."""
+"""Score a split of a store with one or several heads, and compare the scores with the ratings."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -10,18 +10,17 @@ from numpy.typing import NDArray
 
 from stages.evaluate.trained_on import TrainedOn
 from stages.head.checkpoint.encoders import caution_of
+from stages.head.checkpoint.ensemble import check_agreement, mean_scores
 from stages.head.checkpoint.head import Head
-from stages.head.checkpoint.score import score_records
 from stages.head.data.corpus import Corpus, select_corpus
-from stages.head.errors import HeadError
-from stages.head.training.checks import left_out, little_to_measure_by
+from stages.head.training.checks import describe_degenerate_metrics, describe_left_out
 from stages.metrics.agreement import Metrics, score_metrics
 from stages.metrics.bootstrap import DRAWS, Intervals, bootstrap_intervals
 from stages.songs import Manifest
 from stages.songs.manifest_file import as_manifest
 from store import EmbeddingStore, check_receipt, open_store
 
-# Of one system there is no correlation; two always agree or disagree completely, whichever are drawn.
+# One system has no correlation; two always agree or disagree completely in every bootstrap sample.
 FEWEST_SYSTEMS, FEWEST_FOR_INTERVALS = 2, 3
 
 
@@ -32,19 +31,19 @@ class Evaluation:
     Attributes
     ----------
     split, dimensions, corpus
-        Which songs, and their ratings (N, D).
+        The songs, and their ratings (N, D).
     predicted
         float32 (N, D).
     utterance, intervals
         Metrics over songs, with their 95 % intervals.
     system, system_intervals
-        Metrics over the means of each generating system, None where the manifest names fewer than two; and their
-        95 % intervals, None for fewer than three.
+        Metrics over the means of each generating system, None if the manifest names fewer than two; and their 95 %
+        intervals, None for fewer than three.
     caution
-        Why no score of these heads is to be trusted; empty for heads that are meant to be used.
+        A warning if scores of these heads cannot be trusted; empty otherwise.
     notes
-        What a reader of the figures should know: songs that were left out, metrics that count 0 whatever a head says,
-        ratings that are not those of the head's training, songs that it was trained on. One sentence each.
+        Remarks on the figures, one sentence each: songs that were left out, metrics that are 0 for any head, ratings
+        that differ from those in training, songs that the head was trained on.
 
     Examples
     --------
@@ -79,26 +78,26 @@ def evaluate_heads(
     draws: int = DRAWS,
     trained_on: Sequence[TrainedOn] = (),
 ) -> Evaluation:
-    """Compare the scores of a head, or the mean scores of several, with the ratings of one split.
+    """Compare the scores of one head, or the mean scores of several, with the ratings of one split.
 
     Parameters
     ----------
     heads
         From `load_heads`.
     store
-        Embeddings from the same encoders as the heads' own: a store, or its folder or URL.
+        Embeddings from the encoders that the heads were trained on: a store, or its folder or URL.
     manifest
         Songs with ratings: a manifest, or its file.
     split
         train, val or test; view 0 of each song is scored.
     receipt
-        Refuse a store that is not the one this file was written for.
+        The receipt of the store; another store is refused.
     allow_missing
-        Songs of the split that the store may lack.
+        Number of songs of the split that the store may lack.
     draws
         Bootstrap samples of the intervals.
     trained_on
-        What the heads were trained on, as far as that is known: `Evaluation.notes` then compares.
+        The training data of the heads, as far as known; `Evaluation.notes` then compares the songs with it.
 
     Returns
     -------
@@ -108,12 +107,12 @@ def evaluate_heads(
     Raises
     ------
     HeadError
-        The store is of other encoders, layers or streams than a head's, or lacks songs; or the heads differ in
-        dimensions.
+        The store has other encoders, layers or streams than a head needs, or lacks songs; or the heads cannot score
+        together.
     StoreError
-        The store is not what the receipt says, or cannot be read.
+        The store does not match the receipt, or cannot be read.
     SongsError
-        The manifest cannot be read, or the split has no song, or none with ratings.
+        The manifest cannot be read, or the split has no songs, or none with ratings.
 
     Examples
     --------
@@ -124,62 +123,63 @@ def evaluate_heads(
     ['KTAU', 'LCC', 'SRCC', 'TTA']
     """
     dimensions = heads[0].dimensions
-    for head in heads:
-        if head.dimensions != dimensions:
-            raise HeadError(f"heads that score together must agree on dimensions: {dimensions} and {head.dimensions}")
+    check_agreement(heads)
     store = open_store(store)
     if receipt is not None:
         check_receipt(Path(receipt), store)
     corpus = select_corpus(
         store, as_manifest(manifest), split=split, dimensions=dimensions, augmented=0, allow_missing=allow_missing
     )
-    each = np.stack([score_records(head, store, corpus.songs) for head in heads])
-    found = evaluation_of(corpus, each.mean(axis=0), split=split, dimensions=dimensions, draws=draws)
+    predicted = mean_scores(heads, store, corpus.songs)
+    found = evaluation_of(corpus, predicted, split=split, dimensions=dimensions, draws=draws)
     compared = (note for one in trained_on for note in one.compare(corpus, split=split, dimensions=dimensions))
-    about = (*left_out(corpus, split=split), *little_to_measure_by(corpus, split=split, dimensions=dimensions))
+    about = (
+        *describe_left_out(corpus, split=split),
+        *describe_degenerate_metrics(corpus, split=split, dimensions=dimensions),
+    )
     return replace(found, caution=caution_of(heads), notes=tuple(dict.fromkeys([*about, *compared])))
 
 
 def evaluation_of(
     corpus: Corpus, predicted: NDArray[np.float32], *, split: str, dimensions: tuple[str, ...], draws: int = DRAWS
 ) -> Evaluation:
-    """All figures of predictions float32 (N, D) for the songs of a corpus."""
+    """Compute all figures of predictions float32 (N, D) for the songs of a corpus."""
     means = system_means(corpus, predicted)
-    system = score_metrics(*means, dimensions=dimensions) if len(means.rated) >= FEWEST_SYSTEMS else None
+    system = score_metrics(*means, dimensions=dimensions) if len(means.ratings) >= FEWEST_SYSTEMS else None
     return Evaluation(
         split=split,
         dimensions=dimensions,
         corpus=corpus,
         predicted=predicted,
-        utterance=score_metrics(corpus.labels, predicted, dimensions=dimensions),
-        intervals=bootstrap_intervals(corpus.labels, predicted, dimensions=dimensions, draws=draws),
+        utterance=score_metrics(corpus.ratings, predicted, dimensions=dimensions),
+        intervals=bootstrap_intervals(corpus.ratings, predicted, dimensions=dimensions, draws=draws),
         system=system,
         system_intervals=_system_intervals(means, dimensions=dimensions, draws=draws),
     )
 
 
 class SystemMeans(NamedTuple):
-    """Mean rating and mean score of each generating system's songs, (M, D) each, by the system's name."""
+    """Mean rating and mean score of each generating system's songs, (M, D) each, sorted by the system's name."""
 
-    rated: NDArray[np.floating]
-    scored: NDArray[np.floating]
+    ratings: NDArray[np.floating]
+    scores: NDArray[np.floating]
 
 
 def system_means(corpus: Corpus, predicted: NDArray[np.floating]) -> SystemMeans:
-    """The means of each system; songs without a system do not count."""
+    """The means of each system; songs without a system are ignored."""
     names = np.array(corpus.systems)
     systems = sorted({name for name in corpus.systems if name})
-    shape = (len(systems), corpus.labels.shape[1])
+    shape = (len(systems), corpus.ratings.shape[1])
     return SystemMeans(
         *(
             np.array([values[names == system].mean(axis=0) for system in systems]).reshape(shape)
-            for values in (corpus.labels, predicted)
+            for values in (corpus.ratings, predicted)
         )
     )
 
 
 def _system_intervals(means: SystemMeans, *, dimensions: Sequence[str], draws: int) -> Intervals | None:
-    """Intervals over draws of systems: which systems there are is chance here, and a system's songs are one sample."""
-    if len(means.rated) < FEWEST_FOR_INTERVALS:
+    """Intervals over bootstrap samples of systems, not songs: here the choice of systems is the chance."""
+    if len(means.ratings) < FEWEST_FOR_INTERVALS:
         return None
     return bootstrap_intervals(*means, dimensions=dimensions, draws=draws)

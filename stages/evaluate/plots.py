@@ -1,4 +1,4 @@
-"""Predicted against rated, and calibration: what the ratings are of songs that were given a score."""
+"""Plots of predicted scores against ratings, and of calibration: the mean rating of songs with a given score."""
 
 import math
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages.common.figures import plain_text
-from stages.metrics.agreement import Ratings
+from stages.metrics.agreement import Array
 from store.files.visible import visible
 
 if TYPE_CHECKING:
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
 LOWEST, HIGHEST = 1.0, 5.0
 BINS = 8
-# A bin's mean over fewer songs is noise.
+# The mean of fewer songs is noise.
 FEWEST_IN_A_BIN = 5
 _BLUE, _GREY, _RED = "#0072B2", "#777777", "#B00020"
 
 
 class CalibrationPoint(NamedTuple):
-    """The songs of one bin of predicted scores: means, the standard error of the rated one, and how many they are."""
+    """One bin of predicted scores: mean score, mean rating and its standard error, and the number of songs."""
 
     dimension: str
     predicted: float
@@ -34,30 +34,30 @@ class CalibrationPoint(NamedTuple):
     songs: int
 
 
-def calibration(rated: Ratings, predicted: Ratings, dimensions: Sequence[str]) -> list[CalibrationPoint]:
-    """Songs in equal parts by predicted score, dimension by dimension: a calibrated head's bins lie on the diagonal.
+def calibration(ratings: Array, predicted: Array, dimensions: Sequence[str]) -> list[CalibrationPoint]:
+    """Bin songs into equal parts by predicted score, per dimension: a calibrated head's bins lie on the diagonal.
 
     Parameters
     ----------
-    rated, predicted
-        (N, D) ratings; N songs make at most `BINS` bins, of `FEWEST_IN_A_BIN` songs or more where there are so many.
+    ratings, predicted
+        (N, D); there are at most `BINS` bins, of at least `FEWEST_IN_A_BIN` songs each if there are so many.
     """
-    bins = max(1, min(BINS, len(rated) // FEWEST_IN_A_BIN))
+    bins = max(1, min(BINS, len(ratings) // FEWEST_IN_A_BIN))
     points = []
     for number, name in enumerate(dimensions):
         for songs in np.array_split(np.argsort(predicted[:, number], kind="stable"), bins):
-            truth, guess = rated[songs, number], predicted[songs, number]
-            error = float(truth.std(ddof=1) / math.sqrt(len(songs))) if len(songs) > 1 else 0.0
-            points.append(CalibrationPoint(name, float(guess.mean()), float(truth.mean()), error, len(songs)))
+            rated, scored = ratings[songs, number], predicted[songs, number]
+            error = float(rated.std(ddof=1) / math.sqrt(len(songs))) if len(songs) > 1 else 0.0
+            points.append(CalibrationPoint(name, float(scored.mean()), float(rated.mean()), error, len(songs)))
     return points
 
 
 @plain_text()
 def draw_scatter(path: Path, evaluation: "Evaluation") -> None:
-    """Predicted against rated, a panel a dimension, as PNG."""
+    """Draw predicted scores against ratings, one panel per dimension, as PNG."""
     figure, panels = _panels(evaluation.dimensions)
     for number, (name, axes) in enumerate(zip(evaluation.dimensions, panels, strict=True)):
-        rated, predicted = evaluation.corpus.labels[:, number], evaluation.predicted[:, number]
+        rated, predicted = evaluation.corpus.ratings[:, number], evaluation.predicted[:, number]
         axes.plot(rated, predicted, "o", color=_BLUE, alpha=0.55, markersize=4, markeredgewidth=0)
         row = evaluation.utterance[name]
         axes.set_title(f"{visible(name)}: LCC {row['LCC']:.2f}, SRCC {row['SRCC']:.2f}", fontsize=10)
@@ -73,14 +73,14 @@ def draw_scatter(path: Path, evaluation: "Evaluation") -> None:
 def draw_calibration(
     path: Path, points: Sequence[CalibrationPoint], dimensions: Sequence[str], *, caution: str = ""
 ) -> None:
-    """Mean rating against mean score of each bin, with standard errors, a panel a dimension, as PNG."""
+    """Draw each bin's mean rating and standard error against its mean score, one panel per dimension, as PNG."""
     figure, panels = _panels(dimensions)
     for name, axes in zip(dimensions, panels, strict=True):
         mine = [point for point in points if point.dimension == name]
-        guess, truth = np.array([p.predicted for p in mine]), np.array([p.rated for p in mine])
-        axes.errorbar(guess, truth, [p.error for p in mine], fmt="o-", color=_BLUE, markersize=5, capsize=2)
+        scored, rated = np.array([p.predicted for p in mine]), np.array([p.rated for p in mine])
+        axes.errorbar(scored, rated, [p.error for p in mine], fmt="o-", color=_BLUE, markersize=5, capsize=2)
         axes.set_title(f"{visible(name)}: off by {_off(mine):.2f} on average", fontsize=10)
-        _label(axes, x="predicted, mean of a bin", y="rated, mean of a bin", low=_lowest(guess, truth))
+        _label(axes, x="predicted, mean of a bin", y="rated, mean of a bin", low=_lowest(scored, rated))
     figure.suptitle("calibration: equal parts of the songs by predicted score, ± standard error", fontsize=11)
     _warn(figure, caution)
     figure.savefig(path, format="png")
@@ -92,12 +92,12 @@ def _warn(figure: "Figure", caution: str) -> None:
 
 
 def _off(points: Sequence[CalibrationPoint]) -> float:
-    """Mean distance from the diagonal, songs counted alike."""
+    """Mean distance from the diagonal over all songs."""
     return float(np.average([abs(p.predicted - p.rated) for p in points], weights=[p.songs for p in points]))
 
 
 def _panels(dimensions: Sequence[str]) -> "tuple[Figure, list[Any]]":
-    # Not pyplot: it keeps figures and needs a display's backend.
+    # Not pyplot, which keeps figures and needs a display's backend.
     from matplotlib.figure import Figure
 
     columns = min(3, len(dimensions))
@@ -110,7 +110,7 @@ def _panels(dimensions: Sequence[str]) -> "tuple[Figure, list[Any]]":
 
 
 def _lowest(*values: NDArray[np.floating]) -> float:
-    """Where both axes begin: the whole rating below the least value."""
+    """The lower end of both axes: the whole number below the least value."""
     return max(LOWEST, math.floor(min(float(one.min()) for one in values)))
 
 

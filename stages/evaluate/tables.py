@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from stages.common.csv_text import write_rows
 from stages.evaluate.evaluation import Evaluation
 from stages.evaluate.plots import calibration, draw_calibration, draw_scatter
-from stages.head.checkpoint.layout import write_json
-from stages.head.replacing import replacing
+from stages.head.errors import HeadError
+from stages.head.files import write_csv, write_json
 from stages.metrics.agreement import METRICS, Metrics
 from stages.metrics.bootstrap import Intervals
+from store.files.replacing import replacing
 from store.files.visible import visible
 
 SCATTER, CALIBRATION = "predictions.csv", "calibration.csv"
@@ -42,7 +42,7 @@ def _lines(header: str, metrics: Metrics, intervals: Intervals | None) -> list[s
 
 
 def _cell(value: float, ends: tuple[float, float] | None) -> str:
-    """A figure and its interval; `z` keeps a minus from what rounds to 0."""
+    """A figure and its interval; `z` avoids −0.00."""
     interval = f" [{ends[0]:z5.2f}, {ends[1]:z4.2f}]" if ends else ""
     return f"{value:z8.3f}{interval:14}"
 
@@ -50,7 +50,7 @@ def _cell(value: float, ends: tuple[float, float] | None) -> str:
 def write_evaluation(
     evaluation: Evaluation, out: Path, *, summary: Path | None = None, plots: Path | None = None
 ) -> None:
-    """Write all metrics as JSON, their means over dimensions as a flat `summary`, predictions and calibration as plots.
+    """Write all metrics as JSON, their means over dimensions as a `summary`, predictions and calibration as plots.
 
     Parameters
     ----------
@@ -68,12 +68,12 @@ def write_evaluation(
     if summary is not None:
         write_json(summary, _rounded(evaluation.utterance)["mean"])
     if plots is not None:
-        _write_csv(plots / SCATTER, ("song_id", "system", "dimension", "rated", "predicted"), _pairs(evaluation))
-        points = calibration(evaluation.corpus.labels, evaluation.predicted, evaluation.dimensions)
-        _write_csv(plots / CALIBRATION, ("dimension", "predicted", "rated", "error", "songs"), points)
-        with replacing(plots / "predictions.png") as partial:
+        write_csv(plots / SCATTER, ("song_id", "system", "dimension", "rated", "predicted"), _pairs(evaluation))
+        points = calibration(evaluation.corpus.ratings, evaluation.predicted, evaluation.dimensions)
+        write_csv(plots / CALIBRATION, ("dimension", "predicted", "rated", "error", "songs"), points)
+        with replacing(plots / "predictions.png", error=HeadError) as partial:
             draw_scatter(partial, evaluation)
-        with replacing(plots / "calibration.png") as partial:
+        with replacing(plots / "calibration.png", error=HeadError) as partial:
             draw_calibration(partial, points, evaluation.dimensions, caution=evaluation.caution)
 
 
@@ -103,14 +103,8 @@ def _rounded(metrics: Metrics) -> Metrics:
 
 def _pairs(evaluation: Evaluation) -> Iterable[Sequence[object]]:
     corpus = evaluation.corpus
-    for song, system, rated, scores in zip(
-        corpus.songs, corpus.systems, corpus.labels, evaluation.predicted, strict=True
+    for song, system, ratings, scores in zip(
+        corpus.songs, corpus.systems, corpus.ratings, evaluation.predicted, strict=True
     ):
-        for name, one, other in zip(evaluation.dimensions, rated, scores, strict=True):
-            yield song, system, name, float(np.round(one, 6)), float(np.round(other, 6))
-
-
-def _write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    with replacing(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
-        write_rows(file, [columns])
-        write_rows(file, rows)
+        for name, rating, score in zip(evaluation.dimensions, ratings, scores, strict=True):
+            yield song, system, name, float(np.round(rating, 6)), float(np.round(score, 6))

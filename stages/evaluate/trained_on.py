@@ -1,29 +1,30 @@
-"""What heads were trained on, compared with the songs that they are evaluated on: other ratings, and songs in both."""
+"""Compare the training data of heads with the songs of an evaluation: changed ratings, and songs in both."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from stages.head.checkpoint.json_file import read_object
+from stages.head.checkpoint.ensemble import head_places
 from stages.head.checkpoint.layout import PARAMS
-from stages.head.checkpoint.members import head_places
 from stages.head.data.corpus import Corpus
 from stages.head.data.ratings import RATINGS, Ratings, ratings_of, read_ratings
 from stages.head.errors import HeadError
+from stages.head.files import read_object
+from store.files.json_text import brief
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainedOn:
-    """What a run's folder says of the ratings that made its head.
+    """The ratings that a head was trained on, from its run's folder.
 
     Attributes
     ----------
     digests
-        Of the ratings, by split; empty where the run did not keep them.
+        Digests of the ratings, by split; empty if the run did not save them.
     ratings
-        The ratings themselves; None for a head that came without them, as from a hub.
+        The ratings; None for a head without them, such as one from a hub.
     shuffled
-        Whether it learned shuffled labels, as a control.
+        Whether it was trained on shuffled ratings, as a control.
     """
 
     digests: Mapping[str, str]
@@ -31,27 +32,27 @@ class TrainedOn:
     shuffled: bool
 
     def compare(self, corpus: Corpus, *, split: str, dimensions: Sequence[str]) -> Iterator[str]:
-        """What a reader of the figures of these songs should know, one sentence each.
+        """Describe overlaps and changed ratings that a reader of the figures should know, one sentence each.
 
         Parameters
         ----------
         corpus, split, dimensions
-            The songs that are evaluated, and the dimensions of the head.
+            The evaluated songs, and the dimensions of the head.
         """
         if self.shuffled:
-            yield "the head was trained on shuffled labels, as a control: it should fail"
+            yield "the head was trained on shuffled ratings, as a control: its scores should be at chance"
         elif difference := self._difference(ratings_of(dimensions, **{split: corpus}), split):
-            yield f"the songs or ratings of {split} are not those of the head's training: {difference}"
-        learned = set(self.ratings.splits.get("train", ())) if self.ratings else set()
-        seen = [song for song in corpus.songs if song in learned]
+            yield f"the songs or ratings of {split} have changed since the head was trained: {difference}"
+        training = set(self.ratings.splits.get("train", ())) if self.ratings else set()
+        seen = [song for song in corpus.songs if song in training]
         if seen:
             yield (
                 f"the head was trained on {len(seen)} of these {len(corpus.songs)} songs, the first is {seen[0]!r}: "
-                "the figures do not tell how well it scores others"
+                "the figures do not show how well it scores other songs"
             )
 
     def _difference(self, now: Ratings, split: str) -> str:
-        """How the ratings of a split were in training; empty if they were the same, or are not known."""
+        """Describe how the ratings of a split differ from training; empty if they do not, or if training is unknown."""
         if self.ratings is not None and split in self.ratings.splits:
             return replace(self.ratings, splits={split: self.ratings.splits[split]}).difference(now)
         before, digest = self.digests.get(split), now.digests()[split]
@@ -59,9 +60,9 @@ class TrainedOn:
 
 
 def read_trained_on(checkpoint: str | Path) -> list[TrainedOn]:
-    """Read what the folders of a checkpoint's heads say of their training.
+    """Read the training data of a checkpoint's heads from their folders.
 
-    Nothing, for a head that has no run's folder on this machine: one of a hub, or a published file.
+    The list is empty for heads without a run's folder on this machine: from a hub, or published files.
 
     Raises
     ------
@@ -73,12 +74,14 @@ def read_trained_on(checkpoint: str | Path) -> list[TrainedOn]:
 
 
 def _read(place: Path) -> TrainedOn:
-    try:
-        params = read_object(place / PARAMS)
-        digests = {str(split): str(digest) for split, digest in params.get("labels", {}).items()}
-        shuffled = params.get("shuffle_labels") is True
-    except (HeadError, AttributeError) as error:
-        reason = str(error).removeprefix(f"{place / PARAMS}: cannot be read: ")
-        raise HeadError(f"{place / PARAMS}: cannot be read as a run's parameters: {reason}") from error
+    path = place / PARAMS
+    params = read_object(path, what="a run's parameters")
+    labels = params.get("labels", {})
+    if not isinstance(labels, dict):
+        raise HeadError(
+            f"{path}: cannot be read as a run's parameters: labels must be an object, found {brief(labels)}"
+        )
+    digests = {str(split): str(digest) for split, digest in labels.items()}
+    shuffled = params.get("shuffle_labels") is True
     ratings = read_ratings(place / RATINGS) if (place / RATINGS).is_file() else None
     return TrainedOn(digests=digests, ratings=ratings, shuffled=shuffled)

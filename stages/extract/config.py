@@ -1,4 +1,4 @@
-"""Everything that decides the numbers of an extraction, in one value that travels to workers."""
+"""All settings that determine the embeddings of an extraction, as one value that is sent to workers."""
 
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -12,9 +12,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class ExtractConfig:
-    """Which encoders, layers and streams; the augmentation's seed; how frames are pooled and stored.
+    """Encoders, layers and streams, the augmentation's seed, and how frames are averaged and stored.
 
-    `streams` empty means all; `pool` averages that many frames into one; `dtype` is the storage type.
+    Empty `streams` means all. `pool` frames are averaged into one. `dtype` is the storage type.
     """
 
     preset: str
@@ -28,17 +28,17 @@ class ExtractConfig:
     dtype: str = "float16"
     pool: int = 1
 
-    def at_home_anywhere(self) -> "ExtractConfig":
-        """The same config for a process with another working directory: folders of weights are absolute."""
+    def with_absolute_paths(self) -> "ExtractConfig":
+        """The same config with absolute folders of weights, for a process with another working directory."""
         return replace(self, muq=_absolute(self.muq), musicfm=_absolute(self.musicfm))
 
     def load_encoders(self) -> "MultiScale":
-        """Load the encoders; seconds for the tiny ones, minutes where weights must be fetched first.
+        """Load the encoders: seconds for the tiny ones, minutes if weights must be downloaded.
 
         Raises
         ------
         EncoderError
-            The weights cannot be had, or are not what they should be.
+            The weights cannot be found, read or used.
         """
         from stages.extract.encoders import load_multiscale
 
@@ -46,7 +46,7 @@ class ExtractConfig:
         return load_multiscale(**{key: value for key, value in asdict(self).items() if key in keys})
 
     def spec(self, encoders: "MultiScale") -> Spec:
-        """The store's spec: what a record's numbers depend on."""
+        """The store's spec: everything that a record's numbers depend on."""
         from stages.extract.views.augment import AUGMENTATION
 
         return Spec(
@@ -63,5 +63,5 @@ class ExtractConfig:
 
 
 def _absolute(source: str) -> str:
-    """A folder's absolute path; a hub id, which looks like a relative path, as it is."""
+    """The absolute path of a folder; a hub id, which looks like a relative path, stays unchanged."""
     return str(Path(source).absolute()) if source and Path(source).is_dir() else source

@@ -1,4 +1,4 @@
-"""What an extraction will cost, told beforehand: hours of audio, bytes, and time from a short calibration."""
+"""Estimate of an extraction's cost: hours of audio, bytes, and time from a short calibration."""
 
 import shutil
 import time
@@ -27,9 +27,10 @@ BYTES = {"float16": 2, "float32": 4, "int8": 1}
 
 @dataclass(frozen=True)
 class Estimate:
-    """The cost of the records still to make.
+    """The cost of the records to be made.
 
-    `free` is None where a target does not tell (an object store); `replaced` is what goes for them, in bytes.
+    `free` is None if the target's free space is unknown (an object store); `replaced` is the size in bytes of the
+    records that they replace.
     """
 
     songs: int
@@ -42,7 +43,7 @@ class Estimate:
 
     @property
     def fits(self) -> bool:
-        """Whether the target has the space, where it tells."""
+        """Whether the target has enough space, as far as known."""
         return self.free is None or self.bytes <= self.free + self.replaced
 
 
@@ -59,16 +60,16 @@ def estimate(
     processes: int = 1,
     progress: Progress = iter,
 ) -> Estimate:
-    """Add up the durations of what is in the files; those that cannot be read are counted, and cost nothing.
+    """Add up the durations of the files. Unreadable files are counted, and add nothing.
 
     Parameters
     ----------
     replaced
         Size in bytes of the stored records that the tasks replace.
     processes
-        Files that are looked at together, each in a process.
+        Number of files that are examined at a time, each in a process.
     progress
-        Goes through a list, for instance with a progress bar.
+        Wraps an iterable, for example in a progress bar.
     """
     seconds, unreadable = 0.0, 0
     for task, found in zip(tasks, durations([task.path for task in tasks], processes, progress), strict=True):
@@ -87,34 +88,34 @@ def estimate(
 
 
 def durations(paths: Sequence[Path], processes: int, progress: Progress) -> list[float | None]:
-    """Seconds of each file; None for one that cannot be read."""
+    """Duration of each file in seconds; None for an unreadable file."""
     if not paths:
         return []
     count = max(1, min(processes, len(paths)))
-    with Processes(count) as pool, ThreadPoolExecutor(count) as threads:
+    with Processes(count) as workers, ThreadPoolExecutor(count) as threads:
 
         def duration(path: Path) -> float | None:
             try:
-                return pool.call(view_seconds(path), probe_seconds, path)
+                return workers.call(view_seconds(path), probe_seconds, path)
             except (HearError, MemoryError):
                 return None
 
-        # A thread waits for each process.
+        # One thread waits for each process.
         pending = [threads.submit(duration, path) for path in paths]
         try:
             return [future.result() for future in progress(pending)]
         finally:
             threads.shutdown(wait=False, cancel_futures=True)
-            pool.close()
+            workers.close()
 
 
 def free_bytes(root: str) -> int | None:
-    """Free space in bytes where the store at `root` is or would be; None for a remote one, which does not tell.
+    """Free space in bytes for the store at `root`; None for a remote store, whose space is unknown.
 
     Raises
     ------
     StoreError
-        There is no such file system.
+        The file system is unknown.
     """
     place = open_objects(root).root
     if "://" in place:
@@ -126,7 +127,7 @@ def free_bytes(root: str) -> int | None:
 
 
 def calibrate(encoders: "MultiScale") -> float:
-    """Seconds of audio encoded a second, from one segment of seeded noise after a short warm-up."""
+    """Seconds of audio encoded per second, from one segment of seeded noise after a short warm-up."""
     noise = np.random.default_rng(0).standard_normal(round(CALIBRATION_SECONDS * SAMPLE_RATE)).astype(np.float32) * 0.1
     encoders.encode(noise[:SAMPLE_RATE])
     begun = time.perf_counter()

@@ -1,9 +1,9 @@
-"""Whether stored records are of the songs' files as they are now: size and time first, the hash where they differ.
+"""Whether stored records match the songs' current files, by size and modification time, and by hash if these differ.
 
-A record that does not name its file's hash, as after an import, cannot be compared, and counts as it is. A record
-without size and time, as older versions wrote it, is compared by hash. What hashing has found is written down in the
-store's catalogue (`store.sources`), so that a file that was only touched or copied is hashed once. A file of the same
-size and time with other content is found by `SourceCheck` alone, which hashes every file.
+A record without its file's hash, as after an import, cannot be compared and counts as fresh. A record without size and
+time, as older versions wrote it, is compared by hash. Results of hashing are kept in the store's catalogue
+(`store.sources`), so that a file that was only touched or copied is hashed once. A file with other content but the same
+size and time is only found by `SourceCheck`, which hashes every file.
 """
 
 from collections import defaultdict
@@ -24,7 +24,7 @@ from store.errors import HearError, StoreError
 from store.progress import Progress
 from store.sources import SeenFile, read_seen_files, write_seen_files
 
-# Files that are hashed at once: a core each, and few enough for a disk.
+# Files that are hashed at a time: one per core, and not too many for a disk.
 THREADS = 8
 
 Rows = Mapping[tuple[str, int], CatalogueRow]
@@ -32,16 +32,16 @@ Rows = Mapping[tuple[str, int], CatalogueRow]
 
 @dataclass(frozen=True)
 class Freshness:
-    """What a comparison found.
+    """The result of a comparison.
 
     Attributes
     ----------
     stale
-        Records (song, view) that were made from another file than the song's is now.
+        Records (song, view) made from another file than the song's current one.
     missing
-        Song → why its file cannot be compared with its records, such as that it is not there.
+        Song → why its file cannot be compared with its records, for example because it is missing.
     hashed
-        Song → its file, where it had to be hashed and is the one that was stored.
+        Song → its file, if it had to be hashed and matches the stored records.
     """
 
     stale: frozenset[tuple[str, int]] = frozenset()
@@ -57,22 +57,22 @@ class Freshness:
 def compare_sources(
     songs: Iterable[Song], rows: Rows, *, seen: Mapping[str, SeenFile] | None = None, progress: Progress = iter
 ) -> Freshness:
-    """Compare the records of songs with the songs' files.
+    """Compare the records of songs with the songs' current files.
 
     Parameters
     ----------
     songs
-        Which songs, and where their files are.
+        The songs with their files.
     rows
         The store's records.
     seen
-        Song → its file as it was hashed before; see `store.sources`.
+        Song → its file when it was last hashed; see `store.sources`.
     progress
-        Goes through the files that are hashed; may show progress.
+        Wraps the iterable of files to hash, for example in a progress bar.
     """
     recorded = _recorded(rows)
     paths = {song.song_id: song.path for song in songs if song.song_id in recorded}
-    stamps, missing = _look_at(paths)
+    stamps, missing = _stamps(paths)
     known = {song: file.source for song, file in (seen or {}).items() if stamps.get(song) == file[1:]}
     doubtful = {
         song: stamp
@@ -93,7 +93,7 @@ def compare_sources(
 
 
 def _recorded(rows: Rows) -> dict[str, list[CatalogueRow]]:
-    """The records of each song that name their file's hash."""
+    """The records of each song that have their file's hash."""
     recorded: dict[str, list[CatalogueRow]] = defaultdict(list)
     for row in rows.values():
         if row.source is not None:
@@ -105,8 +105,8 @@ def _stamp(row: CatalogueRow) -> tuple[int | None, int | None]:
     return row.source_size, row.source_mtime_ns
 
 
-def _look_at(paths: Mapping[str, Path]) -> tuple[dict[str, FileStamp], dict[str, str]]:
-    """Song → its file's stamp, or why there is none."""
+def _stamps(paths: Mapping[str, Path]) -> tuple[dict[str, FileStamp], dict[str, str]]:
+    """Song → its file's stamp; and song → why its file has none."""
     stamps: dict[str, FileStamp] = {}
     missing: dict[str, str] = {}
     for song, path in paths.items():
@@ -120,7 +120,7 @@ def _look_at(paths: Mapping[str, Path]) -> tuple[dict[str, FileStamp], dict[str,
 def _hash(
     files: Mapping[str, tuple[Path, FileStamp]], progress: Progress
 ) -> tuple[dict[str, SourceFile], dict[str, str]]:
-    """Song → its file, or why it cannot be read."""
+    """Song → its hashed file; and song → why its file cannot be read."""
     hashed: dict[str, SourceFile] = {}
     unread: dict[str, str] = {}
     threads = ThreadPoolExecutor(min(THREADS, count_cores()), thread_name_prefix="hash")
@@ -132,13 +132,13 @@ def _hash(
             except AudioError as error:
                 unread[song] = str(error)
     finally:
-        # Ctrl-C need not wait for files that nobody wants any more.
+        # Ctrl-C need not wait for the remaining files.
         threads.shutdown(cancel_futures=True)
     return hashed, unread
 
 
 def stored_freshness(store: EmbeddingStore, songs: Iterable[Song], *, progress: Progress = iter) -> Freshness:
-    """Compare a store's records of songs with the songs' files, see `compare_sources`.
+    """Compare a store's records of songs with the songs' current files; see `compare_sources`.
 
     Raises
     ------
@@ -149,9 +149,9 @@ def stored_freshness(store: EmbeddingStore, songs: Iterable[Song], *, progress: 
 
 
 def remember_hashes(root: str, hashed: Mapping[str, SourceFile]) -> None:
-    """Write down in the store that these songs' files, as they are now, are those that were stored.
+    """Keep in the store that these songs' current files match their records.
 
-    It saves time and changes no answer, so a store that cannot be written is left as it is.
+    This only saves time, so a store that cannot be written is not an error.
     """
     if hashed:
         seen = {song: SeenFile(file.hash, *file.stamp) for song, file in hashed.items()}
@@ -160,25 +160,25 @@ def remember_hashes(root: str, hashed: Mapping[str, SourceFile]) -> None:
 
 
 def remembered_freshness(store: EmbeddingStore, songs: Iterable[Song], *, progress: Progress = iter) -> Freshness:
-    """As `stored_freshness`, and remember what had to be hashed, see `remember_hashes`."""
+    """Like `stored_freshness`, and keep the hashes with `remember_hashes`."""
     found = stored_freshness(store, songs, progress=progress)
     remember_hashes(store.root, found.hashed)
     return found
 
 
 class StaleError(HearError):
-    """Stored records are not of the songs as they are now."""
+    """Stored records do not match the songs' current files."""
 
 
 def refuse_changed(
     store: EmbeddingStore, songs: Sequence[Song], *, say: Callable[[str], None], progress: Progress = iter
 ) -> None:
-    """Refuse songs that were replaced since they were extracted; `say` hears of songs whose files are not here.
+    """Refuse songs that changed since extraction; `say` gets a note about songs whose files cannot be compared.
 
     Raises
     ------
     StaleError
-        A song's file is another one than its record was made from.
+        A song's file is not the one that its record was made from.
     StoreError
         The store cannot be read, or a record is damaged.
     """
@@ -194,21 +194,21 @@ def refuse_changed(
     if found.missing:
         reason = next(iter(found.missing.values()))
         say(
-            f"note: {len(found.missing)} of {len(songs)} songs cannot be compared with what is stored, the first: "
-            f"{reason}"
+            f"note: {len(found.missing)} of {len(songs)} songs cannot be compared with their stored records, "
+            f"the first: {reason}"
         )
 
 
 @dataclass
 class SourceCheck:
-    """Judges records one by one, for `store.verify`: every file is hashed, whatever its size and time say.
+    """Checks single records for `store.verify`, by hashing every file, whatever its size and time.
 
     Attributes
     ----------
     songs
-        Which songs, and where their files are; the records of others are not judged.
+        The songs with their files. Records of other songs are not checked.
     missing
-        Song → why its file cannot be read, of the songs that were asked for.
+        Song → why its file cannot be read, for the checked songs.
     compared
         Records (song, view) that were compared.
     """
@@ -218,12 +218,12 @@ class SourceCheck:
     compared: set[tuple[str, int]] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        """Look songs up by their ids."""
+        """Index the songs by id."""
         self._paths = {song.song_id: song.path for song in self.songs}
         self._hashes: dict[str, str] = {}
 
     def __call__(self, attributes: Mapping[str, Any]) -> str:
-        """Say why a record with these attributes is stale; empty where it is not, or nobody knows."""
+        """Why a record with these attributes is stale; empty if it is not, or if that is unknown."""
         song, source = str(attributes.get("song_id")), attributes.get("source")
         if song not in self._paths or not isinstance(source, str):
             return ""
@@ -235,10 +235,10 @@ class SourceCheck:
         if found == source:
             return ""
         where = shown(self._paths[song])
-        return f"song {song!r} view {view} is of another file than {where} is now; --repair, then hear-extract again"
+        return f"song {song!r} view {view} was made from another file than {where}; --repair, then hear-extract again"
 
     def _hash(self, song: str) -> str:
-        """Hash of the song's file; empty where it cannot be read."""
+        """Hash of the song's file; empty if it cannot be read."""
         if song not in self._hashes:
             path = self._paths[song]
             try:

@@ -1,4 +1,4 @@
-"""What is to be extracted: a task is a song, with the views of it that the store lacks or has of another file."""
+"""The plan of an extraction: one task per song, with the views that the store lacks or has of an older file."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -11,9 +11,9 @@ from stages.songs import Song
 
 @dataclass(frozen=True)
 class SongTask:
-    """One song and the views of it to make, in order; view 0 is the clean song.
+    """One song and its views to make, in order; view 0 is the clean song.
 
-    `replaces` has the digests of the stored records, by view, that are of another file and are replaced.
+    `replaces` maps views to the digests of stored records of an older file, which are replaced.
     """
 
     song_id: str
@@ -24,9 +24,9 @@ class SongTask:
 
 @dataclass(frozen=True)
 class Plan:
-    """The tasks in the manifest's order, and how many records are stored already and stay.
+    """The tasks in the manifest's order, and the number of stored records that are kept.
 
-    `sources` is what comparing records with files has found; `replaced_frames` is the length of what is replaced.
+    `sources` compares records with files; `replaced_frames` is the total length of the records to be replaced.
     """
 
     tasks: tuple[SongTask, ...]
@@ -41,22 +41,22 @@ class Plan:
 
 
 def views_of(song: Song, *, augment: int) -> tuple[int, ...]:
-    """Views that a song should have: training songs 0…augment, all others view 0 alone."""
+    """Views that a song should have: 0…augment for training songs, only 0 for all others."""
     return tuple(range(augment + 1)) if song.split == "train" else (0,)
 
 
 def plan_extraction(songs: Sequence[Song], *, augment: int, rows: Rows, sources: Freshness) -> Plan:
-    """Compare what the songs should have with what is stored.
+    """Compare the views that the songs should have with the stored records.
 
-    All stored views of a song that has changed are made again, also those beyond `augment`: else old audio would stay
-    among the new.
+    All stored views of a changed song are made again, also those beyond `augment`, so that no record of the old audio
+    remains.
 
     Parameters
     ----------
     rows
-        The store's records; empty where there is no store yet.
+        The store's records; empty if there is no store yet.
     sources
-        What comparing these with the songs' files has found.
+        The comparison of these records with the songs' files.
     """
     stale: dict[str, dict[int, str]] = defaultdict(dict)
     for song_id, view in sorted(sources.stale):

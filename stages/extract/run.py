@@ -1,4 +1,4 @@
-"""Extraction in one process: views are prepared ahead, encoded here, and written behind."""
+"""Extraction in one process: views are prepared ahead, encoded here, and written in the background."""
 
 import time
 from collections import deque
@@ -24,22 +24,22 @@ from store.records import Record, encode_record
 if TYPE_CHECKING:
     from stages.extract.encoders import MultiScale
 
-# Records encoded but not yet written; with the one being encoded this bounds the memory.
+# Records that may wait to be written. This bounds the memory, together with the one that is being encoded.
 WRITES_BEHIND = 2
 
 
 class Stop(Protocol):
-    """Whether a run should end: `threading.Event`, or Dask's."""
+    """A request to end a run: `threading.Event`, or Dask's."""
 
     def is_set(self) -> bool:
-        """Whether it should."""
+        """Whether the run should end."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one view.
+    """The result of one view.
 
-    `seconds` is its duration; `error` says in one line why it failed; `damage` what of its file could not be heard.
+    `seconds` is its duration, `error` a one-line reason for a failure, `damage` a description of the file's damage.
     """
 
     song_id: str
@@ -52,9 +52,9 @@ class Outcome:
 
 @dataclass
 class Tally:
-    """How a run went: records done, failures by name, seconds of audio, and where the time went (seconds).
+    """Totals of a run: records done, failures, seconds of audio, and times in seconds.
 
-    `damaged` are the songs of which a part was not heard; their records say what is missing.
+    `damaged` are the songs with parts that could not be decoded; their records have the details.
     """
 
     done: int = 0
@@ -67,7 +67,7 @@ class Tally:
 
     @property
     def idle(self) -> float:
-        """Share of the encoders' time that they waited for input."""
+        """Fraction of the encoders' time spent waiting for input."""
         return self.waiting / max(self.waiting + self.encoding, 1e-9)
 
     def add(self, outcome: Outcome) -> None:
@@ -83,9 +83,9 @@ class Tally:
 
 @dataclass
 class Extractor:
-    """Encodes prepared views and writes them; made once a process, as the encoders are heavy.
+    """Encodes prepared views and writes them. There is one per process, because the encoders are large.
 
-    `pool` averages that many frames into one before they are stored.
+    `pool` frames are averaged into one before they are stored.
     """
 
     encoders: "MultiScale"
@@ -101,12 +101,12 @@ class Extractor:
         report: Callable[[Outcome], None],
         stop: Stop | None = None,
     ) -> Tally:
-        """Make all views of the tasks; `report` hears of each outcome, `stop` ends the run after the views in hand.
+        """Make all views of the tasks. `report` gets each outcome, `stop` ends the run after the current views.
 
         Raises
         ------
         StoreError
-            The store cannot be written. A failure of a view is an outcome, not an error.
+            The store cannot be written. A failed view is an outcome, not an error.
         """
         tally, begun = Tally(), time.perf_counter()
 
@@ -135,7 +135,7 @@ class Extractor:
     def _timed(
         self, wanted: list[ViewRequest], tally: Tally
     ) -> Iterator[tuple[ViewRequest, PreparedView | FailedView]]:
-        """The feed's views, the time spent waiting for them added up."""
+        """The feed's views; the time spent waiting for them is added to the tally."""
         source = self.feed.views(wanted)
         while True:
             begun = time.perf_counter()
@@ -171,8 +171,8 @@ class Extractor:
         write(put)
 
     def _record(self, request: ViewRequest, prepared: PreparedView) -> Record:
-        """Encode; what the store could not hold (NaN, too large for float16) is this view's failure, not the run's."""
-        frames = pool_frames(self.encoders.encode(prepared.samples), self.pool)
+        """Encode a view. Values that cannot be stored (NaN, too large for float16) fail the view, not the run."""
+        frames = average_frames(self.encoders.encode(prepared.samples), self.pool)
         if not np.isfinite(frames).all():
             raise HearError("the embeddings are not finite")
         attributes: dict[str, Any] = {
@@ -186,19 +186,19 @@ class Extractor:
         return encode_record(self.writer.spec, request.song_id, request.view, frames, attributes)
 
 
-def pool_frames(frames: NDArray[np.float32], pool: int) -> NDArray[np.float32]:
-    """Average each `pool` consecutive frames: (S, T, C) → (S, ⌈T / pool⌉, C); the last group may be smaller."""
-    if pool == 1:
+def average_frames(frames: NDArray[np.float32], count: int) -> NDArray[np.float32]:
+    """Average groups of `count` consecutive frames: (S, T, C) → (S, ⌈T / count⌉, C); the last group may be smaller."""
+    if count == 1:
         return frames
-    starts = np.arange(0, frames.shape[1], pool)
+    starts = np.arange(0, frames.shape[1], count)
     sums = np.add.reduceat(frames, starts, axis=1, dtype=np.float32)
-    counts = np.diff(np.append(starts, frames.shape[1])).astype(np.float32)
-    return np.asarray(sums / counts[None, :, None], dtype=np.float32)
+    sizes = np.diff(np.append(starts, frames.shape[1])).astype(np.float32)
+    return np.asarray(sums / sizes[None, :, None], dtype=np.float32)
 
 
 @contextmanager
 def _written_behind(settle: Callable[[Outcome], None]) -> Iterator[Callable[[Callable[[], Outcome]], None]]:
-    """Give a function that puts records in a thread; at the end all are written, or the first error is raised."""
+    """Yield a function that writes records in a thread. At the end all are written, or the first error is raised."""
     pending: deque[Future[Outcome]] = deque()
     with ThreadPoolExecutor(1, thread_name_prefix="write") as thread:
 

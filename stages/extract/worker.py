@@ -1,4 +1,4 @@
-"""One song on a worker: the encoders are loaded once a process, and the records are written from here."""
+"""Extraction of one song on a worker. The encoders are loaded once per process; the worker writes the records."""
 
 import socket
 from dataclasses import dataclass, replace
@@ -15,18 +15,18 @@ from store.errors import HearError, StoreNotFoundError
 
 @dataclass(frozen=True)
 class WorkerConfig:
-    """What a worker keeps at hand between songs: where records go, how they are made, how many processes prepare."""
+    """A worker's settings: root of the store, extraction settings, and number of processes that prepare views."""
 
     root: str
-    config: ExtractConfig
+    extract: ExtractConfig
     processes: int = 1
 
 
 @dataclass(frozen=True)
 class SongResult:
-    """What travels back from a worker: the outcomes, where the time went (seconds), and what must end the run.
+    """The result of a task: the outcomes, times in seconds, and an error that must end the run.
 
-    The error is a value, as Dask prints the traceback of what a task raises.
+    The error is returned, not raised, because Dask prints the traceback of exceptions in tasks.
     """
 
     outcomes: tuple[Outcome, ...]
@@ -35,58 +35,58 @@ class SongResult:
     error: HearError | None = None
 
 
-def extract_song(task: SongTask, bench: WorkerConfig, stop: Stop) -> SongResult:
-    """Make the views of one song; those that a lost worker has written already are not made again.
+def extract_song(task: SongTask, config: WorkerConfig, stop: Stop) -> SongResult:
+    """Make the views of one song, except those that a lost worker has already written.
 
-    A record that the task replaces is not such a view as long as it stands there.
-
-    `stop` ends it after the view in hand, or before the first. The result's error tells that the encoders cannot be
-    loaded, or that the store is not there or cannot be written.
+    `stop` ends the task before the first or after the current view. The result's error says that the encoders cannot be
+    loaded, or that the store is missing or cannot be written.
     """
     outcomes: list[Outcome] = []
     if stop.is_set():
         return SongResult(())
     try:
-        tally = _extract(task, extractor_for(bench), outcomes, stop)
+        tally = _extract(task, extractor_for(config), outcomes, stop)
     except HearError as error:
         return SongResult(tuple(outcomes), error=error)
     return SongResult(tuple(outcomes), tally.waiting, tally.encoding)
 
 
 def _extract(task: SongTask, extractor: Extractor, outcomes: list[Outcome], stop: Stop) -> Tally:
-    standing = {view: extractor.writer.digest(task.song_id, view) for view in task.views}
-    missing = tuple(view for view, digest in standing.items() if digest in (None, task.replaces.get(view)))
+    stored = {view: extractor.writer.digest(task.song_id, view) for view in task.views}
+    # A record that the task replaces is still to be made.
+    missing = tuple(view for view, digest in stored.items() if digest in (None, task.replaces.get(view)))
     outcomes += [Outcome(task.song_id, view, "done") for view in task.views if view not in missing]
     tally = extractor.run([replace(task, views=missing)], report=outcomes.append, stop=stop)
     if stop.is_set():
-        # What was begun ahead ends within this task: Dask gives a worker that it closes a few seconds only.
+        # End prepared views within this task, because Dask gives a closing worker only a few seconds.
         extractor.feed.close()
     return tally
 
 
 @lru_cache(maxsize=1)
-def extractor_for(bench: WorkerConfig) -> Extractor:
-    """Load the encoders and open the store, once a process.
+def extractor_for(config: WorkerConfig) -> Extractor:
+    """Load the encoders and open the store, once per process.
 
     Raises
     ------
     HearError
-        The encoders cannot be loaded, or the store is not where it should be.
+        The encoders cannot be loaded, or the store does not exist.
     """
-    encoders = bench.config.load_encoders()
-    writer = _opened(bench.root, bench.config.spec(encoders))
-    feed = ViewFeed(processes=bench.processes)
-    # A worker that ends would wait for threads that wait for their processes. (It runs no other exit handlers.)
+    extract = config.extract
+    encoders = extract.load_encoders()
+    writer = _open_store(config.root, extract.spec(encoders))
+    feed = ViewFeed(processes=config.processes)
+    # Otherwise an ending worker waits for threads that wait for their processes. It runs no other exit handlers.
     Finalize(None, feed.close, exitpriority=20)
-    return Extractor(encoders, writer, feed, seed=bench.config.seed, pool=bench.config.pool)
+    return Extractor(encoders, writer, feed, seed=extract.seed, pool=extract.pool)
 
 
-def _opened(root: str, spec: Spec) -> StoreWriter:
-    """The store, which the command has made: one made here would be another, on a folder that is not mounted."""
+def _open_store(root: str, spec: Spec) -> StoreWriter:
+    """Open the store that the command created. Creating one here could hide that a folder is not mounted."""
     try:
         return StoreWriter.open(root, spec, create=False)
     except StoreNotFoundError as error:
         raise HearError(
-            f"the Dask worker on {socket.gethostname()} does not find the store: {error}; workers must see audio and "
+            f"the Dask worker on {socket.gethostname()} cannot find the store: {error}; workers must see audio and "
             "store under the same paths as the command"
         ) from error

@@ -1,64 +1,94 @@
-"""How a head is trained: every choice that a run makes, with the paper's values as defaults."""
+"""How a head is trained: every choice of a run, with the paper's values as defaults."""
 
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+import inspect
+import re
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal, TypeVar
 
 from stages.head.model.sizes import Architecture, Size
-from stages.head.tracks import TRACK_BETA
 
 Mix = Literal["pooled", "frames", "none"]
 Precision = Literal["auto", "fp32", "bf16"]
 Schedule = Literal["constant", "plateau"]
+# torch takes seeds of 64 bits; this leaves room for the seeds that --seeds counts up to.
+LARGEST_SEED = 2**63 - 1
+
+_T = TypeVar("_T")
+
+
+def bounded(default: _T, **bounds: float) -> _T:
+    """Make a field whose metadata holds its bounds: `gt` (above), `ge` (at least) and `le` (at most)."""
+    made: _T = field(default=default, metadata=bounds)
+    return made
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
     """The choices of a training run (paper §3.1).
 
+    The commands take their options from here: names, defaults, bounds, and these descriptions as help.
+
     Parameters
     ----------
     architecture
-        `hear`, or `songeval`: SongEval's own head, the baseline.
+        Head to train: hear, or songeval (SongEval's own head, the baseline).
     size
-        `paper` (38.07 M parameters) or `small`, which trains on a laptop in seconds.
+        paper (38.07 M parameters), or small (trains on a laptop in seconds).
     streams
-        Streams of the store to learn from, in this order; see `pick_streams` for what an empty list means.
+        Streams of the store to train on, in this order; if none are named: all, or muq/track for songeval.
     augmented
-        Augmented views of each song to use, besides the song itself; all there are if None.
+        Augmented views of each song to use, besides the song itself; all if not given.
     views_per_epoch
-        Views of each song an epoch shows, drawn at random; all if 0.
+        Views of each song per epoch, drawn at random; 0: all.
     crop
-        Longer songs are cut to this many seconds while training, at a place drawn anew each time. The default only
-        bounds memory: no song of SongEval is that long.
+        Train on at most this many seconds of a song, from a random place; the default only bounds memory, as no song
+        of SongEval is that long.
     beta
-        Weight of ListMLE; the paper's for the track if None.
+        Weight of ListMLE; if not given, 0.15 on Track 1 and 0.05 on Track 2.
     smooth_l1_beta
-        Where SmoothL1 turns from square to linear, in rating points.
-    sigma, alpha, mix
-        C-Mixup: bandwidth over the labels in rating points, Beta(α, α) of the share, and what is mixed.
-    learning_rate, weight_decay, batch_size, accumulate, clip_norm, epochs
-        Adam; songs a batch; batches a step; largest gradient norm; passes over the songs.
-    schedule, plateau_patience
-        `constant` keeps the learning rate, as the paper tells of no schedule. `plateau` halves it after more than
-        `plateau_patience` steps in a row without a lower loss, as the published code does; see `make_schedule`.
+        Error at which SmoothL1 turns from square to linear, in rating points.
+    sigma
+        C-Mixup: bandwidth over the ratings, in rating points.
+    alpha
+        C-Mixup: the mixing weight is drawn from Beta(alpha, alpha).
+    mix
+        C-Mixup: mix pooled vectors, frames, or none.
+    learning_rate
+        Adam's learning rate.
+    schedule
+        constant, or plateau: halve the learning rate when the loss stops falling, as the published code does.
+    plateau_patience
+        plateau: steps without a lower loss before the learning rate is halved.
+    weight_decay
+        Adam's weight decay.
+    batch_size
+        Songs per batch, not counting C-Mixup partners.
+    accumulate
+        Batches per optimizer step.
+    clip_norm
+        Clip the gradient to this norm.
+    epochs
+        Passes over the training songs.
     evaluate_every
-        Steps between two validations; one validation an epoch if 0.
+        Steps between validations; 0: validate once per epoch.
     patience
-        Stop after this many validations without a better one; never if None.
+        Stop after this many validations without improvement; never if not given.
     shuffle_labels
-        Control: labels are dealt out anew among the songs of each split. A head that still scores well cheats.
+        Control: shuffle the ratings among the songs of each split; scores should drop to chance.
     seed
-        Of the weights, the order, the partners, the dropout and the shuffled labels.
+        Seed of weights, order, C-Mixup, dropout and shuffled ratings.
     shuffle_seed
-        Of the shuffled labels alone, for heads that learn from one deal; `seed` if None.
-    precision, device
-        `auto` is bf16 where the hardware multiplies it faster, and the first GPU.
+        Seed of the shuffled ratings alone, for several heads that train on the same ones; seed if not given.
+    precision
+        auto (bf16 where the hardware multiplies it faster), fp32 or bf16.
+    device
+        auto (the first GPU, else the CPU), cpu, cuda, cuda:1, …
     memory
-        Gigabytes of records to hold in memory; what does not fit is streamed from the store.
+        Gigabytes of records to hold in memory; if they need more, they are streamed from the store.
     workers
-        Threads that read ahead while streaming; 0 reads when a batch is asked for.
+        Threads that read ahead while streaming; 0: none.
     allow_missing
-        Songs that the store may lack.
+        Songs per split that the store may lack.
 
     Examples
     --------
@@ -71,42 +101,46 @@ class TrainConfig:
     architecture: Architecture = "hear"
     size: Size = "paper"
     streams: tuple[str, ...] = ()
-    augmented: int | None = None
-    views_per_epoch: int = 0
-    crop: float = 900.0
-    beta: float | None = None
-    smooth_l1_beta: float = 0.5
-    sigma: float = 1.0
-    alpha: float = 2.0
+    augmented: int | None = bounded(None, ge=0)
+    views_per_epoch: int = bounded(0, ge=0)
+    crop: float = bounded(900.0, gt=0)
+    beta: float | None = bounded(None, ge=0)
+    smooth_l1_beta: float = bounded(0.5, gt=0)
+    sigma: float = bounded(1.0, gt=0)
+    alpha: float = bounded(2.0, gt=0)
     mix: Mix = "pooled"
-    learning_rate: float = 1e-5
+    learning_rate: float = bounded(1e-5, gt=0)
     schedule: Schedule = "constant"
-    plateau_patience: int = 400
-    weight_decay: float = 1e-3
-    batch_size: int = 8
-    accumulate: int = 4
-    clip_norm: float = 1.0
-    epochs: int = 60
-    evaluate_every: int = 0
-    patience: int | None = None
+    plateau_patience: int = bounded(400, ge=1)
+    weight_decay: float = bounded(1e-3, ge=0)
+    batch_size: int = bounded(8, ge=2)
+    accumulate: int = bounded(4, ge=1)
+    clip_norm: float = bounded(1.0, gt=0)
+    epochs: int = bounded(60, ge=1)
+    evaluate_every: int = bounded(0, ge=0)
+    patience: int | None = bounded(None, ge=1)
     shuffle_labels: bool = False
-    seed: int = 0
+    seed: int = bounded(0, ge=0, le=LARGEST_SEED)
     shuffle_seed: int | None = None
     precision: Precision = "auto"
     device: str = "auto"
-    memory: float = 4.0
-    workers: int = 2
-    allow_missing: int = 0
+    memory: float = bounded(4.0, ge=0)
+    workers: int = bounded(2, ge=0)
+    allow_missing: int = bounded(0, ge=0)
 
     def track_beta(self, track: int) -> float:
-        """The weight of ListMLE that this config means for a track."""
-        return TRACK_BETA[track] if self.beta is None else self.beta
+        """The weight of ListMLE on a track."""
+        # Not above: the commands read this module for their help, which needs none of what the tracks import.
+        from stages.head.tracks import TRACK_BETA
 
-    @property
-    def deal_seed(self) -> int:
-        """The seed that shuffled labels are dealt out with."""
-        return self.seed if self.shuffle_seed is None else self.shuffle_seed
+        return TRACK_BETA[track] if self.beta is None else self.beta
 
     def to_json(self) -> dict[str, Any]:
         """As plain values, for params.json."""
         return {**asdict(self), "streams": list(self.streams)}
+
+
+def descriptions(config: type) -> dict[str, str]:
+    """The description of each field of a dataclass, from the `Parameters` of its docstring."""
+    entries = re.findall(r"^(\w+)\n((?: {4}.+\n?)+)", inspect.getdoc(config) or "", flags=re.MULTILINE)
+    return {name: " ".join(text.split()) for name, text in entries}

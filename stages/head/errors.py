@@ -1,7 +1,7 @@
-"""What can go wrong in stage two through the user's doing."""
+"""The error of stage two that a user can cause."""
 
 from store.errors import HearError
 
 
 class HeadError(HearError):
-    """A head, a checkpoint or a training run is not what it should be."""
+    """A head, a checkpoint or a training run cannot be used or written."""

@@ -1,1 +1,1 @@
-"""How well scores agree with ratings, and how sure that is."""
+"""Agreement of scores with ratings, and its uncertainty."""

@@ -1,10 +1,10 @@
-"""How sure the metrics are: percentile bootstrap over songs or systems (Efron and Tibshirani 1993, §13)."""
+"""Uncertainty of the metrics: percentile bootstrap over songs or systems (Efron and Tibshirani 1993, §13)."""
 
 from collections.abc import Sequence
 
 import numpy as np
 
-from stages.metrics.agreement import METRICS, Metrics, Ratings, score_metrics
+from stages.metrics.agreement import METRICS, Array, Metrics, score_metrics
 
 Intervals = dict[str, dict[str, tuple[float, float]]]
 QUANTILES = (0.025, 0.975)
@@ -12,25 +12,25 @@ DRAWS = 1000
 
 
 def bootstrap_intervals(
-    rated: Ratings, predicted: Ratings, *, dimensions: Sequence[str], draws: int = DRAWS, seed: int = 0
+    ratings: Array, predicted: Array, *, dimensions: Sequence[str], draws: int = DRAWS, seed: int = 0
 ) -> Intervals:
-    """95 % intervals of what `score_metrics` gives, in the same shape, each as (low, high).
+    """95 % intervals of the metrics of `score_metrics`, in the same layout, each as (low, high).
 
-    Rows are drawn with replacement, the same ones for all dimensions and metrics, so that the interval of the mean
-    over dimensions knows how they go together.
+    Rows are drawn with replacement, the same rows for all dimensions and metrics, so that the interval of the mean
+    over dimensions accounts for their correlation.
 
     Parameters
     ----------
-    rated, predicted
-        (N, D) ratings, a row a song, or means, a row a system.
+    ratings, predicted
+        (N, D): one row per song, or means, one row per system.
     draws
         Bootstrap samples.
     """
     generator = np.random.default_rng(seed)
     tables: list[Metrics] = []
     for _ in range(draws):
-        rows = generator.integers(len(rated), size=len(rated))
-        tables.append(score_metrics(rated[rows], predicted[rows], dimensions=dimensions))
+        rows = generator.integers(len(ratings), size=len(ratings))
+        tables.append(score_metrics(ratings[rows], predicted[rows], dimensions=dimensions))
     return {
         name: {metric: _interval([table[name][metric] for table in tables]) for metric in METRICS}
         for name in (*dimensions, "mean")

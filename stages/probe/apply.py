@@ -1,4 +1,4 @@
-"""A saved probe on another store of the same spec."""
+"""Apply a saved probe to another store with the same spec."""
 
 import io
 from collections.abc import Sequence
@@ -9,27 +9,26 @@ from typing import Any
 import numpy as np
 
 from stages.common.csv_text import write_rows
-from stages.common.html_table import html_table
 from stages.probe.data.features import choose_statistics
 from stages.probe.errors import ProbeError
-from stages.probe.models.kinds import MODELS
+from stages.probe.models.registry import MODELS
 from stages.probe.report import name_songs
 from stages.probe.saved import Probe, load_probe
 from store import EmbeddingStore, Spec, open_store
+from store.files.visible import to_html_columns
 from store.progress import Progress
-from store.summary import summaries
 
 
 @dataclass(frozen=True)
-class Applied:
+class ProbePredictions:
     """A probe's predictions for the songs of a store; made by `apply_probe`.
 
     Attributes
     ----------
     rows
-        One object per song: song_id, predicted and, for a classification, scores by class and what they are.
+        One object per song: song_id, predicted and, for a classification, scores by class and their meaning.
     without_clean_view
-        Songs that could not be scored.
+        Songs without view 0, which could not be scored.
 
     Examples
     --------
@@ -44,7 +43,7 @@ class Applied:
     without_clean_view: tuple[str, ...]
 
     def to_csv(self) -> str:
-        """song_id, predicted, and one column `score:<class>` per class."""
+        """Columns song_id, predicted, and one column `score:<class>` per class."""
         text = io.StringIO()
         write_rows(text, self._table())
         return text.getvalue()
@@ -65,20 +64,22 @@ class Applied:
 
     def _repr_html_(self) -> str:
         header, *rows = self._table()
-        return html_table(rows, header=header, title=f"Predictions: {self.summary()}")
+        return to_html_columns(f"Predictions: {self.summary()}", header, rows)
 
     def to_json(self) -> list[dict[str, Any]]:
-        """A list of objects, one per song."""
+        """One object per song."""
         return list(self.rows)
 
     def summary(self) -> str:
-        """One line of counts."""
+        """Counts, in one line."""
         skipped = self.without_clean_view
         return f"{len(self.rows)} songs scored" + (f", no clean view: {name_songs(skipped)}" if skipped else "")
 
 
-def apply_probe(folder: str | Path, store: EmbeddingStore | str | Path, *, progress: Progress = iter) -> Applied:
-    """Score the clean view of every song of a store with a saved probe, a few songs in memory at a time.
+def apply_probe(
+    folder: str | Path, store: EmbeddingStore | str | Path, *, progress: Progress = iter
+) -> ProbePredictions:
+    """Score the clean view of every song in a store with a saved probe. Only a few songs are in memory at a time.
 
     Parameters
     ----------
@@ -97,8 +98,7 @@ def apply_probe(folder: str | Path, store: EmbeddingStore | str | Path, *, progr
     Raises
     ------
     ProbeError
-        The folder holds no probe, or one that gives no finite scores; the store's spec is another one, or no song has a
-        clean view.
+        The folder has no probe, or its scores are not finite; the store has another spec, or no song has a clean view.
     StoreError
         The store cannot be read.
 
@@ -115,31 +115,31 @@ def apply_probe(folder: str | Path, store: EmbeddingStore | str | Path, *, progr
     check_spec(probe.spec, store.spec, where=str(folder), store=store.root)
     clean = [song for song in store.songs if 0 in store.views(song)]
     if not clean:
-        raise ProbeError(f"{store.root}: no song has a clean view; a probe scores view 0 alone")
+        raise ProbeError(f"{store.root}: no song has a clean view; a probe only scores view 0")
     scores = np.empty((len(clean), max(len(probe.classes), 1)))
-    for places, values in summaries(store, [(song, 0) for song in clean], probe.streams, progress=progress):
+    for places, values in store.summaries([(song, 0) for song in clean], probe.streams, progress=progress):
         scores[places] = probe.scores(choose_statistics(values, probe.pooling))
     if not np.isfinite(scores).all():
-        raise ProbeError(f"{folder}: gives scores that are not finite numbers; fit the probe again")
+        raise ProbeError(f"{folder}: the probe's scores are not finite numbers; fit the probe again")
     rows = [_row(probe, song, of_song) for song, of_song in zip(clean, scores.tolist(), strict=True)]
-    return Applied(tuple(rows), tuple(sorted(set(store.songs) - set(clean))))
+    return ProbePredictions(tuple(rows), tuple(sorted(set(store.songs) - set(clean))))
 
 
 def check_spec(expected: Spec, found: Spec, *, where: str, store: str) -> None:
-    """Refuse a store whose clean views were made otherwise than those that the probe was fitted on.
+    """Refuse a store whose clean views differ in their settings from those that the probe was fitted on.
 
-    The augmentation table and its seed are not compared: a clean view is the same under any.
+    The augmentation table and its seed are not compared, because clean views do not depend on them.
 
     Raises
     ------
     ProbeError
-        Naming the field, what was expected and what was found.
+        The specs differ; the message names the field, expected and found.
     """
     alike = replace(found, augmentation=expected.augmentation, seed=expected.seed)
     if differences := expected.differences(alike):
         more = f" (and {len(differences) - 1} more)" if len(differences) > 1 else ""
         raise ProbeError(
-            f"{store}: {where} was fitted on embeddings of another spec: {differences[0]}{more}; "
+            f"{store}: {where} was fitted on embeddings with another spec: {differences[0]}{more}; "
             "extract the songs with the same settings, or fit a probe on this store"
         )
 

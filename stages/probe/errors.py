@@ -1,7 +1,7 @@
-"""The errors of probes."""
+"""Errors of probes."""
 
 from store.errors import HearError
 
 
 class ProbeError(HearError):
-    """A label, a selection or a saved probe cannot be used as asked."""
+    """Labels, settings or a saved probe cannot be used."""

@@ -1,4 +1,4 @@
-"""From a store and a column to a cross-validated probe, saved with its plots."""
+"""Fit a cross-validated probe on a store and a column of labels, and save it with its plots."""
 
 import io
 from collections.abc import Mapping
@@ -7,20 +7,19 @@ from pathlib import Path
 from typing import Literal
 
 from stages.common.csv_text import write_rows
+from stages.probe.config import ProbeConfig
 from stages.probe.data.features import open_features
 from stages.probe.data.folds import usable_settings
 from stages.probe.data.labels import read_labels
 from stages.probe.data.sample import Sample, draw_sample
 from stages.probe.data.streams import select_streams, stream_columns, stream_sets
-from stages.probe.data.tasks import choose_task
 from stages.probe.errors import ProbeError
 from stages.probe.models.crossvalidation import OutOfFold, cross_validate, fit_final
-from stages.probe.models.kinds import MODELS, Model
+from stages.probe.models.fitting import Design, Fitter, InMemory
 from stages.probe.models.predictors import Array, Predictor
-from stages.probe.models.problem import Design, FitTask, InMemory
+from stages.probe.models.registry import MODELS, Model, choose_task
 from stages.probe.plots import draw
-from stages.probe.question import Question
-from stages.probe.report import Report, SweepRow
+from stages.probe.report import ProbeReport, SweepRow
 from stages.probe.saved import ABOUT, ARRAYS, Probe, put
 from stages.probe.scores import ProbeScores, score
 from stages.songs import Manifest
@@ -33,7 +32,7 @@ _WRITTEN = (ABOUT, ARRAYS, PREDICTIONS, "confusion.png", "scatter.png", "sweep.p
 
 def fit_probe(
     store: EmbeddingStore | str | Path,
-    question: Question,
+    config: ProbeConfig,
     *,
     manifest: Manifest | str | Path | None = None,
     labels: str | Path | None = None,
@@ -41,25 +40,25 @@ def fit_probe(
     memory_limit: str = "auto",
     out: str | Path | None = None,
     progress: Progress = iter,
-) -> Report:
-    """Fit a probe on stored embeddings, and measure it by cross-validation on songs it has not seen.
+) -> ProbeReport:
+    """Fit a probe on stored embeddings, and measure it on songs that it was not fitted on.
 
     Parameters
     ----------
     store
         The embeddings: a store, or its folder or URL.
-    question
-        What to predict, from what, by which model.
+    config
+        The probe's settings: column to predict, streams, model and others.
     manifest, labels
-        Where the columns are: a manifest (or its file), a CSV with `song_id`, or both.
+        Where the columns are: a manifest (or its file), a table with `song_id`, or both.
     sweep
-        `streams`: also compare each stream, encoder, scale and layer, over the same folds.
+        `streams` also compares each stream, encoder, scale and layer over the same folds.
     memory_limit
-        What the fit may take, such as `4GB`; `auto`: half the machine's. Above it the features are read in passes.
+        Memory for the fit, such as `4GB`; `auto` for half the machine's. Larger features are read in passes.
     out
-        A folder for the probe, `predictions.csv` and the plots; None: nothing is written.
+        A folder for the probe, `predictions.csv` and the plots; None to write nothing.
     progress
-        Goes through the records that are pooled; may show progress.
+        Wraps the iterable of records to read, for example in a progress bar.
 
     Returns
     -------
@@ -69,10 +68,10 @@ def fit_probe(
     Raises
     ------
     ProbeError
-        The question has no answer: see `choose_task`, `draw_sample`, `select_streams`, `usable_settings` and
+        The settings do not fit the data: see `choose_task`, `draw_sample`, `select_streams`, `usable_settings` and
         `open_features`. Or `out` cannot be written.
     StoreError, SongsError
-        The store, the manifest or the CSV cannot be read.
+        The store, the manifest or the table cannot be read.
 
     Examples
     --------
@@ -84,23 +83,23 @@ def fit_probe(
     """
     store, out = open_store(store), Path(out) if out is not None else None
     table = read_labels(manifest=manifest, labels=labels)
-    task = choose_task(table.column(question.target), target=question.target, model=question.model, task=question.task)
-    sample = draw_sample(table, question, task, views={song: store.views(song) for song in store.songs})
-    streams = select_streams(store.streams, question.streams)
+    task = choose_task(table.column(config.target), target=config.target, model=config.model, task=config.task)
+    sample = draw_sample(table, config, task, views={song: store.views(song) for song in store.songs})
+    streams = select_streams(store.streams, config.streams)
     sets = _sets(streams) if sweep else {}
     if out is not None:
         _make_folder(out)
     with open_features(
-        store, sample.songs, question, streams=streams, memory_limit=memory_limit, progress=progress
+        store, sample.songs, config, streams=streams, memory_limit=memory_limit, progress=progress
     ) as whole:
-        settings = usable_settings(MODELS[question.model], sample.folds[whole.song], question.setting)
-        problem = open_problem(whole, sample, model=MODELS[question.model])
-        found = cross_validate(problem, sample.labels, sample.folds, settings)
-        predictor = fit_final(problem, found.final) if out is not None else None
-        predicted, scores = _judge(found, sample, question)
-        rows = _sweep(whole, sample, question, streams, sets, settings, {streams: scores})
-        report = Report(
-            question=question, task=task, streams=streams, chosen=found.final, chosen_by_fold=found.settings,
+        settings = usable_settings(MODELS[config.model], sample.folds[whole.song], config.setting)
+        fitter = make_fitter(whole, sample, model=MODELS[config.model])
+        found = cross_validate(fitter, sample.labels, sample.folds, settings)
+        predictor = fit_final(fitter, found.final) if out is not None else None
+        predicted, scores = _judge(found, sample, config)
+        rows = _sweep(whole, sample, config, streams, sets, settings, {streams: scores})
+        report = ProbeReport(
+            config=config, task=task, streams=streams, chosen=found.final, chosen_by_fold=found.settings,
             sample=sample, predicted=predicted, scores=scores, rows=len(whole.song), features=int(whole.x.shape[1]),
             out_of_core=whole.out_of_core, sweep=rows,
         )  # fmt: skip
@@ -109,8 +108,8 @@ def fit_probe(
     return report
 
 
-def open_problem(design: Design, sample: Sample, *, model: Model) -> FitTask:
-    """The way to fit that suits the features: a numpy array at once, a dask array in passes."""
+def make_fitter(design: Design, sample: Sample, *, model: Model) -> Fitter:
+    """A fitter for the features: in memory for a numpy array, in passes for a dask array."""
     shared = (design, sample.labels, sample.folds)
     if not design.out_of_core:
         return InMemory(*shared, model=model, classes=len(sample.classes))
@@ -128,33 +127,33 @@ def _sets(streams: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
     return stream_sets(streams)
 
 
-def _judge(found: OutOfFold, sample: Sample, question: Question) -> tuple[Array, ProbeScores]:
-    """What was said of each song out of its fold, and how good that is."""
+def _judge(found: OutOfFold, sample: Sample, config: ProbeConfig) -> tuple[Array, ProbeScores]:
+    """Out-of-fold predictions and their scores."""
     classes = len(sample.classes)
     predicted = found.scores.argmax(axis=1).astype(float) if classes else found.scores[:, 0]
-    scores = score(sample.labels, predicted, sample.groups, classes=classes, draws=question.draws, seed=question.seed)
+    scores = score(sample.labels, predicted, sample.groups, classes=classes, draws=config.draws, seed=config.seed)
     return predicted, scores
 
 
 def _sweep(
-    whole: Design, sample: Sample, question: Question, streams: tuple[str, ...], sets: Mapping[str, tuple[str, ...]],
+    whole: Design, sample: Sample, config: ProbeConfig, streams: tuple[str, ...], sets: Mapping[str, tuple[str, ...]],
     settings: tuple[float, ...], known: Mapping[tuple[str, ...], ProbeScores],
 ) -> tuple[SweepRow, ...]:  # fmt: skip
-    """The same question asked of each set of streams, over the same folds; the best first."""
+    """Results for each set of streams over the same folds, the best first."""
     rows = []
     for name, chosen in sets.items():
         scores = known.get(chosen)
         if scores is None:
             part = whole.of_columns(stream_columns(streams, chosen, whole.x.shape[1] // len(streams)))
-            problem = open_problem(part, sample, model=MODELS[question.model])
-            scores = _judge(cross_validate(problem, sample.labels, sample.folds, settings), sample, question)[1]
+            fitter = make_fitter(part, sample, model=MODELS[config.model])
+            scores = _judge(cross_validate(fitter, sample.labels, sample.folds, settings), sample, config)[1]
         rows.append(SweepRow(name, chosen, scores.probe[scores.headline], scores.gain))
     return tuple(sorted(rows, key=lambda row: -row.value.value))
 
 
-def _write(out: Path, report: Report, store: EmbeddingStore, predictor: Predictor) -> None:
-    """The probe last: a folder that holds one is complete, and no plot in it is of an earlier one."""
-    asked, sample = report.question, report.sample
+def _write(out: Path, report: ProbeReport, store: EmbeddingStore, predictor: Predictor) -> None:
+    """Write the probe last, so that a folder with a probe is complete and has no plots of an earlier one."""
+    asked, sample = report.config, report.sample
     summary = {
         "songs": len(sample.songs),
         "group": asked.group,
@@ -176,14 +175,14 @@ def _write(out: Path, report: Report, store: EmbeddingStore, predictor: Predicto
 
 
 def _make_folder(out: Path) -> None:
-    """Before minutes of work, so that they are not lost for want of a place."""
+    """Make the folder before minutes of work, which would be lost if it cannot be made."""
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ProbeError(f"{out}: cannot be made: {error.strerror}; name another folder") from error
+        raise ProbeError(f"{out}: cannot be created: {error.strerror}; choose another folder") from error
 
 
-def _csv(report: Report) -> str:
+def _csv(report: ProbeReport) -> str:
     text = io.StringIO()
     columns = ("song_id", "truth", "predicted", "fold")
     write_rows(text, [columns, *([row[name] for name in columns] for row in report.predictions())])

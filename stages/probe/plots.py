@@ -1,4 +1,4 @@
-"""What a probe looks like: a confusion matrix, or a scatter of predicted against true values; and a sweep's bars."""
+"""Plots of a probe: a confusion matrix, or predicted against true values; and bars for a sweep."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from stages.common.figures import plain_text
-from stages.probe.report import Report
+from stages.probe.report import ProbeReport
 from store.files.visible import visible
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ _INK, _MUTED, _BAR = "#1b1b1b", "#8a8a8a", "#3b6ea5"
 _CELLS_WITH_NUMBERS = 20
 
 
-def draw(report: Report, folder: Path) -> list[Path]:
+def draw(report: ProbeReport, folder: Path) -> list[Path]:
     """Draw `confusion.png` or `scatter.png` into `folder`, by the task, and `sweep.png` after a sweep."""
     drawn = {
         "confusion.png" if report.sample.classes else "scatter.png": _confusion if report.sample.classes else _scatter
@@ -30,21 +30,23 @@ def draw(report: Report, folder: Path) -> list[Path]:
 
 
 def _figure(width: float, height: float) -> tuple["Figure", Any]:
-    # A Figure without pyplot: no window system is asked for, and nothing global is kept.
+    # A Figure without pyplot needs no window system and keeps no global state.
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), layout="constrained")
     return figure, figure.add_subplot()
 
 
-def _title(axes: Any, report: Report) -> None:
+def _title(axes: Any, report: ProbeReport) -> None:
     value, naive = report.scores.probe[report.scores.headline], report.scores.baseline[report.scores.headline]
-    says = f"{report.scores.headline} {value.value:.2f} [{value.low:.2f}, {value.high:.2f}], baseline {naive.value:.2f}"
-    what = f"{visible(report.question.target)} by {report.question.model}, {len(report.sample.songs)} songs"
-    axes.set_title(f"{what}, out of fold\n{says}", fontsize=9)
+    result = (
+        f"{report.scores.headline} {value.value:.2f} [{value.low:.2f}, {value.high:.2f}], baseline {naive.value:.2f}"
+    )
+    what = f"{visible(report.config.target)} by {report.config.model}, {len(report.sample.songs)} songs"
+    axes.set_title(f"{what}, out of fold\n{result}", fontsize=9)
 
 
-def _confusion(report: Report) -> "Figure":
+def _confusion(report: ProbeReport) -> "Figure":
     counts, names = report.confusion(), [_short(name) for name in report.sample.classes]
     shares = counts / counts.sum(axis=1, keepdims=True)
     side = min(3.2 + 0.45 * len(names), 14.0)
@@ -54,8 +56,8 @@ def _confusion(report: Report) -> "Figure":
     slanted = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"} if max(map(len, names)) > 8 else {}
     axes.set_xticks(range(len(names)), names, **slanted)
     axes.set_yticks(range(len(names)), names)
-    axes.set_xlabel(f"predicted {visible(report.question.target)}")
-    axes.set_ylabel(f"true {visible(report.question.target)}")
+    axes.set_xlabel(f"predicted {visible(report.config.target)}")
+    axes.set_ylabel(f"true {visible(report.config.target)}")
     if len(names) <= _CELLS_WITH_NUMBERS:
         for (row, column), count in np.ndenumerate(counts):
             ink = "white" if shares[row, column] > 0.5 else _INK
@@ -64,7 +66,7 @@ def _confusion(report: Report) -> "Figure":
     return figure
 
 
-def _scatter(report: Report) -> "Figure":
+def _scatter(report: ProbeReport) -> "Figure":
     figure, axes = _figure(5.2, 5.0)
     both = np.concatenate([report.sample.labels, report.predicted])
     margin = 0.05 * (np.ptp(both) or 1.0)
@@ -72,15 +74,15 @@ def _scatter(report: Report) -> "Figure":
     axes.plot(limits, limits, color=_MUTED, linewidth=1, label="predicted = true")
     axes.axhline(report.sample.labels.mean(), color=_MUTED, linewidth=1, linestyle=":", label="baseline: the mean")
     axes.scatter(report.sample.labels, report.predicted, s=14, alpha=0.6, color=_BAR, edgecolors="none", label="a song")
-    axes.set(xlim=limits, ylim=limits, aspect="equal", xlabel=f"true {visible(report.question.target)}")
-    axes.set_ylabel(f"predicted {visible(report.question.target)}")
+    axes.set(xlim=limits, ylim=limits, aspect="equal", xlabel=f"true {visible(report.config.target)}")
+    axes.set_ylabel(f"predicted {visible(report.config.target)}")
     axes.legend(frameon=False, fontsize=8, loc="upper left")
     _title(axes, report)
     return figure
 
 
-def _sweep(report: Report) -> "Figure":
-    rows = report.sweep[::-1]  # barh draws upwards: the best on top
+def _sweep(report: ProbeReport) -> "Figure":
+    rows = report.sweep[::-1]  # barh draws upwards, so the best is on top
     figure, axes = _figure(6.4, 1.4 + 0.32 * len(rows))
     values = np.array([row.value.value for row in rows])
     around = np.array([[row.value.value - row.value.low, row.value.high - row.value.value] for row in rows])
@@ -89,7 +91,7 @@ def _sweep(report: Report) -> "Figure":
     axes.axvline(naive, color=_MUTED, linestyle=":", label="baseline")
     axes.set_yticks(range(len(rows)), [visible(row.name) for row in rows])
     axes.set_xlabel(f"{report.scores.headline}, with 95 % interval")
-    axes.set_title(f"{visible(report.question.target)} by {report.question.model}: which streams carry it", fontsize=9)
+    axes.set_title(f"{visible(report.config.target)} by {report.config.model}: which streams carry it", fontsize=9)
     axes.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0))
     return figure
 

@@ -1,6 +1,5 @@
-"""What came out of fitting a probe, as values, as JSON and as text for people."""
+"""Results of a probe, as values, as JSON and as text."""
 
-import html
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -8,21 +7,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from stages.probe.config import ProbeConfig
 from stages.probe.data.sample import Sample
-from stages.probe.models.kinds import MODELS, Task
 from stages.probe.models.predictors import Array
-from stages.probe.question import Question
+from stages.probe.models.registry import MODELS, Task
 from stages.probe.scores import Interval, ProbeScores, confusion
-from store.files.visible import visible
+from store.files.visible import to_html, visible
 
 _NAMED = 5
-# Below as many, a percentile bootstrap's 95 % interval holds the truth less often (93 % at 8 songs, accuracy 0.7).
+# With fewer songs, a percentile bootstrap's 95 % interval covers less (93 % at 8 songs and accuracy 0.7).
 _FEW = 20
 
 
 @dataclass(frozen=True)
 class SweepRow:
-    """One set of streams: its name, its streams, and its headline metric with the difference to the baseline."""
+    """One set of streams: name, streams, headline metric and its difference to the baseline."""
 
     name: str
     streams: tuple[str, ...]
@@ -31,27 +30,27 @@ class SweepRow:
 
 
 @dataclass(frozen=True)
-class Report:
-    """A cross-validated probe.
+class ProbeReport:
+    """The results of a cross-validated probe.
 
     Attributes
     ----------
-    question, task, streams
-        What was asked, with the task and the streams that it came to.
+    config, task, streams
+        The settings, and the task and streams chosen by them.
     chosen, chosen_by_fold
         The model's setting in the saved probe, and in each outer split.
     sample
-        The songs, their labels, groups and folds, and the songs left out.
+        The songs with labels, groups and folds, and the songs left out.
     predicted
-        (songs,) out of fold: numbers, or indices of the sample's classes.
+        (songs,) out-of-fold predictions: numbers, or indices of the sample's classes.
     scores
-        Metrics over all songs, each scored out of its fold.
+        Metrics of these predictions.
     rows, features
-        Counts. Rows are views: more than songs where augmented views train.
+        Counts. Rows are views: more than songs if augmented views are used.
     out_of_core
         Whether the features were read in passes.
     sweep
-        The best set of streams first; empty without a sweep.
+        Results by set of streams, the best first; empty without a sweep.
 
     Examples
     --------
@@ -64,7 +63,7 @@ class Report:
     {'song_id': 'song 0', 'truth': ..., 'predicted': ..., 'fold': ...}
     """
 
-    question: Question
+    config: ProbeConfig
     task: Task
     streams: tuple[str, ...]
     chosen: float
@@ -80,25 +79,27 @@ class Report:
     @property
     def setting(self) -> str:
         """The name of the model's hyperparameter."""
-        return MODELS[self.question.model].setting
+        return MODELS[self.config.model].setting
 
     def confusion(self) -> NDArray[np.int64]:
-        """(classes, classes) counts: a row a true class, a column a predicted one."""
+        """(classes, classes) counts: rows are true classes, columns predicted classes."""
         return confusion(self.sample.labels, self.predicted, classes=len(self.sample.classes))
 
     def predictions(self) -> list[dict[str, str | float | int]]:
-        """One object a song: song_id, truth, predicted, fold."""
+        """One object per song: song_id, truth, predicted, fold."""
         sample = self.sample
-        truth, predicted = self._said(sample.labels), self._said(self.predicted)
+        labels, predicted = self._readable(sample.labels), self._readable(self.predicted)
         return [
-            {"song_id": song, "truth": true, "predicted": said, "fold": fold}
-            for song, true, said, fold in zip(sample.songs, truth, predicted, sample.folds.tolist(), strict=True)
+            {"song_id": song, "truth": label, "predicted": prediction, "fold": fold}
+            for song, label, prediction, fold in zip(
+                sample.songs, labels, predicted, sample.folds.tolist(), strict=True
+            )
         ]
 
     def to_json(self) -> dict[str, Any]:
-        """Everything, a prediction a song included."""
+        """All results, including the prediction of each song."""
         values: dict[str, Any] = {
-            **asdict(self.question),
+            **asdict(self.config),
             "task": self.task,
             "streams": list(self.streams),
             "setting": {"name": self.setting, "value": self.chosen, "by_fold": list(self.chosen_by_fold)},
@@ -116,26 +117,26 @@ class Report:
             values |= {"classes": list(self.sample.classes), "confusion": self.confusion().tolist()}
         return values
 
-    def _said(self, values: Array) -> Sequence[str | float]:
+    def _readable(self, values: Array) -> Sequence[str | float]:
         if self.sample.classes:
             return [self.sample.classes[int(value)] for value in values]
         return [float(value) for value in values]
 
     def __repr__(self) -> str:
-        scores, question = self.scores, self.question
+        scores, config = self.scores, self.config
         figure = f"{scores.headline} {_spell(scores.probe[scores.headline])}"
-        return visible(f"<ProbeReport of {question.target!r} by {question.model}: {figure}>")
+        return visible(f"<ProbeReport of {config.target!r} by {config.model}: {figure}>")
 
     def _repr_html_(self) -> str:
-        return f"<pre>{html.escape(self.to_text())}</pre>"
+        return f"<pre>{to_html(self.to_text())}</pre>"
 
     def to_text(self) -> str:
-        """A table for a terminal."""
+        """A report for a terminal."""
         lines = [*self._heading(), "", *self._metrics(), "", *self._verdict(), *self._sweep(), *self._left_out()]
         return "\n".join(map(visible, lines))
 
     def _heading(self) -> list[str]:
-        asked, songs = self.question, len(self.sample.songs)
+        asked, songs = self.config, len(self.sample.songs)
         over = f"{self.sample.group_count} groups of {asked.group!r}" if asked.group else f"{songs} songs"
         views = f", {self.rows} views train" if self.rows > songs else ""
         passes = ", read out of core" if self.out_of_core else ""
@@ -151,11 +152,11 @@ class Report:
 
     def _verdict(self) -> list[str]:
         gain, naive = self.scores.gain, "most frequent class" if self.sample.classes else "mean"
-        sure = "above" if gain.low > 0 else "below" if gain.high < 0 else "not distinguishable from"
-        says = f"{self.scores.headline} is {sure} the baseline, which always says the {naive}: {_spell(gain, sign='+')}"
+        relation = "above" if gain.low > 0 else "below" if gain.high < 0 else "not distinguishable from"
+        verdict = f"{self.scores.headline} is {relation} the baseline (always the {naive}): {_spell(gain, sign='+')}"
         few = self.sample.group_count < _FEW
-        what = f"groups of {self.question.group!r}" if self.question.group else "songs"
-        return [says, *([f"only {self.sample.group_count} {what}: take the intervals as rough"] if few else [])]
+        what = f"groups of {self.config.group!r}" if self.config.group else "songs"
+        return [verdict, *([f"only {self.sample.group_count} {what}: the intervals are rough"] if few else [])]
 
     def _sweep(self) -> list[str]:
         if not self.sweep:
@@ -169,7 +170,7 @@ class Report:
 
 
 def name_songs(songs: Sequence[str]) -> str:
-    """How many and which: the first few by name, the rest as a count."""
+    """Number and names of songs; only the first few are named."""
     rest = len(songs) - _NAMED
     return f"{len(songs)} ({', '.join(songs[:_NAMED])}{f' and {rest} more' if rest > 0 else ''})"
 
@@ -182,6 +183,6 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def _spell(interval: Interval, *, sign: str = "") -> str:
-    # + 0.0: what rounds to minus zero is zero.
+    # + 0.0 turns minus zero into zero.
     value, low, high = (round(number, 3) + 0.0 for number in (interval.value, interval.low, interval.high))
     return f"{value:{sign}.3f} [{low:{sign}.3f}, {high:{sign}.3f}]"

@@ -1,7 +1,7 @@
-"""A fitted probe in a folder: `probe.json` says what it is, `probe.safetensors` holds its arrays. Nothing is executed.
+"""A fitted probe in a folder: `probe.json` describes it, `probe.safetensors` has its arrays. Loading runs no code.
 
-`probe.json` is written last and moved into place: a folder that has it is complete. It records the digest of the
-arrays, so that the two cannot be of different probes.
+`probe.json` is written last and moved into place, so a folder that has it is complete. It records the digest of the
+arrays, so that the two files cannot be of different probes.
 """
 
 import hashlib
@@ -18,18 +18,18 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 from scipy.special import softmax
 
-from stages.common.file_limits import LARGEST_HEAD, TensorsError, check_safetensors, first_line
-from stages.common.html_table import html_table
+from stages.common.file_limits import LARGEST_HEAD, TensorsError, check_safetensors
 from stages.common.local_paths import did_you_mean
+from stages.common.messages import first_line
+from stages.probe.config import POOLINGS, Pooling
 from stages.probe.errors import ProbeError
-from stages.probe.models.kinds import MODELS, Task
 from stages.probe.models.predictors import KINDS, Array, Predictor, arrays_of, misfit
-from stages.probe.question import POOLINGS, Pooling
+from stages.probe.models.registry import MODELS, Task
 from store import Spec, StoreError
 from store.files.json_text import LARGEST, JsonError, brief, parse_json
 from store.files.regular import read_regular
 from store.files.replacing import replacing
-from store.files.visible import visible
+from store.files.visible import to_html_table, visible
 
 ABOUT, ARRAYS = "probe.json", "probe.safetensors"
 _SHARED = ("target", "task", "model", "setting", "streams", "pooling", "classes", "report")
@@ -37,22 +37,22 @@ _SHARED = ("target", "task", "model", "setting", "streams", "pooling", "classes"
 
 @dataclass(frozen=True)
 class Probe:
-    """A fitted probe and what it was fitted on.
+    """A fitted probe.
 
     Attributes
     ----------
     target, task, model, setting
-        The column, what was done with it, by which model with which value of its setting.
+        The column, regression or classification, the model, and the value of the model's setting.
     streams, pooling
-        What of a store it looks at: names of streams; mean, std or both.
+        The features: names of streams; mean, std or both.
     classes
         Names of the classes in the order of the scores; empty for a regression.
     spec
-        Of the store it was fitted on.
+        Spec of the store that it was fitted on.
     predictor
-        The arrays.
+        The fitted arrays.
     report
-        How it scored in cross-validation, for people to read.
+        Results of the cross-validation, for reading.
 
     Examples
     --------
@@ -85,17 +85,17 @@ class Probe:
             "model": f"{self.model}, {MODELS[self.model].setting} {self.setting:g}",
             "streams": ", ".join(self.streams),
             "pooling": self.pooling,
-            "classes": ", ".join(self.classes),
+            **({"classes": ", ".join(self.classes)} if self.classes else {}),
         }
-        return html_table(((name, text) for name, text in rows.items() if text), title=f"Probe of {self.target!r}")
+        return to_html_table(f"Probe of {self.target!r}", rows)
 
     def scores(self, x: NDArray[Any]) -> Array:
-        """(N, F) pooled embeddings → (N, K): values, or a probability, share or margin a class."""
+        """(N, F) features → (N, K): values, or a probability, share or margin per class."""
         raw = self.predictor.scores(np.asarray(x, dtype=np.float64))
         return np.asarray(softmax(raw, axis=1)) if MODELS[self.model].scores == "probability" else raw
 
     def save(self, folder: Path) -> None:
-        """Write the probe; it appears whole or not at all.
+        """Write the probe atomically.
 
         Raises
         ------
@@ -144,7 +144,7 @@ class About(BaseModel):
 
 
 def load_probe(folder: str | Path) -> Probe:
-    """Read a saved probe. Only text and numbers are read; no code in it is run.
+    """Read a saved probe. Only text and numbers are read; no code is run and no type is looked up by name.
 
     Parameters
     ----------
@@ -159,7 +159,7 @@ def load_probe(folder: str | Path) -> Probe:
     Raises
     ------
     ProbeError
-        The folder holds no probe, or one whose parts do not fit each other.
+        The folder has no probe, or its parts do not fit each other.
 
     Examples
     --------
@@ -172,12 +172,12 @@ def load_probe(folder: str | Path) -> Probe:
     where = Path(folder)
     try:
         text = read_regular(where / ABOUT, largest=LARGEST)
-        parse_json(text)  # first: it refuses what pydantic's own reader would not
+        parse_json(text)  # stricter than pydantic's own reader
         about = About.model_validate_json(text)
         packed = read_regular(where / ARRAYS, largest=LARGEST_HEAD)
     except OSError as error:
         advice = "" if where.is_dir() else did_you_mean(where)
-        raise ProbeError(f"{where}: no probe, expected {ABOUT} and {ARRAYS} there: {error.strerror}{advice}") from error
+        raise ProbeError(f"{where}: no probe, expected {ABOUT} and {ARRAYS}: {error.strerror}{advice}") from error
     except StoreError as error:
         raise ProbeError(str(error)) from error
     except JsonError as error:
@@ -215,7 +215,7 @@ def _unpack(where: Path, kind: type[Predictor], packed: bytes) -> Predictor:
     try:
         check_safetensors(io.BytesIO(packed), where / ARRAYS, largest=LARGEST_HEAD)
         return kind(**load(packed))
-    # AttributeError: a type of numbers that numpy does not have.
+    # AttributeError: a dtype that numpy does not have.
     except (SafetensorError, TensorsError, TypeError, ValueError, KeyError, AttributeError) as error:
         raise ProbeError(
             f"{where / ARRAYS}: does not hold the arrays of a {kind.kind} probe: {first_line(error)}"
@@ -232,7 +232,7 @@ def _check_sizes(where: Path, probe: Probe) -> None:
 
 
 def put(path: Path, content: bytes) -> None:
-    """Write a file that appears whole or not at all."""
+    """Write a file atomically."""
     with replacing(path) as place:
         place.write_bytes(content)
 

@@ -1,4 +1,4 @@
-"""How good a probe is: metrics with 95 % intervals, beside the baseline that knows the labels' distribution alone."""
+"""Metrics of a probe with 95 % intervals, beside a baseline that only knows the labels' distribution."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ class Interval:
 
 @dataclass(frozen=True)
 class ProbeScores:
-    """Metrics by name: of the probe, of the baseline, and for the headline metric the difference of the two."""
+    """Metrics by name, of the probe and of the baseline, and the difference of the headline metric."""
 
     probe: Mapping[str, Interval]
     baseline: Mapping[str, Interval]
@@ -32,45 +32,45 @@ class ProbeScores:
     gain: Interval
 
 
-def regression_metrics(truth: Array, predicted: Array) -> dict[str, float]:
-    """R² (against the mean of `truth`), LCC, SRCC, MAE and RMSE of two (N,) vectors; a constant side gives 0."""
-    errors = truth - predicted
-    spread = float(np.square(truth - truth.mean()).sum())
+def regression_metrics(labels: Array, predicted: Array) -> dict[str, float]:
+    """R² (against the mean of `labels`), LCC, SRCC, MAE and RMSE of two (N,) vectors; 0 if one is constant."""
+    errors = labels - predicted
+    spread = float(np.square(labels - labels.mean()).sum())
     return {
         "R2": 1.0 - float(np.square(errors).sum()) / spread if spread else 0.0,
-        "LCC": lcc(truth, predicted),
-        "SRCC": srcc(truth, predicted),
+        "LCC": lcc(labels, predicted),
+        "SRCC": srcc(labels, predicted),
         "MAE": float(np.abs(errors).mean()),
         "RMSE": float(np.sqrt(np.square(errors).mean())),
     }
 
 
-def classification_metrics(truth: Array, predicted: Array) -> dict[str, float]:
+def classification_metrics(labels: Array, predicted: Array) -> dict[str, float]:
     """Accuracy, balanced accuracy (mean recall) and macro F1 of two (N,) vectors of class indices.
 
-    Classes that are not in `truth` do not count.
+    Classes that are not in `labels` do not count.
     """
-    table = confusion(truth, predicted, classes=int(max(truth.max(), predicted.max())) + 1)
-    hits, actual, said = np.diag(table), table.sum(axis=1), table.sum(axis=0)
-    there = actual > 0
+    table = confusion(labels, predicted, classes=int(max(labels.max(), predicted.max())) + 1)
+    hits, actual, found = np.diag(table), table.sum(axis=1), table.sum(axis=0)
+    present = actual > 0
     return {
         "accuracy": float(hits.sum() / table.sum()),
-        "balanced_accuracy": float((hits[there] / actual[there]).mean()),
-        "macro_F1": float((2 * hits[there] / (actual + said)[there]).mean()),
+        "balanced_accuracy": float((hits[present] / actual[present]).mean()),
+        "macro_F1": float((2 * hits[present] / (actual + found)[present]).mean()),
     }
 
 
-def confusion(truth: Array, predicted: Array, *, classes: int) -> NDArray[np.int64]:
-    """(classes, classes) counts: a row a true class, a column a predicted one."""
-    cells = truth.astype(np.int64) * classes + predicted.astype(np.int64)
+def confusion(labels: Array, predicted: Array, *, classes: int) -> NDArray[np.int64]:
+    """(classes, classes) counts: rows are true classes, columns predicted classes."""
+    cells = labels.astype(np.int64) * classes + predicted.astype(np.int64)
     return np.bincount(cells, minlength=classes**2).reshape(classes, classes)
 
 
 def baseline(labels: Array, *, classes: int) -> Array:
-    """(N,) what one says without hearing: the mean, or the most frequent class, of all the labels.
+    """(N,) the constant prediction: the mean, or the most frequent class, of all labels.
 
-    Taken over all songs and not per fold: a fold's training mean leans away from the fold's own, so that the usual
-    dummy comes out below chance and flatters the probe beside it.
+    It is computed over all songs, not per fold. A fold's training mean deviates from the fold's own mean in the opposite
+    direction, so a baseline per fold scores below chance and flatters the probe.
     """
     if classes:
         return np.full(len(labels), float(np.bincount(labels.astype(np.int64)).argmax()))
@@ -82,7 +82,7 @@ def score(
 ) -> ProbeScores:
     """Metrics of the probe and the baseline, with percentile bootstrap intervals over groups.
 
-    Groups are drawn, not songs: songs of one group are no independent evidence. Probe and baseline see the same draws,
+    Groups are drawn, not songs, because songs of one group are not independent. Probe and baseline use the same draws,
     so the interval of their difference is that of a paired comparison.
 
     Parameters
@@ -90,11 +90,11 @@ def score(
     labels, predicted
         (N,) out of fold.
     groups
-        (N,) what is drawn together.
+        (N,) songs of one group are drawn together.
     classes
         0 for a regression.
     draws
-        How many bootstrap samples.
+        Number of bootstrap samples.
     """
     metrics: Callable[[Array, Array], dict[str, float]] = classification_metrics if classes else regression_metrics
     headline = HEADLINE["classification" if classes else "regression"]
@@ -103,8 +103,8 @@ def score(
     rng = np.random.default_rng(seed)
     samples = [np.concatenate([members[one] for one in rng.integers(len(members), size=len(members))])
                for _ in range(draws)]  # fmt: skip
-    drawn = {name: [metrics(labels[rows], said[rows]) for rows in samples]
-             for name, said in (("probe", predicted), ("baseline", dummy))}  # fmt: skip
+    drawn = {name: [metrics(labels[rows], guess[rows]) for rows in samples]
+             for name, guess in (("probe", predicted), ("baseline", dummy))}  # fmt: skip
     whole = {"probe": metrics(labels, predicted), "baseline": metrics(labels, dummy)}
     intervals = {
         side: {name: _interval(value, [one[name] for one in drawn[side]]) for name, value in values.items()}

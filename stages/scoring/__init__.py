@@ -1,1 +1,1 @@
-"""Scores for people: any number of songs from audio or a store, their spread, their course, files and a report."""
+"""Score songs, from audio or from a store: a batch's statistics, scores over time, files, a report and a service."""

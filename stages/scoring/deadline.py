@@ -1,4 +1,4 @@
-"""When scoring must end, whatever it is doing then."""
+"""The time limit of a song: decoding and models stop when it has passed."""
 
 import threading
 import time
@@ -9,46 +9,46 @@ from stages.scoring.errors import ScoringError
 
 
 class TooLateError(ScoringError):
-    """The deadline came before the scores."""
+    """The time limit of a song has passed."""
 
 
 class Deadline:
-    """The end of the time that one song may take; safe to use from several threads.
+    """The time limit of one song; safe to use from several threads.
 
     Parameters
     ----------
     seconds
-        From now on.
+        Time limit, counted from now.
     """
 
     def __init__(self, seconds: float) -> None:
         self._until = time.monotonic() + seconds
-        self._ended = False
+        self._expired = False
 
     @property
-    def left(self) -> float:
-        """Seconds until the end; 0 after it."""
-        return 0.0 if self._ended else max(0.0, self._until - time.monotonic())
+    def remaining(self) -> float:
+        """Seconds until the limit; 0 after it."""
+        return 0.0 if self._expired else max(0.0, self._until - time.monotonic())
 
-    def end(self) -> None:
-        """Make now the end: nobody wants the scores any more."""
-        self._ended = True
+    def expire(self) -> None:
+        """End the time now, because nobody waits for the scores any more."""
+        self._expired = True
 
     @contextmanager
-    def ends_models(self) -> Iterator[None]:
-        """Within this context, models that this thread runs end with `TooLateError` when the time is over.
+    def stops_models(self) -> Iterator[None]:
+        """Within this context, models that this thread runs raise `TooLateError` once the time is over.
 
-        It is checked before each module of a model, such as one linear layer or one norm: the longest that a model can
-        go on is one operation, the largest of which is the attention over a whole song.
+        The time is checked before each module of a model, such as a linear layer or a norm. A model can therefore
+        exceed the limit by one operation at most; the longest is attention over a whole song.
         """
-        # Here, since what only counts seconds need not load torch.
+        # Imported here, so that code which only counts seconds does not load torch.
         from torch.nn.modules.module import register_module_forward_pre_hook
 
         thread = threading.get_ident()
 
         def check(*_: object) -> None:
-            if threading.get_ident() == thread and not self.left:
-                raise TooLateError("the time for this song is over")
+            if threading.get_ident() == thread and not self.remaining:
+                raise TooLateError("the time limit for this song has passed")
 
         with register_module_forward_pre_hook(check):
             yield

@@ -1,4 +1,4 @@
-"""What can go wrong while songs are scored."""
+"""Errors of scoring."""
 
 from store.errors import HearError
 

@@ -1,4 +1,4 @@
-"""Scores of sliding windows: the encoders hear the whole song once, the head hears a part of its frames at a time."""
+"""Scores over time: the whole song is encoded once, and the head scores sliding windows of its frames."""
 
 import math
 from dataclasses import dataclass
@@ -11,22 +11,22 @@ from stages.scoring.errors import ScoringError
 from stages.scoring.rows import Curve
 
 if TYPE_CHECKING:
-    from stages.scoring.ensemble import Ensemble
+    from stages.head.checkpoint.ensemble import Ensemble
 
 
 @dataclass(frozen=True)
 class Windows:
-    """Windows for scores over time.
+    """Windows of `seconds`; a new one starts every `hop` seconds.
 
     Parameters
     ----------
     seconds, hop
-        Length of a window, and the distance between the starts of two.
+        Length of a window, and the time between the starts of two, in seconds.
 
     Raises
     ------
     ScoringError
-        One is not positive, or not finite.
+        One of them is not positive or not finite.
 
     Examples
     --------
@@ -40,14 +40,14 @@ class Windows:
     hop: float = 2.0
 
     def __post_init__(self) -> None:
-        """Check what the frames below take for granted."""
+        """Check the values."""
         if not (0 < self.seconds < math.inf and 0 < self.hop < math.inf):
             raise ScoringError(
                 f"windows: expected finite seconds above 0, found {self.seconds:g} with a hop of {self.hop:g}"
             )
 
     def frames(self, frame_rate: float, *, fewest: int = 1) -> tuple[int, int]:
-        """Length and hop in frames, at so many frames a second.
+        """Length and hop in frames, at `frame_rate` frames per second.
 
         Raises
         ------
@@ -57,14 +57,14 @@ class Windows:
         window, hop = round(self.seconds * frame_rate), max(1, round(self.hop * frame_rate))
         if window < fewest:
             raise ScoringError(
-                f"a window of {self.seconds:g} s has {window} frames at {frame_rate:g} a second, the head needs "
-                f"{fewest}; use longer windows"
+                f"windows: expected {fewest} frames or more for the head, found {window} in {self.seconds:g} s "
+                f"({frame_rate:g} frames per second); use longer windows"
             )
         return window, hop
 
 
 def window_starts(frames: int, *, window: int, hop: int) -> list[int]:
-    """First frames of windows: each hop, and one that ends with the song unless half a hop or less is left.
+    """First frames of windows: one per hop, and one that ends with the song if more than half a hop is left over.
 
     A song that is shorter than a window is one window.
     """
@@ -74,7 +74,7 @@ def window_starts(frames: int, *, window: int, hop: int) -> list[int]:
 
 
 def curve_of(ensemble: "Ensemble", frames: NDArray[np.floating], windows: Windows, *, frame_rate: float) -> Curve:
-    """Scores over time of one song (S, T, C), the ensemble's streams at `frame_rate` frames a second.
+    """Scores over time of one song (S, T, C), the ensemble's streams at `frame_rate` frames per second.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""A song on one picture: its waveform, its scores over time, and a radar of the whole."""
+"""One picture per song: its waveform, its scores over time, and a radar of the whole song."""
 
 import re
 from collections.abc import Sequence
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Okabe and Ito's colours, which stay apart for colour-blind readers; one a dimension, in order.
+# Okabe and Ito's colours, which colour-blind readers can tell apart; one per dimension, in order.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00")
 MARKERS = ("o", "s", "^", "D", "v")
 LOWEST, HIGHEST = 1.0, 5.0
-# The curves' axis shows this much at least: what varies by a hundredth is flat.
+# Smallest range of the score axis, so that a variation of a hundredth looks flat.
 LEAST_SPAN = 0.5
 
 
@@ -31,13 +31,13 @@ def plot_song(path: Path, row: SongScore, outline: NDArray[np.float32] | None = 
     Parameters
     ----------
     path
-        The file; its folder is made where it does not exist.
+        File to write; its folder is created if it does not exist.
     row
-        With scores and a curve.
+        A song with scores and a curve.
     outline
-        (2, P) lowest and highest samples; without it there is no waveform.
+        (2, P) lowest and highest samples; without it, no waveform is drawn.
     title
-        What to call the song; its id by default.
+        Title of the picture; the song's id by default.
 
     Raises
     ------
@@ -54,13 +54,12 @@ def plot_song(path: Path, row: SongScore, outline: NDArray[np.float32] | None = 
 
 
 def _figure(row: SongScore, outline: NDArray[np.float32] | None, title: str) -> "Figure":
-    # Not pyplot: it keeps figures and needs a display's backend.
+    # Not pyplot, which keeps figures in memory and selects a backend for a display.
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(11, 5), dpi=110, layout="constrained")
-    grid = figure.add_gridspec(
-        2 if outline is not None else 1, 2, width_ratios=[2.3, 1], height_ratios=_heights(outline)
-    )
+    heights = [1.0] if outline is None else [1.0, 2.6]
+    grid = figure.add_gridspec(len(heights), 2, width_ratios=[2.3, 1], height_ratios=heights)
     curves = figure.add_subplot(grid[-1, 0])
     _draw_curves(curves, row)
     if outline is not None:
@@ -74,15 +73,15 @@ def _figure(row: SongScore, outline: NDArray[np.float32] | None, title: str) -> 
 
 
 def plot_names(song_ids: Sequence[str]) -> list[str]:
-    """A file name, without its ending, for each song: letters, digits, `-`, `_`, `.` and spaces; no two alike.
+    """A file name for each song, without suffix: letters, digits, `-`, `_`, `.` and spaces; all are different.
 
-    Of a long id the end is kept: ids with folders often begin alike.
+    Of a long id, the end is kept, because ids with folders often begin alike.
     """
     names: list[str] = []
     used: set[str] = set()
     for song_id in song_ids:
         plain = re.sub(r"[^\w\-. ]", "_", song_id)[-60:].strip(" .") or "song"
-        # Some file systems do not tell upper from lower case.
+        # Some file systems ignore case.
         name, number = plain, 2
         while name.casefold() in used:
             name, number = f"{plain}-{number}", number + 1
@@ -91,17 +90,13 @@ def plot_names(song_ids: Sequence[str]) -> list[str]:
     return names
 
 
-def _heights(outline: NDArray[np.float32] | None) -> list[float]:
-    return [1.0] if outline is None else [1.0, 2.6]
-
-
 def _title(figure: "Figure", row: SongScore, title: str) -> None:
     name = visible(title)
     figure.suptitle(name if len(name) <= 90 else f"{name[:89]}…", fontsize=12)
-    doubts = [visible(text) for text in (row.caution, *row.warnings) if text]
-    if doubts:
-        # Not `figure.text`: the layout makes room for a label.
-        figure.supxlabel("\n".join(doubts), x=0.995, ha="right", fontsize=8, color="#B00020")
+    warnings = [visible(text) for text in (row.caution, *row.warnings) if text]
+    if warnings:
+        # Not `figure.text`, for which the layout makes no space.
+        figure.supxlabel("\n".join(warnings), x=0.995, ha="right", fontsize=8, color="#B00020")
 
 
 def _draw_outline(axes: "Axes", outline: NDArray[np.float32], seconds: float) -> None:
@@ -118,7 +113,7 @@ def _draw_curves(axes: "Axes", row: SongScore) -> None:
     if curve is None:
         return
     length = row.seconds or max(curve.seconds)
-    # One window is the whole song: its scores hold from the beginning to the end.
+    # A single window covers the whole song: its scores are drawn from the beginning to the end.
     one = len(curve.seconds) == 1
     seconds = (0.0, length) if one else curve.seconds
     for number, (name, values) in enumerate(curve.scores.items()):
@@ -131,7 +126,7 @@ def _draw_curves(axes: "Axes", row: SongScore) -> None:
             markersize=4.5,
             linewidth=1.6,
             label=visible(name),
-            # Scores of 1 and 5 lie on the frame: they are drawn whole.
+            # Scores of 1 and 5 are on the frame, which would cut their lines in half.
             clip_on=False,
             zorder=3,
         )
@@ -150,8 +145,8 @@ def _draw_curves(axes: "Axes", row: SongScore) -> None:
 
 def _time_label(curve: Curve) -> str:
     if len(curve.seconds) == 1:
-        return f"time in s (a song of up to {curve.window + curve.hop / 2:g} s is one window)"
-    return f"time in s (windows of {curve.window:g} s, one each {curve.hop:g} s, at their middles)"
+        return f"time in s (up to {curve.window + curve.hop / 2:g} s, a song is a single window)"
+    return f"time in s (centres of {curve.window:g} s windows, one every {curve.hop:g} s)"
 
 
 def _draw_radar(axes: Any, row: SongScore) -> None:
@@ -170,7 +165,7 @@ def _draw_radar(axes: Any, row: SongScore) -> None:
     axes.set_yticklabels(["", "2", "3", "4", "5"], fontsize=7, color="#777777")
     axes.set_xticks(angles, [])
     for name, angle in zip(names, angles, strict=True):
-        # Beside the circle, whatever the side: matplotlib's own labels are centred on its rim.
+        # Outside the circle on every side; matplotlib's own labels are centred on its edge.
         side = np.sin(angle)
         align = "center" if abs(side) < 0.1 else "left" if side > 0 else "right"
         level = "bottom" if np.cos(angle) > 0.9 else "center"

@@ -1,21 +1,26 @@
-"""What is known of one scored song: a row of every table and file."""
+"""The result of one song: a row of every table and file."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from stages.common.html_table import html_table
 from stages.extract.audio.loudness import LOWEST_DBFS, SILENCE_DBFS, is_silence
 from stages.extract.audio.waveform import damage_of, damage_text
-from store.files.visible import visible
+from store.files.visible import to_html_columns, visible
 
 
 @dataclass(frozen=True, kw_only=True)
 class Curve:
     """Scores over time.
 
-    `seconds` are the windows' middles, `window` and `hop` their length and distance in seconds; `scores` has a value
-    a window for each dimension.
+    Attributes
+    ----------
+    seconds
+        Centre of each window.
+    window, hop
+        Length of a window, and time from one window to the next, in seconds.
+    scores
+        By dimension, one value per window.
     """
 
     seconds: tuple[float, ...]
@@ -24,49 +29,49 @@ class Curve:
     scores: Mapping[str, tuple[float, ...]]
 
     def to_json(self) -> dict[str, Any]:
-        """As plain values."""
+        """Convert to plain values."""
         scores = {name: [round(value, 4) for value in values] for name, values in self.scores.items()}
         seconds = [round(value, 3) for value in self.seconds]
         return {"seconds": seconds, "window": self.window, "hop": self.hop, "scores": scores}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "Curve":
-        """From what `to_json` gave; raises KeyError, TypeError or AttributeError for anything else."""
+        """Read what `to_json` gave. Raises KeyError, TypeError or AttributeError for anything else."""
         seconds = tuple(_number(value) for value in values["seconds"])
         scores = {name: tuple(_number(value) for value in curve) for name, curve in values["scores"].items()}
         if any(len(curve) != len(seconds) for curve in scores.values()):
-            raise TypeError("expected a score per window")
+            raise TypeError("expected one score per window")
         return cls(seconds=seconds, window=_number(values["window"]), hop=_number(values["hop"]), scores=scores)
 
 
 @dataclass(frozen=True, kw_only=True)
 class SongScore:
-    """The scores of one song, and the reasons to doubt them.
+    """The scores of one song, or the reason why it has none.
 
     Attributes
     ----------
     song_id, path, group
-        Which song: its file (empty for a store's song without one), and the value of the column to group by.
+        Which song: its id, its file (empty for a store's song without one), and the group that it is compared in.
     scores
-        By dimension, 1 to 5; the mean where several heads scored. Empty where the song failed.
+        By dimension, 1 to 5; the mean if several heads scored. Empty if the song failed.
     spread
-        Standard deviation over the heads by dimension; empty for a single head.
+        Standard deviation over the heads, by dimension; empty for a single head.
     novelty
-        How far the song is from the training songs: above 1 is farther than 99 % of them. None where unknown.
+        Distance from the training songs: above 1, the song is farther away than 99 % of them. None if unknown.
     loudest
-        Level of its loudest second in dBFS. None where unknown.
+        Level of its loudest second in dBFS. None if unknown.
     damage
-        What of its file could not be heard: `truncated`, `missing` (s) and `skipped`; empty for a sound file.
+        Parts of its file that could not be read: `truncated`, `missing` (s) and `skipped`; empty for an intact file.
     caution
-        Why no score of the heads is to be trusted, whatever the song; empty for heads that are meant to be used.
+        Why no score of these heads can be trusted, whatever the song; empty for heads that are meant to be used.
     error
         Why there are no scores, in one line.
     seconds
-        The song's duration.
+        Duration of the song.
     curve
-        Scores over time, where asked for.
+        Scores over time, if asked for.
     source, model
-        Hashes of the file, and of everything that decides the scores.
+        Hash of the file, and hash of everything that decides the scores.
 
     Examples
     --------
@@ -95,12 +100,12 @@ class SongScore:
 
     @property
     def overall(self) -> float:
-        """Mean over the dimensions; NaN where the song failed."""
+        """Mean over the dimensions; NaN if the song failed."""
         return sum(self.scores.values()) / len(self.scores) if self.scores else float("nan")
 
     @property
     def is_silence(self) -> bool:
-        """Whether there is next to nothing to hear."""
+        """Whether the song is silent, or nearly so."""
         return is_silence(self.loudest)
 
     @property
@@ -110,30 +115,30 @@ class SongScore:
 
     @property
     def notes(self) -> list[str]:
-        """Why the scores deserve doubt, in a word or two each."""
+        """Reasons to doubt the scores, in a word or two each."""
         found = {"silence": self.is_silence, "damaged": bool(self.damage), f"novelty {self._novelty}": self.is_novel}
         return [note for note, applies in found.items() if applies]
 
     @property
     def warning(self) -> str:
-        """Why the scores deserve doubt, if so."""
+        """All reasons to doubt the scores, in one line; empty if there is none."""
         return "; ".join(self.warnings)
 
     @property
     def warnings(self) -> list[str]:
-        """Each reason to doubt the scores, in full."""
+        """Reasons to doubt the scores, each in full."""
         warnings = []
         if self.loudest == LOWEST_DBFS:
-            warnings.append("silence: nothing can be heard, and its scores mean nothing")
+            warnings.append("silence: the song has no sound, so its scores mean nothing")
         elif self.is_silence:
             warnings.append(
-                f"near-silence: its loudest second is at {self.loudest:.0f} dBFS, where music is above "
-                f"{SILENCE_DBFS:.0f}, and its scores mean nothing"
+                f"near-silence: the loudest second is at {self.loudest:.0f} dBFS (music is above "
+                f"{SILENCE_DBFS:.0f} dBFS), so its scores mean nothing"
             )
         if self.damage:
-            warnings.append(f"damaged: {damage_text(self.damage)}; only what is there was scored")
+            warnings.append(f"damaged: {damage_text(self.damage)}; only the rest was scored")
         if self.is_novel:
-            warnings.append(f"unlike the training songs: novelty {self._novelty}, where 99 % of those stay under 1")
+            warnings.append(f"unlike the training songs: novelty {self._novelty} (99 % of those are below 1)")
         return warnings
 
     @property
@@ -151,13 +156,13 @@ class SongScore:
         return ScoreTable([self])._repr_html_()
 
     def to_score(self) -> dict[str, Any]:
-        """The keys of `--json`: which song, its scores, and what must be said beside them, where there is something."""
+        """The keys of `--json`: the song, its scores, and a caution, warning or error if there is one."""
         row: dict[str, Any] = {"song_id": self.song_id, "path": self.path, "scores": dict(self.scores)}
         more = {"caution": self.caution, "warning": self.warning, "error": self.error}
         return {**row, **{name: text for name, text in more.items() if text}}
 
     def to_json(self) -> dict[str, Any]:
-        """All that is known, as plain values; what is not known is left out."""
+        """Convert to plain values; unknown ones are left out."""
         known: dict[str, Any] = {
             "group": self.group,
             "std": dict(self.spread),
@@ -173,7 +178,7 @@ class SongScore:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "SongScore":
-        """From what `to_json` gave; raises KeyError, TypeError or AttributeError for anything else."""
+        """Read what `to_json` gave. Raises KeyError, TypeError or AttributeError for anything else."""
         curve = values.get("over_time")
         return cls(
             song_id=_text(values["song_id"]),
@@ -222,7 +227,7 @@ class ScoreTable(list[SongScore]):
         )
         caution = caution_in(self)
         title = f"Scores {self._summary}" + (f"; {caution}" if caution else "")
-        return html_table(rows, header=["song", *names, "warning"], title=title)
+        return to_html_columns(title, ["song", *names, "warning"], rows)
 
     @property
     def _summary(self) -> str:
@@ -232,7 +237,7 @@ class ScoreTable(list[SongScore]):
 
 def _text(value: Any) -> str:
     if not isinstance(value, str):
-        raise TypeError("expected a text")
+        raise TypeError("expected text")
     return value
 
 
@@ -251,10 +256,10 @@ def _known(value: Any) -> float | None:
 
 
 def caution_in(rows: Iterable[SongScore]) -> str:
-    """The caution that songs scored together have in common; empty where there is none."""
+    """The caution that songs scored together share; empty if there is none."""
     return next((row.caution for row in rows if row.caution), "")
 
 
 def _rounded(novelty: float) -> float:
-    """To four digits, and never down to 1: what is above carries a warning."""
+    """Round to four digits, but never down to 1, because values above 1 carry a warning."""
     return max(round(novelty, 4), 1.0001) if novelty > 1 else round(novelty, 4)

@@ -1,4 +1,4 @@
-"""Songs in, rows out, as each is done."""
+"""Songs in, rows out, each as soon as it is scored."""
 
 import hashlib
 import json
@@ -8,17 +8,29 @@ from dataclasses import astuple, dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.scoring.ensemble import Ensemble
-from stages.scoring.files import ResumeKey, resume_key
-from stages.scoring.inputs import Candidate
+from stages.head.checkpoint.ensemble import Ensemble
+from stages.scoring.inputs import InputSong
+from stages.scoring.journal import ResumeKey, resume_key
 from stages.scoring.over_time import Windows, curve_of
 from stages.scoring.rows import SongScore
-from stages.scoring.sources import Heard, Source
+from stages.scoring.sources import LoadedSong, Source
 
 
 @dataclass(frozen=True)
 class Scored:
-    """A row, whether it was there already, whether its song is too long, and its outline (2, P) where one was heard."""
+    """A row and how it came about.
+
+    Attributes
+    ----------
+    row
+        The song's row.
+    skipped
+        Whether the row is from an earlier run.
+    too_long
+        Whether the song failed because it is longer than allowed.
+    outline
+        (2, P) of the waveform; None if it was not decoded.
+    """
 
     row: SongScore
     skipped: bool = False
@@ -32,9 +44,9 @@ class Scoring:
     Parameters
     ----------
     ensemble, source
-        What scores, and where the songs' frames come from.
+        The heads, and where the songs' frames come from.
     windows
-        Score these over time, too.
+        Also score these windows over time.
 
     Raises
     ------
@@ -47,96 +59,94 @@ class Scoring:
             windows.frames(source.frame_rate, fewest=ensemble.fewest_frames)
         self.ensemble, self.source, self.windows = ensemble, source, windows
         about = {**source.identity, "heads": ensemble.digest, "windows": astuple(windows) if windows else None}
-        # Everything that decides a row's numbers: heads, encoders, their precision, pooling and windows.
+        # Everything that decides a row's numbers: heads, encoders, their precision, averaging of frames, and windows.
         self.model = f"sha256:{hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()}"
 
     def score(
-        self, candidates: Sequence[Candidate], *, done: Mapping[ResumeKey, SongScore] | None = None
+        self, songs: Sequence[InputSong], *, done: Mapping[ResumeKey, SongScore] | None = None
     ) -> Iterator[Scored]:
-        """Score songs in order. A song that fails is a row with an error, never an exception.
+        """Score songs in order. A song that fails is a row with an error, not an exception.
 
         Parameters
         ----------
-        candidates
-            Which songs.
+        songs
+            Songs to score.
         done
-            Rows of an earlier run: they come back as they are, and their songs are not heard.
+            Rows of an earlier run: they are returned as they are, and their songs are not loaded.
         """
         names = set(self.ensemble.dimensions)
-        before = {key: row for key, row in (done or {}).items() if set(row.scores) == names}
+        earlier = {key: row for key, row in (done or {}).items() if set(row.scores) == names}
 
-        def known(candidate: Candidate, source: str) -> bool:
-            return self._key(candidate, source) in before
+        def is_scored(song: InputSong, source: str) -> bool:
+            return self._key(song, source) in earlier
 
-        for songs in _batches(self.source.stream(candidates, known), self.source.together):
-            scored = self._scored([song for song in songs if self._problem(song) is None and song.frames is not None])
-            for song in songs:
-                row = before.get(self._key(song.candidate, song.source))
-                if song.frames is None and not song.error and row is not None:
-                    yield Scored(self._again(row, song.candidate), skipped=True)
+        for batch in _batches(self.source.load(songs, is_scored), self.source.batch_frames):
+            scores = self._scores([loaded for loaded in batch if loaded.frames is not None and not self._error(loaded)])
+            for loaded in batch:
+                row = earlier.get(self._key(loaded.song, loaded.source))
+                if loaded.frames is None and not loaded.error and row is not None:
+                    yield Scored(self._renewed(row, loaded.song), skipped=True)
                 else:
-                    yield Scored(self._row(song, scored.get(id(song))), too_long=song.too_long, outline=song.outline)
+                    row = self._row(loaded, scores.get(id(loaded)))
+                    yield Scored(row, too_long=loaded.too_long, outline=loaded.outline)
 
-    def _again(self, row: SongScore, candidate: Candidate) -> SongScore:
-        """A row of an earlier run, which may be from before there were cautions, as this run calls the song."""
-        return replace(row, song_id=candidate.song_id, group=candidate.group, caution=self.ensemble.caution)
+    def _renewed(self, row: SongScore, song: InputSong) -> SongScore:
+        """A row of an earlier run with this run's id, group and caution."""
+        return replace(row, song_id=song.song_id, group=song.group, caution=self.ensemble.caution)
 
-    def _key(self, candidate: Candidate, source: str) -> ResumeKey:
-        return resume_key(candidate.song_id, candidate.shown_path, source, self.model)
+    def _key(self, song: InputSong, source: str) -> ResumeKey:
+        return resume_key(song.song_id, song.shown_path, source, self.model)
 
-    def _problem(self, song: Heard) -> str | None:
-        """Why a song cannot be scored, if so."""
-        if song.frames is None:
-            return song.error or "has no frames"
+    def _error(self, loaded: LoadedSong) -> str:
+        """Why a song cannot be scored; empty if it can."""
         fewest = self.ensemble.fewest_frames
-        if song.frames.shape[1] < fewest:
-            return f"is too short: the head needs {fewest} frames, found {song.frames.shape[1]}"
-        return None
+        if loaded.frames is not None and loaded.frames.shape[1] < fewest:
+            return f"is too short: expected {fewest} frames or more, found {loaded.frames.shape[1]}"
+        return loaded.error
 
-    def _scored(self, songs: Sequence[Heard]) -> dict[int, dict[str, dict[str, float]]]:
-        scores = self.ensemble.score([song.frames for song in songs if song.frames is not None])
+    def _scores(self, loaded: Sequence[LoadedSong]) -> dict[int, dict[str, dict[str, float]]]:
+        """Scores of songs by their `id()`: `scores` and `spread`, each by dimension."""
+        scores = self.ensemble.score([song.frames for song in loaded if song.frames is not None])
         names, several = self.ensemble.dimensions, len(self.ensemble.heads) > 1
         return {
             id(song): {
                 "scores": dict(zip(names, mean.tolist(), strict=True)),
                 "spread": dict(zip(names, spread.tolist(), strict=True)) if several else {},
             }
-            for song, mean, spread in zip(songs, scores.mean, scores.spread, strict=True)
+            for song, mean, spread in zip(loaded, scores.mean, scores.spread, strict=True)
         }
 
-    def _row(self, song: Heard, scored: dict[str, dict[str, float]] | None) -> SongScore:
-        about = song.candidate
+    def _row(self, loaded: LoadedSong, scores: dict[str, dict[str, float]] | None) -> SongScore:
+        song = loaded.song
         row = SongScore(
-            song_id=about.song_id,
-            path=about.shown_path,
-            group=about.group,
-            seconds=song.seconds,
-            source=song.source,
+            song_id=song.song_id,
+            path=song.shown_path,
+            group=song.group,
+            seconds=loaded.seconds,
+            source=loaded.source,
             model=self.model,
         )
-        if scored is None or song.frames is None:
-            # The path is beside it in every table and line.
-            return replace(row, error=(self._problem(song) or "").removeprefix(f"{about.path}: "))
-        if not np.isfinite(list(scored["scores"].values())).all():
-            return replace(row, error="its scores are not finite: the head or the embeddings are damaged")
+        if scores is None or loaded.frames is None:
+            # Tables and files show the path beside the error.
+            return replace(row, error=self._error(loaded).removeprefix(f"{song.path}: "))
         curve = None
         if self.windows is not None:
-            curve = curve_of(self.ensemble, song.frames, self.windows, frame_rate=self.source.frame_rate)
+            curve = curve_of(self.ensemble, loaded.frames, self.windows, frame_rate=self.source.frame_rate)
         return replace(
             row,
-            scores=scored["scores"],
-            spread=scored["spread"],
-            novelty=self.ensemble.novelty(song.frames),
-            loudest=song.loudest,
-            damage=song.damage,
+            scores=scores["scores"],
+            spread=scores["spread"],
+            novelty=self.ensemble.novelty(loaded.frames),
+            loudest=loaded.loudest,
+            damage=loaded.damage,
             caution=self.ensemble.caution,
             curve=curve,
         )
 
 
-def _batches(songs: Iterable[Heard], frames: int) -> Iterator[list[Heard]]:
-    """Runs of songs that have `frames` frames or more together; a song at least."""
-    batch: list[Heard] = []
+def _batches(songs: Iterable[LoadedSong], frames: int) -> Iterator[list[LoadedSong]]:
+    """Batches of songs, each of which ends as soon as it has `frames` frames or more."""
+    batch: list[LoadedSong] = []
     count = 0
     for song in songs:
         batch.append(song)

@@ -1,19 +1,19 @@
-"""Audio → scores from Python: the encoders and heads of the command, loaded once."""
+"""Score audio from Python: the encoders and heads are loaded once."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
 
-from stages.common.html_table import html_table
+from stages.head.checkpoint.ensemble import Ensemble, load_ensemble
 from stages.scoring.deadline import Deadline
-from stages.scoring.ensemble import Ensemble, load_encoders, load_ensemble
+from stages.scoring.encoders import load_encoders
 from stages.scoring.errors import ScoringError, SongTooLongError
-from stages.scoring.inputs import audio_candidates
+from stages.scoring.inputs import file_songs
 from stages.scoring.over_time import Windows
 from stages.scoring.rows import SongScore
 from stages.scoring.run import Scored, Scoring
 from stages.scoring.sources import AudioSource
-from store.files.visible import visible
+from store.files.visible import to_html_table, visible
 
 
 class Scorer:
@@ -22,11 +22,11 @@ class Scorer:
     Parameters
     ----------
     ensemble
-        The head or heads.
+        One head or several.
     source
-        The encoders that they need.
+        The encoders that the heads need.
     windows
-        Score these over time, too.
+        Also score these windows over time.
 
     Examples
     --------
@@ -61,7 +61,7 @@ class Scorer:
         Parameters
         ----------
         checkpoints
-            Heads, or folders of several; several score together.
+            Heads, or folders of several heads; the mean of several is the score.
         windows
             Also score these windows over time.
         muq, musicfm
@@ -86,12 +86,13 @@ class Scorer:
         return cls(ensemble, AudioSource(encoders, ensemble), windows=windows)
 
     def limited(self, *, longest: float) -> "Scorer":
-        """The same scorer for files from strangers; it shares the models.
+        """A scorer with the same models and a limit, for files from strangers.
 
         Parameters
         ----------
         longest
-            Refuse songs of more seconds than this, or of more samples than so much audio has (see `read_audio`).
+            Refuse songs that are longer than this many seconds, or have more samples than that much audio (see
+            `read_audio`).
         """
         source = AudioSource(self._source.encoders, self.ensemble, longest=longest)
         return Scorer(self.ensemble, source, windows=self.scoring.windows)
@@ -103,7 +104,7 @@ class Scorer:
 
     @property
     def caution(self) -> str:
-        """What must be said wherever the scores appear; empty where nothing must."""
+        """A caution to show wherever the scores appear; empty if there is none."""
         return self.ensemble.caution
 
     def __repr__(self) -> str:
@@ -124,7 +125,7 @@ class Scorer:
             "over time": f"windows of {windows.seconds:g} s every {windows.hop:g} s" if windows else "",
             "caution": self.caution,
         }
-        return html_table(((name, value) for name, value in rows.items() if value), title="Scorer")
+        return to_html_table("Scorer", {name: value for name, value in rows.items() if value})
 
     def score(self, path: str | Path, *, deadline: Deadline | None = None) -> SongScore:
         """Score one file.
@@ -134,19 +135,19 @@ class Scorer:
         path
             The file.
         deadline
-            When to give up. Decoding is ended then, and the models before their next operation. Songs that have a
-            deadline are scored one after the other.
+            Time limit. When it has passed, decoding stops at once, and the models stop before their next operation.
+            Do not score several songs with deadlines at the same time.
 
         Raises
         ------
         SongTooLongError
-            The song is longer than this scorer is limited to.
+            The song is longer than this scorer's limit.
         ScoringError
             The file cannot be scored; the message says why.
         """
         self._source.deadline = deadline
         try:
-            with deadline.ends_models() if deadline else nullcontext():
+            with deadline.stops_models() if deadline else nullcontext():
                 (scored,) = self._scored([path])
         finally:
             self._source.deadline = None
@@ -155,11 +156,11 @@ class Scorer:
         return scored.row
 
     def score_many(self, paths: Iterable[str | Path]) -> Iterator[SongScore]:
-        """Score files in order, decoding ahead; a file that cannot be scored gives a row with an error.
+        """Score files in order, while the next ones are decoded; a file that fails is a row with an error.
 
         Each row comes when it is ready; `ScoreTable` collects and shows them.
         """
         return (scored.row for scored in self._scored(paths))
 
     def _scored(self, paths: Iterable[str | Path]) -> Iterator[Scored]:
-        return self.scoring.score(audio_candidates([Path(path) for path in paths]))
+        return self.scoring.score(file_songs([Path(path) for path in paths]))

@@ -1,4 +1,4 @@
-"""Where a song's frames come from: audio through the encoders, or a store."""
+"""Sources of songs' frames: audio through the encoders, or a store."""
 
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -14,13 +14,13 @@ from stages.extract.audio.loudness import loudest_second
 from stages.extract.audio.reading import SAMPLE_RATE
 from stages.extract.audio.source import source_hash
 from stages.extract.audio.waveform import damage_of
-from stages.extract.run import pool_frames
+from stages.extract.run import average_frames
 from stages.extract.views.feed import FailedView, ViewRequest, prepare_in
+from stages.head.checkpoint.ensemble import Ensemble
 from stages.head.checkpoint.head import FRAMES_AT_ONCE
-from stages.head.checkpoint.score import check_encoders, check_spec, qualified
+from stages.head.checkpoint.score import check_encoders, check_spec, stream_rows
 from stages.scoring.deadline import Deadline
-from stages.scoring.ensemble import Ensemble
-from stages.scoring.inputs import Candidate
+from stages.scoring.inputs import InputSong
 from store import EmbeddingStore
 from store.catalogue import seconds_of
 from store.errors import HearError
@@ -28,33 +28,35 @@ from store.errors import HearError
 if TYPE_CHECKING:
     from stages.extract.encoders import MultiScale
 
-# Points of a waveform's outline: one a pixel of the plot.
+# Points of a waveform's outline: one per pixel of the plot.
 OUTLINE_POINTS = 1_200
 
 
 @dataclass(frozen=True, kw_only=True)
-class Heard:
-    """A song ready to be scored, or the reason why it is not.
+class LoadedSong:
+    """A song that is ready to be scored, or the reason why it is not.
 
     Attributes
     ----------
-    candidate, source
+    song, source
         Which song, and the hash of its file.
     frames
-        (S, T, C) of the ensemble's streams; None where `error` says why, or where the song is known already.
+        (S, T, C) of the ensemble's streams; None if loading failed or was skipped.
+    error
+        Why loading failed.
     seconds
-        Its duration.
+        Duration of the song.
     damage
-        What of its file could not be heard; see `Waveform`.
+        The parts of its file that could not be read; see `Waveform`.
     too_long
         Whether the error is that the song is longer than allowed.
     loudest
-        Level of its loudest second in dBFS; None where unknown, as in stores made before this was written down.
+        Level of its loudest second in dBFS; None if unknown, as in stores made before this was recorded.
     outline
         (2, P) float32: the lowest and highest sample in each of P equal parts; None from a store.
     """
 
-    candidate: Candidate
+    song: InputSong
     source: str = ""
     frames: NDArray[np.floating] | None = None
     error: str = ""
@@ -65,49 +67,59 @@ class Heard:
     outline: NDArray[np.float32] | None = None
 
 
-# Whether a song, with this hash of its file, is known already and need not be heard.
-Known = Callable[[Candidate, str], bool]
+# Whether a song, with this hash of its file, has its scores already and need not be loaded.
+IsScored = Callable[[InputSong, str], bool]
 
 
 class Source(Protocol):
-    """Gives songs in order; a song that cannot be had is a `Heard` with an error."""
+    """Loads songs in order; a song that cannot be loaded is a `LoadedSong` with an error.
+
+    Attributes
+    ----------
+    frame_rate
+        Frames per second.
+    identity
+        Everything about the source that decides the scores.
+    batch_frames
+        Songs are scored together until they have this many frames; 1 scores each on its own.
+    """
 
     frame_rate: float
     identity: dict[str, Any]
-    # Songs are scored together up to so many frames: 1 where hearing takes longer than scoring.
-    together: int
+    batch_frames: int
 
-    def stream(self, candidates: Sequence[Candidate], known: Known) -> Iterator[Heard]:
-        """Go through the songs."""
+    def load(self, songs: Sequence[InputSong], is_scored: IsScored) -> Iterator[LoadedSong]:
+        """Load each song, except those that are scored already."""
         ...
 
 
 class AudioSource:
-    """Decodes ahead in processes that can be ended, and encodes, one song at a time.
+    """Decodes songs ahead, in processes with time limits, and encodes one song at a time.
 
     Parameters
     ----------
     encoders
-        With all streams that the ensemble wants.
+        With all streams that the ensemble needs.
     ensemble
-        Whose streams to give.
+        The heads to load frames for.
     threads
-        Songs that are decoded ahead, each in a process.
+        Number of songs that are decoded ahead, each in its own process.
     longest
-        Refuse songs of more seconds than this, or of more samples than so much audio has.
+        Refuse songs that are longer than this many seconds, or have more samples than that much audio.
 
     Attributes
     ----------
     deadline
-        When decoding a song is ended; None leaves it to the file's size.
+        When to stop decoding a song; None sets the limit by the file's size.
 
     Raises
     ------
     HeadError
-        The encoders are not those that a head was trained on.
+        A head was trained on other encoders.
     """
 
-    together = 1
+    # Encoding takes far longer than scoring, so waiting for a batch gains nothing.
+    batch_frames = 1
 
     def __init__(
         self,
@@ -126,22 +138,21 @@ class AudioSource:
         self.pool = ensemble.pool
         self.frame_rate = encoders.frame_rate / self.pool
         self.identity = {"encoders": encoders.hashes, "precision": encoders.precision, "pool": self.pool}
-        offered = qualified(encoders.streams, encoders.layers)
-        self._rows = [offered.index(name) for name in ensemble.streams]
+        self._rows = stream_rows(ensemble.streams, encoders.streams, encoders.layers)
 
-    def stream(self, candidates: Sequence[Candidate], known: Known) -> Iterator[Heard]:
-        """Go through the songs."""
-        pending: deque[Future[Heard | _Samples]] = deque()
+    def load(self, songs: Sequence[InputSong], is_scored: IsScored) -> Iterator[LoadedSong]:
+        """Load each song, except those that are scored already."""
+        pending: deque[Future[LoadedSong | _DecodedSong]] = deque()
         with ThreadPoolExecutor(self.threads, thread_name_prefix="decode") as threads:
             try:
-                for candidate in candidates:
-                    pending.append(threads.submit(self._decode, candidate, known))
+                for song in songs:
+                    pending.append(threads.submit(self._decode, song, is_scored))
                     if len(pending) > self.threads:
                         yield self._encode(pending.popleft().result())
                 while pending:
                     yield self._encode(pending.popleft().result())
             finally:
-                # Whoever stops listening, or Ctrl-C, need not wait for songs that nobody wants.
+                # After Ctrl-C, or when the caller stops early, do not wait for songs that are being decoded.
                 if pending:
                     threads.shutdown(wait=False, cancel_futures=True)
                     self._processes.close()
@@ -149,82 +160,84 @@ class AudioSource:
 
     def frames(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
         """Frames (S, T, C) of mono samples (n,) at 24 kHz. Raises EncoderError for a song that cannot be encoded."""
-        return pool_frames(self.encoders.encode(samples)[self._rows], self.pool)
+        return average_frames(self.encoders.encode(samples)[self._rows], self.pool)
 
-    def _decode(self, candidate: Candidate, known: Known) -> "Heard | _Samples":
-        if candidate.path is None:
-            return Heard(candidate=candidate, error="has no file; name one in the manifest")
+    def _decode(self, song: InputSong, is_scored: IsScored) -> "LoadedSong | _DecodedSong":
+        if song.path is None:
+            return LoadedSong(song=song, error="has no file; add its path to the manifest")
         try:
-            source = source_hash(candidate.path)
+            source = source_hash(song.path)
         except HearError as error:
-            return Heard(candidate=candidate, error=str(error))
-        if known(candidate, source):
-            return Heard(candidate=candidate, source=source)
-        request = ViewRequest(candidate.song_id, candidate.path, view=0, seed=0, longest=self._longest)
-        # Not 0, which is as good as None: a song that is too late is ended at once.
-        seconds = None if self.deadline is None else max(0.001, self.deadline.left)
+            return LoadedSong(song=song, error=str(error))
+        if is_scored(song, source):
+            return LoadedSong(song=song, source=source)
+        request = ViewRequest(song.song_id, song.path, view=0, seed=0, longest=self._longest)
+        # Not 0, which would mean the same as None: a song that is too late must stop at once.
+        seconds = None if self.deadline is None else max(0.001, self.deadline.remaining)
         prepared = prepare_in(self._processes, request, seconds=seconds)
         if isinstance(prepared, FailedView):
-            return Heard(candidate=candidate, source=source, error=prepared.error, too_long=prepared.too_long)
-        # The hash of the file that was decoded, which may have been replaced since it was looked up.
-        return _Samples(candidate, prepared.source.hash, prepared.samples, prepared.damage)
+            return LoadedSong(song=song, source=source, error=prepared.error, too_long=prepared.too_long)
+        # The hash of the bytes that were decoded: the file may have been replaced since it was hashed above.
+        return _DecodedSong(song, prepared.source.hash, prepared.samples, prepared.damage)
 
-    def _encode(self, song: "Heard | _Samples") -> Heard:
-        if isinstance(song, Heard):
-            return song
-        seconds = len(song.samples) / SAMPLE_RATE
+    def _encode(self, decoded: "LoadedSong | _DecodedSong") -> LoadedSong:
+        if isinstance(decoded, LoadedSong):
+            return decoded
+        about: dict[str, Any] = {
+            "song": decoded.song,
+            "source": decoded.source,
+            "seconds": len(decoded.samples) / SAMPLE_RATE,
+        }
         try:
-            frames = self.frames(song.samples)
+            frames = self.frames(decoded.samples)
             if not np.isfinite(frames).all():
                 raise HearError("its embeddings are not finite")
         except HearError as error:
-            return Heard(candidate=song.candidate, source=song.source, seconds=seconds, error=str(error))
-        return Heard(
-            candidate=song.candidate,
-            source=song.source,
+            return LoadedSong(**about, error=str(error))
+        return LoadedSong(
+            **about,
             frames=frames,
-            seconds=seconds,
-            damage=song.damage,
-            loudest=loudest_second(song.samples),
-            outline=outline(song.samples),
+            damage=decoded.damage,
+            loudest=loudest_second(decoded.samples),
+            outline=outline(decoded.samples),
         )
 
 
 @dataclass(frozen=True)
-class _Samples:
-    """A decoded song: mono float32 (n,) at 24 kHz."""
+class _DecodedSong:
+    """A decoded song: mono float32 samples (n,) at 24 kHz, and the hash and damage of its file."""
 
-    candidate: Candidate
+    song: InputSong
     source: str
     samples: NDArray[np.float32]
     damage: Mapping[str, Any]
 
 
 def outline(samples: NDArray[np.float32], points: int = OUTLINE_POINTS) -> NDArray[np.float32]:
-    """Lowest and highest sample (2, P) of `points` equal parts of (n,) samples; fewer where there are fewer samples."""
+    """Lowest and highest sample (2, P) in each of P equal parts of (n,) samples; P is `points`, or n if less."""
     starts = np.linspace(0, len(samples), min(points, len(samples)), endpoint=False).astype(np.intp)
     return np.stack([np.minimum.reduceat(samples, starts), np.maximum.reduceat(samples, starts)])
 
 
 class StoreSource:
-    """Reads the clean view of songs.
+    """Reads the clean views of songs from a store.
 
     Parameters
     ----------
     store
         The embeddings.
     ensemble
-        Whose streams to give.
+        The heads to load frames for.
     changed
-        Songs whose files have changed since they were stored: their scores would be those of other songs.
+        Ids of songs whose files have changed since they were stored. They fail: their stored frames are of other audio.
 
     Raises
     ------
     HeadError
-        The store's features are not what a head was trained on.
+        A head was trained on other features than the store's.
     """
 
-    together = FRAMES_AT_ONCE
+    batch_frames = FRAMES_AT_ONCE
 
     def __init__(self, store: EmbeddingStore, ensemble: Ensemble, *, changed: Collection[str] = ()) -> None:
         for head in ensemble.heads:
@@ -234,36 +247,34 @@ class StoreSource:
         spec = store.spec
         names = ("encoders", "precision", "dtype", "pool")
         self.identity = {name: getattr(spec, name) for name in names}
-        offered = qualified(store.streams, spec.layers)
-        self._streams = [store.streams[offered.index(name)] for name in ensemble.streams]
+        self._streams = [store.streams[row] for row in stream_rows(ensemble.streams, store.streams, spec.layers)]
 
-    def stream(self, candidates: Sequence[Candidate], known: Known) -> Iterator[Heard]:
-        """Go through the songs."""
-        return (self._read(candidate, known) for candidate in candidates)
+    def load(self, songs: Sequence[InputSong], is_scored: IsScored) -> Iterator[LoadedSong]:
+        """Load each song, except those that are scored already."""
+        return (self._read(song, is_scored) for song in songs)
 
-    def _read(self, candidate: Candidate, known: Known) -> Heard:
-        if candidate.song_id in self.changed:
-            return Heard(
-                candidate=candidate, error="its file has changed since it was extracted; run hear-extract again"
-            )
+    def _read(self, song: InputSong, is_scored: IsScored) -> LoadedSong:
+        if song.song_id in self.changed:
+            return LoadedSong(song=song, error="its file has changed since it was extracted; run hear-extract again")
         try:
-            attributes = self.store.attributes(candidate.song_id)
+            attributes = self.store.attributes(song.song_id)
             source = str(attributes.get("source", ""))
-            if known(candidate, source):
-                return Heard(candidate=candidate, source=source)
-            frames = self.store.read(candidate.song_id, streams=self._streams)
+            if is_scored(song, source):
+                return LoadedSong(song=song, source=source)
+            frames = self.store.read(song.song_id, streams=self._streams)
         except HearError as error:
-            return Heard(candidate=candidate, error=self._problem(candidate.song_id) or str(error))
-        # A record's attributes are its writer's: anything may stand there.
-        known_seconds = seconds_of(attributes)
-        seconds = frames.shape[1] / self.frame_rate if known_seconds is None else float(known_seconds)
-        damage = damage_of(attributes)
+            known = song.song_id in self.store.songs
+            # For an unknown song, the path of its record would help nobody.
+            problem = str(error) if known else f"no song {song.song_id!r} in the store; with --store, name song ids"
+            return LoadedSong(song=song, error=problem)
+        # Attributes come from whoever wrote the record: they may have any value.
+        recorded = seconds_of(attributes)
         level = attributes.get("loudest_dbfs")
-        loudest = float(level) if isinstance(level, int | float) and not isinstance(level, bool) else None
-        return Heard(candidate=candidate, source=source, frames=frames, seconds=seconds, damage=damage, loudest=loudest)
-
-    def _problem(self, song: str) -> str:
-        """Why a song cannot be had, if it is not here at all: its record's place would tell nobody."""
-        if song in self.store.songs:
-            return ""
-        return f"no song {song!r} in the store; with --store name song ids"
+        return LoadedSong(
+            song=song,
+            source=source,
+            frames=frames,
+            seconds=frames.shape[1] / self.frame_rate if recorded is None else float(recorded),
+            damage=damage_of(attributes),
+            loudest=float(level) if isinstance(level, int | float) and not isinstance(level, bool) else None,
+        )

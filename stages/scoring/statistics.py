@@ -1,4 +1,4 @@
-"""A batch of scores in a few numbers: its distribution, its groups and its best."""
+"""Statistics of a batch of scores: distributions, groups, and the best and worst songs."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -7,13 +7,13 @@ import numpy as np
 
 from stages.scoring.rows import SongScore
 
-# The column beside the dimensions: their mean.
+# Name of the column for the mean over dimensions.
 OVERALL = "Mean"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Distribution:
-    """Where the N scores of a batch lie: mean, median, and 5th and 95th percentile (linear between songs)."""
+    """The distribution of a batch's scores: mean, median, and 5th and 95th percentiles (linear between songs)."""
 
     songs: int
     mean: float
@@ -23,21 +23,15 @@ class Distribution:
 
 
 def distributions(rows: Sequence[SongScore]) -> dict[str, Distribution]:
-    """The distribution of each dimension, and of the mean over dimensions where there are several.
+    """The distribution of each dimension, and of the mean over dimensions if there are several.
 
-    Songs that failed do not count; nothing is returned where all did.
+    Failed songs do not count; if all failed, the result is empty.
     """
-    return {name: _distribution(values) for name, values in columns(rows).items()}
-
-
-def columns(rows: Sequence[SongScore]) -> dict[str, list[float]]:
-    """Scores of the songs that have some, by dimension, with `OVERALL` last where there are several dimensions."""
     scored = [row for row in rows if row.scores]
     if not scored:
         return {}
-    dimensions = list(scored[0].scores)
-    values = {name: [row.scores[name] for row in scored] for name in dimensions}
-    return {**values, OVERALL: [row.overall for row in scored]} if len(dimensions) > 1 else values
+    found = {name: _distribution([row.scores[name] for row in scored]) for name in scored[0].scores}
+    return {**found, OVERALL: _distribution([row.overall for row in scored])} if len(found) > 1 else found
 
 
 def _distribution(values: Sequence[float]) -> Distribution:
@@ -46,7 +40,7 @@ def _distribution(values: Sequence[float]) -> Distribution:
 
 
 def by_group(rows: Sequence[SongScore]) -> dict[str, Mapping[str, Distribution]]:
-    """Distributions of each group, best mean first; songs without a group come under the empty name."""
+    """Distributions of each group, best mean first; songs without a group are under the empty name."""
     groups: dict[str, list[SongScore]] = {}
     for row in rows:
         if row.scores:

@@ -1,4 +1,4 @@
-"""Which songs there are: manifests, and where they come from."""
+"""Songs: manifests, and the sources they are made from."""
 
 from stages.songs.errors import SongsError
 from stages.songs.manifest import DIMENSIONS, SPLITS, Manifest, Song

@@ -1,4 +1,4 @@
-"""What can be wrong with a set of songs."""
+"""Errors about songs and their tables, and names of files in messages."""
 
 from pathlib import Path
 
@@ -7,14 +7,14 @@ from store.files.visible import visible
 
 
 class SongsError(HearError):
-    """A manifest, a data set's folder or a file of labels is not what it should be."""
+    """A manifest, a folder of a data set or a file of labels is invalid."""
 
 
 def shown(path: Path) -> str:
-    """The path as an error names it: quoted and escaped where a newline or the like would break the line."""
+    """A path for an error message: quoted and escaped if it has characters that would break the line."""
     return printable(str(path))
 
 
 def printable(text: str) -> str:
-    """The text as one line can hold it: quoted and escaped where it would break the line."""
+    """A text on one line: quoted and escaped if it has characters that would break the line."""
     return text if text == visible(text) else repr(text)

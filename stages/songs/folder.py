@@ -1,4 +1,4 @@
-"""Any folder or list of audio: each file is a song, with labels from a table where there is one, and a seeded split."""
+"""Songs from a folder or a list of audio files: one song per file, optional labels from a table, a seeded split."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -10,17 +10,16 @@ import numpy as np
 from stages.songs.errors import SongsError, printable, shown
 from stages.songs.lists import is_list, read_list
 from stages.songs.manifest import DIMENSIONS, Song
-from stages.songs.matching import SongIndex
-from stages.songs.naming import first_folder, relative_id, told_apart
-from stages.songs.rows import ManifestRow, check_row, extra_of
+from stages.songs.manifest_file import ManifestRow, check_row, extra_of
+from stages.songs.song_ids import SongIndex, distinct_ids, first_folder, relative_id
 from stages.songs.tables import Table, read_table
 
-# What FFmpeg reads here; a song of another kind can be listed in a manifest written by hand.
+# Formats that FFmpeg decodes here. Songs with other suffixes can be listed in a manifest written by hand.
 SUFFIXES = (
     *(".wav", ".flac", ".mp3", ".ogg", ".oga", ".opus", ".aif", ".aiff", ".aifc", ".au", ".caf", ".w64", ".rf64"),
     *(".m4a", ".m4b", ".mp4", ".aac", ".wma", ".webm", ".mka", ".ape", ".wv"),
 )
-# Tables beside the songs of a data set in the layout of AudioFolder, of the Hugging Face library `datasets`.
+# Tables in data sets with the AudioFolder layout of the Hugging Face library `datasets`.
 AUDIO_FOLDER_TABLES = ("metadata.csv", "metadata.jsonl")
 
 
@@ -34,31 +33,30 @@ def read_folder(
     system_from_folder: bool = False,
     say: Callable[[str], None] = lambda line: None,
 ) -> list[Song]:
-    """List a folder and all below it, or the files of a list.
+    """Read the songs of a folder and its subfolders, or of a list of files.
 
     Parameters
     ----------
     audio
-        The folder. Files with the suffixes of audio are songs, but hidden ones are not; the song id is the file's
-        path below the folder, without the suffix (`modelA/001`). Or a list, see `read_list`.
+        A folder, or a list (see `read_list`). In a folder, all files with an audio suffix are songs, except hidden
+        files. The song id is the file's path below the folder, without the suffix (`modelA/001`).
     labels
-        A table, see `read_table`: a column that names songs, and columns as in a manifest: `split` and `system` where
-        they are given, the dimensions, and any other. A song may be named by its id or its path, with or without its
-        folder and suffix, and with or without zeros before its number, where that means one song. A path beside an id
-        must mean the same song; where no id is a song's as it is written, the paths count. Without it, a list of JSON
-        lines is its own table, line by line.
+        A table (see `read_table`) with a column that names songs, and columns as in a manifest: `split`, `system`, the
+        dimensions and any others, all optional. Songs may be named by id or path, with or without folder, suffix and
+        leading zeros, if that is unambiguous. A path beside an id must name the same song. If no id matches a song
+        exactly, the paths are used instead. Without `labels`, a list in JSON lines is its own table.
     validation, test
-        Shares of the songs without a split of their own, drawn with `seed`; the rest trains.
+        Fractions of the songs without a split in the table, drawn with `seed`. The rest is for training.
     system_from_folder
-        Take the first folder of the id as the system where the labels name none.
+        Use the first folder of the id as the system of songs without one in the table.
     say
-        Told, in lines, how the table was read, and what was left aside.
+        Called with lines about how the table was read and which files were ignored.
 
     Raises
     ------
     SongsError
-        There is no audio; two files have one id; a line of the labels names no song, or several, or has an error; a
-        share that is asked for gets no song, or none is left to train.
+        There is no audio; two files have the same id; a line of the table names no song or several, or has an error;
+        a fraction is invalid, or no song is left for training.
     """
     place = Path(audio).absolute()
     by_line = _listed(place) if is_list(place) else {}
@@ -71,7 +69,7 @@ def read_folder(
         table = read_table(place)
         songs = _labelled(songs, table, [by_line[line] for line, _ in table.rows], say)
     else:
-        _tell_of_tables(root, say)
+        _report_ignored_tables(root, say)
     if system_from_folder:
         songs = {name: replace(song, system=song.system or first_folder(name)) for name, song in songs.items()}
     return _split(songs, validation=validation, test=test, seed=seed)
@@ -81,19 +79,19 @@ def _is_table(path: Path) -> bool:
     return path.suffix.lower() == ".jsonl"
 
 
-def _tell_of_tables(root: Path, say: Callable[[str], None]) -> None:
+def _report_ignored_tables(root: Path, say: Callable[[str], None]) -> None:
     for name in AUDIO_FOLDER_TABLES:
         if (root / name).is_file():
-            say(f"{shown(root / name)} is left aside; name it with --labels to read what it says of the songs")
+            say(f"{shown(root / name)} is ignored; name it with --labels to read its columns")
 
 
 def _below(root: Path) -> dict[str, Song]:
     if not os.path.isdir(root):  # noqa: PTH112 - Path.is_dir raises for names that are too long
-        raise SongsError(f"{shown(root)}: is no folder; expected one with audio files, or a list (.scp, .jsonl)")
+        raise SongsError(f"{shown(root)}: not a folder; expected a folder of audio files or a list (.scp, .jsonl)")
     songs: dict[str, Song] = {}
     for path in audio_files(root):
         if not os.path.isfile(path):  # noqa: PTH113 - Path.is_file raises for links in a circle
-            raise SongsError(f"{shown(path)}: is no file, or a link that leads to none; mend or remove it")
+            raise SongsError(f"{shown(path)}: not a file, or a broken link; fix or remove it")
         song_id = relative_id(path, root)
         other = songs.get(song_id)
         if other is not None:
@@ -102,31 +100,33 @@ def _below(root: Path) -> dict[str, Song]:
             )
         songs[song_id] = Song(song_id, path, "")
     if not songs:
-        raise SongsError(f"{shown(root)}: has no audio; looked for {' '.join(SUFFIXES)} in it and below")
+        raise SongsError(f"{shown(root)}: no audio files; looked for {' '.join(SUFFIXES)} in it and its subfolders")
     return songs
 
 
 def _listed(path: Path) -> dict[int, Song]:
-    """The songs of a list, by line."""
+    """The songs of a list, by line number."""
     files = [one._replace(path=_encodable(one.path.absolute())) for one in read_list(path)]
     for one in files:
         if not os.path.isfile(one.path):  # noqa: PTH113 - Path.is_file raises where a folder is closed
-            raise SongsError(f"{shown(path)} line {one.line}: {shown(one.path)} is no file; mend the path")
+            raise SongsError(f"{shown(path)} line {one.line}: {shown(one.path)} is not a file; correct the path")
     free = [one.path for one in files if not one.song_id]
-    names = iter(told_apart([place.stem for place in free], free, taken={one.song_id for one in files if one.song_id}))
+    names = iter(
+        distinct_ids([place.stem for place in free], free, taken={one.song_id for one in files if one.song_id})
+    )
     songs: dict[int, Song] = {}
     ids: set[str] = set()
     for one in files:
         song_id = one.song_id or next(names)
         if song_id in ids:
-            raise SongsError(f"{shown(path)} line {one.line}: the song id {song_id!r} is on a line before; rename one")
+            raise SongsError(f"{shown(path)} line {one.line}: song id {song_id!r} is on an earlier line; rename one")
         ids.add(song_id)
         songs[one.line] = Song(song_id, one.path, "")
     return songs
 
 
 def audio_files(root: Path) -> list[Path]:
-    """Files of a folder and all below it that have a suffix of audio, without hidden ones, in order of their names.
+    """Audio files of a folder and its subfolders by their suffix, sorted by name, without hidden files.
 
     Raises
     ------
@@ -149,21 +149,21 @@ def _encodable(path: Path) -> Path:
     try:
         str(path).encode()
     except UnicodeEncodeError as error:
-        raise SongsError(f"{shown(path)}: its name is not UTF-8, which a manifest is; rename it") from error
+        raise SongsError(f"{shown(path)}: the file name is not UTF-8, as a manifest requires; rename it") from error
     return path
 
 
 def _labelled(
     songs: dict[str, Song], table: Table, matched: Sequence[Song], say: Callable[[str], None]
 ) -> dict[str, Song]:
-    """The songs with what a table says of them; `matched` are the songs of its rows."""
+    """Add a table's columns to the songs; `matched` has the song of each row."""
     path = table.path
     labelled = dict(songs)
     lines: dict[str, int] = {}
     for song, (line, cells) in zip(matched, table.rows, strict=True):
         if song.song_id in lines:
             raise SongsError(
-                f"{shown(path)} line {line}: {song.song_id!r} is on line {lines[song.song_id]} already; write one line "
+                f"{shown(path)} line {line}: {song.song_id!r} is already on line {lines[song.song_id]}; write one line "
                 "per song, with the mean over raters"
             )
         lines[song.song_id] = line
@@ -177,11 +177,11 @@ def _labelled(
 
 
 def _matched(songs: dict[str, Song], table: Table, root: Path) -> tuple[Table, list[Song]]:
-    """The table, with the column that names songs and a note where it is not song_id; and the song of each row."""
+    """The table with its key column decided, and the song of each row."""
     index = SongIndex(songs.values(), root, SUFFIXES)
     table = _by_paths(table, index)
     if table.key != "song_id":
-        table = replace(table, notes=(*table.notes, f"songs are named by column {table.key!r}"))
+        table = replace(table, notes=(*table.notes, f"column {table.key!r} names the songs"))
     found: list[Song] = []
     unknown: list[tuple[int, str, str]] = []
     for line, cells in table.rows:
@@ -190,7 +190,7 @@ def _matched(songs: dict[str, Song], table: Table, root: Path) -> tuple[Table, l
         if len(meant) > 1:
             some = " or ".join(repr(song.song_id) for song in meant[:3])
             raise SongsError(
-                f"{shown(table.path)} line {line}: {column} {cells[column]!r} may be {some}; write the whole id or path"
+                f"{shown(table.path)} line {line}: {column} {cells[column]!r} may be {some}; write the full id or path"
             )
         found += meant
         unknown += [] if meant else [(line, column, cells[column])]
@@ -200,9 +200,9 @@ def _matched(songs: dict[str, Song], table: Table, root: Path) -> tuple[Table, l
 
 
 def _by_paths(table: Table, index: SongIndex) -> Table:
-    """The table; its songs are named by paths where each path is one song's, and no song_id is one as it is written.
+    """The table, keyed by a column of paths if every path is that of one song and no song_id matches exactly.
 
-    An id that is only like a song's may be a row's number: `1` need not be 001 where the path is 003.wav.
+    A song_id that is only similar to a song's id may be a row number: `1` need not be 001 if the path is 003.wav.
     """
     beside = table.path.absolute().parent
     ids = {cells[table.key] for _, cells in table.rows}
@@ -214,13 +214,13 @@ def _by_paths(table: Table, index: SongIndex) -> Table:
                 table,
                 key=column,
                 paths=tuple(name for name in table.paths if name != column),
-                notes=(*table.notes, "no song_id is a song's as it is written"),
+                notes=(*table.notes, "no song_id matches a song exactly"),
             )
     return table
 
 
 def _meant(table: Table, line: int, cells: dict[str, str], column: str, index: SongIndex) -> list[Song]:
-    """Songs that a row may mean. Raises SongsError where a path in it is another song's."""
+    """Songs that a row may mean. Raises SongsError if a path in the row belongs to another song."""
     beside = table.path.absolute().parent
     meant = index.find(cells[column], beside=beside)
     for other in table.paths:
@@ -240,14 +240,14 @@ def _unknown(table: Table, unknown: list[tuple[int, str, str]], index: SongIndex
     near = index.suggest(name)
     advice = f"did you mean {printable(near)}?" if near else "correct it or remove the line"
     count = len(unknown) - 1
-    more = f" ({count} more line{'s name' if count > 1 else ' names'} no file either)" if count else ""
+    more = f" ({count} more line{'s match' if count > 1 else ' matches'} no file)" if count else ""
     return SongsError(
-        f"{shown(table.path)} line {line}: {column} {name!r} is no audio file below {shown(root)}; {advice}{more}"
+        f"{shown(table.path)} line {line}: {column} {name!r} is not an audio file in {shown(root)}; {advice}{more}"
     )
 
 
 def _completed(cells: dict[str, str], song: Song) -> dict[str, str]:
-    """The cells as a manifest would have them; a split that is not given is drawn later."""
+    """The cells as in a manifest. A missing split is drawn later."""
     return {**cells, "song_id": song.song_id, "path": str(song.path), "split": cells.get("split") or "train"}
 
 
@@ -263,25 +263,25 @@ def _split(songs: dict[str, Song], *, validation: float, test: float, seed: int)
 
 
 def draw_splits(song_ids: Sequence[str], *, validation: float, test: float, seed: int) -> dict[str, str]:
-    """Deal songs out to val, test and train; a share above 0 gets one song at least.
+    """Draw the split of each song: val, test or train. A fraction above 0 gets at least one song.
 
     Raises
     ------
     SongsError
-        No song would be left to train, or a share is not within 0 to 1.
+        No song would be left for training, or a fraction is not from 0 to 1.
     """
     if not (0 <= validation <= 1 and 0 <= test <= 1):
-        raise SongsError(f"expected shares from 0 to 1 for val and test, found {validation} and {test}")
+        raise SongsError(f"expected fractions from 0 to 1 for val and test, found {validation} and {test}")
     shares = {"val": validation, "test": test}
     counts = {name: max(1, round(share * len(song_ids))) if share else 0 for name, share in shares.items()}
     train = len(song_ids) - sum(counts.values())
     if train < 1:
         raise SongsError(
-            f"{len(song_ids)} songs, {counts['val']} of them for val and {counts['test']} for test, leave none to "
-            "train; add songs or make the shares smaller (0 is none)"
+            f"{len(song_ids)} songs, {counts['val']} of them for val and {counts['test']} for test, leave none for "
+            "training; add songs or choose smaller fractions (0 for none)"
         )
     ids = sorted(song_ids)
-    # Not of the ids themselves: an array of texts cuts a null character off their ends.
+    # Places are permuted, not ids: a numpy array of strings drops trailing null characters.
     order = [ids[place] for place in np.random.default_rng(seed).permutation(len(ids))]
     splits = ["val"] * counts["val"] + ["test"] * counts["test"] + ["train"] * train
     return dict(zip(order, splits, strict=True))

@@ -1,8 +1,8 @@
-"""Which songs there are: `manifest.csv` as typed values.
+"""`manifest.csv` as typed values.
 
-Columns: `song_id, path, split, system`, then one column a label. Paths are relative to the manifest; `split` is train,
-val or test; `system` names what generated the song and may be empty. The five dimensions are labels from 1 to 5, empty
-where a song was not rated; any other column is kept as text, for probes.
+Columns: `song_id, path, split, system`, then one column per label. Paths are relative to the manifest. `split` is
+train, val or test. `system` names the system that generated the song and may be empty. The five dimensions hold ratings
+from 1 to 5, empty for songs without ratings. Other columns are kept as text, for probes.
 """
 
 import difflib
@@ -18,7 +18,7 @@ from stages.songs.errors import SongsError
 # The order of the paper, of the heads' outputs and of every table.
 DIMENSIONS = ("Coherence", "Musicality", "Memorability", "Clarity", "Naturalness")
 SPLITS = ("train", "val", "test")
-# As similar as `Coherance` is to `Coherence`.
+# Similarity of names such as `Coherance` and `Coherence`.
 _ALIKE = 0.8
 
 
@@ -81,19 +81,19 @@ class Manifest:
         Raises
         ------
         SongsError
-            No song is in that split.
+            The split has no songs.
         """
         chosen = tuple(song for song in self.songs if song.split == name)
         if not chosen:
-            raise SongsError(f"{self.path}: no song has split {name!r}; there are {self._counts()}")
+            raise SongsError(f"{self.path}: no song has split {name!r}; found {self._counts()}")
         return chosen
 
     def among(self, *splits: str) -> tuple[Song, ...]:
-        """Songs of some splits, in the manifest's order; there may be none."""
+        """Songs of some splits, in the manifest's order; possibly none."""
         return tuple(song for song in self.songs if song.split in splits)
 
     def counts(self) -> dict[str, int]:
-        """Number of songs in each split that has any."""
+        """Number of songs per split, without empty splits."""
         counts = {name: sum(song.split == name for song in self.songs) for name in SPLITS}
         return {name: count for name, count in counts.items() if count}
 
@@ -101,7 +101,7 @@ class Manifest:
         return ", ".join(f"{count} {name}" for name, count in self.counts().items())
 
     def column(self, name: str) -> dict[str, str]:
-        """One column as text, by song id, for the songs where it is not empty.
+        """One column as text, by song id, without empty cells.
 
         Raises
         ------
@@ -110,22 +110,22 @@ class Manifest:
         """
         values = {song.song_id: _cell(song, name) for song in self.songs}
         if all(value is None for value in values.values()):
-            raise SongsError(f"{self.path}: no column {name!r}; there are {', '.join(self.columns())}")
+            raise SongsError(f"{self.path}: no column {name!r}; found {', '.join(self.columns())}")
         return {song_id: value for song_id, value in values.items() if value}
 
     def columns(self) -> tuple[str, ...]:
-        """Names of the columns beside song_id, path and split that say something of a song."""
+        """Names of all columns except song_id, path and split."""
         labels = [name for name in DIMENSIONS if any(name in song.labels for song in self.songs)]
         extra = dict.fromkeys(name for song in self.songs for name in song.extra)
         return ("system", *labels, *extra)
 
     def labels(self, songs: Sequence[Song], dimensions: Sequence[str] = DIMENSIONS) -> NDArray[np.float32]:
-        """Labels of `songs`, float32 (N, D), 1 to 5.
+        """Ratings of `songs`, float32 (N, D), 1 to 5.
 
         Raises
         ------
         SongsError
-            A song has no label in one of the dimensions.
+            A song has no rating in one of the dimensions.
         """
         for song in songs:
             missing = [name for name in dimensions if name not in song.labels]
@@ -136,14 +136,14 @@ class Manifest:
         return np.array(rows, dtype=np.float32).reshape(len(songs), len(dimensions))
 
     def _misspelt(self) -> str:
-        """What to do about a column that may be meant as a dimension; empty if there is none."""
+        """A suggestion about a column that may be a misspelt dimension; empty if there is none."""
         columns = self.columns()
         near = {name: near_dimension(name, there=columns) for name in columns if name not in DIMENSIONS}
         return next((f"; did you mean column {name!r}? Rename it {meant}" for name, meant in near.items() if meant), "")
 
 
 def near_dimension(name: str, *, there: Sequence[str]) -> str:
-    """The dimension, among those that are not `there`, that a column is nearly called as; empty if none."""
+    """The dimension, among those not in `there`, whose name is similar to a column's; empty if none is."""
     absent = {dimension.casefold(): dimension for dimension in DIMENSIONS if dimension not in there}
     close = difflib.get_close_matches(name.strip().casefold(), absent, n=1, cutoff=_ALIKE)
     return absent[close[0]] if close else ""

@@ -1,8 +1,8 @@
-"""SongEval as it is downloaded: `metadata.jsonl`, `mp3/`, and the challenge's `val_ids.txt` beside them.
+"""SongEval as downloaded: `metadata.jsonl`, `mp3/` and the challenge's `val_ids.txt`.
 
-Each line of `metadata.jsonl` has `file_name` and `annotation`, a list with one object per rater that maps dimensions to
-numbers, among other keys; a number may be written as text. A label is the mean over raters. Other texts and numbers of
-a line are kept as columns.
+Each line of `metadata.jsonl` has `file_name` and `annotation`, a list with one object per rater. An object maps
+dimensions to numbers, which may be written as text, and may have other keys. A song's rating is the mean over raters.
+Other strings and numbers of a line are kept as columns.
 """
 
 import hashlib
@@ -14,16 +14,16 @@ from statistics import fmean
 from typing import Any
 
 from stages.songs.errors import SongsError, shown
-from stages.songs.json_lines import read_json_lines
 from stages.songs.manifest import DIMENSIONS, Song
-from stages.songs.rows import KNOWN
+from stages.songs.manifest_file import KNOWN
+from stages.songs.text_files import read_json_lines
 from store.files.json_text import LARGEST
 from store.files.regular import IrregularFileError, read_regular
 from store.files.replacing import replacing
 
 REPOSITORY = "ASLP-lab/SongEval"
 CHALLENGE = "ASLP-lab/Automatic-Song-Aesthetics-Evaluation-Challenge"
-# Where the challenge has its list; the variable names a mirror.
+# The challenge's validation list; the environment variable may name a mirror.
 VALIDATION_URL = f"https://raw.githubusercontent.com/{CHALLENGE}/main/static/val_ids.txt"
 VALIDATION_URL_VARIABLE = "HEAR_VAL_IDS_URL"
 VALIDATION_LIST = "val_ids.txt"
@@ -37,12 +37,12 @@ def read_songeval(root: str | Path, *, official: bool = True) -> list[Song]:
     Parameters
     ----------
     official
-        Whether it must be SongEval itself: all 2,399 songs, and the challenge's list of 200 that validate.
+        Whether it must be SongEval itself: all 2,399 songs, and the challenge's list of 200 validation songs.
 
     Raises
     ------
     SongsError
-        Something is missing (the message says how to get it), is not SongEval's, or a line cannot be read.
+        A file is missing (the message says how to get it) or is not SongEval's, or a line cannot be read.
     """
     folder = Path(root)
     rows = list(_read_lines(folder / "metadata.jsonl"))
@@ -57,21 +57,21 @@ def read_songeval(root: str | Path, *, official: bool = True) -> list[Song]:
 
 
 def download_songeval(root: str | Path) -> None:
-    """Fetch the challenge's list and, from the hub, the songs and ratings (11 GB, CC-BY-NC-SA 4.0).
+    """Download the challenge's list and, from the hub, the songs and ratings (11 GB, CC-BY-NC-SA 4.0).
 
-    A second call goes on where one ended. `HEAR_VAL_IDS_URL` is another address of the list, `HF_ENDPOINT` another hub.
+    A second call resumes. `HEAR_VAL_IDS_URL` sets another URL for the list, `HF_ENDPOINT` another hub.
 
     Raises
     ------
     SongsError
-        The list cannot be fetched, or what is there, or comes, is not the challenge's.
+        The existing or downloaded list is not the challenge's, or it cannot be written.
     HubError
-        The hub cannot be reached, or does not give the data set.
+        The list cannot be downloaded, the hub cannot be reached or refuses the data set.
     """
     from stages.common.hub import download_dataset
 
     folder = Path(root)
-    # First: without it the 11 GB are of no use.
+    # The list first, because the 11 GB are useless without it.
     _fetch_validation(folder / VALIDATION_LIST)
     download_dataset(REPOSITORY, folder, patterns=["metadata.jsonl", "mp3/*"])
 
@@ -83,21 +83,18 @@ def _fetch_validation(path: Path) -> None:
     from stages.common.hub import fetch_small
 
     url = os.environ.get(VALIDATION_URL_VARIABLE) or VALIDATION_URL
-    content = fetch_small(url, advice=f"get {VALIDATION_LIST} of {CHALLENGE} otherwise and put it at {shown(path)}")
+    content = fetch_small(url, advice=f"get {VALIDATION_LIST} from {CHALLENGE} otherwise and save it as {shown(path)}")
     _check_validation(content, url)
-    try:
-        with replacing(path) as place:
-            place.write_bytes(content)
-    except OSError as error:
-        raise SongsError(f"{shown(path)}: cannot be written: {error.strerror}; name another folder") from error
+    with replacing(path, error=SongsError) as place:
+        place.write_bytes(content)
 
 
 def _read_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    advice = f"fetch SongEval with: hear-data songeval --root {shown(path.parent)} --download"
+    advice = f"download SongEval with: hear-data songeval --root {shown(path.parent)} --download"
     for line, row in read_json_lines(path, advice=advice):
         if not isinstance(row.get("file_name"), str):
             found = str(row)[:80]
-            raise SongsError(f"{shown(path)} line {line}: expected an object with a text file_name, found {found!r}")
+            raise SongsError(f"{shown(path)} line {line}: expected an object with a string file_name, found {found!r}")
         raters = row.get("annotation")
         if not isinstance(raters, list) or not raters or not all(isinstance(rater, dict) for rater in raters):
             raise SongsError(f"{shown(path)} line {line}: expected annotation, a list with one object per rater")
@@ -105,17 +102,17 @@ def _read_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 
 
 def _read_validation(path: Path, *, official: bool) -> set[str]:
-    """Ids of the songs that validate; the list names their files."""
+    """Ids of the validation songs; the list has their file names."""
     try:
         content = read_regular(path, largest=LARGEST)
     except (OSError, IrregularFileError) as error:
         reason = getattr(error, "strerror", None) or str(error).removeprefix(f"{path}: ")
         raise SongsError(
-            f"{shown(path)}: cannot be read ({reason}); it is the challenge's list of songs that validate: "
-            f"fetch it with --download, or from the public repository {CHALLENGE}"
+            f"{shown(path)}: cannot be read ({reason}); it is the challenge's list of validation songs: "
+            f"download it with --download, or from the public repository {CHALLENGE}"
         ) from error
     if official:
-        _check_validation(content, shown(path), "; remove it, and fetch it with --download")
+        _check_validation(content, shown(path), "; remove it, and run again with --download")
     return {Path(line).stem for line in content.decode("utf-8", "replace").split()}
 
 
@@ -143,7 +140,7 @@ def _mean(folder: Path, line: int, raters: list[dict[str, Any]], name: str) -> f
 
 
 def _rating(value: object, name: str, where: str) -> float:
-    """A rating; one that is written as text counts as its number."""
+    """A rating as a number; it may be written as text."""
     try:
         rating = math.nan if isinstance(value, bool) else float(value)  # type: ignore[arg-type]
     except (TypeError, ValueError, OverflowError):
@@ -170,7 +167,7 @@ def _check_split(folder: Path, songs: list[Song], validation: set[str]) -> None:
     if unknown:
         raise SongsError(f"{where}: {len(unknown)} songs are not in metadata.jsonl, the first is {unknown[0]!r}")
     if not 0 < len(validation) < len(songs):
-        raise SongsError(f"{where}: names {len(validation)} of {len(songs)} songs; expected some to validate, not all")
+        raise SongsError(f"{where}: names {len(validation)} of {len(songs)} songs; expected some of them, not all")
 
 
 def _check_files(folder: Path, songs: list[Song]) -> None:
@@ -178,5 +175,5 @@ def _check_files(folder: Path, songs: list[Song]) -> None:
     if missing:
         raise SongsError(
             f"{shown(folder)}: {len(missing)} of {len(songs)} audio files are missing, the first is "
-            f"{shown(missing[0])}; fetch them with: hear-data songeval --root {shown(folder)} --download"
+            f"{shown(missing[0])}; download them with: hear-data songeval --root {shown(folder)} --download"
         )

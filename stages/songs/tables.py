@@ -1,7 +1,7 @@
-"""Tables about songs as people have them: one line per song, and a column that names it.
+"""Tables about songs, as spreadsheets and other programs write them: one line per song, and a column that names it.
 
-CSV with commas, semicolons or tabs, as the header line decides; or JSON lines (`.jsonl`). Dimensions may be written in
-any case, and numbers with a decimal comma. `manifest.csv` has one form only: `rows` reads it.
+CSV with commas, semicolons or tabs, detected from the header; or JSON lines (`.jsonl`). Names of dimensions are
+case-insensitive, and numbers may have a decimal comma. `manifest.csv` is stricter, and read by `manifest_file`.
 """
 
 import io
@@ -14,44 +14,43 @@ from typing import Any, NamedTuple
 
 from stages.common.csv_text import CsvError, read_rows
 from stages.songs.errors import SongsError, printable, shown
-from stages.songs.json_lines import read_json_lines
 from stages.songs.manifest import DIMENSIONS, near_dimension
-from stages.songs.rows import KNOWN, check_names
-from stages.songs.text_file import read_text
+from stages.songs.manifest_file import KNOWN, check_names
+from stages.songs.text_files import read_json_lines, read_text
 
-# Columns that hold a path, as NeMo, AudioFolder and others call it.
+# Columns that hold a path: names used by NeMo, AudioFolder and others.
 PATH_COLUMNS = ("path", "audio_path", "audio_filepath", "file_name")
-# Columns that may name a song, the first that is there does; of the last group only one may be there.
+# Columns that may name a song; the first one present is used. Only one of the loose ones may be present.
 ID_COLUMNS = ("song_id", *PATH_COLUMNS)
 LOOSE_ID_COLUMNS = ("id", "file", "filename")
-# Those that hold a path, too, where song_id is beside them.
+# These hold a path, too, if there is a song_id column.
 _LOOSE_PATH_COLUMNS = ("file", "filename")
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs"}
-# Text, whatever it looks like: the file 1,5.wav is not the file 1.5.wav.
+# Never converted to numbers: the file 1,5.wav is not the file 1.5.wav.
 _TEXT_COLUMNS = frozenset({*ID_COLUMNS, *LOOSE_ID_COLUMNS, *KNOWN})
-# Cells of a table of JSON lines: so many, or so many times those that are written.
+# Limit for the cells of a table of JSON lines: this many, or this many times the values written.
 _MOST_EMPTY, _FILLED = 1_000_000, 20
 _DECIMAL_COMMA = re.compile(r"\s*\d+,\d+\s*")
 
 
 @dataclass(frozen=True)
 class Table:
-    """Lines about songs.
+    """A table about songs.
 
     Attributes
     ----------
     path
         The file.
     key
-        The column that names songs.
+        The column that names the songs.
     paths
-        Other columns that name them by a path.
+        Other columns that hold the songs' paths.
     columns
-        All columns, in order; dimensions and a manifest's columns under their own names.
+        All columns, in order; dimensions and manifest columns under their standard names.
     rows
-        The line that each row begins on, and its cells by column.
+        The number of each row's first line, and the row's cells by column.
     notes
-        What was not read to the letter, for people.
+        Remarks about columns that were interpreted, for the user.
     """
 
     path: Path
@@ -68,8 +67,8 @@ def read_table(path: Path) -> Table:
     Raises
     ------
     SongsError
-        The file cannot be read as CSV or JSON lines; no column names songs, two are called alike, or one is nearly
-        called as a dimension; a row has another length than the header.
+        The file cannot be read as CSV or JSON lines; no column names songs, two columns have the same name, or one is a
+        misspelt dimension; a row has another length than the header.
     """
     cells = read_cells(path)
     names = {name: plain_name(name) for name in cells.header}
@@ -83,9 +82,9 @@ def read_table(path: Path) -> Table:
 
 
 class Cells(NamedTuple):
-    """A table's columns as they are written, its rows with the line that each begins on, and its separator.
+    """A table's columns as written, its rows with the number of their first line, and its separator.
 
-    JSON lines have no separator: it is empty.
+    For JSON lines the separator is empty.
     """
 
     header: list[str]
@@ -94,10 +93,10 @@ class Cells(NamedTuple):
 
 
 def read_cells(path: Path) -> Cells:
-    """Read a table without asking what its columns mean.
+    """Read a table without interpreting its columns.
 
-    Where the separator is not a comma, a column of numbers with decimal commas gets points; one that may as well have
-    commas between thousands (`1,234` and the like alone) is left as it is, and so are ids, paths, splits and systems.
+    If the separator is not a comma, decimal commas in columns of numbers become points. Columns whose commas may all
+    separate thousands (such as `1,234`) stay unchanged, and so do ids, paths, splits and systems.
 
     Raises
     ------
@@ -110,7 +109,7 @@ def read_cells(path: Path) -> Cells:
     separator = _separator(text)
     rows = list(_csv_rows(path, text, separator))
     if not rows:
-        raise SongsError(f"{shown(path)}: is empty; expected a header with {' or '.join(ID_COLUMNS)}")
+        raise SongsError(f"{shown(path)}: empty file; expected a header with {' or '.join(ID_COLUMNS)}")
     header = _without_empty_end([name.strip() for name in rows[0][1]])
     check_names(path, header)
     named = [(line, _named(path, line, header, cells, separator)) for line, cells in rows[1:]]
@@ -128,7 +127,7 @@ def _has_decimal_commas(values: Sequence[str]) -> bool:
 
 
 def _separator(text: str) -> str:
-    """What makes the header a row with a column that names songs; else what makes most columns."""
+    """The separator for which the header has a column that names songs, or else the most columns."""
     headers = {mark: _first_row(text, mark) for mark in SEPARATORS}
 
     def worth(mark: str) -> tuple[bool, int]:
@@ -141,18 +140,18 @@ def _separator(text: str) -> str:
 def _first_row(text: str, separator: str) -> list[str]:
     try:
         return next(read_rows(io.StringIO(text, newline=""), separator=separator), (1, []))[1]
-    except CsvError:  # told where the rows are read
+    except CsvError:  # reported when the rows are read
         return []
 
 
 def _csv_rows(path: Path, text: str, separator: str) -> Iterator[tuple[int, list[str]]]:
-    """Rows that are not blank: a spreadsheet writes separators alone for an empty line."""
+    """Rows that are not blank. Spreadsheets write an empty line as separators alone."""
     try:
         for begins, cells in read_rows(io.StringIO(text, newline=""), separator=separator):
             if any(cell.strip() for cell in cells):
                 yield begins, cells
     except CsvError as error:
-        raise SongsError(f"{shown(path)} line {error.line}: is not CSV: {error}") from error
+        raise SongsError(f"{shown(path)} line {error.line}: not valid CSV: {error}") from error
 
 
 def _without_empty_end(cells: Sequence[str]) -> list[str]:
@@ -176,26 +175,26 @@ def _json_cells(path: Path) -> Cells:
         (line, {name.strip(): cell_text(value) for name, value in row.items()}) for line, row in read_json_lines(path)
     ]
     if not rows:
-        raise SongsError(f"{shown(path)}: is empty; expected lines with {' or '.join(ID_COLUMNS)}")
+        raise SongsError(f"{shown(path)}: empty file; expected lines with {' or '.join(ID_COLUMNS)}")
     header = list(dict.fromkeys(name for _, row in rows for name in row))
     check_names(path, header)
-    # A few kB of lines that each have a column of their own would make a table of gigabytes.
+    # A few kB of lines, each with its own columns, would make a table of gigabytes.
     if len(rows) * len(header) > max(_MOST_EMPTY, _FILLED * sum(len(row) for _, row in rows)):
         raise SongsError(
-            f"{shown(path)}: its {len(rows)} lines have {len(header)} different columns; write the same on every line"
+            f"{shown(path)}: {len(rows)} lines have {len(header)} different columns; use the same columns on every line"
         )
     return Cells(header, [(line, {name: row.get(name, "") for name in header}) for line, row in rows], "")
 
 
 def cell_text(value: Any) -> str:
-    """A value of JSON as a cell of a table: text as it is, nothing as empty, any other as JSON writes it."""
+    """A JSON value as a table cell: strings unchanged, null as empty, other values as JSON text."""
     if value is None:
         return ""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def plain_name(name: str) -> str:
-    """A dimension or a known column, in whatever case it is written, under its own name; any other as it is."""
+    """The standard name of a dimension or known column, whatever its case; other names unchanged."""
     folded = re.sub(r"[\s-]+", "_", name.strip()).casefold()
     own = {known.casefold(): known for known in (*DIMENSIONS, *KNOWN, *ID_COLUMNS, *LOOSE_ID_COLUMNS)}
     return own.get(folded, name.strip())
@@ -204,7 +203,9 @@ def plain_name(name: str) -> str:
 def _check_spelling(path: Path, names: Sequence[str]) -> None:
     for name in names:
         if name not in DIMENSIONS and (near := near_dimension(name, there=names)):
-            raise SongsError(f"{shown(path)} line 1: column {name!r} is no dimension; did you mean {near}? Rename it")
+            raise SongsError(
+                f"{shown(path)} line 1: column {name!r} is not a dimension; did you mean {near}? Rename it"
+            )
 
 
 def _key_column(path: Path, names: Sequence[str]) -> str:
@@ -214,7 +215,7 @@ def _key_column(path: Path, names: Sequence[str]) -> str:
         return named[0]
     if len(loose) == 1:
         return loose[0]
-    why = f"; {' and '.join(loose)} may both name songs: call one of them song_id" if loose else ""
+    why = f"; {' and '.join(loose)} may both name songs: rename one to song_id" if loose else ""
     raise SongsError(
         f"{shown(path)} line 1: expected a column {', '.join(ID_COLUMNS[:-1])} or {ID_COLUMNS[-1]}; "
         f"found {printable(', '.join(names))}{why}"
@@ -227,7 +228,7 @@ def _other_paths(key: str, names: Sequence[str]) -> tuple[str, ...]:
 
 
 def _with_points(cells: Mapping[str, str]) -> dict[str, str]:
-    """Ratings with a decimal point. They are from 1 to 5: a comma in one never separates thousands."""
+    """The cells, with decimal points in ratings. These are from 1 to 5, so a comma never separates thousands."""
     return {
         name: value.replace(",", ".") if name in DIMENSIONS and _DECIMAL_COMMA.fullmatch(value) else value
         for name, value in cells.items()

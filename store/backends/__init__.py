@@ -1,1 +1,1 @@
-"""Where a store's objects are kept: on a local disk or in an object store."""
+"""Storage of a store's objects: a local disk or an object store."""

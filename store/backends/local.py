@@ -1,4 +1,4 @@
-"""A store's objects as files: put is a file in the staging folder, then a rename."""
+"""A store's objects as files: `put` writes a file in the staging folder, then renames it."""
 
 import errno
 import fcntl
@@ -22,39 +22,39 @@ from store.errors import StoreAccessError, StoreError
 from store.files.json_text import LARGEST
 from store.files.regular import open_regular, read_regular
 
-# A staged file of another machine whose writer may still live is left alone for a day.
+# A staged file of another machine, whose writer may still run, is kept for a day.
 _FOREIGN_SECONDS = 86_400.0
 _PLACE_ATTEMPTS = 10
-# Others hold the lock for a millisecond, or a few on a busy disk.
+# Other processes hold the lock for a millisecond, or a few on a busy disk.
 _LOCK_SECONDS, _LOCK_PAUSE = 2.0, 0.001
-# Bytes that are read at once: they and their source fit a core's cache.
+# Bytes that are read at once: with their source they fit into a core's cache.
 _BLOCK = 1 << 18
-# Levels of folders, far more than a store has.
+# Levels of folders: far more than a store has.
 _DEEPEST = 50
 _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS)
-# An object is a file: a folder in its place is none.
+# Objects are files: a folder in an object's place counts as absent.
 _ABSENT = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
-# Names this machine in staged files.
+# The name of this machine in the names of staged files.
 HOST = socket.gethostname().replace(".", "-")
 
 
 class LocalObjects:
-    """Files under a folder; see `Objects`. What lies there and is not a regular file is an error, and is never read.
+    """Files under a folder; see `Objects`. Anything but a regular file is an error and is never read.
 
-    Folders that are links are read, as somebody may keep records on another disk. Nothing is written or removed through
-    them: a stranger's store may have a link to any folder of this machine.
+    Links to folders are read, as users may keep records on another disk. Nothing is written or removed through them: an
+    untrusted store may link to any folder of this machine.
 
     Nothing is fsynced: after a power cut a record may hold zeros, which its checksums reveal and `verify --repair`
-    mends. Killed processes leave nothing visible that is not whole.
+    removes. Killed processes leave no incomplete object.
     """
 
-    readers = 1
-    patience = 1.0
+    read_threads = 1
+    wait_seconds = 1.0
 
     def __init__(self, root: str) -> None:
         try:
             self._folder = Path(root).expanduser().absolute()
-            # What is wrong with the folder is told when it is used, but not with a name that no folder can have.
+            # An unusable folder is reported when it is used, but an impossible name at once.
             with suppress(OSError):
                 self._folder.lstat()
         except (RuntimeError, ValueError) as error:
@@ -65,33 +65,35 @@ class LocalObjects:
         return f"{self.root}/{key}"
 
     def _own_path(self, key: str) -> str:
-        """The path of an object that is to be written or removed: no link within the store may lead to its folder."""
+        """The path of an object to write or remove: no folder on it within the store may be a link."""
         folder = self.root
         for part in key.split("/")[:-1]:
             folder += f"/{part}"
             if os.path.islink(folder):  # noqa: PTH114 (called for every record)
-                raise StoreError(f"{folder}: is a link to another folder; remove it, or put the folder itself there")
+                raise StoreError(
+                    f"{folder}: expected a folder, found a link; remove it, or put the folder itself there"
+                )
         return self._path(key)
 
     def get(self, key: str, *, largest: int = LARGEST) -> bytes | None:
-        with self._failing("read", key):
+        with self._explain_errors("read", key):
             try:
                 return read_regular(self._path(key), largest=largest)
             except _ABSENT:
                 return None
 
     def put(self, key: str, parts: Iterable[Bytes], *, size: int = 0) -> None:
-        with self._failing("write", key), self._staged(parts, size) as staged:
+        with self._explain_errors("write", key), self._staged(parts, size) as staged:
             self._placing(key, staged.replace)
 
     def create(self, key: str, parts: Iterable[Bytes], *, size: int = 0) -> None:
         if self.exists(key):
             return
-        with self._failing("write", key), self._staged(parts, size) as staged, suppress(FileExistsError):
+        with self._explain_errors("write", key), self._staged(parts, size) as staged, suppress(FileExistsError):
             self._placing(key, lambda path: _rename_new(staged, path))
 
     def _placing(self, key: str, place: Callable[[str], object]) -> None:
-        """Place a file; its folder is made if need be, and again if another process removes it, empty, in between."""
+        """Put a file in place; make its folder if needed, and again if another process removes the empty folder."""
         path = self._own_path(key)
         for _ in range(_PLACE_ATTEMPTS):
             try:
@@ -108,15 +110,15 @@ class LocalObjects:
         try:
             with self._open_staged(path) as file:
                 if size and hasattr(os, "posix_fallocate"):
-                    # Writing into space that is there already takes two thirds of the time; not every file system can
-                    # make it, and a full disk shows in writing, too.
+                    # Writing into allocated space takes two thirds of the time. Not every file system can allocate, and
+                    # writing reports a full disk as well.
                     with suppress(OSError):
                         os.posix_fallocate(file.fileno(), 0, size)
                 for part in parts:
                     _write_all(file, as_memory(part))
             yield path
         finally:
-            # There is none after a rename; where it cannot be removed, the next write's sweep will try again.
+            # After a rename it is gone. If it cannot be removed, the next write's sweep tries again.
             with suppress(OSError):
                 path.unlink(missing_ok=True)
 
@@ -131,16 +133,16 @@ class LocalObjects:
             return path.open("xb", buffering=0)
 
     def exists(self, key: str) -> bool:
-        with self._failing("read", key):
+        with self._explain_errors("read", key):
             return _status(self._path(key)) is not None
 
     def size(self, key: str) -> int | None:
-        with self._failing("read", key):
+        with self._explain_errors("read", key):
             status = _status(self._path(key))
             return None if status is None else status.st_size
 
     def read_into(self, key: str, pieces: Sequence[tuple[int, NDArray[np.uint8]]]) -> list[int] | None:
-        with self._failing("read", key):
+        with self._explain_errors("read", key):
             try:
                 with open_regular(self._path(key), buffering=0) as file:
                     return [_read_all(file, offset, buffer) for offset, buffer in pieces]
@@ -148,12 +150,12 @@ class LocalObjects:
                 return None
 
     def delete(self, key: str) -> None:
-        with self._failing("remove", key), suppress(IsADirectoryError, NotADirectoryError):
+        with self._explain_errors("remove", key), suppress(IsADirectoryError, NotADirectoryError):
             Path(self._own_path(key)).unlink(missing_ok=True)
         self._prune(key)
 
     def _prune(self, key: str) -> None:
-        """Remove the folders that are empty now, and an empty one in the object's place."""
+        """Remove folders that are now empty, and an empty folder in the object's place."""
         with suppress(OSError):
             Path(self._path(key)).rmdir()
         for folder in Path(self._path(key)).parents:
@@ -162,18 +164,18 @@ class LocalObjects:
             try:
                 folder.rmdir()
             except OSError:
-                return  # not empty, or gone already
+                return  # not empty, or removed already
 
     def delete_unless(self, key: str, other: str) -> None:
-        # Set aside first: what goes back is what was there, however often the object is replaced meanwhile.
+        # Moved aside first, so that exactly this file can be put back, even if the object is replaced meanwhile.
         path, aside = Path(self._own_path(key)), self._staging_path()
-        with self.guarded(), self._failing("remove", key), suppress(FileNotFoundError, NotADirectoryError):
+        with self.locked(), self._explain_errors("remove", key), suppress(FileNotFoundError, NotADirectoryError):
             if self.exists(other):
                 return
             if stat.S_ISDIR(path.lstat().st_mode):
                 self._prune(key)
                 return
-            # An old file among the staged ones would be swept by other machines.
+            # Other machines sweep staged files that are old.
             os.utime(path, follow_symlinks=False)
             aside.parent.mkdir(exist_ok=True)
             path.replace(aside)
@@ -184,10 +186,10 @@ class LocalObjects:
         self._prune(key)
 
     @contextmanager
-    def guarded(self) -> Iterator[None]:
-        """Hold the lock of the store's folder, which the system takes back when this process ends.
+    def locked(self) -> Iterator[None]:
+        """Lock the store's folder; the system unlocks it when this process ends.
 
-        Some network file systems have no such lock, and a stopped process may hold it: this one then goes on without.
+        Some network file systems have no locks, and a stopped process may hold this one: then continue without it.
         """
         folder = None
         with suppress(OSError):
@@ -198,11 +200,11 @@ class LocalObjects:
         finally:
             if folder is not None:
                 with suppress(OSError):
-                    fcntl.flock(folder, fcntl.LOCK_UN)  # closing is not enough where a process was forked meanwhile
+                    fcntl.flock(folder, fcntl.LOCK_UN)  # closing is not enough if a process was forked meanwhile
                 os.close(folder)
 
     def find(self, prefix: str = "") -> Iterator[Entry]:
-        with self._failing("list", prefix):
+        with self._explain_errors("list", prefix):
             yield from self._walk(prefix)
 
     def _walk(self, prefix: str) -> Iterator[Entry]:
@@ -212,21 +214,21 @@ class LocalObjects:
             key = f"{prefix}/{name}" if prefix else name
             if entry.is_dir(follow_symlinks=False):
                 if key.count("/") > _DEEPEST:
-                    raise StoreError(f"{self._path(prefix)}: folders are nested too deep for a store; remove them")
+                    raise StoreError(f"{self._path(prefix)}: folders are nested deeper than in any store; remove them")
                 yield from self._walk(key)
             else:
                 with suppress(FileNotFoundError):
                     yield _entry(key, _listed(entry))
 
-    def named(self, prefix: str, *, depth: int, name: str) -> Iterator[Entry]:
+    def find_named(self, prefix: str, *, depth: int, name: str) -> Iterator[Entry]:
         for folder in self._folders(prefix, depth):
             key = f"{folder}/{name}"
-            with self._failing("read", key):
+            with self._explain_errors("read", key):
                 status = _status(self._path(key))
             if status is not None:
                 yield _entry(key, status)
 
-    def lacking(self, prefix: str, *, depth: int, name: str) -> list[str]:
+    def folders_without(self, prefix: str, *, depth: int, name: str) -> list[str]:
         folders = self._folders(prefix, depth, links=False)
         return [folder for folder in folders if not self.exists(f"{folder}/{name}")]
 
@@ -239,7 +241,7 @@ class LocalObjects:
                 yield from self._folders(f"{prefix}/{name}", depth - 1, links=links)
 
     def _scan(self, prefix: str) -> list[tuple[str, "os.DirEntry[str]"]]:
-        with self._failing("list", prefix):
+        with self._explain_errors("list", prefix):
             try:
                 with os.scandir(self._path(prefix)) as entries:
                     return sorted((entry.name, entry) for entry in entries)
@@ -251,7 +253,7 @@ class LocalObjects:
         staged = [(name.partition("."), entry) for name, entry in self._scan(STAGING)]
         now = self._now() if any(host != HOST for (host, _, _), _ in staged) else 0.0
         for (host, _, rest), entry in staged:
-            with self._failing("remove", f"{STAGING}/{entry.name}"), suppress(FileNotFoundError):
+            with self._explain_errors("remove", f"{STAGING}/{entry.name}"), suppress(FileNotFoundError):
                 status = entry.stat(follow_symlinks=False)
                 old = now - status.st_mtime > _FOREIGN_SECONDS
                 dead = (not _alive(rest.partition(".")[0])) if host == HOST else old
@@ -259,9 +261,9 @@ class LocalObjects:
                     Path(entry.path).unlink(missing_ok=True)
 
     def _now(self) -> float:
-        """The time of a file that is made now: the clock that the staged files' times are of, whatever ours says."""
+        """The modification time of a new file: staged files' times come from this clock, which may differ from ours."""
         path = self._staging_path()
-        with self._failing("write", STAGING):
+        with self._explain_errors("write", STAGING):
             try:
                 with self._open_staged(path) as file:
                     return os.fstat(file.fileno()).st_mtime
@@ -269,17 +271,17 @@ class LocalObjects:
                 path.unlink(missing_ok=True)
 
     @contextmanager
-    def _failing(self, verb: str, key: str) -> Iterator[None]:
-        """Say what could not be done, where, why, and what to do."""
+    def _explain_errors(self, verb: str, key: str) -> Iterator[None]:
+        """Report the failed operation, place, reason and remedy."""
         try:
             yield
         except OSError as error:
-            remedy = "; nothing half-written is visible: mend the cause and run again" if verb == "write" else ""
+            remedy = "; no incomplete object is visible: fix the cause and run again" if verb == "write" else ""
             raise StoreAccessError(f"{self._path(key)}: cannot {verb}: {error.strerror or error}{remedy}") from error
 
 
 def _lock(file: int) -> None:
-    """Lock an open file; another's lock is waited for, but not for ever."""
+    """Lock an open file; wait a limited time for another process's lock."""
     deadline = time.monotonic() + _LOCK_SECONDS
     while time.monotonic() < deadline:
         try:
@@ -294,11 +296,11 @@ def _listed(entry: "os.DirEntry[str]") -> os.stat_result:
     try:
         return entry.stat()
     except OSError:
-        return entry.stat(follow_symlinks=False)  # a link to nowhere, or to itself
+        return entry.stat(follow_symlinks=False)  # a broken link, or a link to itself
 
 
 def _status(path: str) -> os.stat_result | None:
-    """What is known of a file, whatever its kind; None where there is none, or a folder."""
+    """Status of a file of any kind; None if there is none, or a folder."""
     try:
         status = os.stat(path)  # noqa: PTH116 (called for every record: half the cost of a Path)
     except (FileNotFoundError, NotADirectoryError):
@@ -306,7 +308,7 @@ def _status(path: str) -> os.stat_result | None:
     except OSError as error:
         if error.errno != errno.ELOOP:
             raise
-        status = os.lstat(path)  # a link that leads to itself is there, and reading it tells
+        status = os.lstat(path)  # a link to itself exists; reading it gives the error
     return None if stat.S_ISDIR(status.st_mode) else status
 
 
@@ -321,7 +323,7 @@ def _rename_new(staged: Path, path: str) -> None:
     except OSError as error:
         if error.errno not in _NO_LINKS:
             raise
-        # exFAT and some network file systems have no links: not atomic, and whoever creates reads what is there then.
+        # exFAT and some network file systems have no hard links. This is not atomic, so writers check what is there.
         if Path(path).exists():
             raise FileExistsError(path) from None
         staged.replace(path)

@@ -5,12 +5,12 @@ from store.backends.objects import Objects
 
 
 def open_objects(root: str) -> Objects:
-    """Choose the back end: a path or `file://` URL is local, any other URL goes through fsspec.
+    """Choose the backend: a path or `file://` URL is local, any other URL goes through fsspec.
 
     Raises
     ------
     StoreError
-        fsspec does not know the protocol, or lacks the package for it.
+        fsspec does not know the protocol, or the package for it is not installed.
     """
     protocol, separator, path = root.partition("://")
     if not separator or protocol in ("file", "local"):

@@ -1,4 +1,4 @@
-"""A store's objects on any fsspec file system (s3, memory, gcs, …): one request puts one object."""
+"""A store's objects on any fsspec file system (s3, memory, gcs, …): one request writes one object."""
 
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -14,16 +14,16 @@ from store.errors import StoreAccessError, StoreError
 from store.files.json_text import LARGEST
 
 _ABSENT = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
-# A body that is too short is asked for again; seconds before the second time, and as many more before each further one.
+# A body that is too short is requested again, after this many seconds, then twice as many, and so on.
 _READS, _PAUSE = 4, 0.1
 
 
 class RemoteObjects:
-    """Objects under a URL; see `Objects`. An upload that is cut short leaves no object: there is nothing to sweep."""
+    """Objects under a URL; see `Objects`. An interrupted upload leaves no object, so there is nothing to sweep."""
 
-    # Requests that wait on a network at once.
-    readers = 16
-    patience = 5.0
+    # Simultaneous requests.
+    read_threads = 16
+    wait_seconds = 5.0
 
     def __init__(self, root: str) -> None:
         import fsspec
@@ -41,13 +41,13 @@ class RemoteObjects:
 
     def get(self, key: str, *, largest: int = LARGEST) -> bytes | None:
         path = self._path(key)
-        with self._failing("read", key):
+        with self._explain_errors("read", key):
             try:
                 data = bytes(self._files.cat_file(path, start=0, end=largest + 1))
             except _ABSENT:
                 return None
             except Exception:
-                # Some services have no range of an empty object.
+                # Some services refuse a range of an empty object.
                 if self._files.info(path)["size"] != 0:
                     raise
                 return b""
@@ -56,23 +56,23 @@ class RemoteObjects:
         return data
 
     def put(self, key: str, parts: Iterable[Bytes], *, size: int = 0) -> None:
-        with self._failing("write", key):
+        with self._explain_errors("write", key):
             self._files.pipe_file(self._path(key), _joined(parts))
 
     def create(self, key: str, parts: Iterable[Bytes], *, size: int = 0) -> None:
         path = self._path(key)
-        with self._failing("write", key):
+        with self._explain_errors("write", key):
             data = _joined(parts)
             try:
                 self._files.pipe_file(path, data, mode="create")
             except Exception:
-                # Each service has errors of its own for "exists" and for "two at once"; and some know no such puts:
-                # there it is a look before, which is not atomic.
+                # Each service has its own errors for "exists" and for "two at once", and some have no conditional
+                # writes: there, this checks first, which is not atomic.
                 if not self._files.exists(path):
                     self._files.pipe_file(path, data)
 
     def exists(self, key: str) -> bool:
-        with self._failing("read", key):
+        with self._explain_errors("read", key):
             return bool(self._files.exists(self._path(key)))
 
     def size(self, key: str) -> int | None:
@@ -87,36 +87,36 @@ class RemoteObjects:
             found = self._get_ranges(key, [offset for offset, _ in pieces], ends)
             if found is None:
                 return None
-            came = [len(data) for data in found]
-            if came == [buffer.nbytes for _, buffer in pieces]:
+            sizes = [len(data) for data in found]
+            if sizes == [buffer.nbytes for _, buffer in pieces]:
                 for _, buffer in pieces:
                     buffer[:] = np.frombuffer(found.pop(0), dtype=np.uint8)
                 return [google_crc32c.value(buffer) for _, buffer in pieces]
             size = self.size(key)
             if size is None or size < max(ends):
                 return None
-        raise StoreAccessError(f"{self.root}/{key}: cannot read: expected {wanted} bytes, {sum(came)} came; try again")
+        raise StoreAccessError(f"{self.root}/{key}: cannot read: expected {wanted} bytes, got {sum(sizes)}; try again")
 
     def _get_ranges(self, key: str, starts: list[int], ends: list[int]) -> list[bytes] | None:
-        with self._failing("read", key):
+        with self._explain_errors("read", key):
             try:
                 return list(self._files.cat_ranges([self._path(key)] * len(starts), starts, ends, on_error="raise"))
             except _ABSENT:
                 return None
 
     def delete(self, key: str) -> None:
-        with self._failing("remove", key):
+        with self._explain_errors("remove", key):
             try:
                 self._files.rm_file(self._path(key))
             except _ABSENT:
                 return
 
     def delete_unless(self, key: str, other: str) -> None:
-        # No service removes on a condition: what is put between the last look and the removal is lost, and comes back
-        # as it was when it was read. Writers put nothing where something is, so it would take two sweeps at once.
+        # No service has conditional removal: an object written between the last check and the removal is lost, and the
+        # older bytes are put back. Writers never replace an object, so this takes two sweeps at the same time.
         before = self._info(key)
         data = None if before is None or self.exists(other) else self.get(key)
-        # What did not come whole could not be put back: it stays for the next sweep.
+        # An incomplete reading could not be put back: the object is left for the next sweep.
         if before is None or data is None or len(data) != before["size"]:
             return
         after = self._info(key)
@@ -126,12 +126,12 @@ class RemoteObjects:
         if self.exists(other):
             self.create(key, [data])
 
-    def guarded(self) -> AbstractContextManager[None]:
-        """No service has a lock that ends with its process."""
+    def locked(self) -> AbstractContextManager[None]:
+        """Do nothing: no service has a lock that ends with its process."""
         return nullcontext()
 
     def find(self, prefix: str = "") -> Iterator[Entry]:
-        with self._failing("list", prefix):
+        with self._explain_errors("list", prefix):
             found = self._files.find(self._path(prefix), detail=True)
         for path, listed in sorted(found.items()):
             key = path[len(self._base) + 1 :]
@@ -141,33 +141,33 @@ class RemoteObjects:
                 yield Entry(key, int(info["size"]), _stamp(info))
 
     def _info(self, key: str) -> Mapping[str, Any] | None:
-        with self._failing("read", key):
+        with self._explain_errors("read", key):
             try:
                 found: Mapping[str, Any] = self._files.info(self._path(key))
             except _ABSENT:
                 return None
             if found.get("size") is None:
-                raise ValueError("the server does not say how long it is")
+                raise ValueError("the server gives no size")
             return found
 
-    def named(self, prefix: str, *, depth: int, name: str) -> Iterator[Entry]:
+    def find_named(self, prefix: str, *, depth: int, name: str) -> Iterator[Entry]:
         for entry in self.find(prefix):
             rest = entry.key[len(prefix) + 1 :].split("/")
             if len(rest) == depth + 1 and rest[-1] == name:
                 yield entry
 
-    def lacking(self, prefix: str, *, depth: int, name: str) -> list[str]:
+    def folders_without(self, prefix: str, *, depth: int, name: str) -> list[str]:
         keys = {entry.key for entry in self.find(prefix)}
         parts = prefix.count("/") + 1 + depth
         folders = {"/".join(key.split("/")[:parts]) for key in keys if key.count("/") >= parts}
         return sorted(folder for folder in folders if f"{folder}/{name}" not in keys)
 
     def sweep(self) -> None:
-        """Nothing is staged here."""
+        """Do nothing: no writes are staged here."""
 
     @contextmanager
-    def _failing(self, verb: str, key: str) -> Iterator[None]:
-        """Say what could not be done, where and why; services have errors of their own, of any class."""
+    def _explain_errors(self, verb: str, key: str) -> Iterator[None]:
+        """Report the failed operation, place and reason; services raise errors of any class."""
         try:
             yield
         except StoreError:

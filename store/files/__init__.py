@@ -1,1 +1,1 @@
-"""Files and text that a stranger may have made: read safely, written whole."""
+"""Untrusted files and text, read safely; files that appear complete or not at all."""

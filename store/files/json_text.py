@@ -1,6 +1,6 @@
-"""One reader for JSON that a stranger may have written: documents of a store, attributes, settings beside weights.
+"""Reading untrusted JSON: documents of a store, attributes, settings beside weights.
 
-It answers every text with a value or with one `JsonError`. What the value means is for the caller to check.
+Every text gives either a value or a `JsonError`. The caller checks the value's meaning.
 """
 
 import json
@@ -8,11 +8,11 @@ import re
 import reprlib
 from typing import Any, Never
 
-# Bytes of one document: far above what this project writes, far below what memory holds. A catalogue is larger.
+# Bytes of one document: far more than this project writes, far less than memory. A catalogue may be larger.
 LARGEST = 16 << 20
-# Levels of nesting: few enough that a value can be written again wherever it is used, however deep the stack is there.
+# Levels of nesting: few enough that a value can be encoded again anywhere without overflowing the stack.
 DEEPEST = 100
-# No number with this many digits is beyond the range of float64.
+# Most digits of a whole number: all of them fit into the range of float64.
 _DIGITS = 308
 _TEXT_OR_BRACKET = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[][{}]')
 
@@ -21,7 +21,7 @@ _BRIEF.maxstring = _BRIEF.maxother = 80
 
 
 class JsonError(ValueError):
-    """The text is not JSON that can be read; the message says why, in a few words and without the text."""
+    """The text is not valid JSON within the limits; the message gives the reason, without the text."""
 
 
 def parse_json(data: bytes | str, *, largest: int = LARGEST, bounded: bool = True) -> Any:
@@ -32,10 +32,10 @@ def parse_json(data: bytes | str, *, largest: int = LARGEST, bounded: bool = Tru
     data
         UTF-8, or text.
     largest
-        Bytes (of text: characters) that it may have.
+        Most bytes (or characters of text) that it may have.
     bounded
-        Refuse numbers beyond the range of float64, whole ones included. It takes time; a caller that compares each
-        number with its own bounds can do without.
+        Refuse numbers beyond the range of float64, also whole ones. This takes time; callers that check the range of
+        each number do not need it.
 
     Returns
     -------
@@ -45,7 +45,7 @@ def parse_json(data: bytes | str, *, largest: int = LARGEST, bounded: bool = Tru
     Raises
     ------
     JsonError
-        It is too large, not UTF-8, not JSON, nested too deep, or has a number that is not finite or beyond float64.
+        It is too large, not UTF-8, not JSON, nested too deep, or has a number that is not finite or exceeds float64.
     """
     if len(data) > largest:
         raise JsonError(f"it has {len(data)} bytes, expected at most {largest}")
@@ -68,12 +68,12 @@ def parse_json(data: bytes | str, *, largest: int = LARGEST, bounded: bool = Tru
 
 
 def brief(value: object) -> str:
-    """The value as an error shows it: its `repr`, shortened where it is long or deep."""
+    """The value's `repr` for an error message, shortened if it is long or deep."""
     return _BRIEF.repr(value)
 
 
 def _is_deep(text: str) -> bool:
-    """Whether valid JSON has more than so many levels."""
+    """Whether valid JSON has more than `DEEPEST` levels."""
     if text.count("[") + text.count("{") <= DEEPEST:
         return False
     depth = deepest = 0
@@ -100,6 +100,6 @@ def _finite(text: str) -> float:
     return value
 
 
-# Made once: for a short document, making one takes as long as reading it.
+# Made once: making a decoder takes as long as reading a short document.
 _BOUNDED = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_finite, parse_int=_whole)
 _UNBOUNDED = json.JSONDecoder(parse_constant=_refuse_constant)

@@ -1,6 +1,6 @@
-"""The one place that opens files which a stranger may have laid there: regular ones only, and no more than is expected.
+"""The one place that opens untrusted files: only regular files, and only up to an expected size.
 
-Whoever opens a named pipe waits for its other end, and a link to `/dev/zero` has no end.
+Opening a named pipe would wait for its other end, and a link to `/dev/zero` never ends.
 """
 
 import errno
@@ -17,24 +17,24 @@ _KINDS = {
     stat.S_IFCHR: "a device",
     stat.S_IFBLK: "a block device",
 }
-# What opening a socket, a device without a driver, and a link that leads to itself fail with.
+# Errors from opening a socket, a device without a driver, and a link to itself.
 _UNOPENABLE = {
     errno.ENXIO: "a socket or a device",
     errno.ENODEV: "a device",
-    errno.ELOOP: "a link that leads to itself",
+    errno.ELOOP: "a link to itself",
 }
 _OPEN_ALREADY = ("/dev/stdin", "/dev/fd/", "/proc/self/fd/")
 _CHUNK = 1 << 16
-# Bytes of a table or list that people or programs write: more is not text.
+# Most bytes of a table or list.
 LARGEST_TEXT = 1 << 30
 
 
 class IrregularFileError(StoreError):
-    """What lies there is not a regular file, or is larger than any such file may be."""
+    """Not a regular file, or larger than allowed."""
 
 
 def open_regular(path: str | Path, *, buffering: int = -1) -> BinaryIO:
-    """Open a regular file to read its bytes; nothing else is waited for or read.
+    """Open a regular file to read its bytes; anything else is refused without waiting.
 
     Raises
     ------
@@ -48,15 +48,15 @@ def open_regular(path: str | Path, *, buffering: int = -1) -> BinaryIO:
 
 
 def read_regular(path: str | Path, *, largest: int, pipes: bool = False) -> bytes:
-    """Read a regular file whole.
+    """Read a whole regular file.
 
     Parameters
     ----------
     largest
-        Bytes that it may have; more are not read.
+        Most bytes that it may have; no more are read.
     pipes
-        Read from what is open already as well, whatever it is: `/dev/stdin`, or a shell's `<(…)`, which is some
-        `/dev/fd/63`. For files that the user names, never for files within a folder.
+        Also read open file descriptors of any kind: `/dev/stdin`, or a shell's `<(…)`, which is a path such as
+        `/dev/fd/63`. Only for files that the user names, never for files within a folder.
 
     Raises
     ------
@@ -77,7 +77,7 @@ def read_regular(path: str | Path, *, largest: int, pipes: bool = False) -> byte
 
 
 def _open(path: str, flags: int) -> int:
-    """Open without waiting for a pipe's other end, and only then look: what a path leads to may change in between."""
+    """Open without waiting for a pipe's other end, then check: before opening, the path's target could still change."""
     try:
         file = os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY)
     except OSError as error:
@@ -96,7 +96,7 @@ def _irregular(path: str, found: str) -> IrregularFileError:
 
 
 def _read(file: BinaryIO, expected: int, most: int) -> bytes:
-    """Read to the end, or so many bytes; memory grows only with what is there."""
+    """Read to the end, or at most `most` bytes; memory grows only with the actual size."""
     data = file.read(expected)
     if len(data) < expected:
         return data

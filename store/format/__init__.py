@@ -1,1 +1,1 @@
-"""What a store is made of, byte by byte: keys, metadata, arrays and storage types."""
+"""The bytes of a store: keys, metadata, arrays and storage types."""

@@ -1,8 +1,8 @@
 """One Zarr v3 array of (stream, frame, channel) as two objects, the shard and then zarr.json.
 
-The shard: each stream's bytes followed by their CRC-32C, then Zarr's index of offsets and lengths, with its own
-CRC-32C. As streams are stored uncompressed and in order, their places are known without the index, and reading is a
-seek and a read into the result. Any Zarr v3 reader goes by the index and finds the same.
+The shard holds each stream's bytes followed by their CRC-32C, then Zarr's index of offsets and lengths with its own
+CRC-32C. Streams are uncompressed and in order, so their offsets are known without the index, and reading is a seek and
+a read into the result. Any Zarr v3 reader uses the index and reads the same values.
 """
 
 import math
@@ -27,16 +27,17 @@ from store.format.quantisation import BLOCK, block_finite
 from store.format.rereading import get_document
 
 CRC_BYTES = 4
-# While a writer replaces a record, a reader may see the old zarr.json with the new shard: it looks again.
+# While a writer replaces a record, a reader may see the old zarr.json with the new shard: it then reads again.
 _READ_ATTEMPTS = 5
 _READ_PAUSE = 0.02
-# Seconds until a reader looks again at a record that has data and no zarr.json: a writer may be replacing it.
+# First pause in seconds before a reader checks again a record with data but no zarr.json: it may be replaced just then.
 _REPLACING_PAUSE = 0.01
-# A writer that finds another's shard waits for its zarr.json for about a second, in doubling pauses, before it insists.
-_PATIENT_ATTEMPTS = 6
+# A writer that finds another writer's shard waits about a second for its zarr.json, in doubling pauses, and then
+# replaces it.
+_WAITING_ATTEMPTS = 6
 _WRITE_ATTEMPTS = 12
 _WRITE_PAUSE = 0.02
-# The system's: two that insist in step would undo each other's work for ever, and forks share a seeded state.
+# Random pauses: two writers in step would replace each other's work for ever. Forks would share a seeded generator.
 _PAUSES = random.SystemRandom()
 _PAGE = 4096
 
@@ -47,7 +48,7 @@ def checksum(data: Bytes) -> int:
 
 
 def _checksum_of_finite(values: NDArray[np.generic]) -> int:
-    """Checksum of flat values, and the test that they are finite, while they are in a core's cache."""
+    """Compute the checksum of flat values and check that they are finite, while they are in a core's cache."""
     crc, length = 0, BLOCK // values.itemsize
     for start in range(0, values.size, length):
         block = values[start : start + length]
@@ -58,7 +59,7 @@ def _checksum_of_finite(values: NDArray[np.generic]) -> int:
 
 
 def shard_index(info: ArrayInfo) -> bytes:
-    """The shard's last bytes: (offset, length) of each stream as uint64, and the CRC-32C of these."""
+    """The shard's last bytes: (offset, length) of each stream as uint64, and their CRC-32C."""
     length = info.stream_bytes + CRC_BYTES
     places = [(stream * length, length) for stream in range(info.shape[0])]
     index = np.array(places, dtype="<u8").tobytes()
@@ -79,40 +80,47 @@ def put_array(
     digest: str | None = None,
     replaces: str | None = None,
 ) -> bool:
-    """Put the shard of a C-contiguous (stream, frame, channel) array, then zarr.json: with this the array exists.
+    """Write the shard of a C-contiguous (stream, frame, channel) array, then zarr.json, which makes the array exist.
 
-    Checksums are computed, and values tested, in a thread while they are written. Nothing that is there is replaced: of
-    several writers of one array the first to have placed its shard has the array, and the others wait for it. One that
-    waits in vain takes that one for dead, and insists on its own.
+    A thread computes checksums and checks values during the write. An existing array is kept: of several writers of one
+    array, the first to place its shard wins, and the others wait for its zarr.json. If it does not come, they
+    assume that this writer has died, and replace its shard.
+
+    Parameters
+    ----------
+    digest
+        The digest that the array must have.
+    replaces
+        Digest of the array to replace; any other array is kept.
 
     Returns
     -------
     bool
-        False where another writer's array, made at the same time, stands there, whole.
+        False if another writer's complete array is there instead.
 
     Raises
     ------
     StoreError
-        A value is NaN or infinite, an attribute is not JSON, the array is not what `digest` says, or it cannot be
-        written. It does not exist then.
+        A value is NaN or infinite, an attribute is not JSON, or the array does not match `digest` or cannot be written.
+        Then it does not exist.
     """
     blank = _describe(values, attributes, (0,) * len(values))
     with ThreadPoolExecutor(1) as thread:
         pending = [thread.submit(_checksum_of_finite, stream.reshape(-1)) for stream in values]
         if digest is not None and digest != _describe(values, attributes, _results(pending)).digest:
-            raise StoreError("not what its digest says; its source is damaged")
+            raise StoreError("does not match its digest; its source is damaged")
         parts = _parts(values, (one.result() for one in pending), blank)
         _put_shard(objects, path, parts, shard_size(blank), replaces)
-        # A shard that is there already has been left unread: values are tested nevertheless.
+        # If the shard existed, the values were not written; their checks must pass nevertheless.
         info = _describe(values, attributes, _results(pending))
     for attempt in range(_WRITE_ATTEMPTS):
-        _place(objects, path, values, info, insist=attempt >= _PATIENT_ATTEMPTS)
-        # Another writer may have insisted, or a sweep removed the shard, in between.
-        standing = _get_whole(objects, path)
-        if standing is not None:
-            return standing.digest == info.digest
+        _publish(objects, path, values, info, replace=attempt >= _WAITING_ATTEMPTS)
+        # Meanwhile another writer may have replaced the shard, or a sweep removed it.
+        present = _get_complete(objects, path)
+        if present is not None:
+            return present.digest == info.digest
         time.sleep(_WRITE_PAUSE * 2**attempt * _PAUSES.uniform(0.5, 1.0))
-    raise StoreError(f"{objects.root}/{path}: other writers keep replacing this record; give each its own songs")
+    raise StoreError(f"{objects.root}/{path}: other writers keep replacing this record; give each writer its own songs")
 
 
 def _results(pending: Iterable[Future[int]]) -> tuple[int, ...]:
@@ -120,27 +128,27 @@ def _results(pending: Iterable[Future[int]]) -> tuple[int, ...]:
 
 
 class _OtherArrayError(StoreError):
-    """What stands there is not what was to be replaced."""
+    """The array to replace is no longer there."""
 
 
 def _put_shard(objects: Objects, path: str, parts: Iterable[Bytes], size: int, replaces: str | None) -> None:
-    """Put the shard where there is none, or for that of the array that is to be replaced, if it still stands there."""
+    """Write the shard unless there is one, or replace the shard of the array to replace, if that is still there."""
     if replaces is None:
         objects.create(f"{path}/{SHARD}", parts, size=size)
         return
-    with suppress(_OtherArrayError), ExitStack() as guard:
-        objects.put(f"{path}/{SHARD}", _then_hidden(objects, path, parts, guard, replaces), size=size)
+    with suppress(_OtherArrayError), ExitStack() as lock:
+        objects.put(f"{path}/{SHARD}", _then_unpublish(objects, path, parts, lock, replaces), size=size)
 
 
-def _then_hidden(
-    objects: Objects, path: str, parts: Iterable[Bytes], guard: ExitStack, replaces: str | None = None
+def _then_unpublish(
+    objects: Objects, path: str, parts: Iterable[Bytes], lock: ExitStack, replaces: str | None = None
 ) -> Iterator[Bytes]:
-    """The parts; once the last is taken, the old zarr.json is removed, so that it never stands beside the new data.
+    """Yield the parts, then remove the old zarr.json, so that it is never there together with the new data.
 
-    The guard then keeps others from putting a zarr.json there before the new data is in place.
+    The lock then keeps other writers from writing a zarr.json before the new data is in place.
     """
     yield from parts
-    guard.enter_context(objects.guarded())
+    lock.enter_context(objects.locked())
     if replaces is not None and _digest_of(objects, path) != replaces:
         raise _OtherArrayError(f"{objects.root}/{path}: is no longer the record to replace")
     objects.delete(f"{path}/{METADATA}")
@@ -153,24 +161,24 @@ def _digest_of(objects: Objects, path: str) -> str | None:
         return None
 
 
-def _place(objects: Objects, path: str, values: NDArray[np.generic], info: ArrayInfo, *, insist: bool) -> None:
-    """Put the shard unless there is one, then zarr.json if that shard is ours; or replace both."""
+def _publish(objects: Objects, path: str, values: NDArray[np.generic], info: ArrayInfo, *, replace: bool) -> None:
+    """Write the shard unless there is one, then zarr.json if that shard is this writer's; or replace both."""
     shard, metadata, parts = f"{path}/{SHARD}", f"{path}/{METADATA}", _parts(values, info.checksums, info)
-    if insist:
-        with ExitStack() as guard:
-            objects.put(shard, _then_hidden(objects, path, parts, guard), size=shard_size(info))
+    if replace:
+        with ExitStack() as lock:
+            objects.put(shard, _then_unpublish(objects, path, parts, lock), size=shard_size(info))
             objects.put(metadata, [info.document()])
         return
     if not objects.exists(shard):
         objects.create(shard, parts, size=shard_size(info))
-    # Without the guard, the shard may be swept or replaced in between; this writer looks again, unless it is killed.
-    with objects.guarded():
+    # Without the lock, the shard may be swept or replaced in between; this writer checks again, unless it is killed.
+    with objects.locked():
         if stored_checksums(objects, path, info) == info.checksums:
             objects.create(metadata, [info.document()])
 
 
-def _get_whole(objects: Objects, path: str) -> ArrayInfo | None:
-    """The array's zarr.json; None where it is missing, or the shard is another's."""
+def _get_complete(objects: Objects, path: str) -> ArrayInfo | None:
+    """The array's zarr.json; None if it is missing, or the shard belongs to another array."""
     try:
         info = get_info(objects, path)
     except StoreNotFoundError:
@@ -179,21 +187,21 @@ def _get_whole(objects: Objects, path: str) -> ArrayInfo | None:
 
 
 def remove_array(objects: Objects, path: str, *, removed: Callable[[], object] = lambda: None) -> None:
-    """Remove an array; after its zarr.json it exists no more, and `removed` is told: a failure then leaves litter."""
+    """Remove an array: its zarr.json first, then `removed` is called, then its shard; a failure leaves only litter."""
     objects.delete(f"{path}/{METADATA}")
     removed()
     objects.delete_unless(f"{path}/{SHARD}", f"{path}/{METADATA}")
 
 
 def _describe(values: NDArray[np.generic], attributes: Mapping[str, Any], checksums: tuple[int, ...]) -> ArrayInfo:
-    """Through its document and back: attributes become what a reader will find."""
+    """Encode and decode zarr.json, so that the attributes are those that a reader will get."""
     streams, frames, channels = values.shape
     info = ArrayInfo((streams, frames, channels), values.dtype.name, checksums, dict(attributes))
     return read_array_info(info.document(), "attributes")
 
 
 def _parts(values: NDArray[np.generic], checksums: Iterable[int], info: ArrayInfo) -> Iterator[Bytes]:
-    """The shard's bytes in order; a stream's checksum is asked for when the stream has been taken."""
+    """The shard's bytes in order; each checksum is requested only after its stream."""
     remaining = iter(checksums)
     for data in _stream_bytes(values):
         yield data
@@ -202,7 +210,7 @@ def _parts(values: NDArray[np.generic], checksums: Iterable[int], info: ArrayInf
 
 
 def stored_checksums(objects: Objects, path: str, info: ArrayInfo) -> tuple[int, ...] | None:
-    """The streams' checksums as the shard has them, without its data; None where the shard is missing or too short."""
+    """Read the streams' checksums from the shard, without its data; None if the shard is missing or too short."""
     length = info.stream_bytes + CRC_BYTES
     buffers = [np.empty(CRC_BYTES, dtype=np.uint8) for _ in info.checksums]
     pieces = [(stream * length + info.stream_bytes, buffer) for stream, buffer in enumerate(buffers)]
@@ -232,32 +240,32 @@ def get_info(objects: Objects, path: str) -> ArrayInfo:
 
 
 def await_info(objects: Objects, path: str) -> ArrayInfo:
-    """Read the array's zarr.json, and wait for it while a writer replaces the array; raises as `get_info`."""
+    """Read the array's zarr.json; wait for it while a writer replaces the array. Raises as `get_info`."""
     try:
         return get_info(objects, path)
     except StoreNotFoundError:
-        if not await_replaced(objects, [path]):
+        if not await_replacement(objects, [path]):
             raise
     return get_info(objects, path)
 
 
-def await_replaced(objects: Objects, paths: Sequence[str]) -> bool:
-    """Wait while some of these have data and no zarr.json, as an array has for the moment in which it is replaced.
+def await_replacement(objects: Objects, paths: Sequence[str]) -> bool:
+    """Wait while some of these arrays have data but no zarr.json, which is so for a moment during a replacement.
 
-    Where a writer was killed at that moment, they are given up after the `patience` of these objects.
+    If a writer was killed at that moment, the wait ends after the `wait_seconds` of these objects.
 
     Returns
     -------
     bool
-        Whether one has its zarr.json now.
+        Whether one of them has its zarr.json now.
     """
-    waiting, come, pause, deadline = list(paths), 0, _REPLACING_PAUSE, time.monotonic() + objects.patience
+    waiting, complete, pause, deadline = list(paths), 0, _REPLACING_PAUSE, time.monotonic() + objects.wait_seconds
     while True:
-        there = {path for path in waiting if objects.exists(f"{path}/{METADATA}")}
-        come += len(there)
-        waiting = [path for path in waiting if path not in there and objects.exists(f"{path}/{SHARD}")]
+        found = {path for path in waiting if objects.exists(f"{path}/{METADATA}")}
+        complete += len(found)
+        waiting = [path for path in waiting if path not in found and objects.exists(f"{path}/{SHARD}")]
         if not waiting or time.monotonic() > deadline:
-            return come > 0
+            return complete > 0
         time.sleep(pause)
         pause *= 2
 
@@ -274,7 +282,7 @@ def get_array(
     Parameters
     ----------
     check
-        Refuses an array that is not what the caller expects, with a StoreError, before memory is taken for it.
+        Raises a StoreError for an array that the caller does not expect, before memory is allocated for it.
 
     Raises
     ------
@@ -283,7 +291,7 @@ def get_array(
     StoreError
         It is damaged, or refused.
     StoreAccessError
-        Other bytes come each time, or fewer than there are.
+        Each reading gives other bytes, or too few.
     """
     found: list[tuple[str, list[int] | None]] = []
     for attempt in range(_READ_ATTEMPTS):
@@ -297,9 +305,9 @@ def get_array(
             return values, info
         found.append((info.digest, checksums))
     if found[-1] != found[-2]:
-        raise StoreAccessError(f"{objects.root}/{path}: cannot read: each reading gives other bytes; try again")
+        raise StoreAccessError(f"{objects.root}/{path}: cannot read: each attempt gives other bytes; try again")
     raise StoreError(
-        f"{objects.root}/{path}: the data is missing or not what its checksum says; "
+        f"{objects.root}/{path}: the data is missing or does not match its checksum; "
         "run hear-store verify --repair, then extract this song again"
     )
 
@@ -307,9 +315,9 @@ def get_array(
 def _get_streams(
     objects: Objects, path: str, info: ArrayInfo, streams: Sequence[int]
 ) -> tuple[NDArray[np.generic], list[int] | None]:
-    """The values, and the checksum of what came of each stream; None where the data is missing or has another size."""
+    """The values, and the checksum of each stream as read; None if the data is missing or has another size."""
     size = shard_size(info)
-    # Whoever wrote the document may claim any size. Below this one, asking takes longer than it saves.
+    # An untrusted document may claim any size. Below this size, checking takes longer than it saves.
     if size > LARGEST and objects.size(f"{path}/{SHARD}") != size:
         return np.empty(0, info.dtype), None
     values = _empty((len(streams), *info.shape[1:]), info.dtype)
@@ -319,16 +327,16 @@ def _get_streams(
 
 
 def _empty(shape: tuple[int, ...], dtype: str) -> NDArray[np.generic]:
-    """np.empty, a quarter of a page after a page's start.
+    """As np.empty, but a quarter of a page after the start of a page.
 
-    AMD's Zen copies from the page cache three times as slowly where the target lies less than 64 bytes after the source
-    within a page, which a plain np.empty (16 bytes) and a file of streams with checksums (4 bytes each) would hit.
+    AMD's Zen copies from the page cache at a third of the speed if the target is less than 64 bytes after the source
+    within a page. This happens with np.empty (16 bytes) and a file of streams with checksums (4 bytes each).
     """
     size = math.prod(shape) * np.dtype(dtype).itemsize
     try:
         buffer = np.empty(size + 2 * _PAGE, dtype=np.uint8)
     except (MemoryError, ValueError, OverflowError) as error:
-        raise StoreError(f"an array of {shape} {dtype} needs {size} bytes of memory, which are not there") from error
+        raise StoreError(f"not enough memory for an array of {shape} {dtype}: {size} bytes") from error
     start = _PAGE // 4 - buffer.ctypes.data % _PAGE
     start += _PAGE if start < 0 else 0
     return buffer[start : start + size].view(dtype).reshape(shape)

@@ -1,7 +1,7 @@
-"""Where things lie in a store.
+"""Paths of the objects in a store.
 
-A record's folder is named by a digest of its song id, so that any id will do: case, slashes, newlines, length and the
-names that some file systems reserve do not matter. The id itself is in the record's attributes.
+A record's folder is named by a digest of its song id, so any id is valid: case, slashes, newlines, length and names
+that some file systems reserve do not matter. The id itself is in the record's attributes.
 """
 
 import hashlib
@@ -24,13 +24,13 @@ _RECORD = re.compile(r"records/([0-9a-f]{2})/(\1[0-9a-f]{30})/(0|[1-9][0-9]*)")
 
 
 def largest_catalogue(records: int = 0) -> int:
-    """Bytes that a file of the catalogue of so many records may have: ten times what is written for them."""
+    """Most bytes that a catalogue file may have for this number of records: ten times their usual size."""
     return max(64 << 20, records << 12)
 
 
 def song_key(song: str) -> str:
     """32 hexadecimal digits of SHA-256 over the id's UTF-8."""
-    # File names that are no UTF-8 reach Python as lone surrogates; these have digests, too.
+    # File names that are not UTF-8 reach Python as lone surrogates; these have digests, too.
     return hashlib.sha256(song.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
@@ -40,14 +40,14 @@ def record_path(song: str, view: int) -> str:
     Raises
     ------
     StoreError
-        The id is empty, or the view negative.
+        The id is empty, or the view is negative.
     """
     if not song or view < 0:
-        raise StoreError(f"a record needs a song id and a view from 0 on, found {song!r} and {view!r}")
+        raise StoreError(f"expected a song id and a view of at least 0, found {song!r} and {view!r}")
     key = song_key(song)
     return f"{RECORDS}/{key[:2]}/{key}/{int(view)}"
 
 
 def is_record(path: str) -> bool:
-    """Tell whether this is a path that `record_path` makes."""
+    """Whether `record_path` can return this path."""
     return _RECORD.fullmatch(path) is not None

@@ -1,6 +1,7 @@
-"""The zarr.json documents: what they say, in exactly which bytes, and how a changed byte shows.
+"""The zarr.json documents, byte by byte.
 
-A document is sealed: its attribute `digest` is the SHA-256 of the rest, and its text has one form only.
+A document is sealed, so that a changed byte is noticed: its attribute `digest` is the SHA-256 of the rest, and each
+document has only one valid text.
 """
 
 import hashlib
@@ -20,15 +21,15 @@ FORMAT = "hear-embeddings"
 VERSION = 1
 AXES = ("stream", "frame", "channel")
 _LITTLE = {"name": "bytes", "configuration": {"endian": "little"}}
-# A byte has no order, and zarr wants none named.
+# A single byte has no byte order, and zarr does not allow one here.
 _BYTES = {"float16": _LITTLE, "float32": _LITTLE, "int8": {"name": "bytes"}}
 _CRC = {"name": "crc32c"}
-# Streams, frames or channels of an array are fewer: nobody could have an array of more.
+# An array has fewer streams, frames and channels than this.
 LONGEST = 1 << 31
 
 
 def sealed(document: Mapping[str, Any]) -> bytes:
-    """Add the digest and write the document.
+    """Add the digest and encode the document.
 
     Raises
     ------
@@ -43,15 +44,14 @@ def sealed(document: Mapping[str, Any]) -> bytes:
 def unsealed(
     data: bytes, where: str, remedy: str = "run hear-store verify --repair", *, largest: int = LARGEST
 ) -> dict[str, Any]:
-    """Read a sealed document of so many bytes at most.
+    """Read a sealed document of at most `largest` bytes.
 
-    The seal shows a changed byte, and nothing else: whoever wrote the document may have sealed any values in it, also
-    numbers of any size.
+    The digest only shows that no byte has changed: the writer may have sealed any values, also numbers of any size.
 
     Raises
     ------
     StoreError
-        It is not JSON, or not what its digest says.
+        It is not JSON, or does not match its digest.
     """
     try:
         document: dict[str, Any] = parse_json(data, largest=largest, bounded=False)
@@ -64,7 +64,7 @@ def unsealed(
 
 
 def read_derived(objects: Objects, key: str, *, records: int = 0) -> dict[str, Any] | None:
-    """Read a sealed document of the catalogue of so many records; None where it is missing or damaged.
+    """Read a sealed catalogue document for this number of records; None if it is missing or damaged.
 
     Raises
     ------
@@ -88,7 +88,7 @@ def _without_digest(document: Mapping[str, Any]) -> dict[str, Any]:
 
 def _text(document: Mapping[str, Any]) -> bytes:
     try:
-        # On one line: indenting is ten times as slow, and every reading of a record writes this again to compare.
+        # On one line: indenting is ten times as slow, and every reading of a record encodes this again to compare.
         text = _ENCODER.encode(document)
     except (TypeError, ValueError, RecursionError) as error:
         raise StoreError(f"attributes must be JSON values: {error}") from error
@@ -101,24 +101,24 @@ def _scalar(value: Any) -> Any:
     raise TypeError(f"found {value!r}, a {type(value).__name__}")
 
 
-# Made once: for a record's document, making one takes a tenth of the time.
+# Made once: making an encoder takes a tenth of the time of encoding a record's document.
 _ENCODER = json.JSONEncoder(sort_keys=True, allow_nan=False, default=_scalar)
 
 
 def root_document(spec: Mapping[str, Any], encoders_from: Mapping[str, Any]) -> bytes:
-    """Write the root group's document, with the encoders' provenance where it is known."""
+    """Encode the root group's document, with the origins of the encoders' weights if they are known."""
     about = {"encoders_from": dict(encoders_from)} if encoders_from else {}
     attributes = {"format": FORMAT, "version": VERSION, "spec": spec, **about}
     return sealed({"zarr_format": 3, "node_type": "group", "attributes": attributes})
 
 
 def root_attributes(data: bytes, where: str) -> dict[str, Any]:
-    """Read `spec`, and `encoders_from` where it is known, from the root group's document.
+    """Read the attributes of the root group: `spec` and, if known, `encoders_from`.
 
     Raises
     ------
     StoreError
-        It is no store of ours, a newer version's, or changed.
+        It is not an embedding store, a newer version wrote it, or it has changed.
     """
     try:
         attributes = parse_json(data)["attributes"]
@@ -129,8 +129,7 @@ def root_attributes(data: bytes, where: str) -> dict[str, Any]:
         raise StoreError(f"{where}: not an embedding store (format {brief(name)}, expected {FORMAT!r})")
     if version != VERSION or type(version) is not int:
         raise StoreError(
-            f"{where}: format version {brief(version)}, this program reads {VERSION}; install a hear-music that reads "
-            "it"
+            f"{where}: expected format version {VERSION}, found {brief(version)}; install a hear-music that reads it"
         )
     found: dict[str, Any] = unsealed(data, where, "take zarr.json from a store with the same spec")["attributes"]
     return found
@@ -138,7 +137,7 @@ def root_attributes(data: bytes, where: str) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class ArrayInfo:
-    """What zarr.json says of an array: shape (stream, frame, channel), type, the streams' CRC-32C, attributes."""
+    """An array's zarr.json: shape (stream, frame, channel), type, the streams' CRC-32C, attributes."""
 
     shape: tuple[int, int, int]
     dtype: str
@@ -147,7 +146,7 @@ class ArrayInfo:
 
     @property
     def digest(self) -> str:
-        """Of everything in the document, the data's checksums included."""
+        """Digest of the whole document, which includes the data's checksums."""
         return str(self.attributes["digest"])
 
     @property
@@ -156,7 +155,7 @@ class ArrayInfo:
         return int(np.dtype(self.dtype).itemsize) * self.shape[1] * self.shape[2]
 
     def document(self) -> bytes:
-        """Write zarr.json: a sharded array with one inner chunk a stream, uncompressed, with checksums."""
+        """Encode zarr.json: a sharded array with one inner chunk per stream, uncompressed, with checksums."""
         attributes = {**self.attributes, "crc32c": [f"{value:08x}" for value in self.checksums]}
         inner = {
             "chunk_shape": [1, *self.shape[1:]],
@@ -186,26 +185,27 @@ def read_array_info(data: bytes, where: str) -> ArrayInfo:
     Raises
     ------
     StoreError
-        It is damaged, or an array that this format does not have.
+        It is damaged, or does not describe an array of this format.
     """
     try:
         document = parse_json(data)
         streams, frames, channels = _lengths(document["shape"])
         checksums = tuple(int(text, 16) for text in document["attributes"]["crc32c"])
         info = ArrayInfo((streams, frames, channels), document["data_type"], checksums, document["attributes"])
-        # Written again, digest included, it is the same bytes, or something has changed.
+        # Encoded again, with its digest, it must give the same bytes.
         good = info.document() == data and len(checksums) == streams
     except (ValueError, TypeError, KeyError, AttributeError, StoreError) as error:
-        what = str(error) if isinstance(error, JsonError) else brief(error)
-        told = f"{where}: not an array of format {VERSION} ({what}); run hear-store verify --repair"
-        raise StoreError(told) from error
+        reason = str(error) if isinstance(error, JsonError) else brief(error)
+        raise StoreError(
+            f"{where}: not an array of format {VERSION} ({reason}); run hear-store verify --repair"
+        ) from error
     if not good:
         raise StoreError(f"{where}: its digest does not match, bytes have changed; run hear-store verify --repair")
     return info
 
 
 def _lengths(shape: Any) -> Any:
-    """The shape; ValueError where one is not a number of streams, frames or channels."""
+    """The shape; ValueError if it has an invalid length."""
     if not isinstance(shape, list) or not all(type(length) is int and 0 < length < LONGEST for length in shape):
         raise ValueError(f"shape {brief(shape)}")
     return shape

@@ -1,6 +1,7 @@
-"""Telling damage from a network that gives short or wrong bytes now and then.
+"""Telling damage from a network that sometimes returns short or wrong bytes.
 
-Damaged is only what comes twice, the same bytes, and as long as the listing says. Anything else cannot be read now.
+An object is damaged only if two readings in a row give the same bad bytes, with the listed size. In any other case it
+cannot be read now.
 """
 
 import time
@@ -15,25 +16,25 @@ _Found = TypeVar("_Found")
 _Value = TypeVar("_Value")
 
 READS = 4
-# The pause before the second reading, as a share of the store's patience; each further one is twice as long.
+# The pause before the second reading, as a fraction of the store's wait_seconds; each further pause is twice as long.
 PAUSE = 0.01
 
 
-def settled(objects: Objects, key: str, read: Callable[[], _Found], use: Callable[[_Found], _Value]) -> _Value:
-    """Read something of an object, and make a value of it; what cannot be used is read again.
+def read_checked(objects: Objects, key: str, read: Callable[[], _Found], use: Callable[[_Found], _Value]) -> _Value:
+    """Read part of an object and convert it with `use`; if `use` refuses it, read again.
 
     Raises
     ------
     StoreError
-        What `use` says of it, where two readings in a row gave the same.
+        From `use`, if two readings in a row gave the same bytes.
     StoreAccessError
-        Each reading gave something else, or less than there is; or `read` failed.
+        Each reading gave other bytes, or too few; or `read` failed.
     """
     where = f"{objects.root}/{key}"
     before, problem = None, StoreAccessError(where)
     for attempt in range(READS):
         if attempt:
-            time.sleep(objects.patience * PAUSE * 2 ** (attempt - 1))
+            time.sleep(objects.wait_seconds * PAUSE * 2 ** (attempt - 1))
         found = read()
         try:
             return use(found)
@@ -43,7 +44,7 @@ def settled(objects: Objects, key: str, read: Callable[[], _Found], use: Callabl
             if attempt and found == before:
                 raise
             reason = str(error).partition("; run hear-store")[0]
-            problem = StoreAccessError(f"{where}: cannot read: each reading gives other bytes ({reason}); try again")
+            problem = StoreAccessError(f"{where}: cannot read: each attempt gives other bytes ({reason}); try again")
         before = found
     raise problem
 
@@ -51,7 +52,7 @@ def settled(objects: Objects, key: str, read: Callable[[], _Found], use: Callabl
 def get_document(
     objects: Objects, key: str, use: Callable[[bytes], _Value], *, largest: int = LARGEST
 ) -> _Value | None:
-    """Make a value of an object of so many bytes at most; None where there is none. Raises as `settled`."""
+    """Read an object of at most `largest` bytes and convert it; None if it does not exist. Raises as `read_checked`."""
 
     def use_whole(data: bytes | None) -> _Value | None:
         if data is None:
@@ -63,7 +64,7 @@ def get_document(
             if size in (None, len(data)):
                 raise
             raise StoreAccessError(
-                f"{objects.root}/{key}: cannot read: expected {size} bytes, {len(data)} came; try again"
+                f"{objects.root}/{key}: cannot read: expected {size} bytes, got {len(data)}; try again"
             ) from error
 
-    return settled(objects, key, lambda: objects.get(key, largest=largest), use_whole)
+    return read_checked(objects, key, lambda: objects.get(key, largest=largest), use_whole)

@@ -1,1 +1,1 @@
-"""Work on whole stores: verify, sweep, merge, prune, describe, and HDF5."""
+"""Operations on whole stores: verify, merge, prune, describe, and HDF5."""

@@ -1,21 +1,21 @@
-"""One HDF5 file ↔ a store, a record in memory at a time, without loss.
+"""One HDF5 file ↔ a store, without loss and with one record in memory at a time.
 
     /<song id>/<view>    dataset (stream, frame, channel) in the storage type; attributes: `attributes` (JSON),
                          `digest` (the record's), and for int8 `scale` and `offset`, (stream, channel) each
-    file attributes      `streams` (names in order), `spec` and `encoders_from` (JSON), `format`, and `digest`, of the
-                         other attributes and of which records there are
+    file attributes      `streams` (names in order), `spec` and `encoders_from` (JSON), `format`, and `digest`, over the
+                         other attributes and the list of records
 
 In song ids `%`, `/`, control characters and lone surrogates are written as `%XX` of their UTF-8, and so are the dots of
-an id that is nothing but dots. A file from elsewhere needs `streams` and the datasets alone. Its ids are taken as they
-are, and groups in groups are ids with `/` (`/modelA/001/0` is view 0 of `modelA/001`); the file attribute `frame_rate`
-(frames per second) is read where it is there.
+an id made only of dots. A file of another program needs only `streams` and the datasets. Its ids stay as they are, and
+nested groups are ids with `/` (`/modelA/001/0` is view 0 of `modelA/001`); the file attribute `frame_rate` (frames per
+second) is optional.
 """
 
 import hashlib
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from io import FileIO
 from pathlib import Path
 from typing import Any
@@ -24,26 +24,28 @@ from urllib.parse import unquote_to_bytes
 import numpy as np
 from numpy.typing import NDArray
 
+from store.backends.objects import Objects
 from store.backends.opening import open_objects
-from store.catalogue import index
+from store.catalogue import write_index
 from store.errors import StoreError
 from store.files.json_text import parse_json
+from store.files.replacing import replacing
 from store.format.keys import DEPTH, METADATA, RECORDS, ROOT
 from store.format.metadata import FORMAT
 from store.format.quantisation import Levels
 from store.progress import Progress
 from store.reader import EmbeddingStore
 from store.records import Record, encode_record, get_record
-from store.spec import DTYPES, Spec
-from store.upkeep.hdf5_file import shown
-from store.upkeep.hdf5_process import read_apart
+from store.spec import DTYPES, Spec, read_root
+from store.upkeep.hdf5_file import display_path
+from store.upkeep.hdf5_process import read_in_subprocess
 from store.writer import StoreWriter
 
 _UNSAFE = re.compile(r"[%/\x00-\x1f\x7f\ud800-\udfff]|^\.+$")
 
 
 def escape(song: str) -> str:
-    """Write a song id so that HDF5 takes it as one name."""
+    """Encode a song id as one HDF5 name."""
     return _UNSAFE.sub(
         lambda match: "".join(f"%{byte:02X}" for byte in match[0].encode("utf-8", "surrogatepass")), song
     )
@@ -55,7 +57,7 @@ def unescape(name: str) -> str:
 
 
 def export_hdf5(root: str, path: str | Path, *, progress: Progress = iter) -> int:
-    """Write a store to one HDF5 file, which appears when it is whole; return the number of records.
+    """Write a store to one HDF5 file, which appears when it is complete; return the number of records.
 
     Raises
     ------
@@ -64,9 +66,10 @@ def export_hdf5(root: str, path: str | Path, *, progress: Progress = iter) -> in
     """
     import h5py
 
-    store = EmbeddingStore.open(root)
-    with _appearing(Path(path)) as partial, _Patient(partial, "w+") as raw:
-        # Only the newer layout takes attributes of more than 64 KiB, such as the scale of many streams.
+    objects = open_objects(str(root))
+    store = EmbeddingStore(objects, read_root(objects))
+    with _new_file(Path(path)) as partial, _ErrorKeepingFile(partial, "w+") as raw:
+        # Only the newer layout allows attributes of more than 64 KiB, such as the scale of many streams.
         with h5py.File(raw, "w", libver="latest") as file:
             about = {
                 "format": FORMAT,
@@ -77,49 +80,45 @@ def export_hdf5(root: str, path: str | Path, *, progress: Progress = iter) -> in
             names = [(escape(song), view) for song, view in store]
             file.attrs.update({**about, "digest": _seal({**about, "names": names})})
             for song, view in progress(list(store)):
-                _export_record(file, store, song, view)
+                _export_record(file, get_record(objects, store.spec, song, view))
                 raw.check()
         raw.check()
     return len(store)
 
 
 def _seal(about: Mapping[str, Any]) -> str:
-    """Digest of what no record's own digest covers: the file's attributes, and which records it has."""
+    """Digest of all that the records' own digests do not cover: the file's attributes and the list of records."""
     parts = [about.get(key) for key in ("streams", "spec", "encoders_from")]
     names = sorted([song, view] for song, view in about["names"])
     return hashlib.sha256(json.dumps([*parts, names]).encode()).hexdigest()
 
 
 @contextmanager
-def _appearing(target: Path) -> Iterator[Path]:
-    """A place beside a new file, which takes that file's name once all is written, and is removed if that fails."""
-    partial = target.with_name(f"{target.name}.partial")
+def _new_file(target: Path) -> Iterator[Path]:
+    """As `replacing`, for a file that must not exist."""
     try:
         if target.exists():
             raise StoreError(f"{target}: exists; remove it or name another file")
-        try:
+        next(target.parent.iterdir(), None)  # an error if this is not a folder, which `replacing` would make
+        with replacing(target) as partial:
             yield partial
-            partial.replace(target)
-        finally:
-            with suppress(OSError):
-                partial.unlink(missing_ok=True)
     except OSError as error:
         raise StoreError(f"{target}: cannot be written: {error.strerror or error}") from error
 
 
-class _Patient(FileIO):
-    """A file whose failed calls are told by `check`: HDF5 that meets one while closing may crash the process."""
+class _ErrorKeepingFile(FileIO):
+    """A file whose errors are raised by `check`: an error inside HDF5's own calls may crash the process."""
 
     _failure: BaseException | None = None
 
     def write(self, data: Any) -> int:
-        return self._done(self._write_all, data, size=len(data))
+        return self._call(self._write_all, data, size=len(data))
 
     def readinto(self, buffer: Any) -> int:
-        return self._done(super().readinto, buffer, size=len(buffer))
+        return self._call(super().readinto, buffer, size=len(buffer))
 
     def truncate(self, size: int | None = None) -> int:
-        return self._done(super().truncate, size, size=size or 0)
+        return self._call(super().truncate, size, size=size or 0)
 
     def _write_all(self, data: Any) -> int:
         rest = memoryview(data)
@@ -127,8 +126,8 @@ class _Patient(FileIO):
             rest = rest[super().write(rest) :]
         return len(data)
 
-    def _done(self, call: Callable[[Any], int | None], argument: Any, *, size: int) -> int:
-        """Make the call, unless one has failed already; then `size` is what HDF5 hears."""
+    def _call(self, call: Callable[[Any], int | None], argument: Any, *, size: int) -> int:
+        """Make the call and return its result; after a failure, return `size`, as if the call had succeeded."""
         if self._failure is None:
             try:
                 return call(argument) or 0
@@ -141,57 +140,57 @@ class _Patient(FileIO):
             raise self._failure
 
 
-def _export_record(file: Any, store: EmbeddingStore, song: str, view: int) -> None:
-    record = get_record(open_objects(store.root), store.spec, song, view)
-    data = file.create_dataset(f"{escape(song)}/{view}", data=record.stored)
+def _export_record(file: Any, record: Record) -> None:
+    data = file.create_dataset(f"{escape(record.song_id)}/{record.view}", data=record.stored)
     data.attrs["attributes"] = json.dumps(record.attributes)
-    data.attrs["digest"] = store.attributes(song, view)["digest"]
+    data.attrs["digest"] = record.digest
     if record.levels is not None:
         data.attrs.update(record.levels._asdict())
 
 
 def import_hdf5(path: str | Path, root: str, *, progress: Progress = iter) -> int:
-    """Write an HDF5 file's records to a store, new or with the same spec; return how many were not there before.
+    """Write an HDF5 file's records to a store, new or with the same spec; return the number of new records.
 
-    A file without a spec makes one whose `origin` is `import`. Nothing outside the file is followed: see `hdf5_file`.
+    For a file without a spec, the new store's spec has the `origin` `import`. Links out of the file are not followed:
+    see `hdf5_file`.
 
     Raises
     ------
     StoreError
-        The file cannot be read or is laid out otherwise, or the store has another spec or cannot be written.
+        The file cannot be read or has another layout, or the store's spec differs or it cannot be written.
     """
-    with closing(read_apart(path)) as messages:
+    with closing(read_in_subprocess(path)) as messages:
         about, _ = next(messages)
         spec, encoders_from = _spec_of(about, path), _encoders_from(about, path)
         own = _is_own(about, path)
-        with _no_empty_store(root) as written:
+        objects = open_objects(str(root))
+        with _no_empty_store(objects) as written:
             writer = StoreWriter.open(root, spec, encoders_from=encoders_from)
             for _, message in zip(progress(about["names"]), messages, strict=True):
                 written.append(_import_record(*message, writer, own, path))
-    index(root)
+    write_index(objects, spec)
     return sum(written)
 
 
 @contextmanager
-def _no_empty_store(root: str) -> Iterator[list[bool]]:
-    """Remove a store that was made for records of which none could be written: it would refuse another file's spec."""
-    objects = open_objects(str(root))
+def _no_empty_store(objects: Objects) -> Iterator[list[bool]]:
+    """Remove a new store if no record could be written: it would refuse the spec of another file."""
     new, written = not objects.exists(ROOT), list[bool]()
     try:
         yield written
     except BaseException:
-        if new and not any(True for _ in objects.named(RECORDS, depth=DEPTH, name=METADATA)):
+        if new and not any(True for _ in objects.find_named(RECORDS, depth=DEPTH, name=METADATA)):
             objects.delete(ROOT)
         raise
 
 
 def _is_own(about: Mapping[str, Any], path: str | Path) -> bool:
-    """Whether `export_hdf5` wrote the file; older versions wrote no digest."""
+    """Whether `export_hdf5` wrote the file. Older versions wrote no digest."""
     found = about.get("format")
     if found not in (None, FORMAT):
         raise StoreError(f"{path}: attribute `format`: expected {FORMAT!r} or none, found {found[:80]!r}")
     if found and "digest" in about and about["digest"] != _seal(about):
-        raise StoreError(f"{path}: not what its digest says: names or file attributes have changed; export it again")
+        raise StoreError(f"{path}: does not match its digest: names or file attributes have changed; export it again")
     return found is not None
 
 
@@ -208,14 +207,14 @@ def _spec_of(about: Mapping[str, Any], path: str | Path) -> Spec:
     if "streams" not in about or not names:
         raise StoreError(f"{path}: expected a file attribute `streams` (names in order) and at least one dataset")
     if about["dtype"] not in DTYPES[:2]:
-        raise StoreError(f"{path}: {shown(*names[0])}: expected float16 or float32, found {about['dtype']}")
+        raise StoreError(f"{path}: {display_path(*names[0])}: expected float16 or float32, found {about['dtype']}")
     return Spec(
         streams=tuple(about["streams"]),
         channels=about["channels"],
         encoders={},
         layers=(),
         precision="unknown",
-        # The encoders' 25, where the file does not say.
+        # By default, the encoders' 25.
         frame_rate=about.get("frame_rate", 25.0),
         dtype=about["dtype"],
         origin="import",
@@ -223,7 +222,7 @@ def _spec_of(about: Mapping[str, Any], path: str | Path) -> Spec:
 
 
 def _encoders_from(about: Mapping[str, Any], path: str | Path) -> dict[str, Any]:
-    """Where the encoders' weights came from; empty where the file does not say."""
+    """Encoder → origin of its weights; empty if the file has no such attribute."""
     with _as_exported(f"{path}: attribute `encoders_from`"):
         return _object(about.get("encoders_from", "{}"))
 
@@ -239,13 +238,13 @@ def _import_record(
     about: Mapping[str, Any], arrays: list[Any], writer: StoreWriter, own: bool, path: str | Path
 ) -> bool:
     name, view = about["name"]
-    where = f"{path}: {shown(name, view)}"
+    where = f"{path}: {display_path(name, view)}"
     with _as_exported(where):
         attributes = _attributes(about, where, own)
         if own:
             song = unescape(name)
             if escape(song) != name:
-                raise ValueError(f"the name {name!r} is not how the id {song!r} is written")
+                raise ValueError(f"expected the name {escape(song)!r} for the id {song!r}, found {name!r}")
             record, digest = Record(song, view, arrays[0], _levels(*arrays), attributes), about["digest"]
         else:
             record, digest = encode_record(writer.spec, name, view, arrays[0], attributes), None
@@ -266,16 +265,18 @@ def _attributes(about: Mapping[str, Any], where: str, own: bool) -> dict[str, An
     except ValueError as error:
         raise StoreError(f"{where}: attribute `attributes`: {error}; write it as {{…}}") from error
     seconds = attributes.get("seconds")
-    known = seconds is not None and not own
-    if known and (isinstance(seconds, bool) or not isinstance(seconds, int | float) or seconds < 0):
-        raise StoreError(f"{where}: attribute `attributes`: `seconds` must be a number from 0 on; correct it")
+    given = seconds is not None and not own
+    if given and (isinstance(seconds, bool) or not isinstance(seconds, int | float) or seconds < 0):
+        raise StoreError(f"{where}: attribute `attributes`: `seconds` must be a number of at least 0; correct it")
     return attributes
 
 
 @contextmanager
 def _as_exported(where: str) -> Iterator[None]:
-    """What lacks an attribute that an export has, or has another there, was changed since."""
+    """Report a missing or invalid attribute: every export has valid ones, so the file has changed since."""
     try:
         yield
     except (KeyError, ValueError, TypeError, AttributeError, OverflowError, RecursionError) as error:
-        raise StoreError(f"{where}: not as hear-store export writes it ({error}); export it again") from error
+        raise StoreError(
+            f"{where}: not in the form that hear-store export writes ({error}); export it again"
+        ) from error

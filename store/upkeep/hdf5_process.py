@@ -1,7 +1,7 @@
-"""A process of its own that reads an HDF5 file: on a damaged one HDF5's library may loop for ever, crash, or take all
-memory, and cannot be interrupted. Then it is ended, and this program says so.
+"""Reading an HDF5 file in a subprocess: on a damaged file the HDF5 library may loop for ever, crash, or take all
+memory, and it cannot be interrupted. The subprocess is then killed, and the error reported.
 
-The process writes lines of JSON to its standard output, each followed by the arrays that it announces.
+The subprocess writes lines of JSON to standard output, each followed by the arrays that it announces.
 """
 
 import json
@@ -19,36 +19,36 @@ import numpy as np
 from store.errors import StoreError
 from store.upkeep.hdf5_file import Message, read_hdf5
 
-# Seconds of computing for one object: gigabytes take a few. Waiting for a disk or a network does not count.
-PATIENCE = 30.0
-# Bytes of memory, beside two copies of the largest record.
+# CPU seconds for one object: gigabytes take a few. Waiting for a disk or a network does not count.
+OBJECT_SECONDS = 30.0
+# Bytes of memory, plus two copies of the largest record.
 MEMORY = 2 << 30
-# The caller's own main script is left alone, and a module of the folder that it runs in is not taken for Python's.
+# Does not run the caller's main script, and does not import modules of the working directory in place of Python's.
 _BEGIN = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from store.upkeep.hdf5_process import serve; serve()"
 
 
-def read_apart(path: str | Path) -> Generator[Message, None, None]:
-    """As `read_hdf5`, in a process of its own, which ends with this generator.
+def read_in_subprocess(path: str | Path) -> Generator[Message, None, None]:
+    """As `read_hdf5`, in a subprocess, which ends with this generator.
 
     Raises
     ------
     StoreError
-        As `read_hdf5`; or HDF5's library crashed or did not come to an end.
+        As `read_hdf5`; or the HDF5 library crashed or did not finish.
     """
     places = json.dumps([str(place) for place in sys.path])
     try:
         process = subprocess.Popen(
-            [sys.executable, "-P", "-c", _BEGIN, places, str(path), str(PATIENCE), str(MEMORY)],
+            [sys.executable, "-P", "-c", _BEGIN, places, str(path), str(OBJECT_SECONDS), str(MEMORY)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            # Plug-ins are programs that a file may ask for.
+            # A file can ask HDF5 to load plug-ins, which are programs.
             env={**os.environ, "HDF5_PLUGIN_PRELOAD": "::", "OPENBLAS_NUM_THREADS": "1"},
-            # Ctrl-C reaches the whole group of the terminal; this process ends the other one.
+            # Ctrl-C goes to the terminal's whole process group; the subprocess is ended by this process instead.
             process_group=0,
         )
     except (OSError, ValueError) as error:
-        raise StoreError(f"{path}: cannot be read as HDF5: a process for it could not be started: {error}") from error
+        raise StoreError(f"{path}: cannot be read as HDF5: cannot start a subprocess: {error}") from error
     assert process.stdout is not None  # it is a pipe
     try:
         yield from _messages(process.stdout)
@@ -61,7 +61,7 @@ def read_apart(path: str | Path) -> Generator[Message, None, None]:
 
 
 def _messages(pipe: IO[bytes]) -> Iterator[Message]:
-    """What came whole."""
+    """The messages that arrived complete."""
     while (line := pipe.readline()).endswith(b"\n"):
         header: dict[str, Any] = json.loads(line)
         if "error" in header:
@@ -74,33 +74,33 @@ def _messages(pipe: IO[bytes]) -> Iterator[Message]:
 
 def _how(code: int) -> str:
     if code == -signal.SIGPROF:
-        return f"HDF5's library did not come to an end in {PATIENCE:g} s at one object"
-    return f"HDF5's library died ({signal.Signals(-code).name if code < 0 else f'exit code {code}'})"
+        return f"the HDF5 library did not finish one object in {OBJECT_SECONDS:g} s"
+    return f"the HDF5 library crashed ({signal.Signals(-code).name if code < 0 else f'exit code {code}'})"
 
 
 def serve() -> None:
-    """Be the process: read the file that the command line names."""
-    path, patience, memory = sys.argv[2], float(sys.argv[3]), int(sys.argv[4])
-    # What libraries print must not come between the messages.
+    """Run as the subprocess: read the file that the command line names."""
+    path, seconds, memory = sys.argv[2], float(sys.argv[3]), int(sys.argv[4])
+    # Output of libraries must not mix with the messages.
     pipe = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     _limit_memory(memory)
-    signal.signal(signal.SIGPROF, signal.SIG_DFL)  # whoever began this process may ignore it
+    signal.signal(signal.SIGPROF, signal.SIG_DFL)  # the parent process may ignore it
 
-    def alive() -> None:
-        # The library holds Python's lock while it loops: the system ends this process, without Python.
-        signal.setitimer(signal.ITIMER_PROF, patience)
+    def heartbeat() -> None:
+        # HDF5 holds the GIL while it loops: the system's signal ends this process, without Python.
+        signal.setitimer(signal.ITIMER_PROF, seconds)
 
-    # A reader that has gone needs no more.
+    # The reader may have stopped.
     with suppress(BrokenPipeError):
         try:
-            for header, arrays in read_hdf5(path, alive=alive):
+            for header, arrays in read_hdf5(path, heartbeat=heartbeat):
                 if "largest" in header:
                     _limit_memory(memory + 2 * header["largest"])
                 _send(pipe, header, arrays)
         except StoreError as error:
             _send_line(pipe, {"error": str(error)})
-    # HDF5 has closed the file; Python's own end would flush a pipe that may be gone.
+    # HDF5 has closed the file. Python's normal exit would flush a pipe that may be closed.
     os._exit(0)
 
 
@@ -117,7 +117,7 @@ def _send_line(pipe: IO[bytes], header: dict[str, Any]) -> None:
 
 
 def _limit_memory(size: int) -> None:
-    """Let this process take so much, where the system has such a limit."""
+    """Limit the memory of this process in bytes, where the system supports it."""
     import resource
 
     _, hard = resource.getrlimit(resource.RLIMIT_AS)

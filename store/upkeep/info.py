@@ -1,12 +1,10 @@
-"""What a store holds, in figures: spec, counts, hours and bytes, by split and view."""
+"""A store in figures: spec, counts, hours and bytes, by split and view."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import numpy as np
-
-from store.catalogue import CatalogueRow
+from store.catalogue import CatalogueRow, hours
 from store.format.arrays import shard_size
 from store.format.metadata import FORMAT, VERSION, ArrayInfo
 from store.reader import EmbeddingStore
@@ -21,14 +19,14 @@ def describe(store: EmbeddingStore, *, splits: Mapping[str, str] | None = None) 
     store
         The store.
     splits
-        Song id → split, as a manifest says; songs that it lacks count as `(none)`.
+        Song id → split, from a manifest; songs that are not in it count as `(none)`.
 
     Returns
     -------
     dict
         root, format, version, spec, encoders_from; songs, records, hours (of audio), bytes (of embeddings);
-        `views`: view → records, hours, bytes; and with `splits` the same for each split, `missing` being its songs that
-        are not in the store.
+        `views`: view → records, hours, bytes; and with `splits` the same for each split, where `missing` counts its
+        songs that are not in the store.
 
     Raises
     ------
@@ -52,7 +50,7 @@ def describe(store: EmbeddingStore, *, splits: Mapping[str, str] | None = None) 
 
 
 def record_bytes(spec: Spec, frames: int) -> int:
-    """Size in bytes of the shard of a record of T frames."""
+    """Size in bytes of the shard of a record with T frames."""
     return shard_size(ArrayInfo((len(spec.streams), frames, spec.channels), spec.dtype, (), {}))
 
 
@@ -76,9 +74,8 @@ def _by_view(rows: list[CatalogueRow], store: EmbeddingStore) -> dict[str, dict[
 
 def _total(rows: Iterable[CatalogueRow], store: EmbeddingStore) -> dict[str, float]:
     rows = list(rows)
-    seconds = [row.frames / store.frame_rate if row.seconds is None else row.seconds for row in rows]
     return {
         "records": len(rows),
-        "hours": round(float(np.sum(seconds)) / 3600, 4),
+        "hours": round(hours(rows, store.frame_rate), 4),
         "bytes": sum(record_bytes(store.spec, row.frames) for row in rows),
     }

@@ -1,15 +1,16 @@
-"""Taking songs or views out of a store."""
+"""Removing songs or views from a store."""
 
 from collections.abc import Callable, Collection
 from functools import partial
 
 from store.backends.opening import open_objects
-from store.catalogue import index
+from store.catalogue import write_index
 from store.errors import StoreError
 from store.format.arrays import remove_array
 from store.format.keys import record_path
 from store.progress import Progress
 from store.reader import EmbeddingStore
+from store.spec import read_root
 
 
 def prune(
@@ -21,14 +22,15 @@ def prune(
     progress: Progress = iter,
     removed: Callable[[tuple[str, int]], object] = lambda record: None,
 ) -> list[tuple[str, int]]:
-    """Remove the given songs, the given views of all songs, or with both the given views of the given songs.
+    """Remove the given songs, the given views of all songs, or with both, the given views of the given songs.
 
-    Each record goes at once, zarr.json first, and `removed` is told; after an interruption the same call goes on.
+    Records are removed one by one, zarr.json first, and `removed` is called for each; after an interruption the same
+    call continues.
 
     Returns
     -------
     list
-        (song, view) of what was removed, or with `dry_run` would be.
+        (song, view) of each removed record; with `dry_run`, of each record that would be removed.
 
     Raises
     ------
@@ -37,7 +39,8 @@ def prune(
     """
     if not songs and not views:
         raise StoreError("prune needs songs or views to remove")
-    store, objects = EmbeddingStore.open(root), open_objects(str(root))
+    objects = open_objects(str(root))
+    store = EmbeddingStore(objects, read_root(objects))
     if absent := sorted(set(songs) - set(store.songs)):
         raise StoreError(f"{store.root}: no song {absent[0]!r}; nothing was removed")
     chosen = [(song, view) for song, view in store if (not songs or song in songs) and (not views or view in views)]
@@ -45,5 +48,5 @@ def prune(
         return chosen
     for record in progress(chosen):
         remove_array(objects, record_path(*record), removed=partial(removed, record))
-    index(root)
+    write_index(objects, store.spec)
     return chosen

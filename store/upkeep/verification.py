@@ -1,4 +1,4 @@
-"""Checking every byte of a store, and removing what is broken so that a rerun restores it."""
+"""Checking every byte of a store, and removing damaged records so that a rerun restores them."""
 
 import re
 import time
@@ -12,7 +12,7 @@ import numpy as np
 
 from store.backends.objects import Entry, Objects
 from store.backends.opening import open_objects
-from store.catalogue import index, indexed
+from store.catalogue import indexed, write_index
 from store.errors import StoreAccessError, StoreError
 from store.files.json_text import brief
 from store.format.arrays import CRC_BYTES, get_array, remove_array, shard_index, shard_size, stored_checksums
@@ -30,16 +30,16 @@ from store.format.keys import (
 )
 from store.format.metadata import ArrayInfo, read_array_info, unsealed
 from store.format.quantisation import all_finite
-from store.format.rereading import get_document, settled
+from store.format.rereading import get_document, read_checked
 from store.progress import Progress
 from store.records import check_info, levels_of
 from store.spec import Spec, read_spec
-from store.upkeep.sweep import sweep
+from store.sweep import sweep
 
-_UNFINISHED = "data without zarr.json: a writer was stopped, or is at it; the next write sweeps it"
-# What is wrong with a record by its attributes, such as that its song was replaced since; empty where nothing is.
-Judge = Callable[[Mapping[str, Any]], str]
-# What could not be read is read again after these pauses, in shares of the store's patience.
+_UNFINISHED = "data without zarr.json: its writer stopped or is still writing; the next write removes it"
+# A record's attributes → why it is stale, such as that its audio file has changed; empty if it is not.
+StaleCheck = Callable[[Mapping[str, Any]], str]
+# Unreadable objects are read again after these pauses, as fractions of the store's wait_seconds.
 _PAUSES = (0.1, 0.5)
 _SUMMARY = re.compile(r"catalogue/summaries/[0-9]+")
 
@@ -99,26 +99,26 @@ def verify(
     root: str | Path,
     *,
     repair: bool = False,
-    outdated: Judge = _up_to_date,
+    outdated: StaleCheck = _up_to_date,
     progress: Progress = iter,
     removed: Callable[[Damage], object] = lambda problem: None,
 ) -> Verification:
-    """Read every object: each record's checksums, shape, finiteness and spec, and files that do not belong.
+    """Read every object: check each record's checksums, shape, values and spec, and find foreign files.
 
     Parameters
     ----------
     root
         The store.
     repair
-        Remove broken and unfinished records, broken parts of the catalogue, and foreign files among them; foreign
-        files beside them stay, and so does what cannot be read, which a disk or network may give back. Broken is only
-        what is read twice with the same bytes, as many as are listed.
+        Remove damaged and unfinished records, damaged parts of the catalogue, and foreign files among them. Foreign
+        files elsewhere are kept, and so are unreadable objects: the disk or network may recover. An object counts as
+        damaged only if two readings give the same bytes, with the listed size.
     outdated
-        Says why a record that is whole is stale, from its attributes; a repair removes such records, too.
+        Returns why a good record is stale, from its attributes; a repair removes such records, too.
     progress
-        Goes through a list, for instance with a progress bar.
+        Iterates over a list, for instance with a progress bar.
     removed
-        Is told of each problem that a repair has removed, at that moment.
+        Called for each problem at the moment when a repair has removed it.
 
     Returns
     -------
@@ -128,7 +128,7 @@ def verify(
     Raises
     ------
     StoreError
-        It is no store, or cannot be read or repaired.
+        There is no store, or it cannot be read or repaired.
 
     Examples
     --------
@@ -145,23 +145,23 @@ def verify(
         problem = _problem(objects, spec, path, sizes, outdated)
         if problem is not None and problem.kind == "damaged":
             # A writer may have replaced the record since it was listed.
-            problem = _problem_now(objects, spec, path, outdated)
+            problem = _check_again(objects, spec, path, outdated)
         found[path] = problem
     for pause in _PAUSES:
         if unreadable := [path for path, problem in found.items() if problem and problem.kind == "unreadable"]:
-            time.sleep(pause * objects.patience)
-            found |= {path: _problem_now(objects, spec, path, outdated) for path in unreadable}
+            time.sleep(pause * objects.wait_seconds)
+            found |= {path: _check_again(objects, spec, path, outdated) for path in unreadable}
     records = sum(problem is None and is_record(path) for path, problem in found.items())
     problems += [problem for problem in found.values() if problem is not None]
-    again = partial(_found_again, objects, spec, outdated, largest_catalogue(len(arrays)))
-    problems += _catalogue_problems(objects, largest_catalogue(len(arrays))) + _missing(objects, arrays)
+    largest = largest_catalogue(len(arrays))
+    problems += _catalogue_problems(objects, largest) + _missing(objects, arrays)
     if repair:
-        problems = _repair(objects, problems, again, removed)
+        problems = _repair(objects, spec, problems, partial(_still, objects, spec, outdated, largest), removed)
     return Verification(records, sorted(problems, key=lambda problem: problem.path))
 
 
 def _sort(entries: Iterable[Entry]) -> tuple[dict[str, int], list[Damage]]:
-    """Sizes of the objects that have a place in the format, and the others as problems."""
+    """Sizes of the objects that belong to the format, and the others as problems."""
     sizes: dict[str, int] = {}
     foreign: list[Damage] = []
     for entry in entries:
@@ -169,11 +169,11 @@ def _sort(entries: Iterable[Entry]) -> tuple[dict[str, int], list[Damage]]:
         if is_record(folder) or _SUMMARY.fullmatch(folder):
             sizes[entry.key] = entry.size
         elif entry.key not in (ROOT, *CATALOGUE_FILES):
-            foreign.append(Damage(entry.key, "foreign", "no object of this format lies here"))
+            foreign.append(Damage(entry.key, "foreign", "does not belong to this format"))
     return sizes, foreign
 
 
-def _problem(objects: Objects, spec: Spec, path: str, sizes: dict[str, int], outdated: Judge) -> Damage | None:
+def _problem(objects: Objects, spec: Spec, path: str, sizes: dict[str, int], outdated: StaleCheck) -> Damage | None:
     try:
         info = get_document(objects, f"{path}/{METADATA}", partial(_read_info, spec, path))
         if info is None:
@@ -183,13 +183,13 @@ def _problem(objects: Objects, spec: Spec, path: str, sizes: dict[str, int], out
         if is_record(path) and (why := outdated(info.attributes)):
             return Damage(path, "stale", why)
     except StoreAccessError as error:
-        return Damage(path, "unreadable", f"{error}; it may be good, and stays")
+        return Damage(path, "unreadable", f"{error}; it may be good, so it is kept")
     except StoreError as error:
         return Damage(path, "damaged", str(error).partition("; run hear-store")[0])
     return None
 
 
-def _problem_now(objects: Objects, spec: Spec, path: str, outdated: Judge) -> Damage | None:
+def _check_again(objects: Objects, spec: Spec, path: str, outdated: StaleCheck) -> Damage | None:
     sizes = {entry.key: entry.size for entry in objects.find(path)}
     return _problem(objects, spec, path, sizes, outdated)
 
@@ -204,7 +204,7 @@ def _read_info(spec: Spec, path: str, data: bytes) -> ArrayInfo:
 def _check_place(info: ArrayInfo, spec: Spec, path: str) -> None:
     song, view = info.attributes.get("song_id"), info.attributes.get("view")
     if not isinstance(song, str) or type(view) is not int or record_path(song, view) != path:
-        raise StoreError(f"zarr.json: is that of song {brief(song)} view {brief(view)}, which belongs elsewhere")
+        raise StoreError(f"zarr.json: belongs to song {brief(song)} view {brief(view)}, which has another path")
     check_info(info, spec, song, view, METADATA)
 
 
@@ -214,14 +214,14 @@ def _check_data(objects: Objects, path: str, info: ArrayInfo, size: int | None) 
     if size not in (None, shard_size(info)):
         raise StoreError(f"the data has {size} bytes, expected {shard_size(info)}")
     values, _ = get_array(objects, path)
-    settled(objects, f"{path}/{SHARD}", partial(_read_ends, objects, path, info), partial(_check_ends, info))
-    # Levels are found to be finite as they are read.
+    read_checked(objects, f"{path}/{SHARD}", partial(_read_ends, objects, path, info), partial(_check_ends, info))
+    # Reading the levels checks that they are finite.
     if levels_of(info, METADATA) is None and not all_finite(values):
         raise StoreError("values are NaN or infinite")
 
 
 def _read_ends(objects: Objects, path: str, info: ArrayInfo) -> tuple[bytes, tuple[int, ...] | None]:
-    """The shard's index, and the streams' checksums, as they are stored."""
+    """The shard's index and the streams' checksums, as stored."""
     start = info.shape[0] * (info.stream_bytes + CRC_BYTES)
     tail = np.zeros(shard_size(info) - start, dtype=np.uint8)
     objects.read_into(f"{path}/{SHARD}", [(start, tail)])
@@ -241,66 +241,67 @@ def _catalogue_problem(objects: Objects, key: str, largest: int) -> Damage | Non
     try:
         get_document(objects, key, lambda data: unsealed(data, key, largest=largest), largest=largest)
     except StoreAccessError as error:
-        return Damage(key, "unreadable", f"{error}; it may be good, and stays")
+        return Damage(key, "unreadable", f"{error}; it may be good, so it is kept")
     except StoreError:
-        remedy = "hear-store index makes it again" if key == INDEX else "files are hashed again"
-        return Damage(key, "damaged", f"its digest does not match; nothing is lost, {remedy}")
+        remedy = "hear-store index rebuilds it" if key == INDEX else "the files are hashed again"
+        return Damage(key, "damaged", f"its digest does not match; no data is lost: {remedy}")
     return None
 
 
 def _missing(objects: Objects, arrays: set[str]) -> list[Damage]:
-    """Records that the index names and that are not there at all."""
-    gone = [(path, row) for path, (_, row) in indexed(objects, len(arrays)).items() if path not in arrays]
-    told = "song {0.song_id!r} view {0.view} is in the catalogue, and is not there"
-    return [Damage(path, "missing", told.format(row)) for path, row in gone]
+    """Records that are in the index but not in the store."""
+    text = "song {0.song_id!r} view {0.view} is in the catalogue but not in the store"
+    rows = indexed(objects, len(arrays)).items()
+    return [Damage(path, "missing", text.format(row)) for path, (_, row) in rows if path not in arrays]
 
 
 def _repair(
     objects: Objects,
+    spec: Spec,
     problems: list[Damage],
-    again: Callable[[Damage], Damage | None],
+    still: Callable[[Damage], Damage | None],
     removed: Callable[[Damage], object],
 ) -> list[Damage]:
-    """Remove what a problem names: of a record zarr.json first, so that no reader sees half of it.
+    """Remove each problem's object: of a record, zarr.json first, so that no reader sees half of it.
 
-    `again` looks once more before a removal.
+    `still` checks each problem once more before its object is removed.
     """
     sweep(objects)
     repaired = []
     for problem in problems:
-        found = again(problem)
+        found = still(problem)
         if found is None:
             continue
-        gone = replace(found, removed=_can_go(objects, found))
-        if gone.removed and found.kind in ("damaged", "stale") and found.path not in CATALOGUE_FILES:
-            remove_array(objects, found.path, removed=partial(removed, gone))
-        elif gone.removed:
+        result = replace(found, removed=_is_removable(objects, found))
+        if result.removed and found.kind in ("damaged", "stale") and found.path not in CATALOGUE_FILES:
+            remove_array(objects, found.path, removed=partial(removed, result))
+        elif result.removed:
             if found.kind in ("foreign", "damaged"):
                 objects.delete(found.path)
-            removed(gone)
-        repaired.append(gone)
+            removed(result)
+        repaired.append(result)
     if not repaired or any(problem.kind == "unreadable" for problem in repaired):
         return repaired
-    index(objects.root)
+    write_index(objects, spec)
     missing = [replace(problem, removed=True) for problem in repaired if problem.kind == "missing"]
     for problem in missing:
         removed(problem)
     return [problem for problem in repaired if problem.kind != "missing"] + missing
 
 
-def _can_go(objects: Objects, problem: Damage) -> bool:
-    """Whether a repair may remove it, or, for what is unfinished, whether the sweep has."""
+def _is_removable(objects: Objects, problem: Damage) -> bool:
+    """Whether a repair may remove the object, or, for an unfinished record, whether the sweep has removed it."""
     if problem.kind == "unfinished":
         return not objects.exists(f"{problem.path}/{SHARD}")
-    # A file or link in the catalogue's place may go; one in the records' place may be where somebody keeps them.
+    # A file or link in the catalogue's place may be removed. One in the records' place may lead to the user's records.
     ours = f"{problem.path}/".startswith(f"{CATALOGUE}/") or problem.path.startswith(f"{RECORDS}/")
     return ours and problem.kind not in ("unreadable", "missing")
 
 
-def _found_again(objects: Objects, spec: Spec, outdated: Judge, largest: int, problem: Damage) -> Damage | None:
-    """The problem as it is now: reading a large store takes hours, and a record may have been made again meanwhile."""
+def _still(objects: Objects, spec: Spec, outdated: StaleCheck, largest: int, problem: Damage) -> Damage | None:
+    """The problem as it is now: reading a large store takes hours, and a record may have been replaced meanwhile."""
     if problem.kind not in ("damaged", "stale"):
         return problem
     if problem.path in CATALOGUE_FILES:
         return _catalogue_problem(objects, problem.path, largest)
-    return _problem_now(objects, spec, problem.path, outdated)
+    return _check_again(objects, spec, problem.path, outdated)

@@ -1,4 +1,4 @@
-"""A folder whose n-th call of the system fails, the commands that are tried on it, and what must hold after each."""
+"""A folder on which the n-th system call fails, commands to try on it, and checks after each."""
 
 import errno
 import hashlib
@@ -18,14 +18,14 @@ ERRORS = (errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errn
 # In the order of shim.c.
 KINDS = ("open", "read", "write", "change", "close", "look", "list")
 HEADER, CALL, NAME = struct.Struct("<12i"), 32, 4096
-# These hold times, or are derived, or grow.
+# Files with times, derived files, and files that grow: they differ between runs.
 CHANGING = re.compile(
     r"(^|/)(run|versions|index|sources)\.json|(steps|p)\.(csv|jsonl)|resume\.pt|\.tmp|failures\.jsonl|\.h5"
 )
 
 
-class Struck(NamedTuple):
-    """A run with a fault: exit status, what it printed, which call on which file failed, and what is wrong with it."""
+class FaultRun(NamedTuple):
+    """A run with a fault: exit status, output, the failed call and its file, and the problems found."""
 
     status: int
     output: str
@@ -34,20 +34,20 @@ class Struck(NamedTuple):
 
 
 class Command(NamedTuple):
-    """A command, and the name of the state of the folder that it begins with."""
+    """A command, and the name of the folder's state before it."""
 
-    begins: str
+    state: str
     name: str
     arguments: tuple[str, ...]
 
 
 class FaultyDisk:
-    """Runs commands on `folder`, below which calls fail; see `strike`.
+    """Runs commands on `folder`, below which system calls fail; see `run_with_fault`.
 
     Parameters
     ----------
     top
-        A folder for all that is needed.
+        A folder for all files of this class.
     """
 
     errors, kinds = ERRORS, KINDS
@@ -106,7 +106,7 @@ class FaultyDisk:
         }
 
     def prepare(self) -> None:
-        """Make the states that commands begin with."""
+        """Make the states that the commands start from."""
         self._keep("empty")
         for command, state in (("demo", "songs"), ("extract", "stored"), ("export", "exported"), ("train", "trained")):
             status, output = self.run(command)
@@ -116,12 +116,12 @@ class FaultyDisk:
     def _keep(self, state: str) -> None:
         shutil.copytree(self.folder, self.top / state)
 
-    def _begin(self, state: str) -> None:
+    def _restore(self, state: str) -> None:
         shutil.rmtree(self.folder)
         shutil.copytree(self.top / state, self.folder)
 
     def run(self, command: str, kind: str = "open", nth: int = 0, last: int = 0, error: int = 0) -> tuple[int, str]:
-        """Run a command; the calls of a kind from the `nth` to the `last` fail with `error`."""
+        """Run a command; calls of one kind from the `nth` to the `last` fail with `error`."""
         if not self._ready:
             assert self._server.stdout is not None
             assert self._server.stdout.readline() == "ready\n"
@@ -139,8 +139,8 @@ class FaultyDisk:
         return int(self._server.stdout.readline()), output.read_text(errors="replace")
 
     def calls(self, command: str) -> dict[str, int]:
-        """How many calls of each kind a command makes when none fails."""
-        self._begin(self.commands[command].begins)
+        """The number of calls of each kind that a command makes without a fault."""
+        self._restore(self.commands[command].state)
         status, output = self.run(command)
         assert status == 0, output
         self._whole[command] = self.files()
@@ -155,9 +155,9 @@ class FaultyDisk:
             if not CHANGING.search(name)
         }
 
-    def strike(self, command: str, kind: str, nth: int, error: int, *, last: int = 0) -> Struck:
-        """Run a command whose calls from the `nth` to the `last` fail, then again without a fault."""
-        self._begin(self.commands[command].begins)
+    def run_with_fault(self, command: str, kind: str, nth: int, error: int, *, last: int = 0) -> FaultRun:
+        """Run a command with a fault in the calls from the `nth` to the `last`, then again without one."""
+        self._restore(self.commands[command].state)
         before, whole = self.files(), self._whole[command]
         status, output = self.run(command, kind, nth, last or nth, error)
         call, file = (self._control[at : at + size].split(b"\0")[0].decode() for at, size in self._texts())
@@ -166,25 +166,25 @@ class FaultyDisk:
         checks: list[tuple[str, Any]] = [
             ("a traceback", "Traceback" in output or "Exception ignored" in output),
             ("an odd status", status not in (0, 1, 2)),
-            ("an error without a line", status == 1 and not self._tells(command, output)),
+            ("an error without a line", status == 1 and not self._reports_error(command, output)),
             ("other files than without a fault", status == 0 and after != whole),
-            ("a file that was there is lost", any(after.get(name) != before[name] for name in self._kept(command))),
+            ("a file was lost", any(after.get(name) != before[name] for name in self._kept(command))),
             *same_again,
         ]
-        return Struck(status, output, f"{call} {file}", [what for what, wrong in checks if wrong])
+        return FaultRun(status, output, f"{call} {file}", [problem for problem, found in checks if found])
 
     def _texts(self) -> list[tuple[int, int]]:
         return [(HEADER.size, CALL), (HEADER.size + CALL, NAME)]
 
-    def _tells(self, command: str, output: str) -> bool:
-        """Whether one line tells of the error: the command's, or those of songs that failed."""
+    def _reports_error(self, command: str, output: str) -> bool:
+        """Whether one line reports the error: the command's own, or one about failed songs."""
         lines = output.splitlines()
         ours = [line for line in lines if line.startswith(f"hear-{self.commands[command].name}: ")]
         return bool(ours) or any(re.search(r"[1-9]\d* failed|[1-9]\d* problem", line) for line in lines)
 
     def _kept(self, command: str) -> list[str]:
-        """Files of before that the command, when it is over, has not changed."""
-        before = self._state(self.commands[command].begins)
+        """Files that the command leaves unchanged when nothing fails."""
+        before = self._state(self.commands[command].state)
         return [name for name, digest in before.items() if self._whole[command].get(name) == digest]
 
     def _state(self, state: str) -> dict[str, str]:
@@ -195,7 +195,7 @@ class FaultyDisk:
             self.folder = folder
 
     def _again(self, command: str, whole: dict[str, str]) -> list[tuple[str, Any]]:
-        """What is wrong after the same command without a fault; litter that could not be removed may stay."""
+        """Problems after the same command without a fault; litter that could not be removed may remain."""
         status, output = self.run(command)
         found = {name: digest for name, digest in self.files().items() if not name.split("/")[-1].startswith(".")}
         return [(f"the next run fails: {output[-300:]}", status), ("the next run makes other files", found != whole)]

@@ -1,7 +1,7 @@
-"""Runs commands in forks of one process that has imported everything, so that hundreds of runs cost seconds.
+"""Runs commands in forks of one process that has imported everything, so that hundreds of runs take seconds.
 
 Reads one JSON request per line, {"command", "arguments", "output", "seconds"}; answers with one line, the exit status.
-Nothing of torch's runs before a fork, so no lock is held and no thread is lost.
+No code of torch runs before a fork, so no lock is held and no thread is lost.
 """
 
 import json
@@ -13,7 +13,6 @@ from contextlib import suppress
 
 import audiomentations  # noqa: F401
 import h5py  # noqa: F401
-import muq  # noqa: F401
 import soundfile  # noqa: F401
 import torch._dynamo  # noqa: F401
 
@@ -23,12 +22,12 @@ import stages.head.training.train  # noqa: F401
 from pipeline.cli import entry
 from stages.extract import estimate
 
-# The estimate of space reads lengths in a process of its own, whose start takes longer than all else here.
-estimate.durations = lambda paths, processes, track: [2.0 for _ in paths]
+# The estimate of disk space reads durations in a subprocess, whose start takes longer than everything else here.
+estimate.durations = lambda paths, processes, progress: [2.0 for _ in paths]
 
 
 def run(request):
-    """Be the command, in a fork."""
+    """Run the command, in a fork."""
     output = os.open(request["output"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(output, 1)
     os.dup2(output, 2)
@@ -55,7 +54,7 @@ def answer(line):
 
 
 def main():
-    """Answer requests until there are no more."""
+    """Answer requests until the input ends."""
     answer("ready")
     for line in sys.stdin:
         request = json.loads(line)

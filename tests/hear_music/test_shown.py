@@ -30,7 +30,7 @@ class Text(HTMLParser):
             self.texts.append(data)
 
 
-TABLE = {"p", "b", "table", "thead", "tbody", "tr", "th", "td"}
+TABLE = {"table", "caption", "tr", "th", "td"}
 
 
 @pytest.fixture

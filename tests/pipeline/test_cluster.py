@@ -22,7 +22,8 @@ from distributed import Client
 from distributed.versions import get_versions
 
 from pipeline import cluster
-from pipeline.cluster import SONGS_AHEAD, ClusterError, dask_client, run_on_cluster
+from pipeline.cluster import ClusterError, dask_client
+from pipeline.cluster_songs import SONGS_AHEAD, run_on_cluster
 from pipeline.extraction import ExtractionOptions, plan_run, run_extraction
 from pipeline.local_workers import TRIES
 from stages.extract.config import ExtractConfig
@@ -172,7 +173,7 @@ def test_what_travels_to_workers_is_absolute(
 def test_a_workers_error_ends_the_run(tmp_path: Path, songs: Path, config: ExtractConfig, client: Client) -> None:
     plan, bench = planned(songs, tmp_path / "here.zarr", config), WorkerConfig(str(tmp_path / "not here.zarr"), config)
     stop = threading.Event()
-    with pytest.raises(HearError, match=r"worker on .* does not find the store: .*not here\.zarr"):
+    with pytest.raises(HearError, match=r"worker on .* cannot find the store: .*not here\.zarr"):
         run_on_cluster(client, plan.tasks, bench, report=print, say=print, stop=stop)
     assert stop.is_set(), "other workers were left at work"
 
@@ -217,7 +218,7 @@ def test_ctrl_c_reaches_all_processes_and_only_what_is_in_hand_is_finished(
     os.killpg(run.pid, signal.SIGINT)
     printed, said = run.communicate(timeout=SECONDS)
     assert run.returncode == 1, said
-    assert "views left; the same command goes on from here" in said
+    assert "views left; run the same command again to continue" in said
     assert "Traceback" not in said
     written = record_bytes(root)
     records = [path for path in written if path.endswith("zarr.json")]
@@ -293,7 +294,7 @@ def test_a_scheduler_that_dies_is_one_line_and_what_is_stored_stays(
     scheduler.kill()
     _, said = run.communicate(timeout=SECONDS)
     assert run.returncode == 1, said
-    line = f"hear-extract: {address}: the scheduler was lost; the same command goes on from here"
+    line = f"hear-extract: {address}: the scheduler was lost; run the same command again to continue"
     assert said.splitlines()[-1] == line
     assert "Traceback" not in said
     assert record_bytes(root)
@@ -380,8 +381,8 @@ def report_version(
 def test_workers_that_cannot_start_are_given_up(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("pipeline.local_workers._BEGIN", "raise SystemExit('no such module')")
-    monkeypatch.setattr("pipeline.local_workers.AGAIN_SECONDS", 0.01)
+    monkeypatch.setattr("pipeline.local_workers._START", "raise SystemExit('no such module')")
+    monkeypatch.setattr("pipeline.local_workers.RESTART_SECONDS", 0.01)
     with (
         pytest.raises(ClusterError, match="end as soon as they are started"),
         dask_client(workers=2, scheduler="", device="cpu"),

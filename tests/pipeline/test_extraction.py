@@ -285,7 +285,7 @@ def test_an_interrupt_finishes_what_is_in_hand_and_says_how_to_go_on(
     os.killpg(run.pid, number) if number == signal.SIGINT else run.send_signal(number)
     printed, said = run.communicate(timeout=SECONDS)
     assert run.returncode == 1, said
-    assert "views left; the same command goes on from here" in said
+    assert "views left; run the same command again to continue" in said
     done = int(printed.split(" done")[0])
     assert done == len(EmbeddingStore.open(root))
     assert 0 < done < 60

@@ -12,9 +12,10 @@ import pytest
 from typer.testing import CliRunner
 
 from pipeline.cli import head, store
+from stages.head.checkpoint.ensemble import load_ensemble
 from stages.head.checkpoint.saved import load_head
 from stages.head.share.card import model_card
-from stages.scoring.ensemble import load_encoders, load_ensemble
+from stages.scoring.encoders import load_encoders
 from stages.scoring.errors import ScoringError
 from stages.songs import DIMENSIONS
 
@@ -75,7 +76,7 @@ def test_such_a_head_says_that_it_cannot_hear_audio(tmp_path: Path, monkeypatch:
     call(store.app, "import", "theirs.h5", "their.zarr")
     options = ("--track", 1, "--out", "model", "--size", "small", "--epochs", 1, "--device", "cpu")
     call(head.app, "train", "--manifest", "manifest.csv", "--store", "their.zarr", *options)
-    with pytest.raises(ScoringError, match=r"learned from stream 'mine' of embeddings that were imported.*--store"):
+    with pytest.raises(ScoringError, match=r"trained on stream 'mine' of imported embeddings.*--store"):
         load_encoders(load_ensemble(["model"]))
     # Its card does not promise it either, and what the card shows runs.
     card = model_card("their.zarr", [load_head("model")], metrics={}, run={}, receipt={}, license="mit")

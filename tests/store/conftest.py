@@ -1,4 +1,4 @@
-"""Stores to test on: a local folder, memory, and S3 as a real server process on loopback."""
+"""Stores for tests: a local folder, memory, and S3 as a real server process on loopback."""
 
 import os
 import shutil
@@ -46,7 +46,7 @@ def make_frames() -> Callable[..., Frames]:
 
 @pytest.fixture
 def fill(tmp_path: Path) -> Callable[..., str]:
-    """Make a local store with the given songs, `views` each."""
+    """A function that makes a local store with the given songs and `views` per song."""
 
     def make(
         name: str = "store.zarr", *, songs: tuple[str, ...] = ("a", "b"), views: int = 2, **changes: object
@@ -75,8 +75,8 @@ def files_of() -> Callable[[str], dict[str, bytes]]:
 
 @pytest.fixture
 def read_here(monkeypatch: pytest.MonkeyPatch) -> None:
-    """HDF5 files are read without a process of their own, which takes a third of a second to begin."""
-    monkeypatch.setattr("store.upkeep.hdf5.read_apart", lambda path: read_hdf5(str(path)))
+    """Read HDF5 files without a subprocess, which takes a third of a second to start."""
+    monkeypatch.setattr("store.upkeep.hdf5.read_in_subprocess", lambda path: read_hdf5(str(path)))
 
 
 Contents = dict[tuple[str, int], tuple[bytes, str]]
@@ -84,7 +84,7 @@ Contents = dict[tuple[str, int], tuple[bytes, str]]
 
 @pytest.fixture
 def contents() -> Callable[[str], Contents]:
-    """Everything that a store says of each record."""
+    """A function (root) → values and attributes of each record."""
 
     def read(root: str) -> Contents:
         store = EmbeddingStore.open(root)
@@ -95,7 +95,7 @@ def contents() -> Callable[[str], Contents]:
 
 @pytest.fixture(params=["local", "memory", "s3"])
 def root(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """An empty place for a store, on each back end."""
+    """An empty place for a store, on each backend."""
     if request.param == "local":
         return str(tmp_path / "embeddings.zarr")
     if request.param == "memory":
@@ -106,13 +106,13 @@ def root(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 1 MiB of its own, where the machine lets us make one."""
+    """A file system of 1 MiB, if the machine allows one."""
     folder = tmp_path / "small"
     folder.mkdir()
     mount = shutil.which("mount")
     command = [str(mount), "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
     if mount is None or os.geteuid() or subprocess.run(command, capture_output=True).returncode:
-        pytest.skip("only root can mount a small file system; test_a_full_disk_by_a_failing_write covers the rest")
+        pytest.skip("only root can mount a small file system; test_a_write_that_fails covers the rest")
     try:
         yield folder
     finally:

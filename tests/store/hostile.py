@@ -1,4 +1,4 @@
-"""Hostile JSON and files for stores: what strangers, damaged disks and other programs may leave there."""
+"""Hostile JSON and files, as untrusted sources, damaged disks and other programs may leave them in a store."""
 
 import json
 import os
@@ -40,14 +40,14 @@ TEXTS: dict[str, bytes] = {
 
 
 def nested(levels: int) -> list[Any]:
-    """A list in a list in a list …"""
+    """A nested list."""
     value: list[Any] = []
     for _ in range(levels):
         value = [value]
     return value
 
 
-# Values of a kind that hardly any field has.
+# Values that are invalid for almost every field.
 VALUES: list[Any] = [
     *(None, True, False, 0, -1, 1.0, 0.5, -0.0, 1e308, 2**31, 2**62, 2**64, 10**300),
     *("", "x", "1", "\ud800", "\0", "-1", "é" * 10_000),
@@ -56,17 +56,17 @@ VALUES: list[Any] = [
 
 
 def change_json(path: Path, change: Callable[[dict[str, Any]], object], *, seal: bool = True) -> None:
-    """Change a document of a store, and give it a right digest, as anybody can."""
+    """Change a document of a store and give it a valid digest, as anybody can."""
     document = json.loads(path.read_bytes())
     change(document)
     try:
         path.write_bytes(sealed(document) if seal else json.dumps(document).encode())
-    except (HearError, AttributeError, TypeError, KeyError):  # such as attributes that are none
+    except (HearError, AttributeError, TypeError, KeyError):  # such as attributes that are not an object
         path.write_bytes(json.dumps(document).encode())
 
 
 def places(value: Any, *path: str | int) -> Iterator[tuple[str | int, ...]]:
-    """The place of every value within a JSON value: keys and positions."""
+    """The path of every value within a JSON value: keys and positions."""
     items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for key, inner in items:
         yield (*path, key)
@@ -74,7 +74,7 @@ def places(value: Any, *path: str | int) -> Iterator[tuple[str | int, ...]]:
 
 
 def put(document: Any, place: tuple[str | int, ...], value: Any) -> None:
-    """Replace the value at a place."""
+    """Replace the value at a path."""
     for key in place[:-1]:
         document = document[key]
     document[place[-1]] = value
@@ -103,7 +103,7 @@ def make_large(path: Path) -> None:
         file.truncate(1 << 40)  # takes no space
 
 
-# What may lie in a file's place.
+# Objects that may be in place of a file.
 IRREGULAR: dict[str, Callable[[Path], None]] = {
     "FIFO": make_fifo,
     "socket": make_socket,
@@ -131,7 +131,7 @@ def within(seconds: float) -> Iterator[None]:
 
 
 def attempt(work: Callable[[], object], *, longest: int = 1_500) -> str:
-    """The error of some work as the commands print it: one line, not too long; empty where there is none."""
+    """The error as the commands print it: one line, not too long; empty if there is none."""
     try:
         work()
     except HearError as error:
@@ -144,7 +144,7 @@ def attempt(work: Callable[[], object], *, longest: int = 1_500) -> str:
 
 
 def use(root: str, target: Path) -> dict[str, str]:
-    """Do with a store what the commands do; the error of each, where it had one."""
+    """Use a store as the commands do; return the errors by use."""
     works: dict[str, Callable[[], object]] = {
         "describe": lambda: json.dumps(describe(EmbeddingStore.open(root))),
         "read all": lambda: [(store := EmbeddingStore.open(root)), [store.read(*record) for record in store]],

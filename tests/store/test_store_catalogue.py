@@ -1,4 +1,4 @@
-"""The catalogue: what opening a store reads, and what it trusts."""
+"""The catalogue: which objects opening a store reads, and which of them it trusts."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -17,7 +17,7 @@ from store.format.keys import DEPTH, INDEX, METADATA, RECORDS, ROOT, SHARD
 def test_opening_reads_no_record_that_the_index_knows(
     fill: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Why 20,000 records open in less than a second, which the benchmark measures."""
+    """This is why 20,000 records open in less than a second, which the benchmark measures."""
     root = fill(songs=tuple(str(number) for number in range(100)))
     index(root)
     read: list[str] = []
@@ -54,11 +54,11 @@ def test_summary_parts(
     assert sorted(key for key in files_of(root) if key.endswith(SHARD) and "summaries" in key) == [
         f"catalogue/summaries/{part}/{SHARD}" for part in range(3)
     ]
-    monkeypatch.setattr(EmbeddingStore, "read", None)
+    monkeypatch.setattr("store.summary.get_record", None)
     np.testing.assert_array_equal(EmbeddingStore.open(root).summary().values, plain)
     prune(root, songs=["a", "b", "c"])
     cache_summaries(root)
-    assert [entry.key for entry in open_objects(root).named("catalogue/summaries", depth=1, name=METADATA)] == [
+    assert [entry.key for entry in open_objects(root).find_named("catalogue/summaries", depth=1, name=METADATA)] == [
         f"catalogue/summaries/0/{METADATA}"
     ]
 
@@ -70,9 +70,9 @@ def test_pooled_and_quantised_stores_say_so(fill: Callable[..., str], spec: Spec
     assert store.summary().values.dtype == np.float32
 
 
-def test_listing_skips_what_is_no_record(fill: Callable[..., str]) -> None:
+def test_listing_skips_other_objects(fill: Callable[..., str]) -> None:
     root = Path(fill(songs=("a",), views=1))
     (root / RECORDS / "README").write_text("mine")
     (root / RECORDS / "00" / "x" / "y").mkdir(parents=True)
     objects = open_objects(str(root))
-    assert len(list(objects.named(RECORDS, depth=DEPTH, name=METADATA))) == 1
+    assert len(list(objects.find_named(RECORDS, depth=DEPTH, name=METADATA))) == 1

@@ -1,5 +1,6 @@
-"""What a store promises, the same on every back end (the fixture `root` has one parameter for each)."""
+"""The contract of a store, tested on every backend (the fixture `root` has one parameter for each)."""
 
+import base64
 import itertools
 import pickle
 import threading
@@ -11,12 +12,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import zarr
 
 from store import (
     EmbeddingStore,
     Spec,
     StoreError,
-    StoreNotFoundError,
     StoreWriter,
     cache_summaries,
     check_receipt,
@@ -31,8 +32,10 @@ from store import (
 )
 from store.backends.objects import Objects
 from store.backends.opening import open_objects
+from store.errors import StoreNotFoundError
 from store.format.keys import METADATA, SHARD, record_path
-from store.upkeep.sweep import sweep
+from store.records import Record, get_record
+from store.sweep import sweep
 
 SONG = "Größe/..\n🎵"
 Make = Callable[..., Any]
@@ -55,7 +58,7 @@ def filled(root: str, spec: Spec, make_frames: Make) -> str:
 
 
 class TestStoreContract:
-    def test_where_the_encoders_came_from_is_kept_as_it_was_when_the_store_was_made(
+    def test_the_origin_of_the_encoders_is_kept_from_the_stores_creation(
         self, root: str, spec: Spec, make_frames: Make
     ) -> None:
         told = {"muq": {"kind": "hub", "id": "a/b", "revision": "c"}, "musicfm": {"kind": "folder"}}
@@ -69,11 +72,11 @@ class TestStoreContract:
         assert describe(store)["encoders_from"] == told
         assert not verify(root).problems
 
-    def test_a_store_need_not_say_where_its_encoders_came_from(self, filled: str) -> None:
+    def test_the_origin_of_the_encoders_may_be_unknown(self, filled: str) -> None:
         assert EmbeddingStore.open(filled).encoders_from == {}
         assert b"encoders_from" not in (open_objects(filled).get(METADATA) or b"")
 
-    def test_what_is_written_is_read(self, root: str, stored_spec: Spec, make_frames: Make) -> None:
+    def test_written_values_are_read_back(self, root: str, stored_spec: Spec, make_frames: Make) -> None:
         frames = make_frames(1, frames=33)
         StoreWriter.open(root, stored_spec).write(SONG, 3, frames, attributes={"seconds": 1.32})
         found = EmbeddingStore.open(root, expect=stored_spec).read(SONG, 3)
@@ -103,8 +106,37 @@ class TestStoreContract:
         shard[0] ^= 1
         objects.put(path, [bytes(shard)])
         np.testing.assert_array_equal(store.read("a", streams=store.streams[1:]), whole[1:])
-        with pytest.raises(StoreError, match="not what its checksum says"):
+        with pytest.raises(StoreError, match="does not match its checksum"):
             store.read("a")
+
+    def test_a_record_as_a_zarr_array(self, root: str, stored_spec: Spec, make_frames: Make) -> None:
+        StoreWriter.open(root, stored_spec).write(SONG, 1, make_frames(1), attributes={"seconds": 0.8})
+        store = EmbeddingStore.open(root)
+        array = store.array(SONG, 1)
+        assert isinstance(array, zarr.Array)
+        values = array[1:, 3:9]
+        if stored_spec.dtype == "int8":
+            scale, offset = (
+                np.frombuffer(base64.b64decode(str(array.attrs[name])), "<f4").reshape(2, 1, 8)
+                for name in ("scale", "offset")
+            )
+            values = offset[1:] + scale[1:] * values
+        np.testing.assert_array_equal(values, store.read(SONG, 1)[1:, 3:9])
+        assert (array.dtype.name, array.attrs["seconds"]) == (stored_spec.dtype, 0.8)
+        with pytest.raises(ValueError, match="read-only"):
+            array[0, 0, 0] = 1
+        np.testing.assert_array_equal(pickle.loads(pickle.dumps(array))[1:], array[1:])
+
+    def test_an_array_of_a_missing_or_damaged_record_is_an_error(self, filled: str, make_frames: Make) -> None:
+        store, objects = EmbeddingStore.open(filled), open_objects(filled)
+        with pytest.raises(StoreNotFoundError, match="no such record"):
+            store.array("a", 7)
+        objects.delete(f"{record_path('a', 0)}/{SHARD}")
+        with pytest.raises(StoreError, match="the data is missing or belongs to another record"):
+            store.array("a")
+        objects.put(f"{record_path('b', 0)}/{METADATA}", [b"{}"])
+        with pytest.raises(StoreError, match="not an array of format 1"):
+            store.array("b")
 
     def test_attributes_and_frames(self, filled: str) -> None:
         store = EmbeddingStore.open(filled)
@@ -113,13 +145,15 @@ class TestStoreContract:
         assert (attributes["view"], attributes["seconds"], attributes["drawn"]) == (1, 1.5, {"gain": 1})
         assert attributes["frames"] == store.frames(SONG, 1) == 12
 
-    def test_a_record_is_kept_as_it_was_first_written(self, filled: str, spec: Spec, make_frames: Make) -> None:
+    def test_an_existing_record_is_kept(self, filled: str, spec: Spec, make_frames: Make) -> None:
         before = EmbeddingStore.open(filled).read("a")
         writer = StoreWriter.open(filled, spec)
         assert not writer.write("a", 0, make_frames(99), attributes={})
         np.testing.assert_array_equal(EmbeddingStore.open(filled).read("a"), before)
 
-    def test_data_without_metadata_is_no_record_and_is_swept(self, filled: str, spec: Spec, make_frames: Make) -> None:
+    def test_data_without_metadata_is_not_a_record_and_is_swept(
+        self, filled: str, spec: Spec, make_frames: Make
+    ) -> None:
         objects = open_objects(filled)
         orphan = record_path("killed", 0)
         objects.put(f"{orphan}/{SHARD}", [b"half a record"])
@@ -130,7 +164,7 @@ class TestStoreContract:
         assert verify(filled).problems == []
 
     def test_reading_while_others_write(self, root: str, spec: Spec, make_frames: Make) -> None:
-        """Writers of the same records, each with notes of its own, and readers: whole records or none."""
+        """Writers of the same records, each with its own attributes, and readers: complete records or none."""
         StoreWriter.open(root, spec)
         songs = {f"s{number}": make_frames(number, frames=5 + number) for number in range(6)}
 
@@ -161,7 +195,7 @@ class TestStoreContract:
         assert verify(root).problems == []
 
     @pytest.mark.parametrize("moment", [SHARD, METADATA])
-    def test_a_sweep_of_another_breaks_no_record_on_its_way(
+    def test_a_sweep_breaks_no_record_that_is_being_written(
         self, moment: str, filled: str, spec: Spec, make_frames: Make, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         writer, other, swept = StoreWriter.open(filled, spec), open_objects(filled), []
@@ -180,10 +214,10 @@ class TestStoreContract:
         assert verify(filled).problems == []
 
     @pytest.mark.parametrize("late", [METADATA, "another record"])
-    def test_a_record_that_comes_while_its_litter_is_swept_is_whole(
+    def test_a_record_written_during_a_sweep_of_its_litter_is_complete(
         self, late: str, filled: str, spec: Spec, make_frames: Make, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """After the first look for its zarr.json: its own comes, or another writer makes another record there."""
+        """After the first check for zarr.json, this appears, or another writer writes another record there."""
         writer, objects = StoreWriter.open(filled, spec), open_objects(filled)
         writer.write("new", 0, make_frames(1), attributes={"writer": "first"})
         metadata = f"{record_path('new', 0)}/{METADATA}"
@@ -210,7 +244,7 @@ class TestStoreContract:
         assert store.attributes("new", 0)["writer"] == ("first" if late == METADATA else "second")
         np.testing.assert_array_equal(store.read("new"), make_frames(1 if late == METADATA else 2).astype(np.float16))
 
-    def test_of_two_who_make_a_record_the_first_to_place_its_data_has_it(
+    def test_of_two_writers_of_a_record_the_first_to_place_its_data_wins(
         self, filled: str, spec: Spec, make_frames: Make, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         ours, theirs = StoreWriter.open(filled, spec), StoreWriter.open(filled, spec)
@@ -230,7 +264,7 @@ class TestStoreContract:
         assert verify(filled).problems == []
 
     @pytest.mark.parametrize("left", ["data", "zarr.json"])
-    def test_what_a_killed_writer_left_is_waited_for_and_then_replaced(
+    def test_the_remains_of_a_killed_writer_are_waited_for_and_then_replaced(
         self, left: str, filled: str, spec: Spec, make_frames: Make, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         writer, objects, path = StoreWriter.open(filled, spec), open_objects(filled), record_path("new", 0)
@@ -254,14 +288,14 @@ class TestStoreContract:
         assert EmbeddingStore.open(filled).attributes("new", 0)["writer"] == "ours"
         assert verify(filled).problems == []
 
-    def test_it_pickles_as_its_place(self, filled: str, spec: Spec) -> None:
+    def test_pickling_keeps_only_the_place(self, filled: str, spec: Spec) -> None:
         store = EmbeddingStore.open(filled)
         again = pickle.loads(pickle.dumps(store))
         assert (again.songs, again.spec) == (store.songs, spec)
         assert len(pickle.dumps(store)) < 1000
         assert pickle.loads(pickle.dumps(StoreWriter.open(filled, spec))).has("a", 1)
 
-    def test_what_is_not_there(self, root: str, filled: str, spec: Spec) -> None:
+    def test_missing_records_songs_streams_and_stores(self, root: str, filled: str, spec: Spec) -> None:
         store = EmbeddingStore.open(filled)
         with pytest.raises(StoreNotFoundError, match="no such record"):
             store.read("a", 7)
@@ -276,7 +310,7 @@ class TestStoreContract:
         with pytest.raises(FileNotFoundError, match="no embedding store here"):
             StoreWriter.open(f"{root}-absent", spec, create=False)
 
-    def test_what_is_refused(self, root: str, spec: Spec, make_frames: Make) -> None:
+    def test_invalid_records_are_refused(self, root: str, spec: Spec, make_frames: Make) -> None:
         writer, good = StoreWriter.open(root, spec), make_frames()
         for value, dtype in itertools.product((np.nan, np.inf, -np.inf), ("float16", "float32")):
             bad = good.astype(dtype)
@@ -290,7 +324,7 @@ class TestStoreContract:
                 writer.write("a", 0, np.zeros(shape, np.float32), attributes={})
         with pytest.raises(StoreError, match="expected float16 or float32 frames, found float64"):
             writer.write("a", 0, good.astype(np.float64), attributes={})
-        with pytest.raises(StoreError, match="'crc32c' is the store's own"):
+        with pytest.raises(StoreError, match="'crc32c' is reserved"):
             writer.write("a", 0, good, attributes={"crc32c": 1})
         with pytest.raises(StoreError, match="JSON"):
             writer.write("a", 0, good, attributes={"seconds": float("nan")})
@@ -310,7 +344,7 @@ class TestStoreContract:
         again = EmbeddingStore.open(filled).summary([store.streams[1]])
         np.testing.assert_array_equal(again.values, summary.values[:, 1:])
 
-    def test_cached_summaries_are_taken_and_stale_ones_are_not(
+    def test_cached_summaries_are_used_unless_they_are_stale(
         self, filled: str, spec: Spec, make_frames: Make, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         cache_summaries(filled)
@@ -318,13 +352,12 @@ class TestStoreContract:
         frames = make_frames(77)
         StoreWriter.open(filled, spec).write("a", 0, frames, attributes={})
         read: list[tuple[str, int]] = []
-        original = EmbeddingStore.read
 
-        def spy(store: EmbeddingStore, song: str, view: int = 0, streams: Any = None) -> Any:
+        def spy(objects: Objects, spec: Spec, song: str, view: int, numbers: Any) -> Record:
             read.append((song, view))
-            return original(store, song, view, streams)
+            return get_record(objects, spec, song, view, numbers)
 
-        monkeypatch.setattr(EmbeddingStore, "read", spy)
+        monkeypatch.setattr("store.summary.get_record", spy)
         summary = EmbeddingStore.open(filled).summary()
         assert read == [("a", 0)]
         np.testing.assert_allclose(summary.values[2, 0, :8], frames[0].mean(axis=0), atol=1e-3)

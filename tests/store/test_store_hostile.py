@@ -1,4 +1,4 @@
-"""Stores from strangers: any JSON and any kind of file is one error that names it, and costs nothing but itself."""
+"""Untrusted stores: bad JSON or a bad file gives one error that names it, and affects nothing else."""
 
 import json
 import os
@@ -25,7 +25,7 @@ from tests.store.hostile import IRREGULAR, TEXTS, VALUES, attempt, change_json, 
 
 RECORD = record_path("a", 0)
 HUGE = [1, 2**62, 2**62]
-# What a stranger may seal in a record's zarr.json; none of it is a record.
+# Changes of a record's zarr.json that anybody can seal; none of them is a valid record.
 RECORDS: dict[str, Callable[[dict[str, Any]], object]] = {
     **{
         f"shape {shape!r:.40}": lambda document, shape=shape: document.update(shape=shape)  # type: ignore[misc]
@@ -57,8 +57,8 @@ RECORDS: dict[str, Callable[[dict[str, Any]], object]] = {
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody replaces a record meanwhile."""
-    monkeypatch.setattr(LocalObjects, "patience", 0.02)
+    """Short waits, as nobody replaces a record meanwhile."""
+    monkeypatch.setattr(LocalObjects, "wait_seconds", 0.02)
     monkeypatch.setattr("store.format.arrays._READ_PAUSE", 0.001)
 
 
@@ -72,7 +72,7 @@ def hostile_use(tmp_path: Path) -> Callable[[str], dict[str, str]]:
 
 
 def check_only_that_record_is_lost(root: str, errors: dict[str, str], frames: np.ndarray) -> None:
-    """Each use names the record or goes on without it; others are whole, and a repair makes the store whole."""
+    """Each use names the record or works without it; the others are intact, and a repair mends the store."""
     assert all(RECORD in error or "song 'a' view 0" in error for error in errors.values()), errors
     store = EmbeddingStore.open(root)
     np.testing.assert_array_equal(store.read("b"), frames)
@@ -94,7 +94,7 @@ def test_a_sealed_record_with_hostile_values(
 
 
 @pytest.mark.parametrize("kind", TEXTS)
-def test_a_record_of_text_that_is_none(kind: str, fill: Callable[..., str]) -> None:
+def test_a_record_that_is_not_a_document(kind: str, fill: Callable[..., str]) -> None:
     root = fill(views=1)
     frames = EmbeddingStore.open(root).read("b")
     Path(root, RECORD, METADATA).write_bytes(TEXTS[kind])
@@ -103,7 +103,7 @@ def test_a_record_of_text_that_is_none(kind: str, fill: Callable[..., str]) -> N
 
 @pytest.mark.parametrize("name", ["scale", "offset"])
 @pytest.mark.parametrize("value", [*VALUES[:3], "", "AAAA", "!", "é", [1.0], {}, "AADAfwAAwH8=" * 8, None], ids=repr)
-def test_levels_that_are_none(
+def test_invalid_levels(
     name: str, value: Any, fill: Callable[..., str], hostile_use: Callable[[str], dict[str, str]]
 ) -> None:
     root = fill(views=1, dtype="int8")
@@ -113,7 +113,7 @@ def test_levels_that_are_none(
 
 
 @pytest.mark.parametrize("value", VALUES[:-1], ids=lambda value: f"{value!r:.20}")
-def test_what_a_writer_adds_may_be_anything(
+def test_a_writers_attributes_may_have_any_value(
     value: Any, fill: Callable[..., str], hostile_use: Callable[[str], dict[str, str]]
 ) -> None:
     root = fill(views=1)
@@ -163,7 +163,7 @@ def _place(document: dict[str, Any], column: str) -> tuple[str, ...]:
 
 
 @pytest.mark.parametrize("key", [INDEX, SOURCES])
-def test_a_catalogue_of_text_that_is_none(
+def test_a_catalogue_that_is_not_a_document(
     key: str, fill: Callable[..., str], hostile_use: Callable[[str], dict[str, str]]
 ) -> None:
     root = fill()
@@ -201,7 +201,7 @@ def test_seen_files_of_other_types_are_left_out(fill: Callable[..., str]) -> Non
 
 
 @pytest.mark.parametrize("kind", range(6))
-def test_hostile_summaries_are_made_again(kind: int, fill: Callable[..., str]) -> None:
+def test_hostile_summaries_are_computed_again(kind: int, fill: Callable[..., str]) -> None:
     root = fill(songs=("a", "b", "c"), views=1)
     summary = EmbeddingStore.open(root).summary().values
     cache_summaries(root)
@@ -223,7 +223,7 @@ def test_hostile_summaries_are_made_again(kind: int, fill: Callable[..., str]) -
 @pytest.mark.parametrize(
     "field", json.loads(json.dumps(Spec(streams=("a",), channels=1, encoders={}, layers=()).to_json()))
 )
-def test_a_hostile_spec_is_one_line(field: str, fill: Callable[..., str], tmp_path: Path) -> None:
+def test_a_hostile_spec_gives_a_one_line_error(field: str, fill: Callable[..., str], tmp_path: Path) -> None:
     root = fill(views=1)
     receipt = tmp_path / "receipt.json"
     write_receipt(EmbeddingStore.open(root), receipt)
@@ -233,7 +233,7 @@ def test_a_hostile_spec_is_one_line(field: str, fill: Callable[..., str], tmp_pa
         change_json(Path(root, ROOT), lambda document: document["attributes"]["spec"].update({field: value}))  # noqa: B023
         problem = attempt(lambda: EmbeddingStore.open(root))
         assert not problem or root in problem
-        if not problem:  # text where text is asked for, numbers where numbers are
+        if not problem:  # the value has the field's type
             attempt(lambda: verify(root))
             found = EmbeddingStore.open(root).spec
             assert Spec.from_json(json.loads(json.dumps(found.to_json()))) == found
@@ -248,7 +248,7 @@ def test_a_hostile_spec_is_one_line(field: str, fill: Callable[..., str], tmp_pa
 
 
 @pytest.mark.parametrize("text", TEXTS)
-def test_a_root_of_text_that_is_none(text: str, fill: Callable[..., str], tmp_path: Path) -> None:
+def test_a_root_that_is_not_a_document(text: str, fill: Callable[..., str], tmp_path: Path) -> None:
     root = fill(views=1)
     Path(root, ROOT).write_bytes(TEXTS[text])
     errors = use(root, tmp_path / "merged.zarr")
@@ -268,7 +268,7 @@ def test_a_root_with_hostile_values(place: tuple[str, ...], fill: Callable[..., 
 
 
 @pytest.mark.parametrize("text", [*TEXTS, *map(str, range(len(VALUES)))])
-def test_a_hostile_receipt_is_one_line(text: str, fill: Callable[..., str], tmp_path: Path) -> None:
+def test_a_hostile_receipt_gives_a_one_line_error(text: str, fill: Callable[..., str], tmp_path: Path) -> None:
     root, receipt = fill(views=1), tmp_path / "receipt.json"
     store = EmbeddingStore.open(root)
     write_receipt(store, receipt)
@@ -288,7 +288,7 @@ def test_a_hostile_receipt_is_one_line(text: str, fill: Callable[..., str], tmp_
 
 
 @pytest.mark.parametrize("location", ["\0", "a" * 1_000, "\ud800", "~nobody", "://", "zip://", "nothing://a", "", "/"])
-def test_a_receipt_of_a_store_nowhere(location: str, fill: Callable[..., str], tmp_path: Path) -> None:
+def test_a_receipt_of_a_missing_store(location: str, fill: Callable[..., str], tmp_path: Path) -> None:
     receipt = tmp_path / "receipt.json"
     write_receipt(EmbeddingStore.open(fill(views=1)), receipt)
     values = json.loads(receipt.read_text())
@@ -297,7 +297,7 @@ def test_a_receipt_of_a_store_nowhere(location: str, fill: Callable[..., str], t
 
 
 @pytest.mark.parametrize("kind", IRREGULAR)
-def test_no_irregular_file_in_a_store_is_waited_for(
+def test_irregular_files_in_a_store_never_block(
     kind: str, fill: Callable[..., str], hostile_use: Callable[[str], dict[str, str]], tmp_path: Path
 ) -> None:
     root = fill(views=1)
@@ -321,7 +321,7 @@ def test_no_irregular_file_in_a_store_is_waited_for(
         shutil.rmtree(copy)
 
 
-def test_memory_that_is_not_there(fill: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_not_enough_memory(fill: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
     root = fill(views=1)
 
     def refuse(*_: object, **__: object) -> None:
@@ -329,7 +329,7 @@ def test_memory_that_is_not_there(fill: Callable[..., str], monkeypatch: pytest.
 
     store = EmbeddingStore.open(root)
     monkeypatch.setattr("store.format.arrays.np.empty", refuse)
-    with pytest.raises(StoreError, match=r"\(2, 20, 8\) float16 needs 640 bytes of memory"):
+    with pytest.raises(StoreError, match=r"not enough memory for an array of \(2, 20, 8\) float16: 640 bytes"):
         store.read("a")
 
 
@@ -354,14 +354,16 @@ def test_nothing_is_written_or_removed_through_a_link(key: str, fill: Callable[.
         lambda: prune(root, songs=["a"]),
     ):
         told = attempt(work)
-        assert told == "" or f"{key}: is a link to another folder" in told
+        assert told == "" or f"{key}: expected a folder, found a link" in told
     use(root, tmp_path / "merged.zarr")
-    assert f"{root}/.tmp: is a link" in attempt(lambda: verify(root, repair=True)) or key != ".tmp"
+    assert (
+        f"{root}/.tmp: expected a folder, found a link" in attempt(lambda: verify(root, repair=True)) or key != ".tmp"
+    )
     assert {path: path.stat().st_mtime_ns for path in other.rglob("*")} == before
 
 
 @pytest.mark.parametrize("kind", sorted(IRREGULAR.keys() - {"1 TiB"}))
-def test_what_lies_in_the_staging_folder_stops_nobody(kind: str, fill: Callable[..., str]) -> None:
+def test_objects_in_the_staging_folder_are_harmless(kind: str, fill: Callable[..., str]) -> None:
     root = fill(views=1)
     for name in ("another.1.ab", "x"):
         Path(root, ".tmp").mkdir(exist_ok=True)
@@ -374,23 +376,23 @@ def test_what_lies_in_the_staging_folder_stops_nobody(kind: str, fill: Callable[
         assert verify(root, repair=True).problems == []
 
 
-def test_folders_in_folders_without_end(fill: Callable[..., str]) -> None:
+def test_endlessly_nested_folders(fill: Callable[..., str]) -> None:
     root = fill(views=1)
-    # Python's own ways to make and remove folders fail here.
+    # Python's own functions to make and remove folders fail here.
     subprocess.run(["mkdir", "-p", f"{root}/records/" + "d/" * 1_500], check=True)
-    assert "nested too deep for a store" in attempt(lambda: verify(root))
+    assert "nested deeper than in any store" in attempt(lambda: verify(root))
     assert len(EmbeddingStore.open(root)) == 2
     subprocess.run(["rm", "-r", f"{root}/records/d"], check=True)
 
 
-def test_a_file_in_the_catalogues_place_can_be_repaired(fill: Callable[..., str]) -> None:
+def test_a_file_in_place_of_the_catalogue_can_be_repaired(fill: Callable[..., str]) -> None:
     root = fill(views=1)
     Path(root, "catalogue").write_text("x")
     assert [problem.removed for problem in verify(root, repair=True).problems] == [True]
     assert index(root) == 2
 
 
-def test_a_web_server_that_lists_no_sizes_and_knows_no_ranges(
+def test_a_web_server_without_sizes_and_ranges(
     fill: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Quiet(SimpleHTTPRequestHandler):
@@ -398,7 +400,7 @@ def test_a_web_server_that_lists_no_sizes_and_knows_no_ranges(
             pass
 
     root = fill(views=1)
-    monkeypatch.setattr(RemoteObjects, "patience", 0.02)
+    monkeypatch.setattr(RemoteObjects, "wait_seconds", 0.02)
     monkeypatch.setattr("store.backends.remote._PAUSE", 0.001)
     with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(tmp_path))) as server:
         thread = threading.Thread(target=server.serve_forever)
@@ -409,4 +411,4 @@ def test_a_web_server_that_lists_no_sizes_and_knows_no_ranges(
             server.shutdown()
             thread.join()
     assert errors.keys() == {"read all", "summary", "merge", "index", "summaries", "prune"}
-    assert "expected 640 bytes, 1368 came" in errors["read all"]
+    assert "expected 640 bytes, got 1368" in errors["read all"]

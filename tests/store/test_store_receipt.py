@@ -1,4 +1,4 @@
-"""A receipt tells where its store is, also after both were moved, and to a reader that has only the receipt."""
+"""A receipt gives the location of its store, also after both were moved."""
 
 import json
 import os
@@ -13,7 +13,7 @@ from store import EmbeddingStore, Spec, StoreError, StoreWriter, locate_store, w
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    """A folder with embeddings.zarr and its receipt beside it."""
+    """A folder with embeddings.zarr and its receipt."""
     folder = tmp_path / "däta 1"
     spec = Spec(streams=("a",), channels=2, encoders={}, layers=(0,))
     StoreWriter.open(folder / "embeddings.zarr", spec).write("song", 0, np.ones((1, 3, 2), np.float32), attributes={})
@@ -21,7 +21,7 @@ def data(tmp_path: Path) -> Path:
     return folder
 
 
-def test_a_receipt_alone_leads_to_its_store(data: Path, tmp_path: Path) -> None:
+def test_a_receipt_leads_to_its_store(data: Path, tmp_path: Path) -> None:
     shutil.copy(data / "receipt.json", tmp_path / "receipt.json")
     assert locate_store(tmp_path / "receipt.json") == str(data / "embeddings.zarr")
     assert EmbeddingStore.open(locate_store(tmp_path / "receipt.json")).songs == ("song",)
@@ -35,7 +35,7 @@ def test_a_store_that_was_moved_with_its_receipt_is_found_beside_it(
     assert locate_store("receipt.json") == str(moved / "embeddings.zarr")
 
 
-def test_a_url_is_taken_as_it_is(data: Path) -> None:
+def test_a_url_is_kept_unchanged(data: Path) -> None:
     receipt = data / "receipt.json"
     values = {**json.loads(receipt.read_text()), "location": "s3://bucket/embeddings.zarr"}
     receipt.write_text(json.dumps(values))
@@ -43,7 +43,7 @@ def test_a_url_is_taken_as_it_is(data: Path) -> None:
 
 
 @pytest.mark.parametrize("linked", [False, True])
-def test_a_pipe_or_device_is_written_to_and_stays(data: Path, tmp_path: Path, linked: bool) -> None:
+def test_pipes_and_devices_are_written_to_directly(data: Path, tmp_path: Path, linked: bool) -> None:
     pipe, link = tmp_path / "pipe", tmp_path / "link"
     os.mkfifo(pipe)
     link.symlink_to(pipe)
@@ -57,7 +57,7 @@ def test_a_pipe_or_device_is_written_to_and_stays(data: Path, tmp_path: Path, li
     assert {path.name for path in tmp_path.iterdir()} == {data.name, "pipe", "link"}
 
 
-def test_a_link_to_an_open_file_such_as_dev_stdout_stays(data: Path, tmp_path: Path) -> None:
+def test_a_link_to_an_open_file_such_as_dev_stdout_is_kept(data: Path, tmp_path: Path) -> None:
     link = tmp_path / "stdout"
     with (tmp_path / "shown.json").open("w") as shown:
         link.symlink_to(f"/dev/fd/{shown.fileno()}")
@@ -66,7 +66,7 @@ def test_a_link_to_an_open_file_such_as_dev_stdout_stays(data: Path, tmp_path: P
     assert (tmp_path / "shown.json").read_bytes() == (data / "receipt.json").read_bytes()
 
 
-def test_a_link_into_a_cache_is_replaced_and_the_cache_is_not(data: Path, tmp_path: Path) -> None:
+def test_a_link_into_a_cache_is_replaced_and_the_cache_is_kept(data: Path, tmp_path: Path) -> None:
     cached, link = tmp_path / "cached", tmp_path / "receipt.json"
     cached.write_text("of another run")
     link.symlink_to(cached)
@@ -75,7 +75,7 @@ def test_a_link_into_a_cache_is_replaced_and_the_cache_is_not(data: Path, tmp_pa
     assert link.read_bytes() == (data / "receipt.json").read_bytes()
 
 
-def test_a_receipt_that_does_not_tell_says_what_to_do(data: Path) -> None:
+def test_a_receipt_without_a_location_gives_the_remedy(data: Path) -> None:
     receipt = data / "receipt.json"
     values = json.loads(receipt.read_text())
     del values["location"]

@@ -1,4 +1,4 @@
-"""What the catalogue knows of songs' files: from records, and from hashing since."""
+"""Audio files in the catalogue: from the records, and from hashing later."""
 
 import json
 from collections.abc import Callable
@@ -28,7 +28,7 @@ FILE = {"source": "sha256:a", "source_size": 12, "source_mtime_ns": 1_764_000_00
         ({"source": 5, "source_size": "12", "source_mtime_ns": [1]}, (None, None, None)),
     ],
 )
-def test_rows_tell_the_file_that_a_record_is_of(
+def test_rows_name_the_audio_file_of_a_record(
     root: str, spec: Spec, make_frames: Make, attributes: dict[str, Any], known: tuple[Any, ...], indexed: bool
 ) -> None:
     StoreWriter.open(root, spec).write("a", 0, make_frames(), attributes=attributes)
@@ -39,9 +39,7 @@ def test_rows_tell_the_file_that_a_record_is_of(
 
 
 @pytest.mark.parametrize("lacking", CatalogueRow._fields)
-def test_an_index_of_an_older_version_is_as_good_as_none(
-    root: str, spec: Spec, make_frames: Make, lacking: str
-) -> None:
+def test_an_index_of_an_older_version_is_ignored(root: str, spec: Spec, make_frames: Make, lacking: str) -> None:
     StoreWriter.open(root, spec).write("a", 0, make_frames(), attributes=FILE)
     before = EmbeddingStore.open(root).rows
     index(root)
@@ -63,7 +61,7 @@ def test_seen_files_are_read_as_they_were_written(root: str, spec: Spec) -> None
 
 
 @pytest.mark.parametrize("text", [b"no JSON", b"{}", b'{"columns": {"song_id": ["a"]}}'])
-def test_damaged_seen_files_are_none_and_told_and_removed(tmp_path: Path, spec: Spec, text: bytes) -> None:
+def test_damaged_seen_files_are_ignored_reported_and_removed(tmp_path: Path, spec: Spec, text: bytes) -> None:
     root = StoreWriter.open(tmp_path / "s.zarr", spec).root
     write_seen_files(root, {"a": SeenFile("sha256:a", 3, 4)})
     (Path(root) / SOURCES).write_bytes(text)

@@ -1,7 +1,7 @@
-"""Campaigns: tests that try random input until their time is over. `make stress` runs them; `make test` does not.
+"""Campaigns: tests with random input until their time is over. `make stress` runs them; `make test` does not.
 
-A campaign takes the fixture `campaign` and loops over it; each turn gives a seeded generator. To try a failed turn
-again, use the seed that the report names: `make stress SEED=…`.
+A campaign loops over the fixture `campaign`; each turn gives a seeded generator. To repeat a failed turn, use the seed
+in the report: `make stress SEED=…`.
 """
 
 import os
@@ -14,7 +14,7 @@ import pytest
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """How long all campaigns take together, and the seed of each one's first turn."""
+    """Seconds for all campaigns together, and the seed of the first turn of each."""
     parser.addoption("--seconds", type=float, default=300.0)
     parser.addoption("--seed", type=int, default=0)
 
@@ -25,11 +25,11 @@ class Campaign:
     Parameters
     ----------
     name
-        Of the test.
+        Name of the test.
     seconds
-        How long turns are begun; at least one is.
+        Time in which turns start; there is at least one.
     seed
-        Of the first turn; each further turn adds one.
+        Seed of the first turn; each further turn adds one.
     """
 
     def __init__(self, name: str, seconds: float, seed: int) -> None:
@@ -48,7 +48,7 @@ class Campaign:
             turn += 1
 
     def count(self, what: str, number: int = 1) -> None:
-        """Add to a figure that the summary prints, such as how many inputs were refused."""
+        """Add to a figure of the summary, such as the number of refused inputs."""
         self.counts[what] += number
 
     @property
@@ -83,7 +83,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Print the figures of all campaigns."""
     for reports in terminalreporter.stats.values():
         for report in reports:
-            # What a fixture adds when its test is over is in the report of the teardown.
+            # Properties that a fixture adds after its test are in the report of the teardown.
             if getattr(report, "when", "") == "teardown":
                 for name, line in report.user_properties:
                     if name == "campaign":

@@ -24,6 +24,7 @@ import pytest
 import torch
 
 from stages.extract.encoders import load_multiscale
+from stages.head.checkpoint.ensemble import load_ensemble
 from stages.head.checkpoint.head import Head, HeadConfig
 from stages.head.checkpoint.novelty import fit_novelty, save_novelty
 from stages.head.checkpoint.saved import load_head, save_head
@@ -31,7 +32,6 @@ from stages.head.model.hear import HearHead
 from stages.head.model.sizes import preset_sizes
 from stages.probe.models.predictors import Kernel
 from stages.probe.saved import Probe, load_probe
-from stages.scoring.ensemble import load_ensemble
 from store import Spec
 from store.errors import HearError
 
@@ -44,7 +44,7 @@ MEMORY, SECONDS = 1 << 30, 10.0
 
 @contextmanager
 def bounded() -> Iterator[None]:
-    """Fail what takes a gigabyte or ten seconds."""
+    """Fail if the work takes a gigabyte or ten seconds."""
     mapped = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     before, begun = resource.getrlimit(resource.RLIMIT_AS), time.monotonic()
     resource.setrlimit(resource.RLIMIT_AS, (mapped + MEMORY, before[1]))
@@ -70,7 +70,7 @@ def attempt(campaign: Any, load: Callable[[], object]) -> None:
 
 
 def changed(rng: random.Random, data: bytes) -> bytes:
-    """The bytes after one to four random changes; most are near the start or the end, where files say what they are."""
+    """The bytes after one to four random changes, most of them near the start or the end, where headers are."""
     result = bytearray(data)
     for _ in range(rng.randrange(1, 5)):
         size = len(result)
@@ -103,7 +103,7 @@ def changed(rng: random.Random, data: bytes) -> bytes:
 
 
 def rezipped(rng: random.Random, data: bytes) -> bytes:
-    """A checkpoint whose pickle was changed, with good check sums and places."""
+    """A checkpoint with a changed pickle, and valid checksums and offsets."""
     whole = io.BytesIO()
     with zipfile.ZipFile(io.BytesIO(data)) as before, zipfile.ZipFile(whole, "w") as after:
         for name in before.namelist():
@@ -113,7 +113,7 @@ def rezipped(rng: random.Random, data: bytes) -> bytes:
 
 
 def with_new_value(rng: random.Random, value: Any) -> Any:
-    """A JSON document one value of which, at any depth, is another."""
+    """A JSON document with one changed value, at any depth."""
     inside = list(value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ())
     if not inside or not rng.randrange(4):
         hostile = [None, True, -1, 0, 2**62, 10**300, 0.5, 1e308, "", "x\n", [], {}, [2**62], ["x", "x"], [[[]]]]
@@ -203,7 +203,7 @@ def test_changed_encoders(campaign: Any, tmp_path: Path) -> None:
             content = json.dumps(with_new_value(rng, json.loads(good[path]))).encode()
         elif path.suffix == ".pt" and rng.randrange(2):
             content = rezipped(rng, good[path])
-        # Another file, not the same one: tensors may still be mapped from that.
+        # A new file: tensors may still be mapped from the old one.
         path.unlink()
         path.write_bytes(content)
         options: Any = {name: path.parent, "streams": (f"{name}/track",)}
@@ -215,7 +215,7 @@ def test_changed_encoders(campaign: Any, tmp_path: Path) -> None:
 
 
 def test_odd_files(campaign: Any, tmp_path: Path) -> None:
-    """Pipes, devices, links and folders in place of files, and numbers of members and bytes that are not there."""
+    """Pipes, devices, links and folders in place of files, and false numbers of members and bytes."""
     torch.save({"a": torch.zeros(4)}, tmp_path / "good.pth")
     good = (tmp_path / "good.pth").read_bytes()
     path = tmp_path / "a.pth"
@@ -228,7 +228,7 @@ def test_odd_files(campaign: Any, tmp_path: Path) -> None:
                 rng.choice(["/dev/zero", "/dev/random", "/proc/self/mem", "a.pth", "/proc/kmsg", "nothing"])
             )
         elif kind == 2:
-            # The ends of a zip are its directory; sparse, and so of any length.
+            # A zip's directory is at its end; the file is sparse, so it can have any length.
             with path.open("wb") as file:
                 file.write(good[:2000])
                 file.seek(rng.choice([1 << 30, (1 << 31) - len(good), 1 << 42]))

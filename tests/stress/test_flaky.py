@@ -1,4 +1,4 @@
-"""Stores on a network that gives short and wrong bytes: right answers or a network's error, and nothing is lost."""
+"""Stores on a network that gives short and wrong bytes: right answers or a network error, and no record lost."""
 
 import uuid
 from typing import Any
@@ -21,7 +21,7 @@ def records(root: str) -> dict[str, bytes]:
 
 
 def test_a_flaky_network(campaign: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("store.backends.remote.RemoteObjects.patience", 0.02)
+    monkeypatch.setattr("store.backends.remote.RemoteObjects.wait_seconds", 0.02)
     for rng in campaign:
         root, target = (f"memory://{uuid.uuid4().hex}/s.zarr" for _ in range(2))
         writer = StoreWriter.open(root, SPEC)
@@ -47,7 +47,7 @@ def test_a_flaky_network(campaign: Any, monkeypatch: pytest.MonkeyPatch) -> None
         rng.shuffle(works)
         with flaky(at_random(rng, rate=rng.choice([0.05, 0.2, 0.5]))):
             for work in works:
-                # What is damaged in truth, and a song that is gone, are errors too.
+                # Really damaged records and removed songs are errors, too.
                 campaign.count("done" if attempt(work, also_damage=True) else "refused")
         verify(root, repair=True)
         gone = damaged | {song for song, _ in pruned}

@@ -1,4 +1,4 @@
-"""Damaged HDF5 files: the records that were, or one line. No crash and no endless loop reaches the program."""
+"""Damaged HDF5 files: the original records or a one-line error. No crash or endless loop reaches the program."""
 
 import shutil
 from pathlib import Path
@@ -30,7 +30,7 @@ def exports(folder: Path) -> list[tuple[Path, dict[tuple[str, int], bytes]]]:
 
 
 def theirs(folder: Path) -> list[Path]:
-    """Files from elsewhere, of the oldest and the newest layout, with and without compression."""
+    """Files of other programs, in the oldest and the newest layout, with and without compression."""
     made = []
     for version in ("earliest", "latest"):
         path = folder / f"{version}.h5"
@@ -51,8 +51,8 @@ def records(root: str) -> dict[tuple[str, int], bytes]:
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Endless loops cost one second of computing."""
-    monkeypatch.setattr("store.upkeep.hdf5_process.PATIENCE", 1.0)
+    """Endless loops take one second of CPU time."""
+    monkeypatch.setattr("store.upkeep.hdf5_process.OBJECT_SECONDS", 1.0)
 
 
 def test_damaged_exports(campaign: Any, tmp_path: Path) -> None:
@@ -73,7 +73,7 @@ def test_damaged_exports(campaign: Any, tmp_path: Path) -> None:
 
 
 def test_damaged_files_from_elsewhere(campaign: Any, tmp_path: Path) -> None:
-    """They have no checksums: other values may come, but nothing else."""
+    """They have no checksums: values may differ, but nothing else."""
     made = theirs(tmp_path)
     for rng in campaign:
         root = tmp_path / "again"
@@ -88,8 +88,8 @@ def test_damaged_files_from_elsewhere(campaign: Any, tmp_path: Path) -> None:
 
 
 def kind_of(error: str) -> str:
-    """What became of a file."""
+    """The outcome of an import, in a few words."""
     if not error:
         return "imported"
-    kinds = {"did not come to an end": "endless in the library", "library died": "crashed the library"}
+    kinds = {"did not finish": "endless in the library", "library crashed": "crashed the library"}
     return next((kind for words, kind in kinds.items() if words in error), "refused")

@@ -1,4 +1,4 @@
-"""Real commands that hear Ctrl-C twice, lose their terminal or are killed, at any moment: each ends, and nothing stays.
+"""Real commands that get Ctrl-C twice, lose their terminal or are killed at any moment: each ends completely.
 
 And readers of audio that are stopped, at any moment: each costs its own call.
 """
@@ -22,7 +22,7 @@ from stages.common.processes import LostProcessError, Processes
 from store import verify
 
 SMALL = ["--size", "small", "--epochs", "200", "--batch-size", "4", "--accumulate", "1", "--track", "2"]
-# A quiet machine takes at most two seconds; others may use this one.
+# An idle machine needs at most two seconds; this one may be busy.
 SECONDS = 20.0
 
 Draw = Callable[[random.Random, Path], list[str]]
@@ -49,14 +49,14 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def silent() -> Iterator[str]:
-    """Address of a server that lets everyone connect and never answers."""
+    """Address of a server that accepts every connection and never answers."""
     with socket.create_server(("127.0.0.1", 0), backlog=1000) as server:
         yield f"127.0.0.1:{server.getsockname()[1]}"
 
 
 @pytest.fixture
 def draw(place: Path, silent: str) -> Draw:
-    """A function that draws a command which writes into a folder."""
+    """A function that draws a command that writes into a folder."""
 
     def one(rng: random.Random, out: Path) -> list[str]:
         manifest = ["--manifest", place / "demo/manifest.csv"]
@@ -98,7 +98,7 @@ def test_ends(campaign: Any, draw: Draw, silent: str, start_process: Any, family
         assert relatives.is_gone(), relatives.living()
         assert not left, f"{line}: a kill would leave {left}"
         if how == "interrupt":
-            # Before a command has begun and after it has ended, Ctrl-C is Python's own, and ends it by the signal.
+            # Before a command starts and after it ends, Python itself handles Ctrl-C and ends by the signal.
             assert process.returncode in (0, 1, 130, -signal.SIGINT), told
             if seconds > slowest:
                 slowest, slow = seconds, line
@@ -109,7 +109,7 @@ def test_ends(campaign: Any, draw: Draw, silent: str, start_process: Any, family
 
 
 def end(process: "subprocess.Popen[bytes]", how: str, *, pause: float) -> float:
-    """Let it hear what a terminal, a service manager or a kill sends; returns how long it took (s) from the last."""
+    """Send the signals of a terminal, a service manager or a kill; return the seconds from the last one to the end."""
     numbers = {
         "interrupt": [signal.SIGINT, signal.SIGINT],
         "terminate": [signal.SIGTERM, signal.SIGTERM],
@@ -118,7 +118,7 @@ def end(process: "subprocess.Popen[bytes]", how: str, *, pause: float) -> float:
     }[how]
     for place, number in enumerate(numbers):
         if place:
-            # Two of the same moment may reach a process as one: the kernel does not queue them.
+            # Two signals at the same moment may arrive as one: the kernel does not queue them.
             time.sleep(pause)
         begun = time.monotonic()
         if process.poll() is None:
@@ -130,7 +130,7 @@ def end(process: "subprocess.Popen[bytes]", how: str, *, pause: float) -> float:
 def test_stopped_readers(campaign: Any) -> None:
     with Processes(2) as pool:
         for rng in campaign:
-            pool.call(60.0, np.ones, 1)  # which the same process does that does the next call: it has NumPy now
+            pool.call(60.0, np.ones, 1)  # the same process makes the next call: it has loaded NumPy
             reader = pool.call(60.0, os.getpid)
             size, limit = rng.choice([0, 1_000, 100_000_000]), 1.0
             stop = threading.Timer(rng.choice([0.0, rng.uniform(0.0, 0.3)]), os.kill, (reader, signal.SIGSTOP))
@@ -143,7 +143,7 @@ def test_stopped_readers(campaign: Any) -> None:
                 campaign.count("lost")
             assert time.monotonic() - begun < limit + SECONDS
             stop.join()
-            # One that was stopped after its call costs the next.
+            # A process that was stopped after its call makes the next call fail.
             try:
                 pool.call(limit, int)
             except LostProcessError:

@@ -1,4 +1,4 @@
-"""Random JSON with random bytes changed: a value or one error, never anything else."""
+"""Random JSON with random bytes changed: a value or a `JsonError`."""
 
 import json
 import random

@@ -1,4 +1,4 @@
-"""Random names of files, songs, groups and tensors, through the commands on a terminal: nothing in them acts."""
+"""Random names of files, songs, groups and tensors in the commands' output: no name acts on the terminal."""
 
 import os
 import random
@@ -22,13 +22,13 @@ from stages.head.model.hear import HearHead
 from stages.head.model.sizes import preset_sizes
 from stages.songs import DIMENSIONS, Song, write_manifest
 
-# Songs of a manifest without files.
+# Songs in a manifest without audio files.
 LISTED = 150
 SMALL = ["--preset", "tiny", "--layers", "2", "--augment", "0", "--device", "cpu"]
 
 
 def name(rng: random.Random, hostile: tuple[str, ...], *, most: int = 250) -> str:
-    """A name of a file, in UTF-8 of at most `most` bytes."""
+    """A random file name of at most `most` bytes in UTF-8."""
     marks = [chr(rng.choice([rng.randrange(1, 256), rng.randrange(0x2000, 0x2100), rng.randrange(0x110000)]))]
     text = "".join(rng.choice([*hostile, *marks, "a", " ", "."]) for _ in range(rng.choice([3, 10, 100])))
     data = text.replace("/", "_").encode("utf-8", "ignore")[:most]
@@ -47,7 +47,7 @@ def head(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def lay_out(folder: Path, rng: random.Random, hostile: tuple[str, ...]) -> int:
-    """Songs, a table, a store's file and heads with random names; returns how many songs there are."""
+    """Make songs, a table, a store's file and heads with random names; return the number of songs."""
     for _ in range(10):
         below = folder / "songs" / name(rng, hostile, most=60) if rng.randrange(2) else folder / "songs"
         below.mkdir(parents=True, exist_ok=True)

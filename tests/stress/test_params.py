@@ -1,4 +1,4 @@
-"""Random YAML, put together from the pieces that YAML is made of: parameters or one line, in a moment."""
+"""Random YAML, made of pieces of YAML: parameters or a one-line error, quickly."""
 
 import random
 import time
@@ -7,7 +7,7 @@ from typing import Any
 
 from pipeline.params import ParamsError, load_params
 
-# A file of the largest size that is read takes a second on a quiet machine of two cores.
+# A file of the largest allowed size takes a second on an idle machine with two cores.
 LONGEST = 20.0
 WORDS = [
     "head",
@@ -47,7 +47,7 @@ ODD = ["\0", "\x1b[2J", "\u202e", "\ufeff", "\t", "\r", "%TAG ! x\n", "--- ", "9
 
 
 def text(rng: random.Random) -> str:
-    """A few pieces, some of them many times."""
+    """A few pieces, some of them repeated."""
     pieces = [rng.choice(rng.choice([WORDS, MARKS, ODD])) for _ in range(rng.randrange(1, 40))]
     if not rng.randrange(10):
         pieces.insert(rng.randrange(len(pieces)), rng.choice(WORDS + MARKS) * rng.randrange(1, 5000))

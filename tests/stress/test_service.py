@@ -1,4 +1,4 @@
-"""`hear-serve` under hostile requests and slow clients: honest ones beside them are answered, and nothing is left."""
+"""`hear-serve` under hostile requests and slow clients: honest clients get answers, and no resource leaks."""
 
 import os
 import random
@@ -33,10 +33,10 @@ from stages.scoring.scorer import Scorer
 from stages.songs import DIMENSIONS
 from tests.stages.scoring.hostile_requests import HOST, REQUESTS, ask, form, mutated, post, status
 
-# Hostile requests of one turn, clients that send them at a time, and slow clients.
+# Hostile requests per turn, simultaneous clients that send them, and slow clients.
 REQUESTS_A_TURN, CLIENTS, SLOW = 250, 8, 200
 ALLOWED = {0, 200, 400, 403, 404, 405, 408, 413, 422, 503, 504, 507}
-# Beginnings of requests that slow clients go on with, one byte at a time.
+# First bytes of requests, which slow clients continue one byte at a time.
 BEGUN = [
     b"",
     b"POST /sc",
@@ -45,7 +45,7 @@ BEGUN = [
     post(b"Transfer-Encoding: chunked", length=False, body=b"5\r\nfLaC"),
     form(b'Content-Disposition: form-data; name="a"; filename="a"\r\n\r\n' + bytes(99_999))[:-9],
     post(b"Content-Length: 99999999", length=False, target=b"/nowhere"),
-    # Many answers that are never read.
+    # Many answers that the client never reads.
     (b"GET / HTTP/1.1\r\n" + HOST + b"\r\n") * 200,
 ]
 
@@ -67,7 +67,7 @@ def head(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @contextmanager
 def slow_clients(port: int, counts: Counter[str]) -> Iterator[None]:
-    """Clients that each send a byte now and then, and come back when they are closed."""
+    """Clients that each send a byte now and then, and reconnect when the server closes the connection."""
     over = threading.Event()
 
     def go_on() -> None:
@@ -101,7 +101,7 @@ def slow_clients(port: int, counts: Counter[str]) -> Iterator[None]:
 
 @contextmanager
 def honest_client(home: str, song: bytes, expected: dict[str, float], counts: Counter[str]) -> Iterator[list[str]]:
-    """A client that sends a song again and again; what it yields fills with answers that are wrong."""
+    """A client that sends a song again and again; yields a list that collects wrong answers."""
     over, wrong = threading.Event(), []
 
     def go_on() -> None:
@@ -133,7 +133,7 @@ def honest_client(home: str, song: bytes, expected: dict[str, float], counts: Co
 
 
 def hostile(port: int, rng: random.Random, song: bytes) -> tuple[str, bytes]:
-    """Send one hostile request of some kind; its kind and the answer."""
+    """Send one random hostile request; return its kind and the answer."""
     kind = rng.choice(["table", "table", "changed", "changed", "left", "song"])
     if kind == "table":
         return kind, ask(port, rng.choice(list(REQUESTS.values()))[0], seconds=30)[1]

@@ -1,4 +1,4 @@
-"""Random changes of any JSON in a store, with a right digest or without: other records stay as they were."""
+"""Random changes of any JSON in a store, with a valid digest or not: other records stay unchanged."""
 
 import json
 import shutil
@@ -19,7 +19,7 @@ SONGS = ("a", "b", "c")
 
 @pytest.fixture(scope="module", params=["float16", "int8"])
 def good(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store with everything that a store can have."""
+    """A store with all kinds of objects."""
     root = tmp_path_factory.mktemp("good") / "store.zarr"
     spec = Spec(
         streams=("x/segment", "muq/track"), channels=8, encoders={"muq": "b"}, layers=(10,), dtype=request.param
@@ -35,7 +35,7 @@ def good(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 
 def test_changed_documents(good: Path, tmp_path: Path, campaign: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(LocalObjects, "patience", 0.02)
+    monkeypatch.setattr(LocalObjects, "wait_seconds", 0.02)
     monkeypatch.setattr("store.format.arrays._READ_PAUSE", 0.001)
     values = {song: EmbeddingStore.open(good).read(song) for song in SONGS}
     keys = sorted(path.relative_to(good) for path in good.rglob("*.json"))

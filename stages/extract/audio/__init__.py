@@ -1,1 +1,1 @@
-"""Audio files → mono float32 samples."""
+"""Decoding: audio files → mono float32 samples."""

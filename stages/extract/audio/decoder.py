@@ -1,8 +1,8 @@
-"""Files → blocks of mono samples, by PyAV: FFmpeg inside a wheel, so nothing must be installed on the machine.
+"""Decode files to blocks of mono samples with PyAV, which includes FFmpeg, so that nothing else must be installed.
 
-FFmpeg decodes packet by packet to the end of the file and does not trust the header's length: MP3s without one, chained
-Ogg and joined MP3s are heard whole. It only ever sees audio: other demuxers are refused before they read anything (a
-playlist named `.wav` could name other files of the machine), and so are all protocols but `file`.
+FFmpeg decodes packet by packet to the end of the file and does not trust the length in the header: MP3s without a
+length, chained Ogg and joined MP3s are decoded completely. Only demuxers of audio and the protocol `file` are allowed,
+because a playlist named `.wav` could refer to other files of the machine.
 """
 
 import errno
@@ -34,45 +34,45 @@ from stages.extract.audio.headers import (
 from stages.extract.audio.waveform import AudioError
 from stages.songs.errors import shown
 
-# Demuxers by FFmpeg's names; each reads nothing but the file it is given.
+# Allowed demuxers by FFmpeg's names; each reads only the given file.
 DEMUXERS = ("aac", "aiff", "ape", "asf", "au", "caf", "flac", "matroska", "mov", "mp3", "ogg", "w64", "wav", "wv")
-# These write their length (Ogg on its last page). Of others FFmpeg takes it from what it finds, or guesses it.
+# Containers that store their length (Ogg on its last page). For others FFmpeg infers or guesses it.
 DECLARING = ("ape", "asf", "au", "flac", "mov", "ogg", "wv")
-# These may have tags behind the audio, which would be taken for frames.
+# Containers that may have tags after the audio, which would be mistaken for frames.
 TAGGED = ("aac", "ape", "flac", "mp3", "wv")
-# A frame whose checksum is wrong would be noise; by default FFmpeg lets it pass.
+# By default FFmpeg decodes frames with wrong checksums, which would be noise.
 STRICT = {"flac": "crccheck+explode", "wavpack": "crccheck+explode"}
 MOST_CHANNELS = 64
-# PyAV reads beyond a frame's list of planes where there are so many or more, one per channel.
+# From this number of planes on, one per channel, PyAV reads beyond a frame's list of planes.
 MOST_PLANES = 8
-# Frames are small: samples are passed on in blocks of at least so many.
+# Minimum samples per block; single frames are small.
 BLOCK_SAMPLES = 1 << 16
-# What may be missing from the end before it is told: headers of lossy files count a few frames of padding.
+# Missing ends up to this length are not reported: headers of lossy files count a few frames of padding.
 PADDING_SECONDS, PADDING_SAMPLES, EXACT_SECONDS = 0.15, 2_400, 0.002
-# So much at the end that is not audio is not worth a word.
+# Up to this many bytes at the end that are not audio are ignored.
 LITTER_BYTES = 4_096
 
-av.logging.set_level(None)  # its remarks name no file; what matters of them comes back as an error
+av.logging.set_level(None)  # log messages name no file; serious ones are also raised as errors
 
 
 class AudioFile:
-    """The main audio stream of an open file; made by `open_audio`. `values` counts decoded samples of all channels."""
+    """The main audio stream of an open file, made by `open_audio`. `values` counts decoded samples of all channels."""
 
     def __init__(self, path: Path, container: Any, stream: Any) -> None:
         self.path, self._container, self._stream = path, container, stream
         self.values = 0
         self._skipped = 0
-        # Bytes of packets that were decoded, and of those that were not.
+        # Bytes of decoded packets, and of packets that could not be decoded.
         self._bytes = self._lost = 0
-        # Sizes of what may be damage in an MP3, or litter behind it.
+        # Sizes of undecodable packets in an MP3: damage, or trailing data that is not audio.
         self._litter: list[int] = []
         self._in_tag, self._last = False, b""
         self._interleave: Any = None
 
     def blocks(self) -> Iterator[tuple[NDArray[np.float32], int]]:
-        """Go through the file: mono samples float32 (n,), the mean over channels, and their rate in Hz.
+        """Yield mono samples, float32 (n,), the mean over channels, with their rate in Hz.
 
-        A file may change its rate midway. Packets that cannot be decoded are counted and passed over.
+        The rate may change within a file. Packets that cannot be decoded are counted and skipped.
         """
         waiting: list[NDArray[Any]] = []
         count, kind = 0, (0, 0, np.dtype(np.float32))
@@ -106,7 +106,7 @@ class AudioFile:
     def _frames(self) -> Iterator[Any]:
         for packet in self._packets():
             yield from self._decoded(packet)
-        # What the decoder still holds.
+        # Flush the decoder.
         yield from self._decoded(None)
 
     def _decoded(self, packet: Any) -> Sequence[Any]:
@@ -124,7 +124,7 @@ class AudioFile:
         return frames
 
     def _fail(self, packet: bytes) -> None:
-        """Count a packet that cannot be decoded, unless it is a tag or the like that somebody put into an MP3."""
+        """Count a packet that cannot be decoded, unless it is a tag in an MP3."""
         if self.container_name == "mp3" and packet[:1] != b"\xff":
             self._in_tag = self._in_tag or packet.startswith((b"ID3", b"TAG", b"APETAGEX", b"LYRICS"))
             if not self._in_tag:
@@ -136,13 +136,13 @@ class AudioFile:
             self._lost += len(packet) if self._bytes else 0
 
     def _between_frames(self) -> None:
-        """What is not a frame of an MP3 is damage where more frames follow, and only litter behind the last."""
+        """Count undecodable packets of an MP3 as damage, because frames follow; after the last frame they are harmless."""
         self._skipped += len(self._litter)
         self._lost += sum(self._litter)
         self._litter, self._in_tag = [], False
 
     def _packets(self) -> Iterator[Any]:
-        """All packets of the stream, without tags that stand behind the audio."""
+        """All packets of the stream, without tags after the audio."""
         tagged = self.container_name in TAGGED
         end = audio_end(self.path) if tagged else self.path.stat().st_size
         place = 0
@@ -156,13 +156,13 @@ class AudioFile:
         except FFmpegError as error:
             if isinstance(error, MemoryError):
                 raise
-            # Nothing behind this place can be found, and a few bytes may be anything.
+            # The rest cannot be read. A few bytes need not be audio.
             if end - place > LITTER_BYTES:
                 self._skipped += 1
                 self._lost += end - place
 
     def _cut(self, packet: Any, end: int | None) -> Any:
-        """The packet without tags, which begin at `end`, and without a part of a PCM sample; None if that is all."""
+        """The packet without tags, which begin at `end`, and without a partial PCM sample; None if nothing is left."""
         size = packet.size
         if end is not None and packet.pos is not None:
             size = min(size, end - packet.pos)
@@ -175,26 +175,26 @@ class AudioFile:
 
     @cached_property
     def _block(self) -> int:
-        """Bytes of one PCM sample of all channels; 0 for other codecs."""
+        """Bytes per PCM sample of all channels; 0 for other codecs."""
         context = self._stream.codec_context
         name = re.fullmatch(r"pcm_[fsu](\d+)(?:be|le)?", context.name)
         return int(name[1]) // 8 * context.channels if name else 0
 
     def packet_seconds(self) -> float | None:
-        """Duration from the lengths of all packets, in seconds; None where one does not tell. Nothing is decoded.
+        """Duration in seconds from the lengths of all packets, without decoding; None if a packet has no length.
 
-        The first and last packets of lossy formats may hold some milliseconds that decoding drops.
+        Decoding may drop some milliseconds of the first and last packets of lossy formats.
         """
         total = Fraction(0)
         for packet in self._packets():
-            # FFmpeg gives some durations as negative numbers of 32 bits; a packet that was cut has none.
+            # FFmpeg gives some durations as negative 32-bit numbers; a shortened packet has none.
             if packet.duration is None or not 0 < packet.duration < 1 << 31:
                 return None
             total += packet.duration * packet.time_base
         return float(total)
 
     def losses(self, seconds: float) -> "Losses":
-        """What is missing after `seconds` were decoded, to the end."""
+        """What could not be decoded, after `seconds` were decoded to the end of the file."""
         name, context = self.container_name, self._stream.codec_context
         share = data_share(self.path, name)
         cut = (name == "ogg" and is_cut_ogg(self.path)) or (name == "mp3" and is_cut_mp3(self._last))
@@ -207,17 +207,17 @@ class AudioFile:
 
     @property
     def container_name(self) -> str:
-        """FFmpeg's name of the demuxer, the first if it has several."""
+        """FFmpeg's (first) name of the demuxer."""
         return str(self._container.format.name).split(",")[0]
 
     def _declared(self) -> float | None:
-        """Duration in seconds as the file's header says it; None where it says nothing that can be relied on."""
+        """Duration in seconds from the file's header; None if the header has no reliable duration."""
         name, stream = self.container_name, self._stream
         if name == "mp3":
             frames, rate = mp3_frames(self.path), stream.codec_context.sample_rate
             return frames * (1152 if rate >= 32_000 else 576) / rate if frames else None
         if name == "matroska":
-            # The container's duration is that of its longest stream.
+            # The container's duration is the longest stream's.
             alone, whole = len(self._container.streams) == 1, self._container.duration
             end = whole / av.time_base if alone and whole else clock_seconds(stream.metadata.get("DURATION", ""))
             return None if end is None else end - float((stream.start_time or 0) * stream.time_base)
@@ -228,15 +228,15 @@ class AudioFile:
 
 @dataclass(frozen=True)
 class Losses:
-    """What of a file could not be heard.
+    """Parts of a file that could not be decoded.
 
     Attributes
     ----------
     truncated, missing
-        Whether the end is missing, and how many seconds of it; 0 where the file does not say how long it should be.
+        Whether the end is missing, and how many seconds; 0 if the file does not give its full length.
     skipped, share
-        Packets that could not be decoded, and their share of the bytes: of a damaged file, one packet may be 20 ms or
-        all the rest.
+        Packets that could not be decoded, and their share of the bytes, because one packet of a damaged file may be
+        20 ms or all the rest.
     """
 
     truncated: bool
@@ -246,7 +246,7 @@ class Losses:
 
 
 class _Source(FileIO):
-    """A file that remembers why it could not be read: FFmpeg takes some such places for damage, or for the end."""
+    """A file that remembers read errors. FFmpeg treats some of them as damage or as the end of the file."""
 
     failure: OSError | None = None
 
@@ -258,7 +258,7 @@ class _Source(FileIO):
             raise
 
     def seek(self, position: int, whence: int = os.SEEK_SET) -> int:
-        """Go there, or say as FFmpeg does that a damaged file names no such place."""
+        """Seek, or return a negative error code, as FFmpeg expects for a position that does not exist."""
         try:
             return super().seek(position, whence)
         except OSError as error:
@@ -267,7 +267,7 @@ class _Source(FileIO):
 
 @contextmanager
 def _readable(path: Path) -> Iterator[_Source]:
-    """Open a file, and make sure at the end that all of it that was asked for could be read."""
+    """Open a file, and raise its read error, if any, at the end."""
     try:
         with _Source(path) as source:
             try:
@@ -286,8 +286,7 @@ def open_audio(path: Path) -> Iterator[AudioFile]:
     Raises
     ------
     AudioError
-        It cannot be read, FFmpeg does not know it as audio, or it has no audio stream, none with a decoder, or one with
-        too many channels.
+        The file cannot be read or is not audio, or it has no audio stream, no decoder for it, or too many channels.
     """
     with _readable(path) as source:
         try:
@@ -299,13 +298,13 @@ def open_audio(path: Path) -> Iterator[AudioFile]:
         except (FFmpegError, ValueError) as error:
             if isinstance(error, MemoryError):
                 raise
-            raise AudioError(f"{shown(path)}: FFmpeg cannot decode it as audio ({reason(error)})") from error
+            raise AudioError(f"{shown(path)}: FFmpeg cannot decode it as audio ({ffmpeg_message(error)})") from error
         with container:
             file = AudioFile(path, container, _audio_stream(path, container))
             joined = second_start(path, file.container_name)
             if joined is not None:
                 raise AudioError(
-                    f"{shown(path)}: another file begins {joined} bytes in, which players ignore; split the two, or "
+                    f"{shown(path)}: a second file begins at byte {joined}, which players ignore; split the files, or "
                     "join them with an audio program"
                 )
             yield file
@@ -314,28 +313,28 @@ def open_audio(path: Path) -> Iterator[AudioFile]:
 def _audio_stream(path: Path, container: Any) -> Any:
     stream = container.streams.best("audio")
     if stream is None:
-        raise AudioError(f"{shown(path)}: has no audio stream")
+        raise AudioError(f"{shown(path)}: has no audio stream; expected an audio file")
     context = stream.codec_context
     if context is None:
-        raise AudioError(f"{shown(path)}: FFmpeg has no decoder for its codec; convert it, for instance to FLAC")
+        raise AudioError(f"{shown(path)}: FFmpeg has no decoder for its codec; convert it, for example to FLAC")
     if context.channels > MOST_CHANNELS:
         raise AudioError(f"{shown(path)}: expected at most {MOST_CHANNELS} channels, found {context.channels}")
-    # Songs are decoded several at a time, a process each.
+    # Several songs are decoded at a time, each in its own process.
     context.thread_count = 1
     if context.name in STRICT:
         context.options = {"err_detect": STRICT[context.name]}
     return stream
 
 
-def reason(error: Exception) -> str:
-    """FFmpeg's own words, without number and path."""
+def ffmpeg_message(error: Exception) -> str:
+    """FFmpeg's message, without number and path."""
     return str(getattr(error, "strerror", None) or error).split("\n")[0]
 
 
 def _mono(frames: list[NDArray[Any]]) -> NDArray[np.float32]:
-    """The mean over channels of consecutive frames of one kind, full scale at ±1."""
+    """The mean over channels of consecutive frames with one format, full scale at ±1."""
     values = np.concatenate(frames, axis=1)
-    # float64 is averaged as such: what is beyond float32 becomes infinite below, and is refused.
+    # float64 is averaged as float64. Values beyond float32 become infinite below, and are refused later.
     wide = np.float32 if values.dtype == np.float32 else np.float64
     mono = values.mean(axis=0, dtype=wide)
     if values.dtype.kind == "u":

@@ -1,4 +1,4 @@
-"""What a file says of its own length and end, where FFmpeg does not tell that from what it finds or guesses."""
+"""Lengths and ends of audio files by their headers, where FFmpeg reports a length that it inferred or guessed."""
 
 import os
 import re
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-# A data chunk of this size or more, or of none, was written before its length was known.
+# A data chunk with this size or more, or with 0, was written before its length was known.
 _UNKNOWN_BYTES = 0x7FFF_F000
 _W64_DATA = bytes.fromhex("64617461f3acd3118cd100c04f8edb8a")
 # kbit/s of MPEG audio layer III by the header's index, for MPEG-1 and for MPEG-2 and 2.5.
@@ -18,7 +18,7 @@ _RATES_1 = (44_100, 48_000, 32_000)
 
 @dataclass(frozen=True)
 class _Chunks:
-    """How chunks follow each other: where the first one is, their header, and what their lengths are rounded up to."""
+    """Layout of a container's chunks: offset of the first, header, and the multiple that lengths are rounded up to."""
 
     first: int
     header: struct.Struct
@@ -36,21 +36,21 @@ _CHUNKS = {
 
 
 def data_share(path: Path, container: str) -> float:
-    """Share of the samples' bytes that are there, of those that a WAV, Wave64, AIFF or CAF header promises.
+    """Fraction of the sample bytes declared by a WAV, Wave64, AIFF or CAF header that the file has.
 
-    1 for other containers, and where the header does not know.
+    1 for other containers, and if the header does not declare a size.
     """
     chunks = _CHUNKS.get(container)
     if chunks is None:
         return 1.0
     with path.open("rb") as file:
         size = file.seek(0, os.SEEK_END)
-        start, promised = _data_chunk(file, chunks, _first_byte(file), size)
-    return min(1.0, (size - start) / promised) if promised else 1.0
+        start, declared = _data_chunk(file, chunks, _first_byte(file), size)
+    return min(1.0, (size - start) / declared) if declared else 1.0
 
 
 def _data_chunk(file: BinaryIO, chunks: _Chunks, first: int, size: int) -> tuple[int, int]:
-    """Where the samples begin and how many bytes they should have; 0 where that is not known."""
+    """Offset of the samples and their declared size in bytes; 0 if unknown."""
     place, large = first + chunks.first, 0
     while place + chunks.header.size <= size:
         file.seek(place)
@@ -58,7 +58,7 @@ def _data_chunk(file: BinaryIO, chunks: _Chunks, first: int, size: int) -> tuple
         length -= chunks.header.size if chunks.counts_itself else 0
         place += chunks.header.size
         if name == chunks.data:
-            # RF64 and BW64 write the largest number here, and the real one before.
+            # RF64 and BW64 have the largest number here, and the real size in an earlier chunk.
             length = large if large and length == 0xFFFF_FFFF else length
             unknown = length <= 0 or (not large and length >= _UNKNOWN_BYTES and chunks.step == 2)
             return place, 0 if unknown else length
@@ -71,9 +71,9 @@ def _data_chunk(file: BinaryIO, chunks: _Chunks, first: int, size: int) -> tuple
 
 
 def second_start(path: Path, container: str) -> int | None:
-    """Where another file begins behind the end of this one, in bytes.
+    """Offset in bytes of a second file that was appended to this one.
 
-    None where there is none, and for containers of which the second file is heard, too.
+    None if there is none, and for containers whose second file is decoded as well.
     """
     ends = {"aiff": _riff_end, "au": _au_end, "caf": _caf_end, "mov": _mov_end, "w64": _w64_end, "wav": _riff_end}
     if container not in ends:
@@ -84,7 +84,7 @@ def second_start(path: Path, container: str) -> int | None:
         if end is None or end >= size:
             return None
         starts = _read(file, first, 4), _read(file, end, 4)
-        # A file of MP4 begins with the length of its first atom.
+        # An MP4 file begins with the length of its first atom.
         joined = container == "mov" or starts[0] == starts[1]
         return end if joined else None
 
@@ -95,7 +95,7 @@ def _read(file: BinaryIO, place: int, count: int) -> bytes:
 
 
 def _riff_end(file: BinaryIO, first: int, size: int) -> int | None:
-    """WAV and AIFF: one chunk holds all others."""
+    """WAV and AIFF: one chunk contains all others."""
     head = _read(file, first, 32)
     length = int.from_bytes(head[4:8], "big" if head[:4] == b"FORM" else "little")
     if head[:4] in (b"RF64", b"BW64") and head[12:16] == b"ds64":
@@ -128,7 +128,7 @@ def _caf_end(file: BinaryIO, first: int, size: int) -> int | None:
 
 
 def _mov_end(file: BinaryIO, first: int, size: int) -> int | None:
-    """MP4 and QuickTime: atoms follow each other; a second `ftyp` begins another file."""
+    """MP4 and QuickTime: a sequence of atoms; a second `ftyp` begins another file."""
     place, begun = first, False
     while place + 8 <= size:
         length, name = struct.unpack(">I4s", _read(file, place, 8))
@@ -144,7 +144,7 @@ def _mov_end(file: BinaryIO, first: int, size: int) -> int | None:
 
 
 def _first_byte(file: BinaryIO) -> int:
-    """Where the file itself begins, behind ID3v2 tags; there may be several."""
+    """Offset of the audio file after any ID3v2 tags."""
     place = 0
     while (tag := _read(file, place, 10))[:3] == b"ID3" and len(tag) == 10:
         place += 10 + _synchsafe(tag[6:])
@@ -152,7 +152,7 @@ def _first_byte(file: BinaryIO) -> int:
 
 
 def _synchsafe(four: bytes) -> int:
-    """ID3v2's numbers have seven bits in each byte."""
+    """A number of ID3v2, with seven bits per byte."""
     size = 0
     for byte in four:
         size = size << 7 | byte & 0x7F
@@ -160,7 +160,7 @@ def _synchsafe(four: bytes) -> int:
 
 
 def audio_end(path: Path) -> int:
-    """Where the audio ends, in bytes: before ID3v1, APEv2, Lyrics3 and ID3v2 tags that stand behind it."""
+    """Offset of the end of the audio, before trailing ID3v1, APEv2, Lyrics3 and ID3v2 tags."""
     with path.open("rb") as file:
         end = file.seek(0, os.SEEK_END)
         while (shorter := _before_tag(file, end)) < end:
@@ -189,7 +189,7 @@ def clock_seconds(text: str) -> float | None:
 
 
 def is_cut_ogg(path: Path) -> bool:
-    """Whether a stream of an Ogg file, or of one of several that were chained, lacks its last page, or a part."""
+    """Whether a stream of a (possibly chained) Ogg file lacks its last page or a part of a page."""
     with path.open("rb") as file:
         size = file.seek(0, os.SEEK_END)
         place, running, begun = _next_page(file, 0), set[bytes](), False
@@ -200,21 +200,21 @@ def is_cut_ogg(path: Path) -> bool:
             flags, serial = head[5], head[14:18]
             place += 27 + head[26] + sum(_read(file, place + 27, head[26]))
             first = bool(flags & 2)
-            # First pages stand together; another one after others begins a chained file.
+            # First pages come together; a first page after other pages begins a chained file.
             if place > size or (first and begun and running):
                 return True
             running |= {serial} if first else set()
             running -= {serial} if flags & 4 else set()
             begun = not first
             end, place = place, _next_page(file, place)
-            # Pages follow each other without a gap; only behind the last there may be anything.
+            # Pages follow each other without gaps; other data is allowed only after the last page.
             if place not in (end, None):
                 return True
     return bool(running)
 
 
 def _next_page(file: BinaryIO, place: int) -> int | None:
-    """Where the next page of Ogg begins, from a place on; None behind the last."""
+    """Offset of the next Ogg page from `place` on; None after the last."""
     while block := _read(file, place, 1 << 16):
         found = block.find(b"OggS\0")
         if found >= 0:
@@ -224,14 +224,14 @@ def _next_page(file: BinaryIO, place: int) -> int | None:
 
 
 def mp3_frames(path: Path) -> int:
-    """Frames of an MP3 by its Xing or Info header; 0 where there is none."""
+    """Number of frames of an MP3 from its Xing or Info header; 0 without one."""
     with path.open("rb") as file:
         head = _read(file, _first_byte(file), 4096)
     start = next((place for place in range(len(head) - 1) if head[place] == 0xFF and head[place + 1] >= 0xE0), None)
     if start is None:
         return 0
     frame = head[start : start + 200]
-    # The header stands after the frame's own and its side information, 4 + 9 to 32 bytes.
+    # It comes after the frame header and the side information, 4 + 9 to 32 bytes.
     place = max(frame[:44].find(b"Xing"), frame[:44].find(b"Info"))
     if place < 0 or len(frame) < place + 12 or not frame[place + 7] & 1:
         return 0
@@ -239,9 +239,9 @@ def mp3_frames(path: Path) -> int:
 
 
 def is_cut_mp3(packet: bytes) -> bool:
-    """Whether an MP3 frame has fewer bytes than its header says."""
+    """Whether an MP3 frame has fewer bytes than its header declares."""
     if len(packet) < 4 or packet[0] != 0xFF or packet[1] >> 1 & 3 != 1:
-        return False  # not layer III: nothing is known of it
+        return False  # not layer III
     version, index, rate = packet[1] >> 3 & 3, packet[2] >> 4, packet[2] >> 2 & 3
     if index in (0, 15) or rate == 3 or version == 1:
         return False  # free format, or reserved values

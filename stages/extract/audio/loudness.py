@@ -1,8 +1,8 @@
-"""How loud a song's loudest second is, and below which level it is silence.
+"""The level of a song's loudest second, and the level below which a song counts as silence.
 
-The level is the root mean square about the mean, so that a constant offset counts as the silence that it is, in dBFS:
-0 is a square wave at full scale. Songs lie at −5 to −30; the quietest one at hand (the beginning of Ravel's Boléro)
-at −41, and at −71 when it is played 30 dB lower. The noise of a silent 16-bit recording lies at −93 and below.
+The level is the root mean square around the mean, so that a constant offset counts as silence, in dBFS: 0 is a square
+wave at full scale. Songs are at −5 to −30; the quietest one tested (the beginning of Ravel's Boléro) is at −41, and at
+−71 when attenuated by 30 dB. The noise of a silent 16-bit recording is at −93 and below.
 """
 
 import math
@@ -12,21 +12,21 @@ from numpy.typing import NDArray
 
 from stages.extract.audio.reading import SAMPLE_RATE
 
-# Below this a song is silence, or near enough to it that scores mean nothing.
+# Below this level a song is so near to silence that scores mean nothing.
 SILENCE_DBFS = -80.0
-# Digital silence has no level; JSON has no infinity.
+# Reported for digital silence, because JSON has no infinity.
 LOWEST_DBFS = -140.0
-# The loudest second is looked for in steps of this many seconds.
+# Step of the search for the loudest second.
 STEP_SECONDS = 0.1
 
 
 def loudest_second(samples: NDArray[np.float32], rate: int = SAMPLE_RATE) -> float:
-    """Level of the loudest second in dBFS, to a tenth; of the whole song where it is shorter.
+    """Level of the loudest second in dBFS, rounded to 0.1; of the whole song if it is shorter.
 
     Parameters
     ----------
     samples
-        (n,) float32, mono, full scale at ±1, every one finite; n ≥ 1.
+        (n,) float32, mono, full scale at ±1, all finite; n ≥ 1.
     rate
         In hertz.
     """
@@ -43,5 +43,5 @@ def loudest_second(samples: NDArray[np.float32], rate: int = SAMPLE_RATE) -> flo
 
 
 def is_silence(level: float | None) -> bool:
-    """Whether a level in dBFS is that of silence; unknown levels (None) are not."""
+    """Whether a level in dBFS is silence; an unknown level (None) is not."""
     return level is not None and level < SILENCE_DBFS

@@ -1,11 +1,11 @@
 """Audio files → mono float32: PyAV decodes, soxr resamples, block by block.
 
-What a file must be: a regular file with at least one sample, every sample finite, at a rate that audio has. Samples are
-not scaled or clipped. A peak far above full scale means that somebody wrote integers as floats, and is an error: scaled
-by a guess it would be another song to the encoders.
+A file must be a regular file with at least one sample, only finite samples and a plausible rate. Samples are neither
+scaled nor clipped. A peak far above full scale is an error: integers were probably written as floats, and any guess at
+their scale would change the encoders' output.
 
-All that is in a file is heard. Where its header promises more, or packets cannot be decoded, the waveform says so. A
-file that lacks more than a tenth is refused, since it is no longer the song that people rated.
+The whole file is decoded. If it is shorter than its header declares, or packets cannot be decoded, the waveform's
+`damage` says so. A file that lacks more than a tenth is refused, because it is no longer the song that people rated.
 """
 
 import os
@@ -34,55 +34,54 @@ __all__ = [
 
 SAMPLE_RATE = 24_000
 LOWEST_RATE, HIGHEST_RATE = 1_000, 768_000
-# A file's own rate is kept up to here, for augmentation: an hour of mono is 1.4 GB.
+# Highest rate that is kept for augmentation; one hour of mono is 1.4 GB.
 HIGHEST_OWN_RATE = 96_000
-# +18 dB over full scale: more than any decoder overshoots, far less than integers written as floats.
+# +18 dB over full scale: more than any decoder overshoots, much less than integers written as floats.
 HIGHEST_PEAK = 8.0
-# Samples of all channels that a second of audio may cost where the length is limited: stereo at 192 kHz, or eight
-# channels at 48 kHz.
+# Limit for samples of all channels per second of allowed length: stereo at 192 kHz, or eight channels at 48 kHz.
 MOST_VALUES = 384_000
-# Share of a song that may be missing or undecodable before the file is refused.
+# Fraction of a song that may be missing or undecodable before the file is refused.
 LARGEST_LOSS = 0.1
 
 
 def read_audio(path: Path, *, rate: int | None = None, longest: float | None = None) -> Waveform:
-    """Decode a file, average its channels and resample it, as it goes: memory is that of the result.
+    """Decode a file, average its channels and resample it, block by block; memory is that of the result.
 
     Parameters
     ----------
     path
-        The file; its content decides what it is, not its name.
+        The file. Its format is detected from the content, not from the name.
     rate
-        In Hz. None keeps the file's own (the first one, if it changes midway), up to 96,000 Hz; files above that are
-        brought down to it.
+        In Hz. None keeps the file's own rate (the first, if it changes), up to 96,000 Hz; higher rates are resampled to
+        that.
     longest
-        Stop with `TooLongError` when there are more seconds than this, or more samples in all channels than so many
-        seconds have at `MOST_VALUES`: the work that a file costs is limited, too.
+        Limit in seconds: raise `TooLongError` for a longer file, or for one with more samples in all channels than
+        `MOST_VALUES` per allowed second, which also limits the computation.
 
     Raises
     ------
     AudioError
-        The file is missing, not a regular file, empty, not readable, or not audio that FFmpeg decodes here; it lacks
-        more than a tenth of what its header promises; or it has samples that are not finite or far above full scale.
+        The file is missing, not a regular file, empty, not readable, or not audio that FFmpeg can decode; it lacks more
+        than a tenth of its declared length; or it has samples that are not finite or far above full scale.
     """
     _check_file(path)
     with open_audio(path) as file:
-        heard = _Heard(path, rate, longest)
+        samples = _Samples(path, rate, longest)
         for block, own_rate in file.blocks():
-            heard.add(block, own_rate)
+            samples.add(block, own_rate)
             if longest is not None and file.values > longest * MOST_VALUES:
                 raise TooLongError(
                     f"{shown(path)}: has more than {longest * MOST_VALUES:.3g} samples in all channels, the most "
                     "allowed; save it in stereo at 48,000 Hz"
                 )
-        samples = heard.finish()
-        losses = file.losses(heard.seconds)
-    _check_losses(path, heard.seconds, losses)
-    return Waveform(samples, heard.rate, damage=_damage(losses))
+        mono = samples.finish()
+        losses = file.losses(samples.seconds)
+    _check_losses(path, samples.seconds, losses)
+    return Waveform(mono, samples.rate, damage=_damage(losses))
 
 
 def probe_seconds(path: Path) -> float:
-    """Duration in seconds of what is in the file, from the lengths of its packets, decoded where they do not tell.
+    """Duration in seconds of the audio in a file, from the lengths of its packets or else by decoding them.
 
     Raises
     ------
@@ -99,7 +98,7 @@ def probe_seconds(path: Path) -> float:
 
 
 def resample(waveform: Waveform, rate: int = SAMPLE_RATE) -> Waveform:
-    """Change the rate with soxr's HQ filter; at the same rate the waveform itself comes back."""
+    """Resample with soxr's HQ filter. At the same rate the waveform itself is returned."""
     if waveform.rate == rate:
         return waveform
     samples = soxr.resample(waveform.samples, waveform.rate, rate, quality="HQ")
@@ -123,10 +122,10 @@ def _check_file(path: Path) -> None:
         raise AudioError(f"{shown(path)}: is empty (0 bytes)")
 
 
-class _Heard:
-    """Collects blocks at one rate, and checks every sample.
+class _Samples:
+    """Collects blocks at one rate and checks every sample.
 
-    `seconds` is the duration so far at the rates that the blocks had, `rate` the one they are brought to.
+    `seconds` is the duration so far, `rate` the rate that blocks are resampled to.
     """
 
     def __init__(self, path: Path, rate: int | None, longest: float | None) -> None:
@@ -138,7 +137,7 @@ class _Heard:
         self._bad, self._first_bad, self._peak = 0, 0.0, 0.0
 
     def add(self, block: NDArray[np.float32], own_rate: int) -> None:
-        """Take samples (n,) at `own_rate`. Raises AudioError where they are too many or their rate is not audio's."""
+        """Add samples (n,) at `own_rate`. Raises AudioError if there are too many or their rate is implausible."""
         if own_rate != self._own_rate:
             self._change_rate(own_rate)
         self._check(block)
@@ -148,17 +147,17 @@ class _Heard:
         self._append(block if self._resampler is None else self._resampler.resample_chunk(block))
 
     def finish(self) -> NDArray[np.float32]:
-        """All samples, float32 (n,). Raises AudioError for samples that are NaN, infinite or far too large."""
+        """All samples, float32 (n,). Raises AudioError if some are NaN, infinite or far too large."""
         self._flush()
         if self._bad:
             raise AudioError(
-                f"{shown(self._path)}: {self._bad} samples are NaN or infinite, the first {self._first_bad:.3f} s in; "
+                f"{shown(self._path)}: {self._bad} samples are NaN or infinite, first at {self._first_bad:.3f} s; "
                 "export the song again"
             )
         if self._peak > HIGHEST_PEAK:
             raise AudioError(
-                f"{shown(self._path)}: peaks at {self._peak:.4g}, expected about 1 at most (full scale); "
-                "it is damaged, or integers were written as floats: export the song again"
+                f"{shown(self._path)}: peaks at {self._peak:.4g}, expected at most about 1 (full scale); "
+                "the file is damaged, or integers were written as floats: export the song again"
             )
         self._samples.resize(self._filled, refcheck=False)
         return self._samples
@@ -180,7 +179,7 @@ class _Heard:
             self._resampler = None
 
     def _check(self, block: NDArray[np.float32]) -> None:
-        # One pass each and no copy; a NaN wins in both, an infinity in one.
+        # One pass each without a copy; a NaN shows in both, an infinity in one.
         lowest, highest = float(block.min()), float(block.max())
         if np.isfinite(lowest) and np.isfinite(highest):
             self._peak = max(self._peak, -lowest, highest)
@@ -193,7 +192,7 @@ class _Heard:
     def _append(self, samples: NDArray[np.float32]) -> None:
         wanted = self._filled + len(samples)
         if wanted > len(self._samples):
-            # Memory that is not touched yet costs nothing, and growing moves pages rather than samples.
+            # Untouched memory costs nothing, and growing moves pages instead of copying samples.
             self._samples.resize(max(wanted, len(self._samples) * 3 // 2), refcheck=False)
         self._samples[self._filled : wanted] = samples
         self._filled = wanted
@@ -207,13 +206,13 @@ def _damage(losses: Losses) -> dict[str, Any]:
 def _check_losses(path: Path, seconds: float, losses: Losses) -> None:
     where, again = shown(path), "get the file again"
     if not seconds and losses.skipped:
-        raise AudioError(f"{where}: is damaged: nothing in it can be decoded; {again}")
+        raise AudioError(f"{where}: is damaged: no packet can be decoded; {again}")
     if not seconds:
-        raise AudioError(f"{where}: has no samples")
+        raise AudioError(f"{where}: has no samples; {again}")
     if losses.share > LARGEST_LOSS:
         raise AudioError(f"{where}: is damaged: {100 * losses.share:.0f} % of it cannot be decoded; {again}")
     if losses.missing > LARGEST_LOSS * (seconds + losses.missing):
         raise AudioError(
-            f"{where}: is truncated or damaged: its header says {seconds + losses.missing:.1f} s, "
-            f"{seconds:.1f} s can be heard; {again}, or encode it again if it is meant to be so short"
+            f"{where}: is truncated or damaged: expected {seconds + losses.missing:.1f} s by its header, "
+            f"decoded {seconds:.1f} s; {again}, or encode it again if the shorter length is correct"
         )

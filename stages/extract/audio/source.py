@@ -1,4 +1,4 @@
-"""The file of a song: size, time of change and hash, by which a song that was replaced is told from the one stored."""
+"""Identity of a song's file: size, modification time and hash, which show whether a stored song was replaced."""
 
 import hashlib
 import stat
@@ -11,7 +11,7 @@ from stages.songs.errors import shown
 
 
 class FileStamp(NamedTuple):
-    """What is known of a file without reading it: size in bytes, and time of its last change in nanoseconds."""
+    """Size of a file in bytes, and its modification time in nanoseconds."""
 
     size: int
     mtime_ns: int
@@ -19,24 +19,24 @@ class FileStamp(NamedTuple):
 
 @dataclass(frozen=True)
 class SourceFile:
-    """A file as it was read: `sha256:` and 64 hexadecimal digits over its bytes, and its stamp."""
+    """A file at the time it was read: hash of its bytes (`sha256:` and 64 hexadecimal digits), and its stamp."""
 
     hash: str
     stamp: FileStamp
 
     @property
     def attributes(self) -> dict[str, Any]:
-        """What a record says of the file that it was made from."""
+        """The source attributes of a record."""
         return {"source": self.hash, "source_size": self.stamp.size, "source_mtime_ns": self.stamp.mtime_ns}
 
 
 def file_stamp(path: Path) -> FileStamp:
-    """Look at a file, or at what a link leads to, without reading it.
+    """The stamp of a file, or of a link's target, without reading it.
 
     Raises
     ------
     AudioError
-        There is no such file, or it is not a regular file.
+        The file does not exist or is not a regular file.
     """
     try:
         about = path.stat()
@@ -53,7 +53,7 @@ def source_hash(path: Path) -> str:
     Raises
     ------
     AudioError
-        The file cannot be read, or is not a regular file, such as a link to a device, which may have no end.
+        The file cannot be read, or is not a regular file: a device may have no end.
     """
     file_stamp(path)
     try:
@@ -64,14 +64,14 @@ def source_hash(path: Path) -> str:
 
 
 def read_source(path: Path, *, since: FileStamp | None) -> SourceFile:
-    """Hash a file, and make sure that it is still the file that `since` was taken of.
+    """Hash a file, and check that its stamp is still `since`.
 
     Raises
     ------
     AudioError
-        The file cannot be read, or has changed since: what was decoded may be of another file than what was hashed.
+        The file cannot be read, or has changed: the decoded and the hashed content may differ.
     """
     digest = source_hash(path)
     if (now := file_stamp(path)) != since:
-        raise AudioError(f"{shown(path)}: changed while it was read; run again when nothing writes to it")
+        raise AudioError(f"{shown(path)}: changed while it was read; run again when no program writes to it")
     return SourceFile(digest, now)

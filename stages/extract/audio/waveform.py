@@ -1,4 +1,4 @@
-"""What decoded audio is, and the error for a file that has none to give."""
+"""Decoded audio, and the errors for files that cannot be decoded."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,16 +9,16 @@ from numpy.typing import NDArray
 
 from store.errors import HearError
 
-# What `Waveform.damage` may say, and the attributes of a record that repeat it; with their types.
+# Keys of `Waveform.damage` and of the same attributes of a record, with their types.
 DAMAGE: dict[str, type | tuple[type, ...]] = {"truncated": bool, "missing": (int, float), "skipped": int}
 
 
 class AudioError(HearError):
-    """A file cannot become embeddings; the message names the file and the reason in one line."""
+    """A file cannot be decoded; the message names the file and the reason in one line."""
 
 
 class TooLongError(AudioError):
-    """A file has more audio than the caller wants to hear."""
+    """A file has more audio than the caller allows."""
 
 
 @dataclass(frozen=True)
@@ -28,14 +28,14 @@ class Waveform:
     Attributes
     ----------
     samples
-        float32 (n,), full scale at ±1; lossy files may overshoot it a little and are fed as they are, as the published
-        models were.
+        float32 (n,), full scale at ±1. Lossy files may overshoot it a little and are not clipped, as for the published
+        models.
     rate
         In Hz.
     damage
-        What of the file could not be heard, for a record's attributes: `truncated` (true where the end is missing),
-        `missing` (s, where the header says how much), `skipped` (packets that could not be decoded). Empty for a
-        sound file.
+        Parts of the file that could not be decoded, for a record's attributes: `truncated` (true if the end is
+        missing), `missing` (seconds, if the header gives the length), `skipped` (packets that could not be decoded).
+        Empty for an intact file.
     """
 
     samples: NDArray[np.float32]
@@ -49,16 +49,16 @@ class Waveform:
 
 
 def damage_of(attributes: Mapping[str, Any]) -> dict[str, Any]:
-    """The damage that a record's attributes tell; they are their writer's, and anything may stand there."""
+    """The damage in a record's attributes, which are untrusted."""
     return {name: attributes[name] for name, kind in DAMAGE.items() if isinstance(attributes.get(name), kind)}
 
 
 def damage_text(damage: Mapping[str, Any]) -> str:
-    """What could not be heard, for people; empty for a sound file."""
-    told = []
+    """A description of the damage; empty for an intact file."""
+    parts = []
     if damage.get("truncated"):
         missing = damage.get("missing", 0.0)
-        told.append(f"{missing:.1f} s are missing" if missing >= 0.05 else "a part is missing")
+        parts.append(f"{missing:.1f} s are missing" if missing >= 0.05 else "a part is missing")
     if damage.get("skipped"):
-        told.append(f"{damage['skipped']} of its packets could not be decoded")
-    return " and ".join(told)
+        parts.append(f"{damage['skipped']} of its packets could not be decoded")
+    return " and ".join(parts)

@@ -1,4 +1,4 @@
-"""MuQ and MusicFM, run by one conformer at two scales. See docs/encoders.md."""
+"""MuQ and MusicFM, computed by one conformer implementation at two scales. See docs/encoders.md."""
 
 from stages.extract.encoders.errors import EncoderError
 from stages.extract.encoders.load import load_multiscale

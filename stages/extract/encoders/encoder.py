@@ -1,4 +1,4 @@
-"""One encoder: mel spectrogram's mean and std, stem, conformer."""
+"""One encoder: normalisation of the mel spectrogram, stem and conformer."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -8,13 +8,13 @@ from torch import Tensor
 
 from stages.common.provenance import Provenance
 from stages.extract.encoders.layers.conformer import Conformer
+from stages.extract.encoders.layers.segments import Spectrograms, segment_tokens, token_count
 from stages.extract.encoders.layers.stem import Stem
-from stages.extract.encoders.layers.windows import Spectrograms, segment_tokens, token_count
 
 
 @dataclass(frozen=True, kw_only=True)
 class Encoder:
-    """MuQ or MusicFM, ready to run on one device in one precision."""
+    """MuQ or MusicFM on one device in one precision."""
 
     stem: Stem
     conformer: Conformer
@@ -29,7 +29,7 @@ class Encoder:
         return self.stem.linear.out_features
 
     def normalised(self, song: Spectrograms) -> Spectrograms:
-        """Apply this encoder's mean and std; values come in the precision of the stem's products."""
+        """Apply this encoder's mean and std. The result has the precision of the stem's products."""
         dtype = self.stem.linear.weight.dtype
 
         def apply(mel: Tensor | None) -> Tensor | None:
@@ -39,7 +39,7 @@ class Encoder:
         return replace(song, track=track, starts=apply(song.starts), ends=apply(song.ends), rest=apply(song.rest))
 
     def scales(self, song: Spectrograms, names: Iterable[str]) -> dict[str, Tensor]:
-        """Return the stem's output (1, T, C) at each of the scales "track" and "segment" asked for."""
+        """Return the stem's output (1, T, C) at each requested scale, "track" or "segment"."""
         normalised = self.normalised(song)
         track = self.stem.long(normalised.track)
         made: dict[str, Callable[[], Tensor]] = {
@@ -51,14 +51,14 @@ class Encoder:
     def hidden_states(
         self, tokens: Tensor, lengths: Sequence[int], layers: Sequence[int], *, batch: int
     ) -> Iterator[list[Tensor]]:
-        """Yield the layers' outputs, (T′, C) each, for consecutive stretches of `tokens` (1, T, C).
+        """Yield the layers' outputs, (T′, C) each, for consecutive parts of `tokens` (1, T, C).
 
         Parameters
         ----------
         lengths
-            Samples in each signal that the tokens are of; each is encoded alone.
+            Samples in each of the signals that the tokens belong to; each signal is encoded alone.
         batch
-            How many signals of one length run at once.
+            Maximum number of signals of one length that run at once.
         """
         rest = tokens[0]
         for count, size in _batches(lengths, batch):
@@ -68,7 +68,7 @@ class Encoder:
 
 
 def _batches(lengths: Sequence[int], batch: int) -> Iterator[tuple[int, int]]:
-    """Yield (tokens, signals) for runs of equally long signals, at most `batch` at once."""
+    """Yield (tokens per signal, signals) for runs of equally long signals, at most `batch` signals each."""
     for length, run in groupby(lengths):
         signals = len(list(run))
         for first in range(0, signals, batch):

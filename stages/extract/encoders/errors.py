@@ -1,4 +1,4 @@
-"""What can go wrong between weights, waveform and hidden states."""
+"""Errors of encoders."""
 
 from store.errors import HearError
 
@@ -8,10 +8,4 @@ class EncoderError(HearError):
 
 
 class WeightsError(EncoderError):
-    """An encoder's files are not where they were looked for; others may do."""
-
-
-def one_line(error: BaseException, longest: int = 300) -> str:
-    """Return somebody else's message on one line of at most so many characters."""
-    text = " ".join(str(error).split()) or type(error).__name__
-    return text if len(text) <= longest else f"{text[: longest - 1]}…"
+    """An encoder's files were not found at the given source; another source may have them."""

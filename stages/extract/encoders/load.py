@@ -1,11 +1,11 @@
-"""Weights, streams, layers, device, precision → a `MultiScale` that is ready to encode."""
+"""Load encoders: weights, streams, layers, device and precision → a `MultiScale`."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
 
-from stages.extract.encoders.device import choose_device, choose_precision
+from stages.common.device import choose_device, choose_precision
 from stages.extract.encoders.encoder import Encoder
 from stages.extract.encoders.errors import EncoderError
 from stages.extract.encoders.layers.mel import MELS
@@ -17,7 +17,7 @@ from stages.extract.encoders.weights.published import Published, build_conformer
 from stages.extract.encoders.weights.untrained import untrained
 
 MUQ, MUSICFM = "OpenMuQ/MuQ-large-msd-iter", "minzwon/MusicFM"
-# Segments encoded at once: enough to fill the machine; more would only cost memory.
+# Segments encoded at once: enough to fill the device. More would only take more memory.
 BATCH = {"cpu": 2, "cuda": 16}
 
 
@@ -36,13 +36,13 @@ def load_multiscale(
     Parameters
     ----------
     preset
-        "pretrained": the published weights; "tiny": the same architectures, small and untrained, with no download.
+        "pretrained": the published weights; "tiny": the same architecture, small and untrained, without a download.
     muq, musicfm
         Hub id (owner/name, or owner/name@commit) or local folder, for "pretrained".
     layers
-        Which `hidden_states[k]` to give, in order.
+        Which `hidden_states[k]` to return, in order.
     streams
-        Some of `STREAMS`, in order; empty means all four.
+        Some of `STREAMS`, in order; empty for all four.
     device, precision
         See `choose_device` and `choose_precision`.
 
@@ -54,7 +54,7 @@ def load_multiscale(
     Raises
     ------
     EncoderError
-        Weights cannot be had, lack a tensor, or lack a layer; a stream, preset, device or precision is unknown.
+        Weights cannot be found or read, or lack a tensor or layer; a stream, preset, device or precision is unknown.
 
     Examples
     --------
@@ -67,7 +67,7 @@ def load_multiscale(
     sources = {"musicfm": musicfm, "muq": muq}
     names = [name for name in sources if any(stream.startswith(f"{name}/") for stream in chosen)]
     for name in names if preset == "pretrained" else ():
-        check_source(sources[name])  # of all, before minutes pass with the first one's weights
+        check_source(sources[name])  # all sources, before the first weights are loaded for minutes
     weights = {name: _published(preset, name, sources[name]) for name in names}
     return assemble(weights, layers=layers, streams=chosen, device=device, precision=precision)
 
@@ -75,13 +75,13 @@ def load_multiscale(
 def assemble(
     weights: Mapping[str, Published], *, layers: Sequence[int], streams: Sequence[str], device: str, precision: str
 ) -> MultiScale:
-    """Build from weights in hand, by encoder; arguments and errors as in `load_multiscale`."""
+    """Build a `MultiScale` from loaded weights, by encoder. Arguments and errors are those of `load_multiscale`."""
     where = choose_device(device)
     products = choose_precision(precision, where)
-    encoders = {name: _built(published, layers, where, products) for name, published in weights.items()}
+    encoders = {name: _build(published, layers, where, products) for name, published in weights.items()}
     widths = {name: encoder.width for name, encoder in encoders.items()}
     if len(set(widths.values())) > 1:
-        raise EncoderError(f"encoders of different width cannot share a store: {widths}")
+        raise EncoderError(f"expected encoders of one width, found {widths}; use weights of the same size")
     return MultiScale(
         encoders, streams=streams, layers=layers, device=where, precision=products, batch=BATCH.get(where.type, 1)
     )
@@ -97,7 +97,7 @@ def _published(preset: str, name: str, source: str | Path) -> Published:
     return published
 
 
-def _built(published: Published, layers: Sequence[int], device: torch.device, precision: str) -> Encoder:
+def _build(published: Published, layers: Sequence[int], device: torch.device, precision: str) -> Encoder:
     if not layers or len(set(layers)) < len(layers) or not all(0 <= layer <= published.depth for layer in layers):
         raise EncoderError(
             f"{published.origin}: layers {list(layers)}: expected different numbers from 0 to {published.depth}"

@@ -1,28 +1,29 @@
-"""Going on with a smaller batch when memory runs out."""
+"""Retry with a smaller batch when memory runs out."""
 
 from collections.abc import Callable
 from typing import TypeVar
 
 import torch
 
-from stages.extract.encoders.errors import EncoderError, one_line
+from stages.common.messages import one_line
+from stages.extract.encoders.errors import EncoderError
 
 R = TypeVar("R")
 
-# Only torch's caching allocator has an error class of its own: the CPU's allocator, CUDA itself, and its libraries
-# (CUBLAS_STATUS_ALLOC_FAILED, CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED) say it in words.
+# Only torch's caching allocator raises its own error class. Errors of the CPU's allocator, of CUDA and of its libraries
+# (CUBLAS_STATUS_ALLOC_FAILED, CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED) are recognised by these words.
 SIGNS = ("can't allocate memory", "out of memory", "ALLOC_FAILED", "ALLOCATION_FAILED")
 
 
 def halving(run: Callable[[int], R], batch: int) -> tuple[R, int]:
-    """Call `run(batch)`, and again with half the batch each time memory runs out.
+    """Call `run(batch)`, with half the batch each time that memory runs out.
 
-    Every call starts from the full batch: what one song needed must not change the next one's rounding.
+    Every song starts with the full batch again, so that its rounding does not depend on the songs before it.
 
     Returns
     -------
     tuple
-        The result, and the batch that it was made with.
+        The result, and the batch that was used.
 
     Raises
     ------
@@ -36,7 +37,7 @@ def halving(run: Callable[[int], R], batch: int) -> tuple[R, int]:
             if not _is_out_of_memory(error):
                 raise
             message = one_line(error)
-        # Outside of the handler: its traceback would keep the tensors of the failed call.
+        # Outside the handler, because the traceback keeps the tensors of the failed call.
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         if batch == 1:

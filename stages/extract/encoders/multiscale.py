@@ -1,4 +1,4 @@
-"""Both encoders at both scales: a song's waveform → the streams that HEAR is trained on (paper §2.1)."""
+"""Both encoders at both scales: a song's waveform → the streams that HEAR uses (paper §2.1)."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -8,16 +8,17 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from stages.common.device import exact_float32
 from stages.common.provenance import Provenance
-from stages.extract.encoders.device import exact_float32
+from stages.common.streams import stream_parts, with_layer
 from stages.extract.encoders.encoder import Encoder
 from stages.extract.encoders.errors import EncoderError
 from stages.extract.encoders.layers.mel import SAMPLE_RATE, SHORTEST, LogMel
-from stages.extract.encoders.layers.windows import spectrograms, token_count
+from stages.extract.encoders.layers.segments import spectrograms, token_count
 from stages.extract.encoders.memory import halving
 
 STREAMS = ("musicfm/segment", "muq/segment", "musicfm/track", "muq/track")
-# The scales' lengths differ by a dropped rest at most (1,024 samples, two tokens); more would be a mistake.
+# In frames. The scales' lengths differ at most by a dropped rest (1,024 samples, two tokens).
 TOLERANCE = 4
 
 
@@ -29,11 +30,11 @@ class MultiScale:
     streams
         Names in the order of the result's first axis; with several layers "muq/track@6", "muq/track@10", ….
     channels
-        C, per stream.
+        C, channels per stream.
     layers, precision, device, hashes
-        What was asked for, or chosen; the hash of each encoder's weights by its name.
+        As requested or chosen; `hashes` has the hash of each encoder's weights by name.
     notes
-        What was out of the ordinary in the last `encode`: {"batch": 1} after memory ran out at a larger one.
+        Remarks about the last `encode`: {"batch": 1} if memory ran out with a larger batch.
 
     Examples
     --------
@@ -70,7 +71,7 @@ class MultiScale:
         """The result's streams, in order."""
         if len(self.layers) == 1:
             return self._streams
-        return tuple(f"{stream}@{layer}" for stream in self._streams for layer in self.layers)
+        return tuple(with_layer(stream, layer) for stream in self._streams for layer in self.layers)
 
     @property
     def channels(self) -> int:
@@ -84,7 +85,7 @@ class MultiScale:
 
     @property
     def provenance(self) -> dict[str, Provenance]:
-        """Where each encoder's weights came from, where that is known."""
+        """The provenance of each encoder's weights, if known."""
         known = {name: encoder.provenance for name, encoder in self.encoders.items()}
         return {name: provenance for name, provenance in known.items() if provenance is not None}
 
@@ -99,12 +100,12 @@ class MultiScale:
         Returns
         -------
         numpy.ndarray
-            (S, T, C) float32, 25 frames a second.
+            (S, T, C) float32, 25 frames per second.
 
         Raises
         ------
         EncoderError
-            The waveform is too short, not one-dimensional or not finite, or memory does not suffice for it.
+            The waveform is too short, not one-dimensional or not finite, or memory is too small for it.
         """
         samples = _checked(waveform)
         self.notes = {}
@@ -117,11 +118,12 @@ class MultiScale:
     def _encode(self, samples: Tensor, batch: int) -> npt.NDArray[np.float32]:
         song = spectrograms(samples.to(self.device), self.log_mel)
         signals = {"segment": song.lengths, "track": (samples.numel(),)}
-        scales = {stream.split("/")[1] for stream in self._streams}
+        scales = {stream_parts(stream)[1] for stream in self._streams}
         frames = _common({scale: sum(map(token_count, signals[scale])) for scale in scales})
         result = np.empty((len(self._streams), len(self.layers), frames, self.channels), np.float32)
         for name, encoder in self.encoders.items():
-            rows = {s.split("/")[1]: row for row, s in enumerate(self._streams) if s.startswith(f"{name}/")}
+            parts = map(stream_parts, self._streams)
+            rows = {scale: row for row, (encoder_name, scale) in enumerate(parts) if encoder_name == name}
             for scale, tokens in encoder.scales(song, rows).items():
                 first = 0
                 for states in encoder.hidden_states(tokens, signals[scale], self.layers, batch=batch):
@@ -141,7 +143,7 @@ def _checked(waveform: npt.NDArray[np.float32]) -> Tensor:
             f"a spectrogram needs {SHORTEST} ({1000 * SHORTEST / SAMPLE_RATE:.0f} ms)"
         )
     if not np.isfinite(waveform).all():
-        raise EncoderError("waveform: holds NaN or infinity; decode the file again, or leave it out")
+        raise EncoderError("waveform: holds NaN or infinity; decode the file again or leave it out")
     return torch.from_numpy(np.ascontiguousarray(waveform, np.float32))
 
 

@@ -1,1 +1,1 @@
-"""Views of a song: the song itself, and augmented versions of it."""
+"""Views of a song: the song itself and augmented versions."""

@@ -1,9 +1,9 @@
 """Data-level augmentation: Table 1 of the paper, in its order, by audiomentations.
 
-A view is drawn at the file's own rate, before resampling: a low-pass at 15–18 kHz means nothing at 24 kHz. Where the
-table is silent the library's defaults hold (time shift rolls over), but for one: time stretch gives the song its new
-length, where the default would cut its end off or append silence. Signalsmith Stretch, the library's default for pitch
-and tempo, costs 9 ms a second of audio on one core; for pitch its phase vocoder takes 130.
+A view is drawn at the file's own rate, before resampling, because a low-pass at 15–18 kHz has no effect at 24 kHz.
+Settings that the table does not give are the library's defaults (time shift rolls over), with one exception: time
+stretch changes the song's length, where the default would cut off the end or append silence. Signalsmith Stretch, the
+library's default for pitch and tempo, takes 9 ms per second of audio on one core; its phase vocoder takes 130.
 """
 
 import hashlib
@@ -45,30 +45,30 @@ def _identity() -> str:
     return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
 
 
-# Names everything that changes a view besides the song, the view and the seed; part of a store's spec.
+# Identifies everything that changes a view besides the song, the view and the seed. Part of a store's spec.
 AUGMENTATION = _identity()
 
 
 def draw_view(waveform: Waveform, *, song_id: str, view: int, seed: int) -> tuple[Waveform, dict[str, Any]]:
-    """Augment a song; the same song, view and seed give the same bytes in any process.
+    """Augment a song. The same song, view and seed give the same bytes in any process.
 
-    audiomentations draws from the global generators of `random` and `numpy.random`: both are seeded here and put back
-    afterwards, so nothing else in the process may draw meanwhile.
+    audiomentations draws from the global generators of `random` and `numpy.random`. Both are seeded here and restored
+    afterwards, so nothing else in the process may draw from them meanwhile.
 
     Parameters
     ----------
     waveform
         The song at its file's rate.
     view
-        0 is the clean song and comes back as it is.
+        0 is the clean song, which is returned unchanged.
 
     Returns
     -------
     Waveform
-        At the same rate; up to 1 % longer or shorter, for time stretch.
+        At the same rate; up to 1 % longer or shorter after time stretch.
     dict
-        What was drawn, by transform, in the order applied; values are JSON's. A transform that the file's rate or
-        length rules out says why under `skipped`.
+        Drawn parameters by transform, in the order applied, as JSON values. If the file's rate or length rules a
+        transform out, `skipped` has the reason.
     """
     if view == 0:
         return waveform, {}
@@ -83,7 +83,7 @@ def draw_view(waveform: Waveform, *, song_id: str, view: int, seed: int) -> tupl
 
 @lru_cache(maxsize=1)
 def _transforms() -> tuple[Any, ...]:
-    # The library's sources have escape sequences that Python warns of when it compiles them.
+    # Python warns about escape sequences in the library's sources when it compiles them.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import audiomentations
@@ -116,7 +116,7 @@ def _apply(
 
 
 def _equalize(transform: Any, samples: NDArray[np.float32], rate: int) -> tuple[NDArray[np.float32], dict[str, Any]]:
-    """Seven filters in a row; each is a transform with parameters of its own."""
+    """Apply seven filters in sequence; each is a transform with its own parameters."""
     drawn = []
     for band in (transform.low_shelf_filter, *transform.peaking_filters, transform.high_shelf_filter):
         samples, parameters = _apply("band", band, samples, rate)
@@ -125,7 +125,7 @@ def _equalize(transform: Any, samples: NDArray[np.float32], rate: int) -> tuple[
 
 
 def _ruled_out(parameters: dict[str, Any], length: int, rate: int) -> str:
-    """Why a transform means nothing for this file; empty where it does."""
+    """Why a transform cannot be applied to this file; empty if it can."""
     frequency = parameters.get("cutoff_freq", parameters.get("center_freq", 0.0))
     if frequency >= rate / 2:
         return f"at or above half the file's rate, {rate / 2:g} Hz"

@@ -1,4 +1,4 @@
-"""Views, decoded and augmented ahead of the encoders in other processes, in order and in bounded memory."""
+"""Decoding and augmentation of views ahead of the encoders, in other processes, in order and in bounded memory."""
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
@@ -18,17 +18,17 @@ from stages.extract.views.augment import draw_view
 from stages.songs.errors import shown
 from store.errors import HearError
 
-# A megabyte holds two minutes of audio at most (64 kbit/s); decoding and augmenting them takes a quiet core 1 s.
+# One megabyte holds at most two minutes of audio (64 kbit/s), which an idle core decodes and augments in 1 s.
 LEAST_SECONDS, SECONDS_PER_MEGABYTE = 120.0, 10.0
-TOO_MUCH = "decoding and augmenting it takes more than its share of memory; try fewer --readers"
+TOO_MUCH = "decoding and augmenting it exceeds its share of memory; try fewer --readers"
 
 
 @dataclass(frozen=True)
 class ViewRequest:
-    """One view to prepare: which song, which file, which view, and the seed of the augmentation.
+    """One view to prepare: song, file, view, and seed of the augmentation.
 
-    `replaces` is the digest of the stored record that this view's record will replace; None where there is none. A song
-    that is longer than `longest` seconds fails.
+    `replaces` is the digest of the stored record to be replaced, if there is one. A song longer than `longest` seconds
+    fails.
     """
 
     song_id: str
@@ -43,8 +43,8 @@ class ViewRequest:
 class PreparedView:
     """A view ready for the encoders.
 
-    `samples` is float32 (n,) at 24 kHz in [-1, 1]; `source` is the file; `drawn` what augmentation drew; `damage` what
-    of the file could not be heard (see `Waveform`).
+    `samples` is float32 (n,) at 24 kHz in [-1, 1], `source` the file, `drawn` the augmentation's parameters, `damage`
+    that of `Waveform`.
     """
 
     samples: NDArray[np.float32]
@@ -55,7 +55,7 @@ class PreparedView:
 
 @dataclass(frozen=True)
 class FailedView:
-    """A view that could not be prepared, and why, in one line; `too_long` where that is the reason."""
+    """A view that could not be prepared, and a one-line reason; `too_long` if that is the reason."""
 
     error: str
     too_long: bool = False
@@ -64,11 +64,11 @@ class FailedView:
 def prepare_view(request: ViewRequest) -> PreparedView | FailedView:
     """Decode, augment at the file's own rate (up to 96,000 Hz), resample to 24 kHz.
 
-    The clean view is resampled while it is decoded. A decoder may raise anything on a bad file, and one bad file must
-    not stop the others: whatever is raised becomes this view's failure.
+    The clean view is resampled while it is decoded. A decoder may raise any exception on a bad file; it becomes this
+    view's failure, so that one bad file does not stop the others.
     """
     stamp = None
-    with suppress(AudioError):  # what reads the file says better what is wrong with it
+    with suppress(AudioError):  # `read_audio` raises a better error
         stamp = file_stamp(request.path)
     try:
         rate = None if request.view else SAMPLE_RATE
@@ -87,18 +87,18 @@ def prepare_view(request: ViewRequest) -> PreparedView | FailedView:
 
 
 def view_seconds(path: Path) -> float:
-    """How long preparing one view of a file may take, in seconds."""
+    """Time limit for preparing one view of a file, in seconds."""
     try:
         size = path.stat().st_size
     except (OSError, ValueError, AttributeError):
-        size = 0  # preparing tells what is wrong with it
+        size = 0  # `prepare_view` reports the error
     return LEAST_SECONDS + SECONDS_PER_MEGABYTE * size / 1e6
 
 
 def prepare_in(
     processes: Processes, request: ViewRequest, *, seconds: float | None = None
 ) -> PreparedView | FailedView:
-    """`prepare_view` in a process that is ended when it takes longer than `seconds`, or than `view_seconds`."""
+    """Run `prepare_view` in a process that is killed after `seconds`, by default `view_seconds`."""
     try:
         return processes.call(seconds or view_seconds(request.path), prepare_view, request)
     except LostProcessError as error:
@@ -113,10 +113,10 @@ class ViewFeed:
     Parameters
     ----------
     processes
-        Processes that prepare; 0 prepares in this process, when asked. A process prepares one view at a time, so that
-        augmentation may seed the global generators (see `stages.extract.views.augment`).
+        Number of processes; with 0, views are prepared in this process on demand. A process prepares one view at a
+        time, because augmentation seeds the global generators (see `stages.extract.views.augment`).
     ahead
-        Views in preparation or waiting at any time; bounds the memory, whatever the number of songs.
+        Maximum number of views in preparation or waiting, which bounds the memory.
     """
 
     def __init__(self, *, processes: int, ahead: int | None = None) -> None:
@@ -131,7 +131,7 @@ class ViewFeed:
         self.close()
 
     def close(self) -> None:
-        """End the processes; what they had begun is dropped. A later use begins new ones."""
+        """End the processes and drop unfinished views. A later use starts new processes."""
         if self._begun is not None:
             processes, threads = self._begun
             self._begun = None
@@ -141,13 +141,13 @@ class ViewFeed:
 
     def _submit(self, request: ViewRequest) -> "Future[PreparedView | FailedView]":
         if self._begun is None:
-            # A thread waits for each process.
+            # One thread waits for each process.
             self._begun = Processes(self.processes), ThreadPoolExecutor(self.processes, thread_name_prefix="prepare")
         processes, threads = self._begun
         return threads.submit(prepare_in, processes, request)
 
     def views(self, requests: Iterable[ViewRequest]) -> Iterator[tuple[ViewRequest, PreparedView | FailedView]]:
-        """Yield every request with its outcome, in the order given."""
+        """Yield every request with its result, in the given order."""
         if self.processes == 0:
             yield from ((request, prepare_view(request)) for request in requests)
             return

@@ -1,4 +1,4 @@
-"""Which encoders heads were trained on: what their configurations record, and what their hashes tell of older ones."""
+"""The encoders that heads were trained on: from their configurations, or for older heads from hashes."""
 
 from collections.abc import Sequence
 
@@ -8,19 +8,19 @@ from stages.head.checkpoint.head import Head
 from stages.head.errors import HeadError
 from store import EmbeddingStore
 
-# Said wherever scores of such a head appear.
+# Shown wherever scores of such a head appear.
 CAUTION = "trained on the demo: meaningless for music"
 
 
 def encoders_from(heads: Sequence[Head]) -> dict[str, Provenance]:
-    """Where the weights of the encoders that these heads need came from; without those of which nothing is known.
+    """The origin of the encoder weights that these heads need, by encoder; unknown ones are left out.
 
-    A head made before this was recorded is recognised by its hashes if its encoders are the untrained ones.
+    Older heads do not record it; untrained encoders are then recognised by their hashes.
 
     Raises
     ------
     HeadError
-        Two heads name different weights, and have no hashes that tell that these are the same.
+        Two heads name different weights, and have no hashes to show that these are the same.
     """
     found: dict[str, Provenance] = {}
     for head in heads:
@@ -39,12 +39,12 @@ def encoders_from(heads: Sequence[Head]) -> dict[str, Provenance]:
 
 
 def caution_of(heads: Sequence[Head]) -> str:
-    """What must be said beside scores of these heads; empty where nothing must."""
+    """The warning to show beside scores of these heads; empty if there is none."""
     return CAUTION if any(one.kind == "untrained" for one in encoders_from(heads).values()) else ""
 
 
 def store_caution(store: EmbeddingStore, streams: Sequence[str]) -> str:
-    """What must be said beside figures of heads that learn from these streams; empty where nothing must."""
+    """The warning to show beside figures of heads trained on these streams; empty if there is none."""
     tiny, known = tiny_hashes(), read_provenance(store.encoders_from, store.root)
     for name in {stream.split("/")[0] for stream in streams}:
         digest = store.spec.encoders.get(name)

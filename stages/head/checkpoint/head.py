@@ -1,4 +1,4 @@
-"""A head ready to score: the model with what it was made for."""
+"""A head ready to score: the model, its dimensions, and its input streams."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -10,13 +10,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from stages.common.html_table import html_table
 from stages.common.provenance import Provenance
 from stages.head.data.records import Packed, flatten_streams
 from stages.head.errors import HeadError
 from stages.head.model.packed import PackedModel
 from stages.head.model.sizes import ModelSizes
-from store.files.visible import visible
+from store.files.visible import to_html_table, visible
 
 # Frames that are scored at once: about 1 GB of activations at the paper's sizes.
 FRAMES_AT_ONCE = 32_768
@@ -24,11 +23,11 @@ FRAMES_AT_ONCE = 32_768
 
 @dataclass(frozen=True, kw_only=True)
 class HeadConfig:
-    """What a head is and what it was made for.
+    """The configuration of a head.
 
-    `sizes` are the model's; `dimensions` name its outputs and `streams` its inputs, in order, of `channels` each;
-    `spec` is the spec of the store it learned from, None where that is not known (published checkpoints);
-    `encoders_from` says by encoder where its weights came from, as far as the store knew.
+    `sizes` are the model's; `dimensions` name its outputs, and `streams` its inputs, in order, of `channels` each;
+    `spec` is the spec of the store it was trained on, None if unknown (published checkpoints); `encoders_from` is the
+    origin of the weights by encoder, as far as the store records it.
     """
 
     sizes: ModelSizes
@@ -40,22 +39,24 @@ class HeadConfig:
     def __post_init__(self) -> None:
         """Check that names and sizes agree."""
         if len(self.dimensions) != self.sizes.classes:
-            raise HeadError(f"head: {self.sizes.classes} outputs cannot be the dimensions {', '.join(self.dimensions)}")
+            raise HeadError(
+                f"head: expected {self.sizes.classes} dimensions, one per output, found {', '.join(self.dimensions)}"
+            )
         if not self.streams or self.sizes.features % len(self.streams):
             raise HeadError(
-                f"head: {self.sizes.features} features a frame cannot be shared out over {len(self.streams)} streams"
+                f"head: {self.sizes.features} features per frame cannot be divided among {len(self.streams)} streams"
             )
 
     @property
     def channels(self) -> int:
-        """Numbers a frame of one stream."""
+        """Values per frame of one stream."""
         return self.sizes.features // len(self.streams)
 
     @property
     def layers(self) -> tuple[int, ...]:
-        """Encoder layers that the streams were taken from; the paper's where neither spec nor names say otherwise.
+        """Encoder layers of the streams; the paper's if neither the spec nor the names say otherwise.
 
-        Empty for a head that learned from embeddings from elsewhere, whose layers are not known.
+        Empty for a head that was trained on imported embeddings, whose layers are unknown.
         """
         if self.spec:
             return tuple(self.spec["layers"])
@@ -69,7 +70,7 @@ class Head:
     Parameters
     ----------
     model, config
-        The model, and what it was made for.
+        The model, and its dimensions and streams.
 
     Examples
     --------
@@ -90,12 +91,12 @@ class Head:
 
     @property
     def streams(self) -> tuple[str, ...]:
-        """Names of the streams it wants, in order."""
+        """Names of its input streams, in order."""
         return self.config.streams
 
     @property
     def layers(self) -> tuple[int, ...]:
-        """Encoder layers that its streams are taken from."""
+        """Encoder layers of its streams."""
         return self.config.layers
 
     @property
@@ -115,7 +116,7 @@ class Head:
             "channels": self.config.channels,
             "parameters": f"{self.parameters:,}",
         }
-        return html_table(rows.items(), title="Head")
+        return to_html_table("Head", rows)
 
     def score(self, frames: NDArray[np.floating]) -> dict[str, float]:
         """Scores of one song by dimension, each 1 to 5.
@@ -128,7 +129,7 @@ class Head:
         Raises
         ------
         HeadError
-            The streams or channels are not the head's, or the song is shorter than one window.
+            The streams or channels do not fit the head, or the song is shorter than one patch.
         """
         return dict(zip(self.dimensions, map(float, self.score_many([frames])[0]), strict=True))
 
@@ -144,20 +145,20 @@ class Head:
                 f"head: expected frames (streams {wanted[0]}, time, channels {wanted[1]}), found {song.shape}"
             )
         stride = self.config.sizes.stride
-        windows = song.shape[1] // stride
-        if windows < 1:
+        patches = song.shape[1] // stride
+        if patches < 1:
             raise HeadError(f"head: a song needs at least {stride} frames, found {song.shape[1]}")
-        return Packed(torch.from_numpy(flatten_streams(song)[: windows * stride]), [windows])
+        return Packed(torch.from_numpy(flatten_streams(song)[: patches * stride]), [patches])
 
 
 def score_packed(model: PackedModel, packed: Packed) -> NDArray[np.float32]:
-    """Scores (N, D) of packed songs, in fp32: every number is computed as for the song alone."""
+    """Scores (N, D) of packed songs, in fp32: each song's scores are the same as for the song alone."""
     device = next(model.parameters()).device
-    was = model.training
+    training = model.training
     model.eval()
     try:
         with torch.inference_mode():
             scores: Tensor = model.rate(model.pool(packed.frames.to(device), packed.lengths))
     finally:
-        model.train(was)
+        model.train(training)
     return scores.cpu().numpy()

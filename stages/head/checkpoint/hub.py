@@ -1,10 +1,10 @@
-"""Heads on a hub: `owner/name` is one head or several, `owner/name/track_2.pth` or `owner/name/seed-0` one of them.
+"""Heads on a hub: `owner/name` is one head or several; `owner/name/track_2.pth` and `owner/name/seed-0` are one.
 
 config.json model.safetensors novelty.safetensors     a head, at the top
-ensemble.json seed-0/ seed-1/ …                       or several, a folder each
+ensemble.json seed-0/ seed-1/ …                       or several, one folder each
 track_1.pth track_2.pth                               or published files
 
-Only a head's own files are fetched, config.json first: another program's weights are never downloaded, and none larger
+Only a head's own files are fetched, config.json first: other programs' weights are never downloaded, nor files larger
 than a head can be.
 """
 
@@ -37,12 +37,12 @@ def is_hub_checkpoint(reference: str) -> bool:
 
 
 def split_reference(reference: str) -> tuple[str, str]:
-    """The hub id, and what is named in it: a file, a folder or nothing.
+    """Split a reference into the hub id and the file or folder in it, which may be empty.
 
     Raises
     ------
     HubError
-        It is no reference.
+        It is not a reference.
     """
     match = _REFERENCE.fullmatch(reference)
     if match is None:
@@ -63,9 +63,9 @@ def fetch(reference: str, *, revision: str | None = None) -> Path:
     Raises
     ------
     HeadError
-        What is there is no head of ours, or there are several published files to choose from.
+        It has no HEAR head, or several published files to choose from.
     HubError
-        There is no such model or file, or the hub cannot be reached and it is not in the cache.
+        There is no such model or file, or the hub cannot be reached and the file is not in the cache.
     """
     repo, inside = split_reference(reference)
     if PurePosixPath(inside).suffix in PUBLISHED:
@@ -80,7 +80,7 @@ def fetch(reference: str, *, revision: str | None = None) -> Path:
 
 
 def _complete(repo: str, config: Path, inside: str, *, largest: int = LARGEST_HEAD) -> Path:
-    """Check a head's configuration, then fetch its other files, of the same commit; tensors of `largest` bytes."""
+    """Check a head's configuration, then fetch its other files of that commit; tensors of at most `largest` bytes."""
     read_config(config, f"{repo}: {inside}/{CONFIG}".replace(" /", " "))
     commit = commit_of(config)
     download(repo, f"{inside}/{WEIGHTS}".strip("/"), revision=commit, largest=largest)
@@ -89,7 +89,7 @@ def _complete(repo: str, config: Path, inside: str, *, largest: int = LARGEST_HE
     except HubFileTooLargeError:
         raise
     except HubError:
-        pass  # Heads that learned from a handful of songs have none; offline, one that was never fetched is not known.
+        pass  # Heads trained on very few songs have none; offline, a file that was never fetched is unknown.
     return config.parent
 
 
@@ -98,19 +98,19 @@ def _fetch_several(repo: str, revision: str | None) -> Path:
         listed = download(repo, ENSEMBLE, revision=revision, largest=LARGEST)
     except HubFileMissingError:
         return _fetch_published(repo, revision)
-    room = LARGEST_HEADS
+    remaining = LARGEST_HEADS
     for name in read_ensemble(listed):
         config = download(repo, f"{name}/{CONFIG}", revision=commit_of(listed), largest=LARGEST)
-        place = _complete(repo, config, name, largest=min(LARGEST_HEAD, room))
-        room -= (place / WEIGHTS).stat().st_size
+        place = _complete(repo, config, name, largest=min(LARGEST_HEAD, remaining))
+        remaining -= (place / WEIGHTS).stat().st_size
     return listed.parent
 
 
 def _fetch_published(repo: str, revision: str | None) -> Path:
     names = [name for name in list_files(repo, revision=revision) if PurePosixPath(name).suffix in PUBLISHED]
     if not names:
-        raise HeadError(f"{repo}: holds no head: expected {CONFIG} and {WEIGHTS}, or a published .pth file")
+        raise HeadError(f"{repo}: has no head; expected {CONFIG} and {WEIGHTS}, or a published .pth file")
     if len(names) > 1:
         some = ", ".join(f"{repo}/{name}" for name in names[:MOST_NAMED]) + ", …" * (len(names) > MOST_NAMED)
-        raise HeadError(f"{repo}: holds several files; name one of them: {some}")
+        raise HeadError(f"{repo}: has several files; name one of them: {some}")
     return download(repo, names[0], revision=revision, largest=LARGEST_HEAD)

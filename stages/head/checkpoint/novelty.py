@@ -1,4 +1,4 @@
-"""How unlike the training songs a song is: its distance from them in embedding space, saved beside the head.
+"""Novelty: a song's distance from the training songs in embedding space. The description is saved beside the head.
 
 Each song is one vector, the mean and standard deviation over time of every feature. The training songs' vectors,
 standardised, are described by their K main directions and one variance for all others (probabilistic PCA; Tipping and
@@ -6,8 +6,8 @@ Bishop 1999), so that a few hundred songs suffice for thousands of features. A d
 
     Σₖ zₖ² / λₖ  +  ‖rest‖² / σ²
 
-divided by the distance that 99 % of the training songs stay under when they are left out of the fit: above 1, a song
-is unlike the songs that the head learned from, and its scores are a guess.
+divided by the distance that 99 % of the training songs stay under when they are left out of the fit. Above 1, a song
+is unlike the training songs, and its scores are a guess.
 """
 
 import os
@@ -20,31 +20,32 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from stages.common.file_limits import LARGEST_HEAD, check_safetensors, first_line
+from stages.common.file_limits import LARGEST_HEAD, check_safetensors
+from stages.common.messages import first_line
 from stages.head.errors import HeadError
-from stages.head.replacing import replacing
 from store import EmbeddingStore
 from store.errors import HearError
 from store.files.regular import open_regular
+from store.files.replacing import replacing
 from store.summary import frame_statistics
 
 NOVELTY = "novelty.safetensors"
 QUANTILE = 0.99
 COMPONENTS = 64
 FOLDS = 5
-# Fewer say too little of what songs are like.
+# Fewer songs are too few to describe.
 FEWEST_SONGS = 10
-# A seeded sample bounds what is read again at the end of training: 43 GB at the paper's sizes.
+# A seeded sample bounds the data to read again after training: 43 GB at the paper's sizes.
 MOST_SONGS = 1_000
-# Of features with variance 1: below this, another precision or processor would count as distance.
+# Least variance of the rest, of features with variance 1: below it, another precision would count as distance.
 LEAST_REST = 1e-3
-# What is divided by.
+# These are divisors.
 _POSITIVE = ("scale", "variances", "rest", "threshold")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Novelty:
-    """What the training songs are like.
+    """A description of the training songs.
 
     Attributes
     ----------
@@ -55,7 +56,7 @@ class Novelty:
     rest
         Variance in every other direction.
     threshold
-        Distance that 99 % of songs that were left out stay under.
+        Distance that 99 % of left-out songs stay under.
     """
 
     mean: NDArray[np.float32]
@@ -66,8 +67,8 @@ class Novelty:
     threshold: float = 1.0
 
     def ratio(self, vectors: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Distances (N,) of vectors (N, V) from the training songs, over the threshold."""
-        # A stranger's numbers may overflow: whoever uses the ratio asks whether it is finite.
+        """Distances (N,) of vectors (N, V) from the training songs, divided by the threshold."""
+        # Values from a stranger's file may overflow: callers check that the ratio is finite.
         with np.errstate(over="ignore", invalid="ignore"):
             standard = ((vectors - self.mean) / self.scale).astype(np.float64)
             along = standard @ self.directions.T
@@ -75,7 +76,7 @@ class Novelty:
             return np.asarray(np.sqrt((along**2 / self.variances).sum(1) + beside / self.rest) / self.threshold)
 
     def of_song(self, frames: NDArray[np.floating]) -> float:
-        """The ratio of one song's frames (S, T, C), the head's streams in its order."""
+        """The ratio of one song from its frames (S, T, C), the head's streams in order."""
         return float(self.ratio(song_vector(frames)[None])[0])
 
 
@@ -85,7 +86,7 @@ def song_vector(frames: NDArray[np.floating]) -> NDArray[np.float32]:
 
 
 def fit_novelty(vectors: NDArray[np.float32], *, seed: int = 0) -> Novelty | None:
-    """Describe songs' vectors (N, V); None for fewer songs than say anything."""
+    """Describe songs by their vectors (N, V); None for fewer than FEWEST_SONGS."""
     if len(vectors) < FEWEST_SONGS:
         return None
     fold = np.random.default_rng(seed).permutation(len(vectors)) % FOLDS
@@ -97,7 +98,7 @@ def fit_novelty(vectors: NDArray[np.float32], *, seed: int = 0) -> Novelty | Non
 
 def _describe(vectors: NDArray[np.float32]) -> Novelty:
     mean, scale = vectors.mean(0), vectors.std(0)
-    # A feature that hardly moves in training must not turn rounding into distance.
+    # In features that hardly vary in training, rounding must not count as distance.
     scale = np.maximum(scale, max(1e-3 * float(np.median(scale)), 1e-6)).astype(np.float32)
     standard = ((vectors - mean) / scale).astype(np.float64)
     songs, features = standard.shape
@@ -107,8 +108,8 @@ def _describe(vectors: NDArray[np.float32]) -> Novelty:
     values, left = np.maximum(values[::-1], 0), left[:, ::-1]
     used = max(1, int((values[:kept] > 1e-9 * values.sum()).sum()))
     directions = (left[:, :used] / np.sqrt(np.maximum(values[:used], 1e-12))).T @ standard
-    beside = (songs - 1) * (features - used)
-    rest = float(values[used:].sum() / beside) if beside else 1.0
+    remaining = (songs - 1) * (features - used)
+    rest = float(values[used:].sum() / remaining) if remaining else 1.0
     return Novelty(
         mean=mean.astype(np.float32),
         scale=scale,
@@ -121,12 +122,12 @@ def _describe(vectors: NDArray[np.float32]) -> Novelty:
 def learn_novelty(
     folder: Path, store: EmbeddingStore, songs: Sequence[str], streams: Sequence[str], *, seed: int = 0
 ) -> bool:
-    """Describe the clean views of the training songs, or a sample of them, and save that beside the head.
+    """Describe view 0 of the training songs, or of a sample of them, and save the description beside the head.
 
     Returns
     -------
     bool
-        Whether there were songs enough; if not, no file is left.
+        Whether there were enough songs; if not, no file remains.
 
     Raises
     ------
@@ -148,17 +149,17 @@ def learn_novelty(
 def save_novelty(folder: Path, novelty: Novelty) -> None:
     """Write `novelty.safetensors`, atomically."""
     tensors = {name: np.array(value, np.float32, order="C") for name, value in novelty.__dict__.items()}
-    with replacing(folder / NOVELTY) as partial:
+    with replacing(folder / NOVELTY, error=HeadError, causes=(OSError, SafetensorError)) as partial:
         save_file(tensors, partial, metadata={"format": "hear-novelty/1"})
 
 
 def load_novelty(folder: str | Path) -> Novelty | None:
-    """Read what `save_novelty` wrote; None where there is no such file, as for published heads.
+    """Read the file of `save_novelty`; None if there is no such file, as for published heads.
 
     Raises
     ------
     HeadError
-        The file is not what it should be.
+        The file cannot be read, or was not written by `save_novelty`.
     """
     path = Path(folder) / NOVELTY
     if not os.path.lexists(path):

@@ -1,6 +1,6 @@
 """Heads on disk: a folder of config.json and model.safetensors, or a published file, here or on the hub.
 
-Whoever wrote them, loading runs no code of theirs.
+Loading runs no code from these files, whoever wrote them.
 """
 
 import os
@@ -8,23 +8,26 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
-from stages.common.file_limits import TensorsError, first_line
+from stages.common.device import choose_device
+from stages.common.file_limits import TensorsError
 from stages.common.hub import HubError
 from stages.common.local_paths import did_you_mean, is_local
+from stages.common.messages import first_line
 from stages.common.tensors import read_tensors
 from stages.head.checkpoint.head import Head, HeadConfig
 from stages.head.checkpoint.hub import fetch, is_hub_checkpoint
-from stages.head.checkpoint.layout import CONFIG, ENSEMBLE, WEIGHTS, config_to_json, read_config, write_json
-from stages.head.device import pick_device
+from stages.head.checkpoint.layout import CONFIG, ENSEMBLE, WEIGHTS, config_to_json, read_config
 from stages.head.errors import HeadError
+from stages.head.files import write_json
 from stages.head.model.architectures import KINDS, make_model, read_published
 from stages.head.model.packed import PackedModel
-from stages.head.replacing import replacing
 from stages.head.tracks import TRACK_DIMENSIONS
 from store.files.json_text import brief
+from store.files.replacing import replacing
 
 
 def save_head(folder: str | Path, head: Head) -> None:
@@ -33,11 +36,11 @@ def save_head(folder: str | Path, head: Head) -> None:
     Parameters
     ----------
     folder
-        Made where it does not exist; a head in it is replaced.
+        Created if it does not exist; a head in it is replaced.
     """
     folder = Path(folder)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in head.model.state_dict().items()}
-    with replacing(folder / WEIGHTS) as partial:
+    with replacing(folder / WEIGHTS, error=HeadError, causes=(OSError, SafetensorError)) as partial:
         save_file(tensors, partial, metadata={"format": "pt"})
     write_json(folder / CONFIG, config_to_json(head.config))
 
@@ -61,7 +64,9 @@ def load_head(where: str | Path, *, device: str = "cpu") -> Head:
     Raises
     ------
     HeadError
-        Nothing is there, it is not one head, or it is a pickle that holds more than tensors.
+        There is nothing, it is not one head, or it is a pickle that holds more than tensors.
+    DeviceError
+        There is no such device.
     HubError
         The hub cannot be reached, or has no such head.
 
@@ -72,15 +77,15 @@ def load_head(where: str | Path, *, device: str = "cpu") -> Head:
     >>> head.dimensions
     ('Coherence', 'Musicality', 'Memorability', 'Clarity', 'Naturalness')
     """
-    place = pick_device(device)
+    chosen = choose_device(device)
     path = local_checkpoint(where)
     head = _load_folder(path) if path.is_dir() else _load_published(path)
-    head.model.to(place)
+    head.model.to(chosen)
     return head
 
 
 def local_checkpoint(where: str | Path) -> Path:
-    """Where a checkpoint is on this machine, fetched from the hub if it is a hub's.
+    """The local path of a checkpoint, fetched from the hub if need be.
 
     Raises
     ------
@@ -100,13 +105,13 @@ def local_checkpoint(where: str | Path) -> Path:
     try:
         return fetch(str(where))
     except HubError as error:
-        # `models/track2` looks like a hub id, too.
+        # A path such as `models/track2` also looks like a hub id.
         raise HubError(f"{error}; there is no such file or folder here either{did_you_mean(where)}") from error
 
 
 def _load_folder(folder: Path) -> Head:
     if not (folder / CONFIG).is_file() and (folder / ENSEMBLE).is_file():
-        raise HeadError(f"{folder}: holds several heads; load them together (`load_heads`), or name the folder of one")
+        raise HeadError(f"{folder}: has several heads; load them together (`load_heads`), or name the folder of one")
     config = read_config(folder / CONFIG)
     return Head(_built(config, _tensors(folder / WEIGHTS), folder / WEIGHTS), config)
 
@@ -132,7 +137,7 @@ def _tensors(path: Path) -> dict[str, Tensor]:
 
 
 def _built(config: HeadConfig, state: Mapping[str, Tensor], source: Path) -> PackedModel:
-    # Each layer has tensors of its own: a number from a stranger must not build a million of them.
+    # Each layer has its own tensors: a number in a stranger's file must not build a million layers.
     layers = getattr(config.sizes, "layers", 0)
     if layers > len(state):
         raise HeadError(f"{source}: {CONFIG} says {layers} layers, the file has {len(state)} tensors in all")
@@ -149,11 +154,11 @@ def _built(config: HeadConfig, state: Mapping[str, Tensor], source: Path) -> Pac
             raise HeadError(f"{source}: tensor {name} should be {tuple(tensor.shape)}, found {shape}")
     for name in state:
         if name not in expected:
-            raise HeadError(f"{source}: unknown tensor {brief(name)}; was it written by a newer version?")
-    # Copied: tensors that are mapped from a file lie at odd addresses, and products of them end in other last bits.
+            raise HeadError(f"{source}: unknown tensor {brief(name)}; the file may be from a newer version")
+    # Copied: tensors mapped from a file are not aligned, which changes the last bits of products.
     values = {name: tensor.to(torch.float32, copy=True) for name, tensor in state.items()}
     for name, value in values.items():
         if not bool(value.isfinite().all()):
-            raise HeadError(f"{source}: tensor {name} holds NaN or infinity, in float32; such a head scores nothing")
+            raise HeadError(f"{source}: tensor {name} holds NaN or infinity, in float32; such a head cannot score")
     model.load_state_dict(values, assign=True)
     return model

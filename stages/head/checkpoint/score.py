@@ -1,4 +1,4 @@
-"""Scores of stored songs, and the check that features are those that a head was made for."""
+"""Scores of stored songs, and checks that features are the ones that a head was trained on."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -16,13 +16,19 @@ from store.files.json_text import brief
 if TYPE_CHECKING:
     from stages.extract.encoders import MultiScale
 
-# Fields of a spec that make other features; the encoders' hashes are compared one by one.
+# Fields of a spec that change the features; the encoders' hashes are compared one by one.
 _SPEC_FIELDS = ("frame_rate", "window_seconds", "sample_rate", "pool")
 
 
 def qualified(streams: Sequence[str], layers: Sequence[int]) -> list[str]:
-    """Stream names with their layer: `muq/track` of one layer, 10, is `muq/track@10`; as they are without layers."""
+    """Stream names with their layer, such as `muq/track@10` for `muq/track` of layer 10; unchanged without layers."""
     return [name if "@" in name or not layers else f"{name}@{layers[0]}" for name in streams]
+
+
+def stream_rows(wanted: Sequence[str], offered: Sequence[str], layers: Sequence[int]) -> list[int]:
+    """Positions of streams named `encoder/scale@layer` among `offered` streams of these layers."""
+    names = qualified(offered, layers)
+    return [names.index(name) for name in wanted]
 
 
 def score_records(head: Head, store: EmbeddingStore, songs: Sequence[str]) -> NDArray[np.float32]:
@@ -31,25 +37,25 @@ def score_records(head: Head, store: EmbeddingStore, songs: Sequence[str]) -> ND
     Raises
     ------
     HeadError
-        The store is not one that the head can score, or a song is too short.
+        The head cannot score this store, or a song is too short.
     StoreError
         A record cannot be read.
     """
     check_spec(head, store)
-    offered = qualified(store.streams, store.spec.layers)
-    streams = [store.streams[offered.index(name)] for name in qualified(head.streams, head.layers)]
+    rows = stream_rows(qualified(head.streams, head.layers), store.streams, store.spec.layers)
+    streams = [store.streams[row] for row in rows]
     records = Records(store.root, streams=streams, stride=head.config.sizes.stride)
     scores = [score_packed(head.model, records[[Item(song, 0, 0.0)]]) for song in songs]
     return np.concatenate(scores) if scores else np.empty((0, len(head.dimensions)), np.float32)
 
 
 def check_spec(head: Head, store: EmbeddingStore) -> None:
-    """Refuse a store whose features are not what the head was trained on.
+    """Refuse a store with other features than the head was trained on.
 
     Raises
     ------
     HeadError
-        The message names the first thing that differs, expected and found.
+        The message names the first difference, expected and found.
     """
     _check_streams(head, store.streams, store.spec.layers, store.channels, f"{store.root}")
     if head.config.spec is None:
@@ -60,13 +66,13 @@ def check_spec(head: Head, store: EmbeddingStore) -> None:
         if expected != found[name]:
             raise HeadError(
                 f"{store.root}: the head was trained on {name} {brief(expected)}, found {found[name]!r}; "
-                "score a store that was extracted as the head's"
+                "score a store with the same settings as the head's"
             )
     _check_hashes(head, store.spec.encoders, f"{store.root}", "score a store that was extracted with them")
 
 
 def check_encoders(head: Head, encoders: "MultiScale") -> None:
-    """Refuse encoders that are not those that the head was trained on. Raises as `check_spec`."""
+    """Refuse other encoders than the head was trained on. Raises as `check_spec`."""
     _check_streams(head, encoders.streams, encoders.layers, encoders.channels, "encoders")
     remedy = "name them with --muq and --musicfm, each a hub id or a folder (in Python muq= and musicfm=)"
     _check_hashes(head, encoders.hashes, "encoders", remedy)
@@ -78,7 +84,7 @@ def _check_streams(head: Head, streams: Sequence[str], layers: Sequence[int], ch
         if name not in offered:
             raise HeadError(f"{where}: the head needs stream {name} (encoder/scale@layer), found {', '.join(offered)}")
     if channels != head.config.channels:
-        raise HeadError(f"{where}: the head expects {head.config.channels} channels a stream, found {channels}")
+        raise HeadError(f"{where}: the head expects {head.config.channels} channels per stream, found {channels}")
 
 
 def _check_hashes(head: Head, found: Mapping[str, str], where: str, remedy: str) -> None:
@@ -86,8 +92,8 @@ def _check_hashes(head: Head, found: Mapping[str, str], where: str, remedy: str)
     for name in sorted({stream.split("/")[0] for stream in head.streams}):
         if name in trained and found.get(name) != trained[name]:
             recorded = head.config.encoders_from.get(name)
-            came = f" (from {recorded.line})" if recorded else ""
+            origin = f" (from {recorded.line})" if recorded else ""
             raise HeadError(
-                f"{where}: the head was trained on {name} weights {trained[name]}{came}, found {found.get(name)}; "
+                f"{where}: the head was trained on {name} weights {trained[name]}{origin}, found {found.get(name)}; "
                 f"its scores would mean nothing. Use the encoders that the head was trained on: {remedy}"
             )

@@ -1,4 +1,4 @@
-"""The songs of one split that can be learned from: in the manifest with all ratings, and in the store."""
+"""The songs of one split that a head can train on: those with all ratings in the manifest, and in the store."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -13,15 +13,15 @@ from store import EmbeddingStore
 
 @dataclass(frozen=True)
 class Corpus:
-    """N songs: ids, generating systems, labels float32 (N, D) from 1 to 5, and the stored views of each.
+    """N songs: ids, generating systems, ratings float32 (N, D) from 1 to 5, and the stored views of each.
 
-    Songs of the split that were left out: those that are `missing` in the store, and the `unrated`, which lack a rating
-    in one of the dimensions.
+    Songs of the split that are left out: `missing` ones are not in the store, `unrated` ones lack a rating in one of
+    the dimensions.
     """
 
     songs: tuple[str, ...]
     systems: tuple[str, ...]
-    labels: NDArray[np.float32]
+    ratings: NDArray[np.float32]
     views: tuple[tuple[int, ...], ...]
     missing: tuple[str, ...] = ()
     unrated: tuple[str, ...] = ()
@@ -31,9 +31,9 @@ class Corpus:
         return [(song, view) for song, views in zip(self.songs, self.views, strict=True) for view in views]
 
     def shuffled(self, seed: int) -> "Corpus":
-        """The same songs with their labels dealt out anew: the control that a head must fail."""
+        """The same songs with shuffled ratings: a control, on which scores should drop to chance."""
         order = np.random.default_rng([seed, len(self.songs)]).permutation(len(self.songs))
-        return replace(self, labels=self.labels[order])
+        return replace(self, ratings=self.ratings[order])
 
 
 def select_corpus(
@@ -45,19 +45,19 @@ def select_corpus(
     augmented: int | None = None,
     allow_missing: int = 0,
 ) -> Corpus:
-    """Songs of a split with their labels and views; songs without a rating are left out and named in the result.
+    """Select the songs of a split with their ratings and views; songs without a rating are left out and named.
 
     Parameters
     ----------
     augmented
         Augmented views of each song to keep besides view 0; all if None.
     allow_missing
-        Rated songs of the split that the store may lack; they are named in `Corpus.missing`.
+        Number of rated songs that the store may lack; they are named in `Corpus.missing`.
 
     Raises
     ------
     HeadError
-        More songs than that are missing; the message names the first.
+        More songs are missing; the message names the first.
     SongsError
         The split is empty, or none of its songs has a rating in each dimension.
     """
@@ -69,12 +69,12 @@ def select_corpus(
     if len(missing) > allow_missing or not present:
         raise HeadError(
             f"{store.root}: lacks {len(missing)} of {len(listed)} {split} songs of {manifest.path}, the first is "
-            f"{missing[0]!r}; run hear-extract again, or allow so many with --allow-missing"
+            f"{missing[0]!r}; run hear-extract again, or allow this many with --allow-missing"
         )
     return Corpus(
         songs=tuple(song.song_id for song in present),
         systems=tuple(song.system for song in present),
-        labels=manifest.labels(present, dimensions),
+        ratings=manifest.labels(present, dimensions),
         views=tuple(_kept(store.views(song.song_id), augmented) for song in present),
         missing=missing,
         unrated=unrated,

@@ -1,6 +1,6 @@
-"""What an epoch shows, decided before it begins: batches, partners, shares and crops, all from (seed, epoch).
+"""The plan of an epoch, made before it begins: batches, partners, shares and crops, all from (seed, epoch).
 
-Nothing here depends on workers, caches or interruptions, so a run that is resumed sees what it would have seen.
+Nothing here depends on workers, caches or interruptions, so a resumed run trains on the same batches.
 """
 
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ _EPOCH_STREAM = 1
 
 @dataclass(frozen=True)
 class Item:
-    """One record to read; `place` (0 to below 1) says where a crop begins, if it must be cropped."""
+    """One record to read; if it must be cropped, `place` (0 to below 1) is where the crop begins."""
 
     song: str
     view: int
@@ -27,7 +27,7 @@ class Item:
 
 @dataclass(frozen=True)
 class PlannedBatch:
-    """Records of one batch, anchors first, then their partners, if any; targets float32 (A, D) already mixed."""
+    """Records of one batch: A anchors, then their partners, if any; mixed targets float32 (A, D); `share` is λ."""
 
     items: tuple[Item, ...]
     anchors: int
@@ -48,19 +48,19 @@ def plan_epoch(corpus: Corpus, config: TrainConfig, *, epoch: int) -> list[Plann
     counts = np.array([len(views) for views in corpus.views])
     places = generator.random((2, len(songs)))
     mixing = config.mix != "none" and len(corpus.songs) > 1
-    partners = draw_partners(songs, corpus.labels, counts, sigma=config.sigma, generator=generator) if mixing else None
+    partners = draw_partners(songs, corpus.ratings, counts, sigma=config.sigma, generator=generator) if mixing else None
     batches = []
     for start in range(0, len(songs), config.batch_size):
         rows = slice(start, start + config.batch_size)
         share = float(generator.beta(config.alpha, config.alpha)) if mixing else 1.0
         items = _items(corpus, songs[rows], views[rows], places[0, rows])
-        targets = corpus.labels[songs[rows]]
+        targets = corpus.ratings[songs[rows]]
         anchors = len(items)
         if partners is not None:
             mates, which = partners[0][rows], partners[1][rows]
             chosen = np.array([corpus.views[mate][view] for mate, view in zip(mates, which, strict=True)])
             items += _items(corpus, mates, chosen, places[1, rows])
-            targets = share * targets + (1 - share) * corpus.labels[mates]
+            targets = share * targets + (1 - share) * corpus.ratings[mates]
         batches.append(PlannedBatch(tuple(items), anchors, targets.astype(np.float32), share))
     return batches
 

@@ -1,4 +1,4 @@
-"""From the store to the head: records as packed frames, held in memory where they fit, else read ahead by threads."""
+"""From the store to the head: records as packed frames, held in memory if they fit, otherwise read ahead by threads."""
 
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -17,24 +17,24 @@ from stages.head.errors import HeadError
 from store import EmbeddingStore
 from store.format.quantisation import to_native
 
-# Batches that each thread has read, or reads, before they are asked for.
+# Batches that each thread reads before they are needed.
 AHEAD = 2
 
 
 class Packed(NamedTuple):
-    """Frames (W · stride, F) of several songs, and how many windows each has; they sum to W."""
+    """Frames (P · stride, F) of several songs, and the patches of each, which sum to P."""
 
     frames: Tensor
     lengths: list[int]
 
 
 def flatten_streams(record: NDArray[np.floating]) -> NDArray[np.floating]:
-    """A record (S, T, C) as frames (T, S · C): the streams side by side, in order, in the machine's byte order."""
+    """A record (S, T, C) as frames (T, S · C): the streams side by side, in native byte order."""
     return to_native(record.transpose(1, 0, 2)).reshape(record.shape[1], -1)
 
 
 class Records:
-    """Reads the records of a batch and packs their whole windows; safe to use from several threads.
+    """Reads the records of a batch and packs their whole patches; safe to use from several threads.
 
     Parameters
     ----------
@@ -43,11 +43,11 @@ class Records:
     streams
         Names of the streams, in the head's order.
     stride
-        Frames a window.
+        Frames per patch.
     crop
-        Windows a song at most; the rest is cut off, at the item's place. None keeps all.
+        Most patches per song; longer songs are cropped at the item's place. None keeps all.
     keep
-        Hold what was read in memory.
+        Hold the records in memory once read.
     """
 
     def __init__(
@@ -66,12 +66,12 @@ class Records:
         Raises
         ------
         HeadError
-            A record is too short for one window.
+            A record is too short for one patch.
         StoreError
             A record cannot be read.
         """
         songs = [self._cropped(self._read(item.song, item.view), item.place) for item in items]
-        # NumPy's copy uses this thread alone; torch would begin more threads for each that reads.
+        # NumPy copies in this thread alone; torch would start more threads for each reading thread.
         return Packed(torch.from_numpy(np.concatenate(songs)), [len(song) // self.stride for song in songs])
 
     def _read(self, song: str, view: int) -> NDArray[np.floating]:
@@ -89,24 +89,25 @@ class Records:
         return frames[:whole]
 
     def _cropped(self, frames: NDArray[np.floating], place: float) -> NDArray[np.floating]:
-        windows = len(frames) // self.stride
-        if self.crop is None or windows <= self.crop:
+        patches = len(frames) // self.stride
+        if self.crop is None or patches <= self.crop:
             return frames
-        start = int(place * (windows - self.crop + 1)) * self.stride
+        start = int(place * (patches - self.crop + 1)) * self.stride
         return frames[start : start + self.crop * self.stride]
 
 
 class Reader:
     """Yields batches in order; with workers, they read ahead.
 
-    Threads do: reading a file and copying arrays lets other threads run, and what is read need not travel.
+    Threads suffice: reading a file and copying arrays releases the interpreter lock, and nothing is copied between
+    processes.
 
     Parameters
     ----------
     records
-        What reads a batch.
+        Reads a batch.
     workers
-        Threads; 0 reads when a batch is asked for.
+        Threads; 0 reads each batch when it is needed.
     pin
         Place batches in page-locked memory, for a GPU.
     """

@@ -1,4 +1,4 @@
-"""What a run learns from and is measured by: the store, its streams, and the songs of two splits."""
+"""The data of a training run: the store, its streams, and the songs of the splits train and val."""
 
 import hashlib
 import json
@@ -17,15 +17,15 @@ from stages.head.tracks import TRACK_DIMENSIONS
 from stages.songs import Manifest
 from store import EmbeddingStore, check_receipt, open_store
 
-# Layers of the paper (§2.1) and of the baseline, where a store has several.
+# The layers that the paper (§2.1) and the baseline use, for stores with several.
 PAPER_LAYER, SONGEVAL_LAYER = 10, 6
-# Records whose lengths are looked up to estimate what all of them take.
+# Records whose lengths are looked up to estimate the size of all.
 _SAMPLED = 64
 
 
 @dataclass(frozen=True, kw_only=True)
 class Data:
-    """Songs to learn from (`train`, all their views) and to be measured by (`val`, view 0 alone)."""
+    """Songs to train on (`train`, all their views) and to validate on (`val`, view 0 only)."""
 
     store: EmbeddingStore
     train: Corpus
@@ -35,29 +35,29 @@ class Data:
 
     @property
     def features(self) -> int:
-        """Numbers a frame."""
+        """Values per frame."""
         return len(self.streams) * self.store.channels
 
     def digest(self) -> str:
-        """Hash of the songs, their views and labels, 16 hexadecimal digits: what the manifest adds to the store."""
+        """Hash of the songs, their views and ratings, 16 hexadecimal digits: the manifest's part of the data."""
         digest = hashlib.sha256()
         for corpus in (self.train, self.val):
             digest.update(json.dumps([corpus.songs, corpus.views]).encode())
-            digest.update(corpus.labels.tobytes())
+            digest.update(corpus.ratings.tobytes())
         return digest.hexdigest()[:16]
 
     def ratings(self) -> Ratings:
-        """The ratings of both splits, shuffled where the config says so."""
+        """The ratings of both splits, shuffled if the config says so."""
         return ratings_of(self.dimensions, train=self.train, val=self.val)
 
     def gigabytes(self) -> float:
-        """What all records take in memory; their lengths are told from a sample."""
+        """Memory for all records, estimated from the lengths of a sample."""
         frames = float(np.mean(self._lengths())) * len(self.train.records() + self.val.records())
         width = 2 if self.store.spec.dtype == "float16" else 4  # int8 reads as float32
         return frames * self.features * width / 1e9
 
     def longest(self) -> int:
-        """Frames of the longest record of a sample."""
+        """Frames of the longest record in a sample."""
         return max(self._lengths())
 
     def _lengths(self) -> list[int]:
@@ -80,9 +80,9 @@ def open_data(
     HeadError
         Songs or streams are missing, or a stream is named twice.
     StoreError
-        The store is not what the receipt says, or cannot be read.
+        The store does not match the receipt, or cannot be read.
     SongsError
-        A split has no song, or none with ratings.
+        A split has no songs, or none with ratings.
     """
     store = open_store(store)
     if receipt is not None:
@@ -100,16 +100,17 @@ def open_data(
         for split in ("train", "val")
     }
     if config.shuffle_labels:
-        corpora = {split: corpus.shuffled(config.deal_seed) for split, corpus in corpora.items()}
+        shuffle_seed = config.seed if config.shuffle_seed is None else config.shuffle_seed
+        corpora = {split: corpus.shuffled(shuffle_seed) for split, corpus in corpora.items()}
     streams = pick_streams(store, config.streams, architecture=config.architecture)
     return Data(store=store, **corpora, dimensions=dimensions, streams=streams)
 
 
 def pick_streams(store: EmbeddingStore, wanted: Sequence[str], *, architecture: Architecture) -> tuple[str, ...]:
-    """The streams to learn from.
+    """The streams to train on.
 
-    If none are named: all, and of several layers those of the paper's, 10, or else of the deepest; for SongEval's
-    head `muq/track`, of layer 6 if it is there. A store from elsewhere tells no layers: all count then.
+    If none are named: all streams of layer 10, as in the paper, or else of the deepest layer; for SongEval's head,
+    `muq/track` of layer 6 if the store has it. Imported stores may not name layers; then all streams count.
 
     Raises
     ------
@@ -120,7 +121,7 @@ def pick_streams(store: EmbeddingStore, wanted: Sequence[str], *, architecture: 
         if name in wanted[:place]:
             raise HeadError(f"{store.root}: stream {name!r} is named twice; name each once")
         if name not in store.streams:
-            raise HeadError(f"{store.root}: no stream {name!r}; there are {', '.join(store.streams)}")
+            raise HeadError(f"{store.root}: no stream {name!r}; found {', '.join(store.streams)}")
     if wanted:
         return tuple(wanted)
     favourite = SONGEVAL_LAYER if architecture == "songeval" else PAPER_LAYER
@@ -130,5 +131,5 @@ def pick_streams(store: EmbeddingStore, wanted: Sequence[str], *, architecture: 
     if architecture == "songeval":
         of_layer = [name for name in of_layer if name.split("@")[0] == "muq/track"]
     if not of_layer:
-        raise HeadError(f"{store.root}: SongEval's head needs stream muq/track; there are {', '.join(store.streams)}")
+        raise HeadError(f"{store.root}: SongEval's head needs stream muq/track; found {', '.join(store.streams)}")
     return tuple(of_layer)

@@ -1,4 +1,4 @@
-"""A store as a torch Dataset, for models of one's own; the store itself knows no torch."""
+"""A store as a torch Dataset, for your own models; the store itself does not need torch."""
 
 from collections.abc import Collection, Sequence
 from typing import NamedTuple
@@ -11,7 +11,7 @@ from store import EmbeddingStore
 
 
 class StoredView(NamedTuple):
-    """One record: frames (stream, frame, channel), float16 or float32 as `EmbeddingStore.read` gives them."""
+    """One record: frames (stream, frame, channel), float16 or float32 as from `EmbeddingStore.read`."""
 
     frames: Tensor
     song_id: str
@@ -75,7 +75,7 @@ class StoreDataset(Dataset[StoredView]):
         Raises
         ------
         StoreError
-            It is damaged, or has been removed.
+            It is damaged, or was removed.
         """
         song, view = self.records[number]
         return StoredView(torch.from_numpy(self.store.read(song, view, self.streams)), song, view)

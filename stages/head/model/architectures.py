@@ -1,4 +1,4 @@
-"""The heads there are: HEAR's, and SongEval's own as the baseline, each with its sizes and its published names."""
+"""The two architectures: HEAR's head, and SongEval's own as the baseline, with their sizes and published weights."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -27,8 +27,8 @@ from store.files.json_text import brief
 class Kind:
     """One architecture.
 
-    `published_streams` are what its published heads take, in their order; the four functions recognise published
-    tensors, read sizes off them, rename them to ours, and give the sizes of a preset.
+    `published_streams` are the input streams of its published heads, in order. The four functions recognise published
+    tensors, read the sizes from their shapes, convert them to our names, and return the sizes of a preset.
     """
 
     sizes: type[ModelSizes]
@@ -63,27 +63,27 @@ KINDS: Mapping[Architecture, Kind] = {
 
 
 def architecture_of(sizes: ModelSizes) -> Architecture:
-    """The name of the architecture that has such sizes."""
+    """The name of the architecture with sizes of this class."""
     return next(name for name, kind in KINDS.items() if isinstance(sizes, kind.sizes))
 
 
 def make_sizes(architecture: Architecture, size: Size, *, features: int, classes: int) -> ModelSizes:
-    """Sizes of a preset (`paper` or `small`) for frames of `features` numbers and `classes` scores."""
+    """Sizes of a preset (`paper` or `small`) for frames of `features` values, and `classes` scores."""
     return KINDS[architecture].preset_sizes(size, features=features, classes=classes)
 
 
 def make_model(sizes: ModelSizes) -> PackedModel:
-    """A head of these sizes, its weights drawn from torch's generator, on torch's default device."""
+    """A head of these sizes with random weights from torch's generator, on torch's default device."""
     return KINDS[architecture_of(sizes)].model(sizes)
 
 
 def read_published(state: Mapping[str, Tensor], source: str) -> tuple[Architecture, ModelSizes, dict[str, Tensor]]:
-    """Recognise published tensors: their architecture, the sizes that they tell, and the tensors under our names.
+    """Recognise published tensors; return their architecture, their sizes, and the tensors under our names.
 
     Raises
     ------
     HeadError
-        They are no published head's, or a tensor is missing, or there are neither 1 nor 5 outputs.
+        They are not from a published head, a tensor is missing, or there are neither 1 nor 5 outputs.
     """
     for name, kind in KINDS.items():
         if kind.is_published(state):
@@ -92,4 +92,4 @@ def read_published(state: Mapping[str, Tensor], source: str) -> tuple[Architectu
                 raise HeadError(f"{source}: a published head has 1 or 5 outputs, found {sizes.classes}")
             return name, sizes, kind.from_published(state, sizes)
     first = brief(next(iter(state), None))
-    raise HeadError(f"{source}: these tensors are neither a HEAR nor a SongEval head's; the first is {first}")
+    raise HeadError(f"{source}: expected the tensors of a HEAR or SongEval head, found others; the first is {first}")

@@ -1,4 +1,4 @@
-"""Self-attention inside each song, over windows that lie packed one song after the other."""
+"""Self-attention within each song, over patches that are packed one song after the other."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,21 +8,21 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-# Queries whose weights are made at once: bounds their memory, and most songs fit.
+# Queries whose weights are computed at once: bounds their memory, and most songs fit.
 ROWS_AT_ONCE = 2048
-# What `random_` draws for int16: 0 to 2¹⁵ − 1. Four times as fast as bernoulli_.
+# `random_` draws 0 to 2¹⁵ − 1 for int16. It is four times as fast as bernoulli_.
 _RANDOM_VALUES = 2**15
 
 
 class SelfAttention(nn.Module):
-    """Multi-head self-attention; songs never see each other, and no padding exists to be masked.
+    """Multi-head self-attention; songs never see each other, and there is no padding to mask.
 
     Parameters
     ----------
     width, heads
-        Channels of a window, and heads that share them.
+        Channels per patch, and heads that divide them.
     dropout
-        Probability of dropping a weight, while training.
+        Probability of dropping a weight during training.
     """
 
     def __init__(self, *, width: int, heads: int, dropout: float = 0.0) -> None:
@@ -34,9 +34,9 @@ class SelfAttention(nn.Module):
         nn.init.zeros_(self.inputs.bias)
         nn.init.zeros_(self.outputs.bias)
 
-    def forward(self, windows: Tensor, lengths: Sequence[int]) -> Tensor:
-        """Windows (W, width), of which `lengths` tells how many each song has → (W, width)."""
-        joint = self.inputs(windows).view(len(windows), 3, self.heads, -1)  # (W, 3, heads, channels)
+    def forward(self, patches: Tensor, lengths: Sequence[int]) -> Tensor:
+        """Patches (P, width) → (P, width); `lengths` are the patches per song."""
+        joint = self.inputs(patches).view(len(patches), 3, self.heads, -1)  # (P, 3, heads, channels)
         dropout = self.dropout if self.training else 0.0
         if joint.device.type == "cpu" and (dropout or joint.dtype == torch.bfloat16):
             seed = int(torch.randint(2**62, ()))
@@ -49,23 +49,23 @@ class SelfAttention(nn.Module):
 
 
 def _attend(joint: Tensor, dropout: float) -> Tensor:
-    """Query, key and value (B, W, 3, heads, channels) → (B, W, heads · channels)."""
-    query, key, value = joint.permute(2, 0, 3, 1, 4)  # each (B, heads, W, channels)
+    """Query, key and value (B, P, 3, heads, channels) → (B, P, heads · channels)."""
+    query, key, value = joint.permute(2, 0, 3, 1, 4)  # each (B, heads, P, channels)
     return F.scaled_dot_product_attention(query, key, value, dropout_p=dropout).transpose(1, 2).flatten(2)
 
 
 class _ByProducts(torch.autograd.Function):
     """The same attention on a CPU by matrix products: torch's own is slow there in bf16, and with dropout.
 
-    In bf16 it runs at a third of their speed. With dropout it holds all weights of a song, gigabytes for a long one,
-    and most of its time goes into drawing. Scores and weights are rounded to bf16, as in the published model's own
-    attention. Weights, and which are dropped, are made again in the backward pass, for one song and head at a time, so
-    that memory grows with W and not with W².
+    In bf16 torch's own runs at a third of their speed. With dropout it holds all weights of a song, gigabytes for a
+    long one, and spends most of its time drawing random numbers. Scores and weights are rounded to bf16, as in the
+    published model's own attention. The backward pass computes the weights and their dropout mask again, for one song
+    and head at a time, so that memory grows with P and not with P².
     """
 
     @staticmethod
     def forward(ctx: Any, joint: Tensor, lengths: Sequence[int], dropout: float, seed: int) -> Tensor:
-        """Query, key and value (W, 3, heads, channels) of packed songs → (W, heads · channels)."""
+        """Query, key and value (P, 3, heads, channels) of packed songs → (P, heads · channels)."""
         ctx.save_for_backward(joint)
         ctx.lengths, ctx.dropout, ctx.seed = lengths, dropout, seed
         drop = _Dropout(dropout, seed)
@@ -82,7 +82,7 @@ class _ByProducts(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, above: Tensor) -> tuple[Tensor, None, None, None]:
-        """Gradients of `forward`'s result (W, heads · channels) → of its `joint`."""
+        """Gradients of the result (P, heads · channels) → gradients of `joint`."""
         (joint,) = ctx.saved_tensors
         drop = _Dropout(ctx.dropout, ctx.seed)
         gradient = torch.empty_like(joint)
@@ -95,16 +95,16 @@ class _ByProducts(torch.autograd.Function):
 
 
 class _Dropout:
-    """Drops weights, the same ones in both passes: what is drawn depends on the seed and on how much was drawn before.
+    """Drops the same weights in both passes: the mask depends on the seed and on the number of earlier draws.
 
-    What is kept counts `scale` times as much; values are scaled, which are fewer than weights.
+    Kept weights must be multiplied by `scale`; callers scale the values instead, which are fewer.
 
     Parameters
     ----------
     probability
-        Of dropping a weight, to within 2⁻¹⁶.
+        Probability of dropping a weight, to within 2⁻¹⁶.
     seed
-        Of the draws.
+        Seed of the draws.
     """
 
     def __init__(self, probability: float, seed: int) -> None:
@@ -114,7 +114,7 @@ class _Dropout:
         self._mask: Tensor | None = None
 
     def next(self, weights: Tensor) -> Tensor:
-        """The next weights, some of them now 0."""
+        """Draw a new mask, and set the dropped weights to 0."""
         if not self._least:
             return weights
         draws = torch.empty(weights.shape, dtype=torch.int16).random_(generator=self._generator)
@@ -122,12 +122,12 @@ class _Dropout:
         return self.again(weights)
 
     def again(self, weights: Tensor) -> Tensor:
-        """Drop those that were dropped last; so gradients pass where weights did."""
+        """Apply the last mask again, so that gradients pass where weights did."""
         return weights if self._mask is None else weights * self._mask
 
 
 def _of_head(song: Tensor, head: int) -> tuple[Tensor, Tensor, Tensor]:
-    """One head's query (scaled), key and value (W, channels) each, contiguous."""
+    """One head's query (scaled), key and value (P, channels) each, contiguous."""
     query, key, value = song[:, :, head].transpose(0, 1).contiguous()
     return query * query.shape[1] ** -0.5, key, value
 
@@ -137,7 +137,7 @@ def _weights(query: Tensor, key: Tensor) -> Tensor:
 
 
 def _gradients(query: Tensor, key: Tensor, value: Tensor, above: Tensor, drop: _Dropout) -> Tensor:
-    """Of one song and head: query, key, value and the gradient of the result (W, channels) each → (W, 3, channels)."""
+    """One song and head: query, key, value and the result's gradient, each (P, channels) → (P, 3, channels)."""
     gradient = query.new_zeros(3, *query.shape)
     value = value * drop.scale
     for rows in _blocks(len(query)):

@@ -1,7 +1,7 @@
-"""HEAR's head (arXiv 2511.18869 §2.2): frames of one song in, one score a dimension out.
+"""HEAR's head (arXiv 2511.18869 §2.2): frames of one song in, one score per dimension out.
 
-frames (T, F) → linear, norm → windows of 3 (T//3, width) → feed-forward → attention × layers
-              → attentive pooling (4 · width) → linear → tanh · 2 + 3
+frames (T, F) → linear, norm → patches of 3 (T//3, width) → feed-forward → attention × layers
+              → attention pooling (4 · width) → linear → tanh · 2 + 3
 """
 
 from collections.abc import Sequence
@@ -15,8 +15,8 @@ from stages.head.model.packed import PackedModel, compute_type
 from stages.head.model.pooling import AttentivePooling
 from stages.head.model.sizes import HeadSizes
 
-# Windows that pass the wide first layers at once: bounds the memory that an hour-long song takes.
-CHUNK_WINDOWS = 8192
+# Patches that pass the wide first layers at once: bounds the memory of an hour-long song.
+CHUNK_PATCHES = 8192
 
 
 class HearHead(PackedModel):
@@ -47,11 +47,11 @@ class HearHead(PackedModel):
 
     def pool(self, frames: Tensor, lengths: Sequence[int]) -> Tensor:
         """Each song as one vector (B, queries · 2 · width), float32; see `PackedModel.pool`."""
-        windows = torch.cat([self._windows(chunk) for chunk in torch.split(frames, CHUNK_WINDOWS * self.sizes.stride)])
+        patches = torch.cat([self._patches(chunk) for chunk in torch.split(frames, CHUNK_PATCHES * self.sizes.stride)])
         for layer in self.attention:
-            windows = windows + layer(self.attention_norm(windows), lengths)
-        return self.pooling(windows, lengths)  # type: ignore[no-any-return]
+            patches = patches + layer(self.attention_norm(patches), lengths)
+        return self.pooling(patches, lengths)  # type: ignore[no-any-return]
 
-    def _windows(self, frames: Tensor) -> Tensor:
+    def _patches(self, frames: Tensor) -> Tensor:
         projected = self.project_norm(self.project(frames.to(compute_type(frames.device, self.project.weight))))
         return self.feed_forward(self.downsample(projected))  # type: ignore[no-any-return]

@@ -1,7 +1,7 @@
-"""What every head is to the rest of stage two: packed frames of several songs in, a vector and then scores a song out.
+"""The interface of every head: packed frames of several songs in; one vector per song, then scores, out.
 
-Songs of a batch are packed, not padded: their whole windows lie one after the other, and a head works inside each song.
-So nothing can leak from padding, and no work is spent on it.
+Songs of a batch are packed, not padded: their whole patches lie one after the other, and a head works within each song.
+So padding cannot leak into scores, and costs nothing.
 """
 
 from abc import ABC, abstractmethod
@@ -17,12 +17,12 @@ from stages.head.model.sizes import ModelSizes
 class PackedModel(nn.Module, ABC):
     """A head.
 
-    Axes: B songs, T frames, W windows of all songs together, F features a frame, V numbers a song, D dimensions.
+    Axes: B songs, T frames, P patches of all songs together, F features per frame, V values per song, D dimensions.
 
     Parameters
     ----------
     sizes
-        What its tensors' shapes depend on.
+        Determine the shapes of its tensors.
     """
 
     output: nn.Linear
@@ -33,14 +33,14 @@ class PackedModel(nn.Module, ABC):
 
     @abstractmethod
     def pool(self, frames: Tensor, lengths: Sequence[int]) -> Tensor:
-        """Each song as one vector (B, V), float32: what C-Mixup mixes.
+        """Each song as one vector (B, V), float32, which C-Mixup mixes.
 
         Parameters
         ----------
         frames
-            (W · stride, F) of any floating type: the songs' whole windows, one song after the other.
+            (P · stride, F) of any floating type: the songs' whole patches, one song after the other.
         lengths
-            Windows a song, B of them; they sum to W.
+            Patches per song, B of them; they sum to P.
         """
 
     def rate(self, pooled: Tensor) -> Tensor:
@@ -59,26 +59,28 @@ class PackedModel(nn.Module, ABC):
 
 
 def pack(frames: Tensor, valid: Tensor, *, stride: int) -> tuple[Tensor, list[int]]:
-    """Padded songs → packed whole windows: (B, T, F), (B, T) bool → (W · stride, F) and windows a song.
+    """Padded songs → packed whole patches: (B, T, F), (B, T) bool → (P · stride, F) and patches per song.
 
-    Frames after a song's last whole window are dropped, as the published model drops them for a song alone.
+    Frames after a song's last whole patch are dropped, as by the published model for a song alone.
 
     Raises
     ------
     HeadError
-        A song has fewer valid frames than a window, or a valid frame after one that is not.
+        A song has fewer valid frames than a patch, or a valid frame after a padded one.
     """
     if bool((valid[:, 1:] & ~valid[:, :-1]).any()):
-        raise HeadError("head: valid frames must come first, found one after a padded frame")
+        raise HeadError("head: valid frames must come first, found a valid frame after a padded one")
     counts = [int(count) // stride for count in valid.sum(1)]
     for position, count in enumerate(counts):
         if count < 1:
-            raise HeadError(f"head: song {position} of the batch has fewer than {stride} frames, the least it scores")
+            raise HeadError(
+                f"head: song {position} of the batch has fewer than {stride} frames, the fewest that a head can score"
+            )
     return torch.cat([song[: count * stride] for song, count in zip(frames, counts, strict=True)]), counts
 
 
 def compute_type(device: torch.device, weight: Tensor) -> torch.dtype:
-    """What frames are converted to before the first product: autocast's type where it is on, else the weights'."""
+    """The type of frames before the first product: autocast's if it is enabled, otherwise the weights'."""
     if torch.is_autocast_enabled(device.type):
         return torch.get_autocast_dtype(device.type)
     return weight.dtype

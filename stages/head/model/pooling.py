@@ -1,4 +1,4 @@
-"""MQMHASTP, multi-query multi-head attentive statistics pooling (arXiv 2110.05042): a song becomes one vector."""
+"""Attention pooling: multi-query multi-head attentive statistics (MQMHASTP, arXiv 2110.05042), one vector per song."""
 
 import math
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ VARIANCE_FLOOR = 1e-7
 
 
 class AttentivePooling(nn.Module):
-    """Weighted mean and standard deviation over time, the weights from a small scorer per query and head.
+    """Weighted mean and standard deviation over time, with weights from a small scorer per query and head.
 
     Each head sees its own slice of channels. For query q and head h: a = softmax over time, per channel, of
     V·tanh(W·x + b) + c; then mean = Σ a·x and std = √max(Σ a·x² − mean², 1e-7).
@@ -18,9 +18,9 @@ class AttentivePooling(nn.Module):
     Parameters
     ----------
     width
-        Channels of a window; a multiple of `heads`.
+        Channels per patch; a multiple of `heads`.
     queries, heads, bottleneck
-        Scorers a head, slices of channels, and the width inside a scorer.
+        Scorers per head, slices of channels, and the width inside a scorer.
     """
 
     def __init__(self, *, width: int, queries: int, heads: int, bottleneck: int) -> None:
@@ -32,23 +32,23 @@ class AttentivePooling(nn.Module):
         self.expand_weight = _uniform(queries, heads, slice_, bottleneck, fan_in=bottleneck)
         self.expand_bias = _uniform(queries, heads, slice_, fan_in=bottleneck)
 
-    def forward(self, windows: Tensor, lengths: Sequence[int]) -> Tensor:
-        """Pool each song's windows.
+    def forward(self, patches: Tensor, lengths: Sequence[int]) -> Tensor:
+        """Pool each song's patches.
 
         Parameters
         ----------
-        windows
-            (W, width): the windows of all songs, one after the other.
+        patches
+            (P, width): the patches of all songs, one after the other.
         lengths
-            Windows a song, B of them; they sum to W.
+            Patches per song, B of them; they sum to P.
 
         Returns
         -------
         Tensor
             (B, queries · heads · 2 · slice), float32: for each query and head, the mean, then the std.
         """
-        slices = windows.view(len(windows), self.heads, -1).transpose(0, 1)  # (heads, W, slice)
-        logits = self._scorers(slices)  # (queries, heads, W, slice)
+        slices = patches.view(len(patches), self.heads, -1).transpose(0, 1)  # (heads, P, slice)
+        logits = self._scorers(slices)  # (queries, heads, P, slice)
         songs = zip(
             torch.split(slices.float(), list(lengths), 1), torch.split(logits.float(), list(lengths), 2), strict=True
         )
@@ -60,7 +60,7 @@ class AttentivePooling(nn.Module):
 
 
 def _statistics(song: Tensor, logits: Tensor) -> Tensor:
-    """Song (heads, W, slice), logits (queries, heads, W, slice) → (queries, heads, 2, slice)."""
+    """Song (heads, P, slice), logits (queries, heads, P, slice) → (queries, heads, 2, slice)."""
     weights = logits.softmax(dim=2)
     mean = (weights * song).sum(2)
     variance = (weights * song.square()).sum(2) - mean.square()
@@ -68,5 +68,5 @@ def _statistics(song: Tensor, logits: Tensor) -> Tensor:
 
 
 def _uniform(*shape: int, fan_in: int) -> nn.Parameter:
-    bound = 1 / math.sqrt(fan_in)  # a 1×1 convolution's own default
+    bound = 1 / math.sqrt(fan_in)  # the default of a 1×1 convolution
     return nn.Parameter(torch.empty(*shape).uniform_(-bound, bound))

@@ -1,4 +1,4 @@
-"""The published checkpoints: their tensor names, and the sizes that their tensors tell."""
+"""The published HEAR checkpoints: their tensor names, and their sizes as read from tensor shapes."""
 
 import re
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ _ATTENTION = {
     "outputs.weight": "out_proj.weight",
     "outputs.bias": "out_proj.bias",
 }
-# Ours ← theirs, where the tensors are the same.
+# Our name: published name, where the tensors are the same.
 _SAME = {
     "project.weight": "mixed_win_downsample.weight",
     "project.bias": "mixed_win_downsample.bias",
@@ -45,12 +45,12 @@ def is_published(state: Mapping[str, Tensor]) -> bool:
 
 
 def published_sizes(state: Mapping[str, Tensor]) -> HeadSizes:
-    """Read the sizes off the tensors. Attention heads leave no trace there: they equal the pooling's, 8 as published.
+    """Read the sizes from the tensors' shapes. These do not show the attention heads, which equal the pooling's: 8.
 
     Raises
     ------
     HeadError
-        A tensor that tells a size is missing.
+        A tensor that shows a size is missing.
     """
     scorer = _named(state, _SCORER.format(query=0, head=0, layer=0, kind="weight"))
     projected, features = _named(state, "mixed_win_downsample.weight").shape
@@ -69,7 +69,7 @@ def published_sizes(state: Mapping[str, Tensor]) -> HeadSizes:
 
 
 def from_published(state: Mapping[str, Tensor], sizes: HeadSizes) -> dict[str, Tensor]:
-    """Our state dict from the published one.
+    """Convert a published state dict to ours.
 
     Raises
     ------
@@ -90,7 +90,7 @@ def from_published(state: Mapping[str, Tensor], sizes: HeadSizes) -> dict[str, T
 
 
 def to_published(ours: Mapping[str, Tensor], sizes: HeadSizes) -> dict[str, Tensor]:
-    """The published state dict from ours: what the authors' own code loads."""
+    """Convert our state dict to a published one, which the authors' own code loads."""
     state = {theirs: ours[name] for name, theirs in _SAME.items()}
     state[_DEPTHWISE] = ours["downsample.depthwise"].T.unsqueeze(1).contiguous()
     state[_POINTWISE] = ours["downsample.pointwise.weight"].unsqueeze(2)

@@ -1,4 +1,4 @@
-"""The sizes of a head: what its tensors' shapes depend on, and nothing else."""
+"""The sizes of a head, which determine the shapes of its tensors, and its dropout."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
@@ -9,30 +9,30 @@ from store.files.json_text import brief
 
 Architecture = Literal["hear", "songeval"]
 Size = Literal["paper", "small"]
-# More is a mistake, or meant to fill the memory.
+# Larger values are a mistake, or an attempt to fill the memory.
 LARGEST, MOST_LAYERS = 1 << 20, 1_000
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelSizes:
-    """What the sizes of any head have in common.
+    """The sizes that every head has.
 
     Parameters
     ----------
     features
-        F, numbers a frame: streams × channels.
+        F, values per frame: streams × channels.
     classes
-        D, dimensions that are scored.
+        D, the number of scored dimensions.
     stride
-        Frames in a window.
+        Frames per patch.
     dropout
-        Probability, while training.
+        Probability during training.
 
     Raises
     ------
     HeadError
-        A size is not positive or far too large, the dropout is no probability, or the width of the attention cannot be
-        shared out over its heads.
+        A size is not positive or far too large, the dropout is not a probability, or the width of the attention is not
+        a multiple of its heads.
     """
 
     features: int
@@ -47,7 +47,7 @@ class ModelSizes:
         return self.features
 
     def __post_init__(self) -> None:
-        """Check what the layers below take for granted."""
+        """Check the assumptions of the layers."""
         for field in fields(self):
             value, most = getattr(self, field.name), MOST_LAYERS if field.name == "layers" else LARGEST
             if field.name == "dropout":
@@ -74,7 +74,7 @@ class ModelSizes:
         known = {field.name: field.type for field in fields(cls)}
         for name, value in values.items():
             if name not in known:
-                raise HeadError(f"head sizes: unknown size {brief(name)}; was this head written by a newer version?")
+                raise HeadError(f"head sizes: unknown size {brief(name)}; this head may be from a newer version")
             kinds = (int, float) if name == "dropout" else (int,)
             if isinstance(value, bool) or not isinstance(value, kinds):
                 raise HeadError(f"head sizes: {name} must be a number, found {brief(value)}")
@@ -97,13 +97,13 @@ class HeadSizes(ModelSizes):
     hidden
         Width inside the feed-forward layer.
     layers, heads
-        Self-attention layers and heads a layer; `heads` is also the pooling's.
+        Self-attention layers, and heads per layer; the pooling has as many heads.
     queries, bottleneck
-        The pooling's queries, and the width inside its scorers.
+        Queries of the pooling, and the width inside its scorers.
     stride
-        Frames in a window: the down-sampling's kernel and stride.
+        Frames per patch: kernel and stride of the down-sampling.
     dropout
-        After the down-sampling.
+        Probability of dropout after the down-sampling.
     """
 
     projected: int = 2048
@@ -130,9 +130,9 @@ class SongEvalSizes(ModelSizes):
     hidden
         Width inside the feed-forward layer.
     layers, heads
-        Self-attention layers and heads a layer; frames are attended to at their own width.
+        Self-attention layers, and heads per layer; the attention has the width of a frame.
     dropout
-        Of the attention's weights, and of the pooled vector.
+        Probability of dropout on the attention's weights and on the pooled vector.
     """
 
     hidden: int = 4096
@@ -140,7 +140,7 @@ class SongEvalSizes(ModelSizes):
     dropout: float = 0.2
 
     def __post_init__(self) -> None:
-        """Check the same, and that each frame is a window."""
+        """Check also that each frame is a patch."""
         super().__post_init__()
         if self.stride != 1:
             raise HeadError(f"head sizes: stride must be 1 for SongEval's head, found {self.stride}")

@@ -22,7 +22,7 @@ _ATTENTION = {
     "outputs.weight": "out_proj.weight",
     "outputs.bias": "out_proj.bias",
 }
-# Ours ← theirs, where the tensors are not a layer's.
+# Our name: published name, for tensors outside the attention layers.
 _OTHERS = {
     f"{ours}.{kind}": f"{theirs}.{kind}"
     for ours, theirs in {"feed_forward.0": "ffd.0", "feed_forward.2": "ffd.2", "output": "fc"}.items()
@@ -70,12 +70,12 @@ def is_songeval(state: Mapping[str, Tensor]) -> bool:
 
 
 def published_songeval_sizes(state: Mapping[str, Tensor]) -> SongEvalSizes:
-    """Read the sizes off the published tensors; the 8 heads leave no trace there.
+    """Read the sizes from the published tensors' shapes, which do not show the 8 heads.
 
     Raises
     ------
     HeadError
-        A tensor that tells a size is missing.
+        A tensor that shows a size is missing.
     """
     hidden, features = _named(state, "ffd.0.weight").shape
     layers = sum(name.endswith(".in_proj_weight") for name in state)
@@ -83,7 +83,7 @@ def published_songeval_sizes(state: Mapping[str, Tensor]) -> SongEvalSizes:
 
 
 def from_published_songeval(state: Mapping[str, Tensor], sizes: SongEvalSizes) -> dict[str, Tensor]:
-    """Our state dict from the published one.
+    """Convert a published state dict to ours.
 
     Raises
     ------

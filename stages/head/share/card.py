@@ -1,6 +1,6 @@
-"""A head's model card: README.md with the metadata that a hub reads, then what it is, how good, and how to use it.
+"""A head's model card: README.md with the hub's metadata, then its description, use and figures.
 
-Names in it come from data and from other people's heads: they are shown as they are, never as Markdown or HTML.
+Names in it may come from strangers: they are shown literally, never as Markdown or HTML.
 """
 
 import re
@@ -20,8 +20,8 @@ from store.files.visible import visible
 CARD = "README.md"
 PUBLISHED_CHANNELS = 1024
 SONGEVAL = "ASLP-lab/SongEval"
-# What weights and data ask of a head that was made of them. The first satisfies the second, too.
-SONGEVALS, MUQS = "cc-by-nc-sa-4.0", "cc-by-nc-4.0"
+# Licences that the data set and the weights require of a head. The first also satisfies the second.
+SONGEVAL_LICENSE, MUQ_LICENSE = "cc-by-nc-sa-4.0", "cc-by-nc-4.0"
 _ENCODERS = {"muq": "MuQ", "musicfm": "MusicFM"}
 # The hub's names of our metrics.
 _HUB_METRICS = {"LCC": "pearsonr", "SRCC": "spearmanr", "KTAU": "kendalltau", "TTA": "f1"}
@@ -34,7 +34,7 @@ def model_card(
     metrics: Mapping[str, Any],
     run: Mapping[str, Any],
     receipt: Mapping[str, Any],
-    license: str | None = None,  # noqa: A002 - it is the word for it
+    license: str | None = None,  # noqa: A002 - the option's name
     dataset: str = "",
 ) -> str:
     """Write the card of one head, or of several that score together.
@@ -42,20 +42,20 @@ def model_card(
     Parameters
     ----------
     repo
-        The hub id that it is for.
+        The hub id of the head.
     heads
         All of the same dimensions and streams.
     metrics, run, receipt
-        Contents of metrics.json, run.json and receipt.json; empty where there are none.
+        Contents of metrics.json, run.json and receipt.json; empty if there are none.
     license
-        The hub's name of a licence; without it, what the data set and the encoders ask for.
+        The hub's name of a licence; by default, the one that the data set and the encoders require.
     dataset
-        What the head learned from: a data set's hub id, or words. Empty counts as SongEval for the licence.
+        The data set that the head was trained on: a hub id, or words. Empty counts as SongEval for the licence.
 
     Raises
     ------
     HeadError
-        No licence is given, and none follows from the data set and the encoders.
+        No licence is given, and the data set and the encoders do not imply one.
     """
     head, figures = heads[0], metrics.get("ensemble", metrics)
     encoders = encoders_from(heads)
@@ -84,12 +84,12 @@ def model_card(
 
 
 def default_license(streams: Sequence[str], dataset: str) -> str:
-    """The licence that is due: SongEval's, MuQ's, or none that we know of, which is an error."""
+    """The licence that SongEval or MuQ requires; an error if neither was used."""
     if dataset in ("", SONGEVAL):
-        return SONGEVALS
+        return SONGEVAL_LICENSE
     if any(stream.startswith("muq/") for stream in streams):
-        return MUQS
-    raise HeadError(f"no licence follows from {dataset} and {', '.join(streams)}; name one with --license, such as mit")
+        return MUQ_LICENSE
+    raise HeadError(f"no licence is known for {dataset} and {', '.join(streams)}; name one with --license, such as mit")
 
 
 def _results(figures: Mapping[str, Any], dataset: str) -> Iterator[EvalResult]:
@@ -183,7 +183,7 @@ def _figures(metrics: Mapping[str, Any]) -> str:
     lines += [_line(name, row, std.get(name)) for name, row in metrics.items() if name not in ("std", "ensemble")]
     if ensemble:
         lines.append(_line("mean, all heads together", ensemble["mean"], None))
-    spread = " Mean ± standard deviation over the heads; the last line is what they score together." if std else ""
+    spread = " Mean ± standard deviation over the heads; the last line is the ensemble." if std else ""
     return (
         "## Figures\n\nOn the validation songs, which also picked the best epoch: Pearson (LCC), Spearman (SRCC), "
         "Kendall τ-b (KTAU), and F1 of telling songs rated high: 4.0 and above, 3.75 for Memorability and Clarity "

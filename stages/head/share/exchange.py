@@ -1,9 +1,8 @@
-"""Heads to and from a hub: what of a run is shared, and how it lies there.
+"""Push heads to a hub, and pull them from it.
 
-Shared are a head's own files and what they rest on: metrics, parameters, versions, the store's receipt, counts.
-Kept are the user's own data: predictions.csv, ratings.csv and the songs that were left out (names of songs, ratings),
-curves, states of the optimizer. novelty.safetensors goes along: means and main directions over all training songs, no
-song of its own.
+A head is shared with its metrics, parameters, versions, counts, and the store's receipt. The user's own data is not
+shared: predictions.csv, ratings.csv, the names of left-out songs, curves, and the optimizer's state.
+novelty.safetensors is shared: it holds means and main directions over all training songs, and no single song.
 """
 
 import shutil
@@ -14,9 +13,9 @@ from typing import Any
 from stages.common.file_limits import LARGEST_HEAD
 from stages.common.hub import HubError, commit_of, download, list_files, upload
 from stages.common.local_paths import did_you_mean
+from stages.head.checkpoint.ensemble import head_places
 from stages.head.checkpoint.head import Head
 from stages.head.checkpoint.hub import fetch, split_reference
-from stages.head.checkpoint.json_file import read_metrics_file, read_object
 from stages.head.checkpoint.layout import (
     CONFIG,
     ENSEMBLE,
@@ -27,16 +26,16 @@ from stages.head.checkpoint.layout import (
     VERSIONS,
     WEIGHTS,
     read_ensemble,
-    to_json,
 )
-from stages.head.checkpoint.members import head_places
+from stages.head.checkpoint.metrics_file import read_metrics_file
 from stages.head.checkpoint.novelty import NOVELTY
 from stages.head.checkpoint.saved import load_head, save_head
 from stages.head.errors import HeadError
+from stages.head.files import read_object, to_json
 from stages.head.share.card import CARD, model_card
 from stages.head.training.report import SONG_NAMES, read_run
 
-# run.json before params.json: the second without the first is a run that is not complete.
+# run.json before params.json: params.json alone marks an unfinished run.
 ABOUT = (METRICS_FILE, RUN, PARAMS, VERSIONS, RECEIPT)
 SHARED = (WEIGHTS, NOVELTY, *ABOUT, CONFIG)
 
@@ -45,27 +44,27 @@ def push(
     folder: str | Path,
     repo: str,
     *,
-    license: str | None = None,  # noqa: A002 - it is the word for it
+    license: str | None = None,  # noqa: A002 - the option's name
     dataset: str = "",
     message: str = "",
     private: bool = False,
 ) -> str:
-    """Put a run's head, or the heads of several seeds, on the hub, with a model card.
+    """Push a run's head, or the heads of several seeds, to the hub, with a model card.
 
-    The commit replaces the head that was there; files of other kinds stay.
+    The commit replaces a head that is there; other files stay.
 
     Parameters
     ----------
     folder
-        What `train_head` or `train_seeds` left, or `save_head` wrote.
+        A folder from `train_head`, `train_seeds` or `save_head`.
     repo
-        The hub id; made where it does not exist.
+        The hub id; created if it does not exist.
     license, dataset
         See `model_card`.
     message
-        The commit's.
+        The commit's message.
     private
-        Only its owner may see it.
+        Make a new repository visible to its owner only.
 
     Returns
     -------
@@ -75,24 +74,24 @@ def push(
     Raises
     ------
     HeadError
-        There is no complete head in the folder, or no licence follows from what it was made of.
+        The folder has no complete head, or no licence is given or known.
     HubError
-        The hub does not take it.
+        The hub refuses it.
     """
     folder = Path(folder)
     if not folder.is_dir():
         raise HeadError(f"{folder}: no such folder; push the folder that hear-head train wrote{did_you_mean(folder)}")
     places = head_places(folder)
-    heads = [_whole(place) for place in places]
+    heads = [_load_complete(place) for place in places]
     if len({(head.dimensions, head.streams) for head in heads}) > 1:
-        raise HeadError(f"{folder}: its heads do not score the same; push one: {', '.join(map(str, places))}")
+        raise HeadError(f"{folder}: its heads differ in dimensions or streams; push one: {', '.join(map(str, places))}")
     several = places != [folder]
     card = model_card(
         repo,
         heads,
-        metrics=_told(folder / METRICS_FILE, read_metrics_file),
-        run=_told(places[0] / RUN, read_run),
-        receipt=_told(places[0] / RECEIPT, read_object),
+        metrics=_read_if_present(folder / METRICS_FILE, read_metrics_file),
+        run=_read_if_present(places[0] / RUN, read_run),
+        receipt=_read_if_present(places[0] / RECEIPT, read_object),
         license=license,
         dataset=dataset,
     )
@@ -107,25 +106,25 @@ def push(
     return upload(repo, files, replaces=_is_ours, message=message or f"Upload {what}", private=private)
 
 
-def _whole(place: Path) -> Head:
-    """Load a head: that checks that tensors and configuration fit each other."""
+def _load_complete(place: Path) -> Head:
+    """Load a head of a finished run; loading checks that tensors and configuration agree."""
     if (place / PARAMS).is_file() and not (place / RUN).is_file():
-        raise HeadError(f"{place}: this run is not complete; go on with --resume, then push it")
+        raise HeadError(f"{place}: this run is not complete; finish it with --resume, then push it")
     return load_head(place)
 
 
 def pull(reference: str, out: Path, *, revision: str | None = None) -> Path:
-    """Copy heads from the hub into a new folder: what `fetch` takes, and what is said about them.
+    """Copy heads from the hub into a new folder: the files of `fetch`, the model card, metrics and parameters.
 
-    A published file becomes a head's folder.
+    A published file is converted to a head's folder.
 
     Raises
     ------
     HeadError, HubError
-        As `fetch`; or `out` is there already, or cannot be written.
+        As `fetch`; or `out` already exists, or cannot be written.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise HeadError(f"{out}: is there already, and not empty; name a new folder")
+        raise HeadError(f"{out}: already exists and is not empty; name a new folder")
     place = fetch(reference, revision=revision)
     partial = out.with_name(f".{out.name}.partial")
     try:
@@ -148,7 +147,7 @@ def _copy(reference: str, place: Path, out: Path) -> None:
     try:
         offered = set(list_files(repo, revision=commit))
     except HubError:
-        offered = set()  # Out of reach: what the cache has must do.
+        offered = set()  # Offline: copy the files that are in the cache.
     folders = [""] if (place / CONFIG).is_file() else ["", *read_ensemble(place / ENSEMBLE)]
     for within in (str(PurePosixPath(folder, name)) for folder in folders for name in (CARD, ENSEMBLE, *SHARED)):
         source = place / within
@@ -169,11 +168,11 @@ def _shared(place: Path) -> dict[str, Path | bytes]:
 
 
 def _is_ours(name: str) -> bool:
-    """Whether a file on the hub is one that `push` wrote: of a head at the top, or in a folder of several."""
+    """Whether `push` writes a file of this name: at the top for one head, or in a folder for several."""
     path = PurePosixPath(name)
     return len(path.parts) <= 2 and path.name in (ENSEMBLE, *SHARED)
 
 
-def _told(path: Path, read: Callable[[Path], dict[str, Any]]) -> dict[str, Any]:
-    """What a file says; nothing where there is none."""
+def _read_if_present(path: Path, read: Callable[[Path], dict[str, Any]]) -> dict[str, Any]:
+    """The content of a file; empty if there is none."""
     return read(path) if path.is_file() else {}

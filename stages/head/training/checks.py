@@ -1,4 +1,4 @@
-"""What is wrong or odd with the songs of a run, found before its first epoch: errors are raised, oddities are told."""
+"""Checks of a run's songs before its first epoch: errors are raised, oddities are described."""
 
 from collections.abc import Iterator, Sequence
 
@@ -17,18 +17,18 @@ from store.format.quantisation import all_finite
 
 
 def check_records(data: Data, whole: Records) -> None:
-    """Find records that would end the run: after its first epoch, in the case of those that validate.
+    """Find records that would end the run, some only after its first epoch.
 
-    Every record must have frames enough for one window, by the store's catalogue. Validation songs are read, too: with
-    that their metadata and checksums are checked, and that their values are finite. Where `whole` holds what it has
-    read, the first validation finds it there.
+    Every record must have enough frames for one patch, according to the store's catalogue. Validation songs are also
+    read, which checks their metadata, their checksums, and that their values are finite. If `whole` keeps records in
+    memory, the first validation finds them there.
 
     Parameters
     ----------
     data
         The songs of both splits.
     whole
-        What reads the validation songs.
+        Reads the validation songs.
 
     Raises
     ------
@@ -45,16 +45,15 @@ def check_records(data: Data, whole: Records) -> None:
                 f"{whole.stride} frames that a head needs, the first is song {song!r} view {view} with "
                 f"{data.store.rows[short[0]].frames}; remove such songs from the manifest"
             )
-    problems = {song: problem for song in data.val.songs if (problem := _problem(whole, song))}
-    if problems:
-        song, problem = next(iter(problems.items()))
+    reasons = {song: reason for song in data.val.songs if (reason := _why_unusable(whole, song))}
+    if reasons:
+        song, reason = next(iter(reasons.items()))
         raise HeadError(
-            f"{len(problems)} of {len(data.val.songs)} val songs cannot be validated with, "
-            f"the first is {song!r}: {problem}"
+            f"{len(reasons)} of {len(data.val.songs)} val songs cannot be scored, the first is {song!r}: {reason}"
         )
 
 
-def _problem(whole: Records, song: str) -> str:
+def _why_unusable(whole: Records, song: str) -> str:
     """Why a song cannot be scored; empty if it can."""
     try:
         frames = whole[(Item(song, 0, 0.0),)].frames
@@ -66,40 +65,40 @@ def _problem(whole: Records, song: str) -> str:
 
 
 def describe_data(data: Data, config: TrainConfig) -> list[str]:
-    """What a user should know of the songs of a run before believing its figures, one sentence each."""
+    """Describe oddities of a run's songs that a user should know before trusting its figures, one sentence each."""
     caution = store_caution(data.store, data.streams)
     return [
         *([caution] if caution else []),
-        *left_out(data.train, split="train"),
-        *_few_to_learn_from(data, config),
-        *left_out(data.val, split="val"),
-        *little_to_measure_by(data.val, split="val", dimensions=data.dimensions),
+        *describe_left_out(data.train, split="train"),
+        *_describe_training_songs(data, config),
+        *describe_left_out(data.val, split="val"),
+        *describe_degenerate_metrics(data.val, split="val", dimensions=data.dimensions),
     ]
 
 
-def left_out(corpus: Corpus, *, split: str) -> Iterator[str]:
-    """Which songs of a split do not take part, and why."""
+def describe_left_out(corpus: Corpus, *, split: str) -> Iterator[str]:
+    """Say which songs of a split are left out, and why."""
     for songs, why in ((corpus.unrated, "without a rating"), (corpus.missing, "that the store lacks")):
         if songs:
             yield f"left out {len(songs)} {split} {_songs(songs)} {why}, the first is {songs[0]!r}"
 
 
-def little_to_measure_by(corpus: Corpus, *, split: str, dimensions: Sequence[str]) -> Iterator[str]:
-    """Which metrics of these songs count 0 whatever a head says of them."""
+def describe_degenerate_metrics(corpus: Corpus, *, split: str, dimensions: Sequence[str]) -> Iterator[str]:
+    """Say which metrics of these songs are 0 for any head."""
     if len(corpus.songs) == 1:
-        yield f"one {split} song: LCC, SRCC and KTAU count 0"
+        yield f"only one {split} song: LCC, SRCC and KTAU are 0"
     elif constant := _constant(corpus, dimensions):
-        yield f"all {split} songs have the same rating of {', '.join(constant)}: LCC, SRCC and KTAU count 0 there"
-    highest = dict(zip(dimensions, corpus.labels.max(axis=0).tolist(), strict=True))
+        yield f"all {split} songs have the same rating of {', '.join(constant)}: LCC, SRCC and KTAU are 0 there"
+    highest = dict(zip(dimensions, corpus.ratings.max(axis=0).tolist(), strict=True))
     if low := [name for name, rating in highest.items() if rating < THRESHOLDS[name]]:
         yield f"no {split} song is rated high enough to count for TTA in {', '.join(low)}: TTA is 0 there"
 
 
-def _few_to_learn_from(data: Data, config: TrainConfig) -> Iterator[str]:
+def _describe_training_songs(data: Data, config: TrainConfig) -> Iterator[str]:
     songs = data.train.songs
     if len(songs) == 1:
         mixing = "" if config.mix == "none" else "C-Mixup has no partner for it, and "
-        yield f"one train song: {mixing}ListMLE has nothing to rank"
+        yield f"only one train song: {mixing}ListMLE has nothing to rank"
     elif constant := _constant(data.train, data.dimensions):
         yield f"all train songs have the same rating of {', '.join(constant)}: no differences can be learned there"
     if 1 < len(songs) < config.batch_size:
@@ -107,7 +106,7 @@ def _few_to_learn_from(data: Data, config: TrainConfig) -> Iterator[str]:
 
 
 def _constant(corpus: Corpus, dimensions: Sequence[str]) -> list[str]:
-    return [name for name, spread in zip(dimensions, np.ptp(corpus.labels, axis=0), strict=True) if spread == 0]
+    return [name for name, spread in zip(dimensions, np.ptp(corpus.ratings, axis=0), strict=True) if spread == 0]
 
 
 def _songs(songs: Sequence[str]) -> str:

@@ -1,21 +1,17 @@
-"""What a run says of itself while it goes: rows for curves, and those who listen."""
+"""The progress of a training run: rows for its curves, and listeners that receive them."""
 
-import io
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from stages.common import csv_text
-from stages.head.errors import HeadError
-from stages.head.replacing import replacing
-from store.files.regular import LARGEST_TEXT, IrregularFileError, read_regular
+from stages.head.files import read_csv, write_csv
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 _Row = TypeVar("_Row", bound="DataclassInstance")
-# What the fields of a row may be in JSON; others are lists.
+# The types in JSON that a row's fields may have; other fields are lists.
 _TYPES: dict[Any, tuple[type, ...]] = {int: (int,), float: (int, float), bool: (bool,)}
 
 STEPS, EVALUATIONS = "steps.csv", "evaluations.csv"
@@ -23,7 +19,7 @@ STEPS, EVALUATIONS = "steps.csv", "evaluations.csv"
 
 @dataclass(frozen=True, kw_only=True)
 class StepRow:
-    """One step: losses are means over its batches; `waiting` is the share of `seconds` spent waiting for data."""
+    """One step: losses are means over its batches; `waiting` is the fraction of `seconds` spent waiting for data."""
 
     step: int
     epoch: int
@@ -51,54 +47,42 @@ class EvaluationRow:
 
 
 class Listener:
-    """Hears what a run says; by default it does nothing with it."""
+    """Receives the progress of a run; each method does nothing by default."""
 
     def begin(self, *, steps: int, done: int) -> None:
-        """A run of `steps` steps starts, or goes on after `done` of them."""
+        """Called when a run of `steps` steps starts, or resumes after `done` of them."""
 
     def step(self, row: StepRow) -> None:
-        """A step was made."""
+        """Called after each step."""
 
     def evaluated(self, row: EvaluationRow) -> None:
-        """A validation was made."""
+        """Called after each validation."""
 
     def end(self) -> None:
-        """The run is over, whether it succeeded or not."""
+        """Called when the run has ended, successfully or not."""
 
 
 def row_of(kind: type[_Row], values: dict[str, Any]) -> _Row:
-    """Make a row, or what has rows, of values that a file held.
+    """Build a dataclass from values read from a file, and check their types.
 
     Raises
     ------
     TypeError
-        A value is missing, unknown or of another type than the field's.
+        A value is missing, unknown or of the wrong type.
     """
     row = kind(**values)
     for one in fields(row):
         if type(getattr(row, one.name)) not in _TYPES.get(one.type, (list,)):
-            raise TypeError(f"{one.name} is of another type")
+            raise TypeError(f"{one.name} has the wrong type")
     return row
 
 
 def read_rows(path: Path) -> list[dict[str, str]]:
-    """The rows of a file of `write_rows`, as text.
-
-    Raises
-    ------
-    HeadError
-        It cannot be read.
-    """
-    try:
-        text = read_regular(path, largest=LARGEST_TEXT).decode()
-        rows = [cells for _, cells in csv_text.read_rows(io.StringIO(text, newline=""))]
-    except (OSError, ValueError, IrregularFileError) as error:
-        raise HeadError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
-    return [dict(zip(rows[0], cells, strict=False)) for cells in rows[1:]]
+    """Read the rows of a file of `write_rows`, as text by column. Raises as `read_csv`."""
+    header, *rows = read_csv(path) or [[]]
+    return [dict(zip(header, cells, strict=False)) for cells in rows]
 
 
 def write_rows(path: Path, rows: Sequence[StepRow] | Sequence[EvaluationRow], kind: type) -> None:
-    """Write rows of `kind` as CSV, whole and atomically; a resumed run writes what an uninterrupted one would."""
-    with replacing(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
-        csv_text.write_rows(file, [[field.name for field in fields(kind)]])
-        csv_text.write_rows(file, (list(asdict(row).values()) for row in rows))
+    """Write rows of `kind` as CSV; a resumed run writes the same rows as an uninterrupted one."""
+    write_csv(path, [field.name for field in fields(kind)], (list(asdict(row).values()) for row in rows))

@@ -1,19 +1,19 @@
-"""How a training run went: what the command prints, and what run.json keeps of it."""
+"""The report of a training run, as printed by the command and as saved in run.json."""
 
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from stages.common.html_table import html_table
-from stages.head.checkpoint.json_file import is_number, read_metrics, read_object
 from stages.head.checkpoint.layout import METRICS_FILE, RUN
+from stages.head.checkpoint.metrics_file import is_number, read_metrics
 from stages.head.errors import HeadError
+from stages.head.files import read_object
 from stages.head.training.history import EVALUATIONS, EvaluationRow, read_rows
 from stages.metrics.agreement import METRICS, Metrics, total
 from store.files.json_text import brief
-from store.files.visible import visible
+from store.files.visible import to_html_columns, visible
 
-# Entries of run.json that name songs: they stay here when a head is shared.
+# Entries of run.json that name songs; they are not shared with the head.
 SONG_NAMES = ("missing", "unrated", "notes")
 
 
@@ -65,13 +65,13 @@ class TrainReport:
 
     @property
     def line(self) -> str:
-        """The line that the command prints."""
+        """One line for the terminal."""
         means = " ".join(f"{name} {self.metrics['mean'][name]:.3f}" for name in METRICS)
         missing = f", {len(self.missing)} songs missing" if self.missing else ""
         count = len(self.unrated)
         unrated = f", {count} song{'' if count == 1 else 's'} without a rating left out" if count else ""
         return (
-            f"{'' if self.trained else 'complete already: '}"
+            f"{'' if self.trained else 'already complete: '}"
             f"{means} at epoch {self.best.epoch}, step {self.best.step} of {self.steps}; "
             f"{self.songs} songs, {self.records} records{missing}{unrated}, {self.seconds:.0f} s"
         )
@@ -81,10 +81,10 @@ class TrainReport:
 
     def _repr_html_(self) -> str:
         rows = ([name, *(f"{row[metric]:.3f}" for metric in METRICS)] for name, row in self.metrics.items())
-        return html_table(rows, header=["", *METRICS], title=f"{self.folder}: {self.line}")
+        return to_html_columns(f"{self.folder}: {self.line}", ["", *METRICS], rows)
 
     def to_json(self) -> dict[str, Any]:
-        """For run.json, without the metrics, which have a file of their own."""
+        """The content of run.json; the metrics have their own file."""
         return {
             "best_step": self.best.step,
             "best_epoch": self.best.epoch,
@@ -100,12 +100,12 @@ class TrainReport:
 
 
 def read_report(folder: Path) -> TrainReport:
-    """What a complete run's folder tells of it.
+    """Read the report of a complete run from its folder.
 
     Raises
     ------
     HeadError
-        run.json or metrics.json is not what a run writes.
+        run.json or metrics.json was not written by a run.
     """
     try:
         metrics, run = read_metrics(folder / METRICS_FILE), read_run(folder / RUN)
@@ -118,14 +118,14 @@ def read_report(folder: Path) -> TrainReport:
             ),
             **{name: run[name] for name in ("steps", "songs", "records", "seconds", "waiting")},
             validations=len(read_rows(folder / EVALUATIONS)),
-            # Heads from a hub have none of these, nor have runs that were made before.
+            # Heads from a hub and older runs have none of these.
             missing=tuple(run.get("missing", ())),
             unrated=tuple(run.get("unrated", ())),
             notes=tuple(run.get("notes", ())),
             trained=False,
         )
     except HeadError as error:
-        raise HeadError(f"{folder}: what its run told cannot be read: {error}; train anew without --resume") from error
+        raise HeadError(f"{folder}: cannot read the run's results: {error}; train again without --resume") from error
 
 
 def read_run(path: Path) -> dict[str, Any]:
@@ -134,7 +134,7 @@ def read_run(path: Path) -> dict[str, Any]:
     Raises
     ------
     HeadError
-        It cannot be read, or is not what a run writes.
+        It cannot be read, or was not written by a run.
     """
     run = read_object(path)
     for name in ("best_step", "best_epoch", "steps", "songs", "records"):

@@ -1,13 +1,13 @@
-"""A training run's folder: the best head, every number of the run, and what a resume needs.
+"""A training run's folder: the best head, all figures of the run, and the state to resume from.
 
 config.json model.safetensors      the best head so far
-novelty.safetensors                what its training songs are like, for warnings about others
-metrics.json predictions.csv       what it scored on the validation set, and each song
-params.json versions.json receipt.json     what made it
-ratings.csv                        the ratings that it learned from and was validated with
+novelty.safetensors                a description of its training songs, for warnings about unlike songs
+metrics.json predictions.csv       its metrics on the validation songs, and the scores of each
+params.json versions.json receipt.json     parameters, software and store
+ratings.csv                        the ratings that it was trained and validated on
 steps.csv evaluations.csv          curves
-resume.pt                          only while the run is not over
-run.json                           only once it is: time, waiting, counts
+resume.pt                          only until the run is complete
+run.json                           only once it is complete: time, waiting, counts
 """
 
 import json
@@ -23,8 +23,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from stages.common import csv_text
-from stages.head.checkpoint.json_file import read_object
 from stages.head.checkpoint.layout import (
     CONFIG,
     ENSEMBLE,
@@ -36,30 +34,30 @@ from stages.head.checkpoint.layout import (
     RUN,
     VERSIONS,
     WEIGHTS,
-    write_json,
 )
 from stages.head.checkpoint.novelty import NOVELTY
 from stages.head.data.corpus import Corpus
 from stages.head.data.ratings import RATINGS, Ratings, read_ratings, write_ratings
 from stages.head.errors import HeadError
-from stages.head.replacing import replacing
+from stages.head.files import read_object, write_csv, write_json
 from stages.head.training.history import EVALUATIONS, STEPS, EvaluationRow, StepRow, row_of, write_rows
 from stages.head.training.trainer import RunState, Trainer
 from store.files.json_text import brief
 from store.files.regular import IrregularFileError, open_regular
+from store.files.replacing import replacing
 
-# These change how fast a run is, not what it computes: a resumed run may differ in them.
+# These change the speed of a run, not its results: a resumed run may differ in them.
 FREE_PARAMS = ("memory", "workers")
-# Runs that were made before these could be chosen do not name them, or name them null; this is what they did.
+# Runs from before these options existed do not name them, or name them null; these are the values that they used.
 IMPLIED_PARAMS = {"schedule": "constant", "plateau_patience": 400, "views_per_epoch": 0}
-# Digests tell that something differs, not what: they are compared last, and with these words.
+# Digests show that something differs, but not what. So they are compared last, and messages name them like this.
 DIGESTS = {"data": "songs, their views and ratings", "labels": "ratings"}
-# What reading anything else than what `save` wrote may fail with.
+# Errors from reading a file that `save` did not write.
 _NOT_SAVED_HERE = (
     *(OSError, RuntimeError, KeyError, ValueError, TypeError, AttributeError, IndexError, EOFError),
     pickle.UnpicklingError,
 )
-ANEW = "a resumed run must be the same run: set it back, or train anew without --resume"
+CANNOT_RESUME = "cannot resume with changed settings; restore them, or train again without --resume"
 
 
 class RunFolder:
@@ -68,14 +66,14 @@ class RunFolder:
     Parameters
     ----------
     path
-        Made where it does not exist, with the first file.
+        Created with the first file if it does not exist.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def start(self, params: dict[str, Any], receipt: dict[str, Any], ratings: Ratings, device: torch.device) -> None:
-        """Clear an older run and write down what this one is made of.
+        """Remove an older run, and write the parameters, receipt, ratings and versions of this one.
 
         Raises
         ------
@@ -89,79 +87,80 @@ class RunFolder:
         write_json(self.path / VERSIONS, _versions(device))
 
     def clear(self) -> None:
-        """Remove what a run, or the runs of several seeds, said here; folders below stay. Raises as `start`."""
-        # What says that something is complete goes first: a kill in between must not leave it behind.
-        claims = (RUN, ENSEMBLE, RESUME, CONFIG)
+        """Remove the files of a run, or of an ensemble of seeds; folders below stay. Raises as `start`."""
+        # Files that mark something as complete go first: if the process is killed here, they must not remain.
+        markers = (RUN, ENSEMBLE, RESUME, CONFIG)
         figures = (METRICS_FILE, PREDICTIONS, STEPS, EVALUATIONS)
         try:
-            for name in (*claims, WEIGHTS, NOVELTY, *figures, PARAMS, VERSIONS, RECEIPT, RATINGS):
+            for name in (*markers, WEIGHTS, NOVELTY, *figures, PARAMS, VERSIONS, RECEIPT, RATINGS):
                 (self.path / name).unlink(missing_ok=True)
         except OSError as error:
             raise HeadError(f"{self.path}: cannot be written: {error.strerror}") from error
 
     @property
     def is_complete(self) -> bool:
-        """Whether a run was finished here."""
+        """Whether the folder has a finished run."""
         return (self.path / RUN).is_file()
 
     @property
     def is_begun(self) -> bool:
-        """Whether a run was finished here, or cut off after its first validation."""
+        """Whether the folder has a finished run, or one that was interrupted after its first validation."""
         return self.is_complete or (self.path / RESUME).is_file()
 
     def difference(self, params: dict[str, Any], receipt: dict[str, Any], ratings: Ratings) -> str:
-        """How the run that is here differs from one of these parameters, this store and these ratings.
+        """Describe how the folder's run differs from one with these parameters, this store and these ratings.
 
-        Empty if it does not, or if there is no run.
+        The text is empty if it does not, or if there is no run.
         """
         if (self.path / ENSEMBLE).is_file():
-            return f"{self.path}: these are the heads of several seeds, now it is one"
+            return f"{self.path}: has heads of several seeds, expected one run"
         if not self.is_begun:
             return ""
-        # A run that was made before ratings had digests of their own: the digest of its data covers them.
+        # In older runs, ratings have no digest of their own: the digest of the data covers them.
         implied = {**IMPLIED_PARAMS, "labels": params["labels"]}
         return (
             _difference(self.path / PARAMS, params, free=(*FREE_PARAMS, *DIGESTS), implied=implied)
-            or _other_ratings(self.path / RATINGS, ratings)
+            or _ratings_difference(self.path / RATINGS, ratings)
             or _difference(self.path / PARAMS, params, free=FREE_PARAMS, implied=implied)
             or _difference(self.path / RECEIPT, receipt)
         )
 
     def can_resume(self, params: dict[str, Any], receipt: dict[str, Any], ratings: Ratings) -> bool:
-        """Whether a run is here, cut off or complete, that these parameters, this store and these ratings made.
+        """Whether the folder has an interrupted or complete run with these parameters, this store and these ratings.
 
         Raises
         ------
         HeadError
-            There is one, of other parameters, another store or other ratings; the message names the first difference.
+            Its run has other parameters, another store or other ratings; the message names the first difference.
         """
         difference = self.difference(params, receipt, ratings)
         if difference:
-            raise HeadError(f"{difference}; {ANEW}")
+            raise HeadError(f"{difference}; {CANNOT_RESUME}")
         return self.is_begun
 
     def save(self, trainer: Trainer) -> None:
-        """Write the curves, and what a resume needs."""
-        progress = trainer.progress
-        write_rows(self.path / STEPS, progress.steps, StepRow)
-        write_rows(self.path / EVALUATIONS, progress.evaluations, EvaluationRow)
+        """Write the curves, and the state to resume from."""
+        run = trainer.state
+        write_rows(self.path / STEPS, run.steps, StepRow)
+        write_rows(self.path / EVALUATIONS, run.evaluations, EvaluationRow)
         state = {
             "model": trainer.model.state_dict(),
             "optimizer": trainer.optimizer.state_dict(),
-            "progress": json.dumps(asdict(progress)),
+            "progress": json.dumps(asdict(run)),
         }
         if trainer.schedule is not None:
             state["schedule"] = trainer.schedule.state_dict()
-        with replacing(self.path / RESUME) as partial:
+        # RuntimeError is torch's report that a file cannot be written.
+        with replacing(self.path / RESUME, error=HeadError, causes=(OSError, RuntimeError)) as partial:
             torch.save(state, partial)
 
     def restore(self, trainer: Trainer) -> None:
-        """Bring a trainer to where the run was cut off.
+        """Restore a trainer to the last saved state.
 
         Raises
         ------
         HeadError
-            The file is not what `save` wrote.
+            The file cannot be read, or was not written by `save`.
         """
         try:
             with open_regular(self.path / RESUME) as file:
@@ -170,16 +169,18 @@ class RunFolder:
             trainer.optimizer.load_state_dict(state["optimizer"])
             if trainer.schedule is not None:
                 trainer.schedule.load_state_dict(state["schedule"])
-            # Not by `parse_json`: the best of a run that was not validated yet is -Infinity.
+            # Not `parse_json`: before the first validation, the best total is -Infinity.
             values = json.loads(state["progress"])
             values["steps"] = [row_of(StepRow, row) for row in values["steps"]]
             values["evaluations"] = [row_of(EvaluationRow, row) for row in values["evaluations"]]
-            trainer.progress = row_of(RunState, values)
+            trainer.state = row_of(RunState, values)
         except (*_NOT_SAVED_HERE, IrregularFileError) as error:
-            raise HeadError(f"{self.path / RESUME}: cannot be resumed: {error}; train anew without --resume") from error
+            raise HeadError(
+                f"{self.path / RESUME}: cannot be resumed: {error}; train again without --resume"
+            ) from error
 
     def finish(self, summary: dict[str, Any]) -> None:
-        """Mark the run as over."""
+        """Mark the run as complete."""
         write_json(self.path / RUN, summary)
         (self.path / RESUME).unlink(missing_ok=True)
 
@@ -187,14 +188,13 @@ class RunFolder:
 def write_predictions(
     path: Path, corpus: Corpus, predicted: NDArray[np.floating], *, dimensions: Sequence[str]
 ) -> None:
-    """One line a song: id, system, then rated and predicted scores (N, D) of each dimension."""
-    with replacing(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
-        columns = [f"{kind}_{name}" for name in dimensions for kind in ("rated", "predicted")]
-        rows = [["song_id", "system", *columns]]
-        for song, system, rated, scores in zip(corpus.songs, corpus.systems, corpus.labels, predicted, strict=True):
-            pairs = [f"{value:.6f}" for pair in zip(rated, scores, strict=True) for value in pair]
-            rows.append([song, system, *pairs])
-        csv_text.write_rows(file, rows)
+    """Write one row per song: id, system, then the rating and the predicted score of each dimension, from (N, D)."""
+    columns = [f"{kind}_{name}" for name in dimensions for kind in ("rated", "predicted")]
+    rows = []
+    for song, system, ratings, scores in zip(corpus.songs, corpus.systems, corpus.ratings, predicted, strict=True):
+        pairs = [f"{value:.6f}" for pair in zip(ratings, scores, strict=True) for value in pair]
+        rows.append([song, system, *pairs])
+    write_csv(path, ["song_id", "system", *columns], rows)
 
 
 def _versions(device: torch.device) -> dict[str, str]:
@@ -208,8 +208,8 @@ def _versions(device: torch.device) -> dict[str, str]:
     }
 
 
-def _other_ratings(path: Path, ratings: Ratings) -> str:
-    if not path.is_file():  # a run that was made before they were kept
+def _ratings_difference(path: Path, ratings: Ratings) -> str:
+    if not path.is_file():  # runs from before ratings were saved
         return ""
     try:
         difference = read_ratings(path).difference(ratings)
@@ -221,7 +221,7 @@ def _other_ratings(path: Path, ratings: Ratings) -> str:
 def _difference(
     path: Path, values: dict[str, Any], *, free: Sequence[str] = (), implied: Mapping[str, Any] | None = None
 ) -> str:
-    """The first value that differs from the file's; what the file does not name, or names null, is as `implied`."""
+    """Describe the first value that differs from the file's; missing or null values in the file are as `implied`."""
     try:
         before = read_object(path)
     except HeadError as error:

@@ -1,4 +1,4 @@
-"""Many training runs, a folder each: complete ones are left alone, cut-off ones go on, the others begin."""
+"""Several training runs, one folder each: complete runs are kept, interrupted ones resume, the others start."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -11,7 +11,7 @@ from stages.head.config import TrainConfig
 from stages.head.data.splits import Data, open_data
 from stages.head.errors import HeadError
 from stages.head.training.history import Listener
-from stages.head.training.run_folder import ANEW, RunFolder
+from stages.head.training.run_folder import CANNOT_RESUME, RunFolder
 from stages.head.training.train import run_params, train_on
 from stages.songs import Manifest
 from store.errors import HearError
@@ -19,18 +19,18 @@ from store.errors import HearError
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """One head to train, wherever: it pickles.
+    """One head to train, here or in another process: it can be pickled.
 
     Parameters
     ----------
     name
-        For people.
+        For messages and progress bars.
     store_root, manifest, track, out, config, receipt
         As for `train_head`.
     replace
-        A run in `out` that other parameters or another store made is trained again; otherwise that is an error.
+        Train again if the run in `out` has other parameters or another store; otherwise that is an error.
     threads
-        CPU threads of torch, which change the last bits of its results; as many as torch finds fit if None.
+        CPU threads of torch, which affect the last bits of its results; torch's default if None.
     """
 
     name: str
@@ -44,35 +44,35 @@ class Job:
     threads: int | None = None
 
     def open(self) -> Data:
-        """The data that it learns from. Raises as `open_data`."""
+        """Open the data to train on. Raises as `open_data`."""
         return open_data(self.store_root, self.manifest, track=self.track, config=self.config, receipt=self.receipt)
 
     def difference(self, data: Data) -> str:
-        """What tells the run in `out` from this one; empty if nothing, or if none is there."""
+        """Describe how the run in `out` differs from this one; empty if it does not, or if there is none."""
         params = run_params(data, track=self.track, config=self.config)
         return RunFolder(self.out).difference(params, data.store.receipt(), data.ratings())
 
     def is_complete(self, data: Data) -> bool:
-        """Whether `out` has this very run, finished."""
+        """Whether `out` has this run, finished."""
         return RunFolder(self.out).is_complete and not self.difference(data)
 
     def run(self, listeners: Sequence[Listener] = ()) -> bool:
-        """Train what is not trained yet.
+        """Train the head, unless it is already trained.
 
         Returns
         -------
         bool
-            False if it was complete already.
+            False if it was already complete.
 
         Raises
         ------
         HeadError, StoreError, SongsError
-            As `train_head`; or another run is in the way.
+            As `train_head`; or `out` has another run.
         """
         data = self.open()
         difference = self.difference(data)
         if difference and not self.replace:
-            raise HeadError(f"{difference}; {ANEW}")
+            raise HeadError(f"{difference}; {CANNOT_RESUME}")
         if self.is_complete(data):
             return False
         with _threads(self.threads):
@@ -88,8 +88,8 @@ class Job:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ended:
-    """How a job ended: `error` is empty where its head is there, `trained` False where it was before."""
+class JobResult:
+    """The result of a job: `error` is empty if it succeeded, `trained` False if it was already complete."""
 
     job: Job
     trained: bool = False
@@ -100,25 +100,25 @@ def run_jobs(
     jobs: Sequence[Job],
     *,
     listeners: Callable[[Job], Sequence[Listener]] = lambda job: (),
-    report: Callable[[Ended], None] = lambda ended: None,
-) -> list[Ended]:
-    """Run jobs here, one after the other; one that fails does not keep the others from running."""
-    ends = []
+    report: Callable[[JobResult], None] = lambda result: None,
+) -> list[JobResult]:
+    """Run jobs in this process, one after the other; the others run even if one fails."""
+    results = []
     for job in jobs:
         try:
-            ended = Ended(job=job, trained=job.run(listeners(job)))
+            result = JobResult(job=job, trained=job.run(listeners(job)))
         except HearError as error:
-            ended = Ended(job=job, error=str(error))
-        report(ended)
-        ends.append(ended)
-    return ends
+            result = JobResult(job=job, error=str(error))
+        report(result)
+        results.append(result)
+    return results
 
 
-def refuse_failures(ends: Sequence[Ended]) -> None:
-    """Raise HeadError if a job failed; the message counts them and tells the first."""
-    failed = [ended for ended in ends if ended.error]
+def refuse_failures(results: Sequence[JobResult]) -> None:
+    """Raise HeadError if a job failed; the message counts the failures and gives the first error."""
+    failed = [result for result in results if result.error]
     if failed:
-        raise HeadError(f"{len(failed)} of {len(ends)} runs failed; {failed[0].job.name}: {failed[0].error}")
+        raise HeadError(f"{len(failed)} of {len(results)} runs failed; {failed[0].job.name}: {failed[0].error}")
 
 
 @contextmanager

@@ -1,17 +1,16 @@
-"""The same run with several seeds: how far its figures depend on chance, and what the heads score together."""
+"""The same run with several seeds: how much its figures vary, and the metrics of the ensemble."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from stages.head.checkpoint.json_file import read_metrics
-from stages.head.checkpoint.layout import CONFIG, METRICS_FILE, PREDICTIONS, RESUME, write_json
-from stages.head.checkpoint.members import head_places, list_members
-from stages.head.checkpoint.saved import load_head
-from stages.head.checkpoint.score import score_records
+from stages.head.checkpoint.ensemble import list_members, load_heads, mean_scores
+from stages.head.checkpoint.layout import CONFIG, METRICS_FILE, PREDICTIONS, RESUME
+from stages.head.checkpoint.metrics_file import read_metrics
 from stages.head.data.splits import Data
 from stages.head.errors import HeadError
+from stages.head.files import write_json
 from stages.head.training.checks import describe_data
 from stages.head.training.history import Listener
 from stages.head.training.run_folder import RunFolder, write_predictions
@@ -23,7 +22,7 @@ from store.files.visible import visible
 
 @dataclass(frozen=True, kw_only=True)
 class SeedsReport:
-    """Best validations of several seeds: `mean` and `std` (of a sample) over them, and the `ensemble`'s own metrics."""
+    """Best validations of several seeds: their `mean` and sample `std`, and the `ensemble`'s own metrics."""
 
     seeds: tuple[int, ...]
     mean: Metrics
@@ -32,7 +31,7 @@ class SeedsReport:
 
     @property
     def table(self) -> str:
-        """The table that the command prints: mean ± std, a line a dimension, then the ensemble's means."""
+        """A table for the terminal: mean ± std, one line per dimension, then the ensemble's means."""
         lines = [f"{f'{len(self.seeds)} seeds':16}" + "".join(f"{metric:>17}" for metric in METRICS)]
         for name, row in self.mean.items():
             cells = (f"{row[metric]:.3f} ± {self.std[name][metric]:.3f}" for metric in METRICS)
@@ -41,15 +40,15 @@ class SeedsReport:
         return "\n".join([*lines, f"{'ensemble':16}{ensemble}".rstrip()])
 
     def to_json(self) -> dict[str, object]:
-        """For metrics.json: a single run's keys, each the mean, and beside them `std` and `ensemble`."""
+        """The content of metrics.json: the mean under a single run's keys, plus `std` and `ensemble`."""
         return {**self.mean, "std": self.std, "ensemble": self.ensemble}
 
 
 def seed_jobs(job: Job, seeds: int) -> list[Job]:
-    """A job for each of `seeds` seeds from the config's on, in `seed-<k>` folders of its own.
+    """One job per seed, counting up from the config's seed, each in its own folder `seed-<k>`.
 
-    Labels that are to be shuffled are dealt out once, by the first seed: what the heads score together is measured
-    against the labels that each of them learned.
+    Shuffled ratings are the same for all heads, by the first seed: the ensemble is measured against the ratings that
+    each head was trained on.
     """
     first = job.config.seed
     shuffle_seed = first if job.config.shuffle_labels else None
@@ -65,13 +64,13 @@ def seed_jobs(job: Job, seeds: int) -> list[Job]:
 
 
 def begin_seeds(job: Job, jobs: Sequence[Job]) -> None:
-    """Say which heads `job.out` will be an ensemble of; until they are all complete, it cannot be loaded."""
+    """List the heads of the ensemble in `job.out`; it cannot be loaded until they are all complete."""
     RunFolder(job.out).clear()
     list_members(job.out, [each.out.name for each in jobs])
 
 
 def finish_seeds(job: Job, jobs: Sequence[Job], data: Data) -> SeedsReport:
-    """Put complete runs together: the ensemble's metrics and predictions, and mean and std over its heads.
+    """Combine complete runs: write the ensemble's metrics and predictions, and mean and std over its heads.
 
     Raises
     ------
@@ -79,16 +78,12 @@ def finish_seeds(job: Job, jobs: Sequence[Job], data: Data) -> SeedsReport:
         A run is not complete, or cannot be scored.
     """
     each = [read_metrics(one.out / METRICS_FILE) for one in jobs]
-    scores = [
-        score_records(load_head(place, device=job.config.device), data.store, data.val.songs)
-        for place in head_places(job.out)
-    ]
-    predicted = np.stack(scores).mean(axis=0)
+    predicted = mean_scores(load_heads(job.out, device=job.config.device), data.store, data.val.songs)
     report = SeedsReport(
         seeds=tuple(one.config.seed for one in jobs),
         mean=_over(each, lambda values: float(np.mean(values))),
         std=_over(each, lambda values: float(np.std(values, ddof=1))),
-        ensemble=score_metrics(data.val.labels, predicted, dimensions=data.dimensions),
+        ensemble=score_metrics(data.val.ratings, predicted, dimensions=data.dimensions),
     )
     write_predictions(job.out / PREDICTIONS, data.val, predicted, dimensions=data.dimensions)
     write_json(job.out / METRICS_FILE, report.to_json())
@@ -108,18 +103,18 @@ def train_seeds(
     Parameters
     ----------
     resume
-        Leave complete seeds alone, and go on with one that was cut off.
+        Keep complete seeds, and resume an interrupted one.
     say
         Called before the first seed with each sentence of `describe_data`.
 
     Raises
     ------
     HeadError, StoreError, SongsError
-        As `train_head`; the seeds after one that fails are trained all the same.
+        As `train_head`; if a seed fails, the later ones are still trained.
     """
     data, jobs = job.open(), seed_jobs(job, seeds)
     if resume and any((job.out / name).is_file() for name in (CONFIG, RESUME)):
-        raise HeadError(f"{job.out}: this is the run of one seed, found --seeds {seeds}; train anew without --resume")
+        raise HeadError(f"{job.out}: has the run of one seed, found --seeds {seeds}; train again without --resume")
     check_startable(data, job.config)
     for note in describe_data(data, job.config):
         say(note)

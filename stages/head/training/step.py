@@ -1,4 +1,4 @@
-"""One batch, forwards: packed frames in, the hybrid loss out."""
+"""The forward pass of one batch: packed frames in, the hybrid loss out."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from stages.head.training.losses import hybrid_loss
 
 @dataclass(frozen=True, kw_only=True)
 class Objective:
-    """What is minimised: β, SmoothL1's own beta, and what C-Mixup mixes (`pooled`, `frames` or `none`)."""
+    """The objective: β, SmoothL1's own beta, and what C-Mixup mixes (`pooled`, `frames` or `none`)."""
 
     beta: float
     smooth_l1_beta: float
@@ -26,7 +26,7 @@ def batch_loss(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Loss, its regression part and its ranking part (without β), each a scalar.
 
-    Anchors and partners pass the model together; a share of each is mixed as `batch.share` says.
+    Anchors and partners pass the model together; each pair is mixed with weights `batch.share` and 1 − `batch.share`.
     """
     device = next(model.parameters()).device
     frames, lengths = packed.frames.to(device, non_blocking=True), packed.lengths
@@ -46,19 +46,19 @@ def batch_loss(
 
 
 def mix_frames(frames: Tensor, lengths: Sequence[int], *, stride: int, share: float) -> tuple[Tensor, list[int]]:
-    """Mix each anchor with its partner frame by frame, over the time that both have.
+    """Mix each anchor with its partner frame by frame, up to the length of the shorter one.
 
     Parameters
     ----------
     frames
-        (W · stride, F): the anchors, then as many partners, packed.
+        (P · stride, F): the anchors, then as many partners, packed.
     lengths
-        Windows of each, 2 · A.
+        Patches of each, 2 · A.
 
     Returns
     -------
     tuple
-        Mixed frames, packed, of the type of `frames`, and windows of each, A.
+        Mixed frames, packed, of the type of `frames`, and the patches of each, A.
     """
     songs = torch.split(frames, [length * stride for length in lengths])
     count = len(songs) // 2

@@ -1,4 +1,4 @@
-"""Train a head from a store: from a manifest and a config to a run folder with the best checkpoint."""
+"""Train a head: from a store, a manifest and a config to a run folder with the best head."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -9,18 +9,19 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from stages.common.device import choose_device, choose_precision, repeatable
 from stages.common.provenance import read_provenance
 from stages.head.checkpoint.head import Head, HeadConfig, score_packed
-from stages.head.checkpoint.json_file import read_metrics
-from stages.head.checkpoint.layout import METRICS_FILE, PREDICTIONS, write_json
+from stages.head.checkpoint.layout import METRICS_FILE, PREDICTIONS
+from stages.head.checkpoint.metrics_file import read_metrics
 from stages.head.checkpoint.novelty import learn_novelty
 from stages.head.checkpoint.saved import save_head
 from stages.head.config import TrainConfig
 from stages.head.data.epoch_plan import Item, plan_epoch
 from stages.head.data.records import Reader, Records
 from stages.head.data.splits import Data, open_data
-from stages.head.device import pick_device, pick_precision, repeatable
 from stages.head.errors import HeadError
+from stages.head.files import write_json
 from stages.head.model.architectures import make_model, make_sizes
 from stages.head.tracks import TRACK_DIMENSIONS
 from stages.head.training.checks import check_records, describe_data
@@ -100,10 +101,10 @@ def train_head(
 
 
 def run_params(data: Data, *, track: int, config: TrainConfig) -> dict[str, Any]:
-    """What makes a run's numbers, for params.json: the config as it works out on this data, and the data's digest."""
-    worked_out = {"beta": config.track_beta(track), "streams": list(data.streams), "data": data.digest()}
-    worked_out["labels"] = data.ratings().digests()
-    return {"track": track, **config.to_json(), **worked_out}
+    """The content of params.json: the config as resolved for this data, and digests of the data."""
+    resolved = {"beta": config.track_beta(track), "streams": list(data.streams), "data": data.digest()}
+    resolved["labels"] = data.ratings().digests()
+    return {"track": track, **config.to_json(), **resolved}
 
 
 def train_on(
@@ -116,41 +117,43 @@ def train_on(
     listeners: Sequence[Listener] = (),
     say: Callable[[str], None] = lambda line: None,
 ) -> TrainReport:
-    """As `train_head`, on data that was opened for this track and config.
+    """As `train_head`, on data opened for this track and config.
 
     Once the run can begin, `say` is called with each sentence of `describe_data`.
     """
-    device = pick_device(config.device)
+    device = choose_device(config.device)
     folder, params, stored = RunFolder(out), run_params(data, track=track, config=config), data.store.receipt()
-    going_on = resume and folder.can_resume(params, stored, data.ratings())
-    if going_on and folder.is_complete:
+    resuming = resume and folder.can_resume(params, stored, data.ratings())
+    if resuming and folder.is_complete:
         return read_report(out)
     with repeatable(config.seed, device):
         run = _Run(data, config, folder, track=track, device=device, listeners=listeners)
         check_records(data, run.whole)
-        # Only now: what cannot be trained must not cost an older run.
-        if going_on:
+        # Only now: an older run must not be lost for a run that cannot start.
+        if resuming:
             folder.restore(run.trainer)
         else:
             folder.start(params, stored, data.ratings(), device)
         for note in describe_data(data, config):
             say(note)
         report = run.complete()
-    # Before the run is marked as over: what a folder says is complete, is.
+    # Before the run is marked as complete.
     learn_novelty(out, data.store, data.train.songs, data.streams, seed=config.seed)
     folder.finish(report.to_json())
     return report
 
 
 def check_startable(data: Data, config: TrainConfig) -> None:
-    """Refuse what `train_on` could not begin with, before an older run is removed for it.
+    """Check that `train_on` can start, before an older run is removed for it.
 
     Raises
     ------
     HeadError
-        The device is not there, the config's head cannot be built for this data, or a record cannot be used.
+        The config's head cannot be built for this data, or a record cannot be used.
+    DeviceError
+        There is no such device.
     """
-    pick_device(config.device)
+    choose_device(config.device)
     sizes = make_sizes(config.architecture, config.size, features=data.features, classes=len(data.dimensions))
     with torch.device("meta"):
         make_model(sizes)
@@ -158,7 +161,7 @@ def check_startable(data: Data, config: TrainConfig) -> None:
 
 
 class _Run:
-    """Wires one training run together."""
+    """Connects the parts of one training run."""
 
     def __init__(
         self,
@@ -185,7 +188,7 @@ class _Run:
             make_model(sizes).to(device),
             config,
             Objective(beta=config.track_beta(track), smooth_l1_beta=config.smooth_l1_beta, mix=config.mix),
-            precision=pick_precision(config.precision, device, width=sizes.attended),
+            precision=choose_precision(config.precision, device, width=sizes.attended),
             reader=reader,
             hooks=Hooks(
                 plan=lambda epoch: plan_epoch(data.train, config, epoch=epoch),
@@ -199,7 +202,7 @@ class _Run:
 
     def complete(self) -> TrainReport:
         for listener in self.listeners:
-            listener.begin(steps=self._steps_in_all(), done=self.trainer.progress.step)
+            listener.begin(steps=self._total_steps(), done=self.trainer.state.step)
         try:
             self.trainer.run()
         finally:
@@ -208,46 +211,46 @@ class _Run:
         return self._report()
 
     def evaluate(self) -> Metrics:
-        """Score the validation set, song by song: memory stays bounded by the longest."""
+        """Score the validation songs one by one: memory is bounded by the longest."""
         items = [(Item(song, 0, 0.0),) for song in self.data.val.songs]
         self.predicted = np.concatenate(
             [score_packed(self.trainer.model, packed) for packed in self.val_reader.read(items)]
         )
-        return score_metrics(self.data.val.labels, self.predicted, dimensions=self.data.dimensions)
+        return score_metrics(self.data.val.ratings, self.predicted, dimensions=self.data.dimensions)
 
     def improved(self, metrics: Metrics) -> None:
-        """Keep the head, what it scored, and each song's scores."""
+        """Save the head, its metrics and its scores."""
         path = self.folder.path
         save_head(path, Head(self.trainer.model, self.head_config))
         self.trainer.model.train()
         write_json(path / METRICS_FILE, metrics)
         write_predictions(path / PREDICTIONS, self.data.val, self.predicted, dimensions=self.data.dimensions)
 
-    def _steps_in_all(self) -> int:
+    def _total_steps(self) -> int:
         batches = len(plan_epoch(self.data.train, self.config, epoch=0))
         return self.config.epochs * -(-batches // self.config.accumulate)
 
     def _report(self) -> TrainReport:
-        progress = self.trainer.progress
-        seconds = sum(row.seconds for row in progress.steps)
+        state = self.trainer.state
+        seconds = sum(row.seconds for row in state.steps)
         return TrainReport(
             folder=self.folder.path,
             metrics=read_metrics(self.folder.path / METRICS_FILE),
-            best=[row for row in progress.evaluations if row.best][-1],
-            steps=progress.step,
+            best=[row for row in state.evaluations if row.best][-1],
+            steps=state.step,
             songs=len(self.data.train.songs),
             records=len(self.data.train.records()),
             missing=self.data.train.missing + self.data.val.missing,
-            validations=len(progress.evaluations),
+            validations=len(state.evaluations),
             unrated=self.data.train.unrated + self.data.val.unrated,
             notes=tuple(describe_data(self.data, self.config)),
             seconds=perf_counter() - self.begun,
-            waiting=sum(row.seconds * row.waiting for row in progress.steps) / max(seconds, 1e-9),
+            waiting=sum(row.seconds * row.waiting for row in state.steps) / max(seconds, 1e-9),
         )
 
 
 def _readers(data: Data, config: TrainConfig, *, stride: int, pin: bool) -> tuple[Reader, Records, Reader]:
-    """What reads the training songs, cropped, and the validation songs, whole: as single records and as a reader."""
+    """A reader of cropped training songs, and of whole validation songs: as records, and as a reader."""
     keep = data.gigabytes() <= config.memory
     workers = 0 if keep else config.workers
     crop = max(1, int(config.crop * data.store.frame_rate) // stride)

@@ -1,6 +1,6 @@
 """The training loop: Adam, accumulated and clipped gradients, a schedule, validation, early stopping, resuming.
 
-All randomness of a batch comes from (seed, epoch, batch), so that a run that was cut off goes on to the same result.
+All randomness of a batch comes from (seed, epoch, batch), so that a resumed run has the same result.
 """
 
 import time
@@ -9,24 +9,27 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
+from stages.common.device import autocast
 from stages.head.config import TrainConfig
 from stages.head.data.epoch_plan import PlannedBatch
 from stages.head.data.records import Packed, Reader
-from stages.head.device import autocast
 from stages.head.errors import HeadError
 from stages.head.model.packed import PackedModel
 from stages.head.training.history import EvaluationRow, Listener, StepRow
-from stages.head.training.schedule import make_schedule
 from stages.head.training.step import Objective, batch_loss
 from stages.metrics.agreement import Metrics, total
 
 _BATCH_STREAM = 2
+# The published plateau rule: factor per halving, and lowest learning rate.
+FACTOR, FLOOR = 0.5, 1e-8
 
 
 @dataclass
 class RunState:
-    """Where a run stands; `batch` is the next one of `epoch`."""
+    """The state of a run; `batch` is the next one of `epoch`, `stale` counts validations without improvement."""
 
     epoch: int = 0
     batch: int = 0
@@ -39,10 +42,10 @@ class RunState:
 
 @dataclass(frozen=True, kw_only=True)
 class Hooks:
-    """What the loop asks of its surroundings.
+    """Functions that the training loop calls.
 
-    `plan` gives an epoch's batches; `evaluate` scores the validation set; `improved` keeps a checkpoint that is better
-    than all before; `checkpoint` keeps what a resume needs.
+    `plan` returns an epoch's batches; `evaluate` scores the validation songs; `improved` saves a head that is better
+    than all before; `checkpoint` saves the state to resume from.
     """
 
     plan: Callable[[int], list[PlannedBatch]]
@@ -60,9 +63,9 @@ class Trainer:
     model
         On its device, in fp32.
     config, objective, precision
-        How; `precision` is `fp32` or `bf16`.
+        The choices of the run; `precision` is `fp32` or `bf16`.
     reader, hooks
-        Where batches come from, and what happens around the loop.
+        The source of batches, and functions that the loop calls.
     """
 
     def __init__(
@@ -80,10 +83,10 @@ class Trainer:
         self.device = next(model.parameters()).device
         self.optimizer = torch.optim.Adam(model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
         self.schedule = make_schedule(self.optimizer, config)
-        self.progress = RunState()
+        self.state = RunState()
 
     def run(self) -> None:
-        """Train to the end, from where `progress` stands.
+        """Train from the current state to the end.
 
         Raises
         ------
@@ -91,47 +94,47 @@ class Trainer:
             A loss or a gradient is not finite; the message names the step and the songs.
         """
         self.model.train()
-        for epoch in range(self.progress.epoch, self.config.epochs):
+        for epoch in range(self.state.epoch, self.config.epochs):
             self._epoch(self.hooks.plan(epoch))
             if self._has_stalled():
                 break
-            self.progress.epoch, self.progress.batch = epoch + 1, 0
+            self.state.epoch, self.state.batch = epoch + 1, 0
             if self.config.evaluate_every == 0:
                 self._evaluate()
-        if self._unseen():
+        if self._needs_validation():
             self._evaluate()
 
     def _epoch(self, batches: list[PlannedBatch]) -> None:
-        packed = self.reader.read([batch.items for batch in batches[self.progress.batch :]])
-        while self.progress.batch < len(batches) and not self._has_stalled():
-            self._step(packed, batches[self.progress.batch : self.progress.batch + self.config.accumulate])
-            if self.config.evaluate_every and self.progress.step % self.config.evaluate_every == 0:
+        packed = self.reader.read([batch.items for batch in batches[self.state.batch :]])
+        while self.state.batch < len(batches) and not self._has_stalled():
+            self._step(packed, batches[self.state.batch : self.state.batch + self.config.accumulate])
+            if self.config.evaluate_every and self.state.step % self.config.evaluate_every == 0:
                 self._evaluate()
 
     def _step(self, packed: Iterator[Packed], group: Sequence[PlannedBatch]) -> None:
         begun, waiting = time.perf_counter(), 0.0
         losses, last = torch.zeros(3, device=self.device), torch.zeros(3, device=self.device)
-        for position, batch in enumerate(group, start=self.progress.batch):
+        for position, batch in enumerate(group, start=self.state.batch):
             asked = time.perf_counter()
             data = next(packed)
             waiting += time.perf_counter() - asked
             last = self._backward(data, batch, position, share=1 / len(group))
             losses += last
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip_norm)
-        # The only wait for a GPU in a step.
+        # The only point in a step that waits for a GPU.
         *values, last_loss = torch.cat([losses, norm.reshape(1), last[:1] * len(group)]).tolist()
         self._refuse_nan(values, group)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        self.progress.batch += len(group)
+        self.state.batch += len(group)
         self._record(values, seconds=time.perf_counter() - begun, waiting=waiting)
         if self.schedule is not None:
-            # The last batch's loss, not the step's mean: noisier, and what the published code goes by.
+            # The last batch's loss, not the step's mean: noisier, but the published code uses it.
             self.schedule.step(last_loss)
 
     def _backward(self, packed: Packed, batch: PlannedBatch, position: int, *, share: float) -> torch.Tensor:
-        """Add `share` of a batch's gradients; returns that share of its losses (3,), detached."""
-        seed = _batch_seed(self.config.seed, self.progress.epoch, position)
+        """Add a batch's gradients, weighted by `share`; return its losses (3,), weighted and detached."""
+        seed = _batch_seed(self.config.seed, self.state.epoch, position)
         torch.manual_seed(seed)  # dropout
         ties = torch.Generator().manual_seed(seed)
         with autocast(self.device, self.precision):
@@ -144,16 +147,16 @@ class Trainer:
             return
         songs = sorted({item.song for batch in group for item in batch.items})
         raise HeadError(
-            f"training stopped at step {self.progress.step + 1} (epoch {self.progress.epoch + 1}): loss {values[0]}, "
+            f"training stopped at step {self.state.step + 1} (epoch {self.state.epoch + 1}): loss {values[0]}, "
             f"gradient norm {values[3]}; its songs: {', '.join(songs)}. Try a lower --learning-rate or --precision fp32"
         )
 
     def _record(self, values: Sequence[float], *, seconds: float, waiting: float) -> None:
         loss, regression, ranking, norm = values
-        self.progress.step += 1
+        self.state.step += 1
         row = StepRow(
-            step=self.progress.step,
-            epoch=self.progress.epoch + 1,
+            step=self.state.step,
+            epoch=self.state.epoch + 1,
             loss=loss,
             regression=regression,
             ranking=ranking,
@@ -162,37 +165,48 @@ class Trainer:
             seconds=seconds,
             waiting=waiting / seconds,
         )
-        self.progress.steps.append(row)
+        self.state.steps.append(row)
         for listener in self.hooks.listeners:
             listener.step(row)
 
     def _evaluate(self) -> None:
         metrics = self.hooks.evaluate()
-        better = total(metrics) > self.progress.best
+        better = total(metrics) > self.state.best
         row = EvaluationRow(
-            step=self.progress.step,
-            epoch=self.progress.epoch if self.progress.batch == 0 else self.progress.epoch + 1,
+            step=self.state.step,
+            epoch=self.state.epoch if self.state.batch == 0 else self.state.epoch + 1,
             **{name.lower(): value for name, value in metrics["mean"].items()},
             total=total(metrics),
             best=better,
         )
-        self.progress.evaluations.append(row)
-        self.progress.stale = 0 if better else self.progress.stale + 1
+        self.state.evaluations.append(row)
+        self.state.stale = 0 if better else self.state.stale + 1
         if better:
-            self.progress.best = row.total
+            self.state.best = row.total
             self.hooks.improved(metrics)
         self.hooks.checkpoint()
         for listener in self.hooks.listeners:
             listener.evaluated(row)
 
     def _has_stalled(self) -> bool:
-        return self.config.patience is not None and self.progress.stale >= self.config.patience
+        return self.config.patience is not None and self.state.stale >= self.config.patience
 
-    def _unseen(self) -> bool:
+    def _needs_validation(self) -> bool:
         """Whether there were steps after the last validation, or none at all."""
-        return not self.progress.evaluations or (
-            self.progress.evaluations[-1].step < self.progress.step and not self._has_stalled()
+        return not self.state.evaluations or (
+            self.state.evaluations[-1].step < self.state.step and not self._has_stalled()
         )
+
+
+def make_schedule(optimizer: Optimizer, config: TrainConfig) -> ReduceLROnPlateau | None:
+    """The plateau rule for this optimizer, which needs a loss after each step; None for a constant rate.
+
+    The published settings: the rate is halved after more than `plateau_patience` steps in a row without a loss below
+    0.9999 times the lowest one, down to 1e-8. torch skips changes of 1e-8 and less, so a rate of 1e-5 ends at 2e-8.
+    """
+    if config.schedule == "constant":
+        return None
+    return ReduceLROnPlateau(optimizer, factor=FACTOR, patience=config.plateau_patience, min_lr=FLOOR)
 
 
 def _batch_seed(seed: int, epoch: int, position: int) -> int:

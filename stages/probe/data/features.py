@@ -1,4 +1,4 @@
-"""Pooled embeddings of a store: in memory where they fit, else pooled to a scratch file and read in passes."""
+"""Frame statistics of a store's records as features: in memory if they fit, else in a scratch file read in passes."""
 
 import shutil
 import tempfile
@@ -10,22 +10,20 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from stages.probe.config import POOLINGS, Pooling, ProbeConfig
 from stages.probe.errors import ProbeError
-from stages.probe.models.kinds import MODELS
+from stages.probe.models.fitting import Design
 from stages.probe.models.out_of_core import FileRows, NormalEquations
-from stages.probe.models.problem import Design
-from stages.probe.question import POOLINGS, Pooling, Question
+from stages.probe.models.registry import MODELS
 from store import EmbeddingStore
 from store.progress import Progress
-from store.summary import summaries
 
 Records: TypeAlias = Sequence[tuple[str, int]]
 Features: TypeAlias = NDArray[np.float32]
 
-# What a fit takes for each feature of each row: float32 as pooled; float64 as chosen, as standardised, and once more
-# inside scikit-learn.
-_BYTES_A_VALUE = 4 + 3 * 8
-# A chunk is read, cast and standardised: a twentieth of the limit leaves the most for sums of products.
+# Memory of a fit per feature and row: float32 as read; float64 as selected, as standardised, and inside scikit-learn.
+_BYTES_PER_VALUE = 4 + 3 * 8
+# A chunk is read, cast and standardised. A twentieth of the limit leaves most of it for sums of products.
 _CHUNK_SHARE = 20
 
 
@@ -33,24 +31,24 @@ _CHUNK_SHARE = 20
 def open_features(
     store: EmbeddingStore,
     songs: Sequence[str],
-    question: Question,
+    config: ProbeConfig,
     *,
     streams: tuple[str, ...],
     memory_limit: str,
     progress: Progress = iter,
 ) -> Iterator[Design]:
-    """Pool the views that a probe is fitted on.
+    """Read the frame statistics of the views that a probe is fitted on.
 
     Parameters
     ----------
     songs
         Sorted; each has view 0.
-    question
-        Its model, pooling and folds, and whether augmented views train.
+    config
+        Model, pooling, number of folds, and whether augmented views are used.
     memory_limit
-        Such as `4GB`; `auto`: half the machine's.
+        Such as `4GB`; `auto` for half the machine's memory.
     progress
-        Goes through the records that the catalogue has no summary of; may show progress.
+        Wraps the iterable of records without a summary in the catalogue, for example in a progress bar.
 
     Yields
     ------
@@ -60,27 +58,27 @@ def open_features(
     Raises
     ------
     ProbeError
-        The limit cannot be read; or the features exceed it, and the model cannot be fitted in passes, needs more
-        even so, or the disk has no room.
+        The limit is invalid; or the features exceed it and the model cannot be fitted in passes, needs more memory
+        even then, or the disk has too little space.
     """
     limit = parse_limit(memory_limit)
-    records = [(song, view) for song in songs for view in store.views(song) if view == 0 or question.augmented]
-    shape = len(records), len(streams) * len(POOLINGS[question.pooling]) * store.channels
+    records = [(song, view) for song in songs for view in store.views(song) if view == 0 or config.augmented]
+    shape = len(records), len(streams) * len(POOLINGS[config.pooling]) * store.channels
     place = {name: index for index, name in enumerate(songs)}
     song = np.array([place[name] for name, _ in records], dtype=np.int64)
     clean = np.array([view == 0 for _, view in records])
-    if shape[0] * shape[1] * _BYTES_A_VALUE <= limit:
+    if shape[0] * shape[1] * _BYTES_PER_VALUE <= limit:
         x = np.empty(shape, np.float32)
-        _pool(x, store, records, streams=streams, pooling=question.pooling, progress=progress)
+        _pool(x, store, records, streams=streams, pooling=config.pooling, progress=progress)
         yield Design(x, song, clean)
         return
-    _check_out_of_core(shape, question, limit)
+    _check_out_of_core(shape, config, limit)
     with tempfile.TemporaryDirectory(prefix="hear-probe-") as scratch:
         x = _scratch_array(Path(scratch), shape)
-        _pool(x, store, records, streams=streams, pooling=question.pooling, progress=progress)
-        rows = max(1, limit // (_CHUNK_SHARE * shape[1] * _BYTES_A_VALUE))
+        _pool(x, store, records, streams=streams, pooling=config.pooling, progress=progress)
+        rows = max(1, limit // (_CHUNK_SHARE * shape[1] * _BYTES_PER_VALUE))
         yield Design(FileRows(x).in_chunks(rows), song, clean)
-        # Windows cannot remove a file that is mapped.
+        # Windows cannot remove a mapped file.
         del x
 
 
@@ -90,10 +88,10 @@ def parse_limit(text: str) -> int:
     Raises
     ------
     ProbeError
-        It is neither.
+        The text is none of these.
     """
     if text == "auto":
-        # Knows of containers' limits, unlike the size of the machine's memory.
+        # Respects container limits, unlike the size of the machine's memory.
         from distributed.system import MEMORY_LIMIT
 
         return int(MEMORY_LIMIT) // 2
@@ -109,7 +107,7 @@ def parse_limit(text: str) -> int:
 
 
 def choose_statistics(values: NDArray[np.float32], pooling: Pooling) -> Features:
-    """(R, S, 2·C) means and deviations → float32 (R, S·statistics·C), in that order."""
+    """(R, S, 2·C) means and standard deviations → float32 (R, S·statistics·C), in that order."""
     rows, streams, both = values.shape
     split = values.reshape(rows, streams, 2, both // 2)[:, :, list(POOLINGS[pooling])]
     return np.ascontiguousarray(split.reshape(rows, -1), dtype=np.float32)
@@ -124,32 +122,32 @@ def _pool(
     pooling: Pooling,
     progress: Progress,
 ) -> None:
-    """Fill (R, F), a row a record."""
-    for places, values in summaries(store, records, streams, progress=progress):
+    """Fill (R, F), one row per record."""
+    for places, values in store.summaries(records, streams, progress=progress):
         x[places] = choose_statistics(values, pooling)
 
 
-def _check_out_of_core(shape: tuple[int, int], question: Question, limit: int) -> None:
-    """Say what is too large before hours of pooling."""
+def _check_out_of_core(shape: tuple[int, int], config: ProbeConfig, limit: int) -> None:
+    """Refuse features that are too large before they are read for hours."""
     from dask.utils import format_bytes
 
     rows, features = shape
-    size = format_bytes(rows * features * _BYTES_A_VALUE)
-    said = f"{rows} rows of {features} features take {size}, above the memory limit of {format_bytes(limit)}"
-    advice = "raise --memory-limit, or take fewer streams or one statistic"
-    model = MODELS[question.model]
+    size = format_bytes(rows * features * _BYTES_PER_VALUE)
+    reason = f"{rows} rows of {features} features take {size}, above the memory limit of {format_bytes(limit)}"
+    advice = "raise --memory-limit, or use fewer streams or one statistic"
+    model = MODELS[config.model]
     if not model.out_of_core:
         able = ", ".join(one.name for one in MODELS.values() if one.out_of_core and set(one.tasks) & set(model.tasks))
-        raise ProbeError(f"{said}, and {model.name} needs all of them at once: use {able}, {advice}")
-    if model.name == "ridge" and (needed := NormalEquations.bytes_needed(features, question.cv)) > limit:
-        raise ProbeError(f"{said}, and ridge's sums of products take {format_bytes(needed)}: {advice}")
+        raise ProbeError(f"{reason}, and {model.name} needs them all at once: use {able}, {advice}")
+    if model.name == "ridge" and (needed := NormalEquations.bytes_needed(features, config.cv)) > limit:
+        raise ProbeError(f"{reason}, and ridge's sums of products take {format_bytes(needed)}: {advice}")
 
 
 def _scratch_array(folder: Path, shape: tuple[int, int]) -> Features:
     needed, free = 4 * shape[0] * shape[1], shutil.disk_usage(folder).free
     if needed > free:
         raise ProbeError(
-            f"{folder.parent}: the pooled features take {needed / 1e9:.1f} GB, {free / 1e9:.1f} GB are free; "
-            "make room, or set TMPDIR to another folder"
+            f"{folder.parent}: the features take {needed / 1e9:.1f} GB, {free / 1e9:.1f} GB are free; "
+            "free some space, or set TMPDIR to another folder"
         )
     return np.lib.format.open_memmap(folder / "features.npy", mode="w+", dtype=np.float32, shape=shape)

@@ -1,4 +1,4 @@
-"""Which song is in which fold: whole groups, every class in every training set; or why there are no such folds."""
+"""Assignment of songs to folds: groups stay whole, and every training set has every class."""
 
 import math
 import warnings
@@ -7,29 +7,28 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.model_selection import GroupKFold, StratifiedGroupKFold
 
-from stages.probe.data.tasks import is_number, models_for
+from stages.probe.config import ProbeConfig
 from stages.probe.errors import ProbeError
-from stages.probe.models.kinds import Model
 from stages.probe.models.predictors import Array
-from stages.probe.question import Question
+from stages.probe.models.registry import Model, is_number, models_for
 
-# A training set needs a fold beside the one that is scored, and to choose a setting another one within itself.
+# A training set needs one fold beside the scored one, and one more to choose a setting.
 _FEWEST_FOLDS, _FEWEST_FOLDS_TO_CHOOSE = 2, 3
 
 
-def check_folds(labels: Array, groups: NDArray[np.int64], classes: tuple[str, ...], question: Question) -> None:
-    """Refuse what cannot be put into folds.
+def check_folds(labels: Array, groups: NDArray[np.int64], classes: tuple[str, ...], config: ProbeConfig) -> None:
+    """Refuse labels that cannot be split into folds.
 
     Raises
     ------
     ProbeError
-        The label is the same everywhere, or there are too few songs or groups, of all or of a class, for the folds.
+        All labels are equal, or there are too few songs or groups for the folds, in total or in a class.
     """
-    target, cv, fewest = question.target, question.cv, fewest_folds(question)
+    target, cv, fewest = config.target, config.cv, fewest_folds(config)
     if cv < fewest:
-        why = ", to choose the setting by inner ones; fix it with --setting" if cv == _FEWEST_FOLDS else ""
-        raise ProbeError(f"{cv} folds: at least {fewest} are needed{why}")
-    unit = "songs" if question.group is None else f"groups of {question.group!r}"
+        why = ", to choose the setting by inner folds; or fix it with --setting" if cv == _FEWEST_FOLDS else ""
+        raise ProbeError(f"{cv} folds: expected at least {fewest}{why}")
+    unit = "songs" if config.group is None else f"groups of {config.group!r}"
     if len(np.unique(labels)) < 2:
         what = classes[0] if classes else f"{labels[0]:g}"
         raise ProbeError(f"column {target!r} is {what} for all {len(labels)} songs; there is nothing to predict")
@@ -37,7 +36,7 @@ def check_folds(labels: Array, groups: NDArray[np.int64], classes: tuple[str, ..
     having, name = min(by_class, default=(cv, ""))
     if having < cv:
         raise ProbeError(f"column {target!r}: class {name!r} has {having} {unit}, fewer than the {cv} folds; "
-                         f"{_rare_class_advice(having, classes, question)}")  # fmt: skip
+                         f"{_rare_class_advice(having, classes, config)}")  # fmt: skip
     if (count := len(np.unique(groups))) < cv:
         raise ProbeError(f"column {target!r}: {count} {unit} are too few for {cv} folds; use fewer folds")
     if len(labels) < 2 * cv:
@@ -47,29 +46,29 @@ def check_folds(labels: Array, groups: NDArray[np.int64], classes: tuple[str, ..
 def assign_folds(
     labels: Array, groups: NDArray[np.int64], *, classes: int, cv: int, seed: int, fewest: int
 ) -> NDArray[np.int64]:
-    """(N,) the fold of each song: whole groups, and for a classification alike in their classes.
+    """(N,) the fold of each song: groups stay whole; for a classification, folds are stratified.
 
     Parameters
     ----------
     fewest
-        In how many folds each class must be, so that every training set has it.
+        Number of folds that each class must be in, so that every training set has it.
 
     Raises
     ------
     ProbeError
-        The groups leave a class out of too many folds, so that some training set would not have it.
+        The groups keep a class out of too many folds, so that some training set would lack it.
     """
     kind = StratifiedGroupKFold if classes else GroupKFold
     splitter = kind(n_splits=cv, shuffle=True, random_state=seed)
     folds = np.zeros(len(labels), dtype=np.int64)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # of rare classes, which `check_folds` has judged
+        warnings.simplefilter("ignore", UserWarning)  # about rare classes, which `check_folds` has checked
         for fold, (_, held_out) in enumerate(splitter.split(np.zeros((len(labels), 1)), labels, groups)):
             folds[held_out] = fold
     for name in range(classes):
         if len(np.unique(folds[labels == name])) < fewest:
             raise ProbeError(
-                f"the groups cannot be spread so that each of {cv} folds' training songs has every class; "
+                f"the groups cannot be split so that the training songs of each of {cv} folds have every class; "
                 "use another seed, fewer folds or coarser classes"
             )
     if len(np.unique(folds)) < cv:
@@ -78,12 +77,12 @@ def assign_folds(
 
 
 def usable_settings(model: Model, folds: NDArray[np.int64], setting: float | None) -> tuple[float, ...]:
-    """The values to choose from: the grid, or the one that is given; no more neighbours than training rows.
+    """The values to choose from: the grid or the given value, with no more neighbours than training rows.
 
     Parameters
     ----------
     folds
-        (R,) the fold of each row that is fitted on.
+        (R,) the fold of each row.
 
     Raises
     ------
@@ -102,15 +101,15 @@ def usable_settings(model: Model, folds: NDArray[np.int64], setting: float | Non
     return (setting,)
 
 
-def fewest_folds(question: Question) -> int:
-    """How many folds there must be, and each class must be in."""
-    return _FEWEST_FOLDS_TO_CHOOSE if question.setting is None else _FEWEST_FOLDS
+def fewest_folds(config: ProbeConfig) -> int:
+    """Minimum number of folds, in total and per class."""
+    return _FEWEST_FOLDS_TO_CHOOSE if config.setting is None else _FEWEST_FOLDS
 
 
-def _rare_class_advice(having: int, classes: tuple[str, ...], question: Question) -> str:
-    if all(is_number(name) for name in classes) and len(classes) > question.cv:
-        return f"if the numbers are amounts, use one of {models_for('regression')}"
-    if having >= fewest_folds(question):
+def _rare_class_advice(having: int, classes: tuple[str, ...], config: ProbeConfig) -> str:
+    if all(is_number(name) for name in classes) and len(classes) > config.cv:
+        return f"if the numbers are quantities, use one of {models_for('regression')}"
+    if having >= fewest_folds(config):
         return f"use --cv {having}, merge the class with another, or empty its cells"
     if having == _FEWEST_FOLDS:
         return "use --cv 2 with --setting, merge the class with another, or empty its cells"

@@ -1,4 +1,4 @@
-"""Where labels come from: any column of a manifest, or of a table (CSV, JSON lines) with a column `song_id`."""
+"""Labels: any column of a manifest, or of a table (CSV or JSON lines) with a column `song_id`."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from stages.songs import Manifest, SongsError
 from stages.songs.manifest_file import as_manifest
 from stages.songs.tables import read_cells
 
-# How spreadsheets and pandas write "no value".
+# Missing values, as spreadsheets and pandas write them.
 _MISSING = ("", "nan")
 
 
@@ -22,9 +22,9 @@ class LabelTable:
     where
         The files, for messages.
     songs
-        Every song that a file lists, with or without values.
+        Every listed song, with or without values.
     columns
-        Column name → song id → text, without the songs that have no value.
+        Column name → song id → text, without missing values.
     """
 
     where: str
@@ -32,32 +32,32 @@ class LabelTable:
     columns: Mapping[str, Mapping[str, str]]
 
     def column(self, name: str) -> Mapping[str, str]:
-        """One column, by song id, for the songs that have a value.
+        """One column, by song id, without missing values.
 
         Raises
         ------
         ProbeError
-            There is no such column, or no song has a value in it.
+            There is no such column, or it has no values.
         """
         if name not in self.columns:
-            raise ProbeError(f"{self.where}: no column {name!r}; there are {', '.join(sorted(self.columns))}")
+            raise ProbeError(f"{self.where}: no column {name!r}; found {', '.join(sorted(self.columns))}")
         if not self.columns[name]:
-            raise ProbeError(f"{self.where}: no song has a value in column {name!r}; fill it or choose another")
+            raise ProbeError(f"{self.where}: no song has a value in column {name!r}; fill it in or choose another")
         return self.columns[name]
 
 
 def read_labels(*, manifest: Manifest | str | Path | None = None, labels: str | Path | None = None) -> LabelTable:
-    """Read the columns of a manifest, of a labels CSV, or of both; where both have a column, the CSV's counts.
+    """Read the columns of a manifest, a table of labels, or both. If both have a column, the table's is used.
 
     Raises
     ------
     ProbeError
-        Neither is given, or the CSV names a song twice.
+        Neither is given, or the table has a song twice.
     SongsError
-        A file cannot be read, or is not CSV with the columns it needs.
+        A file cannot be read, or lacks a required column.
     """
     if manifest is None and labels is None:
-        raise ProbeError("nothing to take labels from; give a manifest, a labels CSV, or both")
+        raise ProbeError("no source of labels; give a manifest, a table of labels, or both")
     files: list[Path] = []
     songs: dict[str, None] = {}
     columns: dict[str, Mapping[str, str]] = {}
@@ -91,13 +91,13 @@ def _csv_columns(path: Path) -> dict[str, dict[str, str]]:
     for line, cells in table.rows:
         song = cells.pop("song_id")
         if not song or song in seen:
-            said = f"song_id {song!r} is there already; one line a song" if song else "song_id is empty"
-            raise ProbeError(f"{path} line {line}: {said}")
+            fault = f"song_id {song!r} is repeated; write one line per song" if song else "song_id is empty; fill it in"
+            raise ProbeError(f"{path} line {line}: {fault}")
         seen.add(song)
         for name, value in cells.items():
             columns.setdefault(name, {})[song] = value
     if not columns:
-        raise ProbeError(f"{path}: lists no labels; expected a column beside song_id and a line a song")
+        raise ProbeError(f"{path}: has no labels; expected a column beside song_id and one line per song")
     return columns
 
 

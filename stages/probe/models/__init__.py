@@ -1,1 +1,1 @@
-"""The models that a probe can be, and how each is fitted."""
+"""Models of probes and their fitting."""

@@ -1,4 +1,4 @@
-"""Nested cross-validation over folds: what is scored is never what was fitted on, nor what chose the setting."""
+"""Nested cross-validation: scored songs are used neither for fitting nor for choosing the setting."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,22 +7,22 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
+from stages.probe.models.fitting import Fitter
 from stages.probe.models.predictors import Array, Predictor
-from stages.probe.models.problem import FitTask
 
 
 @dataclass(frozen=True)
 class OutOfFold:
-    """What came out of a cross-validation.
+    """Results of a cross-validation.
 
     Attributes
     ----------
     scores
-        (N, K) float64: each song scored by a probe that has seen neither it nor its group.
+        (N, K) float64: each song's scores by a probe that was fitted without the song and its group.
     settings
-        The setting that each outer split chose on its own training folds.
+        The setting chosen in each outer split, on its training folds.
     final
-        The setting chosen on all folds, for the probe that is saved.
+        The setting chosen on all folds, for the saved probe.
     """
 
     scores: Array
@@ -37,24 +37,24 @@ def loss(scores: Array, labels: Array) -> float:
     return float((scores.argmax(axis=1) != labels).sum())
 
 
-def cross_validate(problem: FitTask, labels: Array, folds: NDArray[np.int64], settings: Sequence[float]) -> OutOfFold:
-    """Score every song out of its fold, and choose the settings by inner folds, which are the remaining outer ones.
+def cross_validate(fitter: Fitter, labels: Array, folds: NDArray[np.int64], settings: Sequence[float]) -> OutOfFold:
+    """Score every song out of its fold. Settings are chosen by inner folds, which are the remaining outer folds.
 
-    A pair of folds left out serves both as inner split of the other: each pair is fitted once.
+    Each pair of folds is left out together once; each of the two is then the inner validation fold of the other.
 
     Parameters
     ----------
     labels, folds
-        (N,) a song: number or class index; fold.
+        (N,) per song: number or class index; fold.
     settings
         The values to choose from, the most regularised first.
     """
     count = int(folds.max()) + 1
-    inner = _inner_losses(problem, labels, folds, settings)
+    inner = _inner_losses(fitter, labels, folds, settings)
     outer, scores, chosen = np.zeros(len(settings)), {}, []
     for fold in range(count):
         best = int(inner[fold].argmin())
-        by_setting = problem.scores(problem.fit({fold}, settings), fold)
+        by_setting = fitter.scores(fitter.fit({fold}, settings), fold)
         outer += _losses(by_setting, labels[folds == fold])
         scores[fold] = by_setting[best]
         chosen.append(settings[best])
@@ -64,21 +64,21 @@ def cross_validate(problem: FitTask, labels: Array, folds: NDArray[np.int64], se
     return OutOfFold(scores=gathered, settings=tuple(chosen), final=settings[int(outer.argmin())])
 
 
-def fit_final(problem: FitTask, setting: float) -> Predictor:
-    """The probe that is saved: fitted on all folds."""
-    return problem.fit((), [setting])[0]
+def fit_final(fitter: Fitter, setting: float) -> Predictor:
+    """Fit the saved probe, on all folds."""
+    return fitter.fit((), [setting])[0]
 
 
-def _inner_losses(problem: FitTask, labels: Array, folds: NDArray[np.int64], settings: Sequence[float]) -> Array:
-    """(folds, settings): the loss on the other folds, each left out in turn beside the first."""
+def _inner_losses(fitter: Fitter, labels: Array, folds: NDArray[np.int64], settings: Sequence[float]) -> Array:
+    """(folds, settings): for each outer fold, the loss over the other folds, each left out in turn."""
     count = int(folds.max()) + 1
     losses = np.zeros((count, len(settings)))
     if len(settings) == 1:
         return losses
     for first, second in combinations(range(count), 2):
-        predictors = problem.fit({first, second}, settings)
-        losses[first] += _losses(problem.scores(predictors, second), labels[folds == second])
-        losses[second] += _losses(problem.scores(predictors, first), labels[folds == first])
+        predictors = fitter.fit({first, second}, settings)
+        losses[first] += _losses(fitter.scores(predictors, second), labels[folds == second])
+        losses[second] += _losses(fitter.scores(predictors, first), labels[folds == first])
     return losses
 
 

@@ -1,4 +1,4 @@
-"""Linear classifiers out of core: the objectives of scikit-learn's, minimised by L-BFGS with one pass an evaluation.
+"""Linear classifiers out of core: scikit-learn's objectives, minimised by L-BFGS with one pass per evaluation.
 
 The objectives are convex, so the minimum is the one that scikit-learn finds in memory, up to its tolerance.
 """
@@ -11,10 +11,10 @@ from scipy.optimize import minimize
 from scipy.special import expit, logsumexp, softmax
 
 from stages.probe.errors import ProbeError
-from stages.probe.models.kinds import both_classes, unscaled
+from stages.probe.models.fitting import Design
 from stages.probe.models.out_of_core import Passes, scale_of
 from stages.probe.models.predictors import Array, Predictor
-from stages.probe.models.problem import Design
+from stages.probe.models.registry import both_classes, unscaled
 
 # (scores (n, M), classes (n,)) → the loss summed over rows, and its gradient by the scores (n, M).
 Loss = Callable[[Array, NDArray[np.int64]], tuple[float, Array]]
@@ -22,7 +22,7 @@ _MAX_PASSES = 1000
 
 
 def logistic_loss(scores: Array, classes: NDArray[np.int64]) -> tuple[float, Array]:
-    """−log softmax of the true class; with one score a row, that of the second of two classes against 0."""
+    """−log softmax of the true class. A single score per row is the logit of the second of two classes."""
     if scores.shape[1] == 1:
         sign = (2.0 * classes - 1.0)[:, None]
         return float(np.logaddexp(0.0, -sign * scores).sum()), -sign * expit(-sign * scores)
@@ -33,7 +33,7 @@ def logistic_loss(scores: Array, classes: NDArray[np.int64]) -> tuple[float, Arr
 
 
 def squared_hinge_loss(scores: Array, classes: NDArray[np.int64]) -> tuple[float, Array]:
-    """Σ max(0, 1 − ±score)², each class against the rest; with one score a row, the second class against the first."""
+    """Σ max(0, 1 − ±score)², each class against the rest. A single score per row is the second class against the first."""
     columns = np.array([1]) if scores.shape[1] == 1 else np.arange(scores.shape[1])
     sign = np.where(classes[:, None] == columns, 1.0, -1.0)
     slack = np.maximum(0.0, 1.0 - sign * scores)
@@ -48,10 +48,10 @@ class Gradients:
     design, labels, folds
         Features by row; class index and fold by song.
     classes
-        How many.
+        Number of classes.
     margin
-        True for the linear SVM: squared hinge, and like liblinear's a penalty on the offset too. False for the
-        logistic regression, whose offset is free.
+        True for the linear SVM: squared hinge loss, with a penalty on the offset as in liblinear. False for logistic
+        regression, whose offset has no penalty.
     """
 
     def __init__(self, design: Design, labels: Array, folds: NDArray[np.int64], *, classes: int, margin: bool) -> None:
@@ -69,7 +69,7 @@ class Gradients:
                 self.squares[fold] += np.square(z).sum(axis=0)
 
     def fit(self, without: Collection[int], settings: Sequence[float]) -> list[Predictor]:
-        """Fit on all folds but `without`, once a C; each starts where the one before, more regularised, has ended."""
+        """Fit on all folds but `without`, once per C. Each fit starts from the previous, more regularised result."""
         kept = [fold for fold in range(self.passes.folds) if fold not in without]
         rows = int(self.counts[kept].sum())
         shift = self.sums[kept].sum(axis=0) / rows
@@ -94,7 +94,7 @@ class Gradients:
             if not self.margin:
                 penalised[-1] = 0.0
             value, gradient = self._summed_loss(parameters, kept, mean, scale)
-            # Divided by C and the rows, so that one tolerance fits all.
+            # Divided by C and the number of rows, so that one tolerance fits all.
             weight = 1.0 / (strength * rows)
             value = value / rows + 0.5 * weight * float(np.square(penalised).sum())
             return value, (gradient / rows + weight * penalised).ravel()

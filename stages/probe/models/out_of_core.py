@@ -1,7 +1,7 @@
-"""Fitting in passes over features that do not fit in memory: a dask array chunked by rows, one chunk at a time.
+"""Fitting in passes over features that do not fit in memory: a dask array, chunked by rows, one chunk at a time.
 
-Chunks are added up in order and one by one: the products inside use all cores already, and so the memory is that of
-one chunk and the sums, and the result the same on every machine.
+Chunks are processed one by one and in order. The products within a chunk already use all cores, memory is that of one
+chunk and the sums, and the result is the same on every machine.
 """
 
 from collections.abc import Collection, Iterator, Sequence
@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from stages.probe.models.fitting import Design
 from stages.probe.models.predictors import Array, Linear, Predictor
-from stages.probe.models.problem import Design
 
 
 class FileRows:
-    """Rows of a mapped file, read when they are asked for.
+    """Rows of a mapped file, read on access.
 
-    dask copies a numpy array that it is given, a mapped one included: the whole file would be in memory.
+    dask copies numpy arrays, including mapped ones, so the whole file would be in memory.
 
     Parameters
     ----------
@@ -34,7 +34,7 @@ class FileRows:
         return np.array(self.mapped[key])
 
     def in_chunks(self, rows: int) -> Any:
-        """A dask array (R, F) with `rows` rows a chunk."""
+        """A dask array (R, F) with `rows` rows per chunk."""
         import dask.array as da
 
         return da.from_array(self, chunks=(rows, self.shape[1]), name=False)
@@ -58,7 +58,7 @@ class Passes:
     design
         The features, `x` a dask array chunked by rows alone.
     labels, folds
-        (N,) a song.
+        (N,) per song.
     """
 
     def __init__(self, design: Design, labels: Array, folds: NDArray[np.int64]) -> None:
@@ -78,7 +78,7 @@ class Passes:
             start += rows
 
     def mean(self) -> Array:
-        """(F,) mean over all rows: subtracted before anything is squared, so that no digits are lost."""
+        """(F,) mean over all rows, subtracted before squaring, so that no digits are lost."""
         total = np.zeros(self.features)
         for block in self:
             total += block.x.sum(axis=0)
@@ -95,17 +95,17 @@ class Passes:
 
 
 def scale_of(variance: Array, mean: Array, rows: int) -> Array:
-    """(F,) standard deviations; 1 where a feature is constant but for rounding, as scikit-learn's scaler has it."""
+    """(F,) standard deviations; 1 for features that are constant up to rounding, as in scikit-learn's scaler."""
     smallest = np.finfo(np.float64).eps
     constant = variance <= rows * smallest * variance + np.square(rows * mean * smallest)
     return np.where(constant, 1.0, np.sqrt(np.maximum(variance, 0.0)))
 
 
 class NormalEquations:
-    """Ridge regression in one pass: sums of products per fold, from which every training set's fit follows exactly.
+    """Ridge regression in one pass: sums of products per fold, which give the exact fit of every training set.
 
-    With z = [x − c, y − c'] of a row, fold k keeps n = Σ1, s = Σz and A = Σzzᵀ. A training set's covariance is
-    ΣA − ssᵀ/n over its folds; standardised and decomposed once, it gives the weights for every alpha.
+    With z = [x − c, y − c'] for each row, fold k keeps n = Σ1, s = Σz and A = Σzzᵀ. A training set's covariance is
+    ΣA − ssᵀ/n over its folds. Standardised and decomposed once, it gives the weights for every alpha.
     """
 
     def __init__(self, design: Design, labels: Array, folds: NDArray[np.int64]) -> None:
@@ -123,7 +123,7 @@ class NormalEquations:
                 self.products[fold] += z.T @ z
 
     def fit(self, without: Collection[int], settings: Sequence[float]) -> list[Predictor]:
-        """Fit on all folds but `without`, once an alpha."""
+        """Fit on all folds but `without`, once per alpha."""
         kept = [fold for fold in range(self.passes.folds) if fold not in without]
         rows = int(self.counts[kept].sum())
         total = self.sums[kept].sum(axis=0)

@@ -1,6 +1,6 @@
-"""What a fitted probe is: a few plain arrays and a formula, so that it loads without running anybody's code.
+"""Fitted probes as plain arrays and a formula, so that loading one runs no untrusted code.
 
-A saved scikit-learn object is a pickle, or names types to import; arrays are neither, and do not age with a release.
+A saved scikit-learn object is a pickle or names types to import. Arrays do neither, and do not depend on a release.
 N rows, F features, K outputs: 1 for a regression, the number of classes for a classification. All float64.
 """
 
@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 from sklearn.metrics.pairwise import euclidean_distances, rbf_kernel
 
 Array: TypeAlias = NDArray[np.float64]
-# By array, a letter per axis.
+# Name of an array → one letter per axis.
 Axes: TypeAlias = Mapping[str, str]
 _ROWS = 1024
 
 
 @dataclass(frozen=True)
 class Linear:
-    """x·W + b: ridge, logistic regression, linear SVM. The standardisation is folded into both arrays.
+    """x·W + b: ridge, logistic regression, linear SVM. The standardisation is folded into the arrays.
 
     Attributes
     ----------
@@ -42,7 +42,7 @@ class Linear:
 
 @dataclass(frozen=True)
 class Kernel:
-    """Σᵢ dᵢ·exp(−γ‖z − sᵢ‖²) + b with z the standardised x: support vector regression.
+    """Σᵢ dᵢ·exp(−γ‖z − sᵢ‖²) + b, where z is the standardised x: support vector regression.
 
     Attributes
     ----------
@@ -73,7 +73,7 @@ class Kernel:
 
 @dataclass(frozen=True)
 class Neighbours:
-    """The mean over the nearest training rows, in standardised features: their labels, or their shares of classes.
+    """Mean label, or share of each class, of the nearest training rows in standardised features.
 
     Attributes
     ----------
@@ -84,7 +84,7 @@ class Neighbours:
     values
         (M, K): labels, or one-hot classes.
     count
-        (1,), how many neighbours.
+        (1,), number of neighbours.
     """
 
     kind: ClassVar[str] = "neighbours"
@@ -96,13 +96,13 @@ class Neighbours:
     count: Array
 
     def scores(self, x: NDArray[Any]) -> Array:
-        """(N, F) features → (N, K) scores; in pieces, since the distances are N × M."""
+        """(N, F) features → (N, K) scores, computed in pieces because the distances are N × M."""
         pieces = [self._nearest(x[start : start + _ROWS]) for start in range(0, len(x), _ROWS)]
         return np.concatenate(pieces) if pieces else np.zeros((0, self.values.shape[1]))
 
     def _nearest(self, x: NDArray[Any]) -> Array:
         distances = euclidean_distances((x - self.mean) / self.scale, self.points, squared=True)
-        # Stable, so that of equally near rows the earlier one counts, on every machine.
+        # Stable, so that the earlier of equally near rows is used on every machine.
         nearest = np.argsort(distances, axis=1, kind="stable")[:, : int(self.count[0])]
         return np.asarray(self.values[nearest].mean(axis=1))
 
@@ -114,18 +114,18 @@ KINDS: Mapping[str, type[Linear] | type[Kernel] | type[Neighbours]] = {
 
 
 def arrays_of(predictor: Predictor) -> dict[str, Array]:
-    """The arrays by name, as they are saved."""
+    """The arrays by name, as saved."""
     named = {field.name: getattr(predictor, field.name) for field in fields(predictor)}
     return {name: np.ascontiguousarray(array, dtype=np.float64) for name, array in named.items()}
 
 
 def misfit(predictor: Predictor, *, features: int, outputs: int) -> str:
-    """What of a probe's arrays, which a stranger may have written, cannot be used; empty if they fit.
+    """What is wrong with a probe's untrusted arrays; empty if nothing is.
 
     Parameters
     ----------
     features, outputs
-        F and K that are expected.
+        Expected F and K.
     """
     sizes = {"F": features, "K": outputs, "1": 1}
     for name, axes in predictor.axes.items():

@@ -1,1 +1,1 @@
-"""The report: one page that needs no network, in a file or from the service."""
+"""The report: one page that works without a network, as a file or from the service."""

@@ -1,4 +1,4 @@
-"""Rows → the report's HTML. Styles, scripts, data and sound are all inside it."""
+"""Rows → the report as one HTML document with all its styles, scripts, data and sound."""
 
 import html
 import json
@@ -14,7 +14,7 @@ from stages.scoring.rows import SongScore, caution_in
 from store.files.replacing import replacing
 
 REPORT = "index.html"
-# Inside a script element nothing may look like markup; JSON has these escapes for every string.
+# Nothing inside a script element may look like markup; JSON has these escapes for all strings.
 _ESCAPES = {ord("<"): "\\u003c", ord(">"): "\\u003e", ord("&"): "\\u0026", 0x2028: "\\u2028", 0x2029: "\\u2029"}
 
 
@@ -27,27 +27,27 @@ def report_html(
     about: str = "",
     previews: Mapping[int, Preview] | None = None,
 ) -> str:
-    """The report as one HTML document that loads nothing.
+    """Build the report: one HTML document that loads nothing else.
 
     Parameters
     ----------
     rows, dimensions
-        What was scored.
+        The songs, and the names of their scores.
     title, about
         The heading, and a note beside the counts.
     by
-        Name of the rows' groups; empty: there are none.
+        Name of the rows' groups; empty if there are none.
     previews
-        Sound by the row's position.
+        Previews by position of the row.
     """
     sound = previews or {}
-    values = [{**row.to_json(), **_heard(sound.get(number))} for number, row in enumerate(rows)]
+    values = [{**row.to_json(), **_player(sound.get(number))} for number, row in enumerate(rows)]
     data = _data(dimensions, by=by, about=about, caution=caution_in(rows), rows=values)
     return _document(data, title, ["page.js"])
 
 
 def upload_html(dimensions: Sequence[str], *, title: str, about: str = "", caution: str = "") -> str:
-    """The service's page: the same report, empty, with a form that fills it."""
+    """Build the service's page: an empty report, and a form that adds songs to it."""
     data = _data(dimensions, about=about, caution=caution)
     return _document(data, title, ["page.js", "upload.js"], form=_part("upload.html"))
 
@@ -55,15 +55,15 @@ def upload_html(dimensions: Sequence[str], *, title: str, about: str = "", cauti
 def _data(
     dimensions: Sequence[str], *, by: str = "", about: str = "", caution: str = "", rows: Sequence[dict[str, Any]] = ()
 ) -> dict[str, Any]:
-    """What page.js draws."""
-    shown = {"dimensions": list(dimensions), "by": by, "about": about, "caution": caution, "rows": list(rows)}
-    return {**shown, "silence": SILENCE_DBFS}
+    """The data that page.js draws."""
+    data = {"dimensions": list(dimensions), "by": by, "about": about, "caution": caution, "rows": list(rows)}
+    return {**data, "silence": SILENCE_DBFS}
 
 
-def _heard(preview: Preview | None) -> dict[str, str]:
+def _player(preview: Preview | None) -> dict[str, str]:
     if preview is None:
         return {}
-    return {"audio": preview.uri} if preview.uri else {"silent": preview.problem}
+    return {"audio": preview.uri} if preview.uri else {"no_preview": preview.problem}
 
 
 def _document(data: Mapping[str, Any], title: str, scripts: Sequence[str], *, form: str = "") -> str:
@@ -72,7 +72,7 @@ def _document(data: Mapping[str, Any], title: str, scripts: Sequence[str], *, fo
         "/*SCRIPT*/": "\n".join(_part(name) for name in scripts),
         "<!--FORM-->": form,
         "<!--TITLE-->": html.escape(title),
-        # Last, and without a `<`: nothing in the data can be taken for a mark of the template.
+        # Last, and without a `<`, so that nothing in the data is taken for a mark of the template.
         "<!--DATA-->": json.dumps(data, ensure_ascii=False, allow_nan=False).translate(_ESCAPES),
     }
     page = _part("page.html")
@@ -86,17 +86,17 @@ def _part(name: str) -> str:
 
 
 def write_report(folder: Path, page: str) -> Path:
-    """Write `index.html` into a folder, which is made where it does not exist; return its path.
+    """Write `index.html` into a folder, which is created if it does not exist; return its path.
 
     Raises
     ------
     ScoringError
-        It cannot be written.
+        The file cannot be written.
     """
     path = folder / REPORT
     try:
         with replacing(path) as place:
-            # Half a surrogate pair in a name becomes an escape, as JSON has it.
+            # Half a surrogate pair in a name becomes an escape, as in JSON.
             place.write_text(page, encoding="utf-8", errors="backslashreplace")
     except OSError as error:
         raise ScoringError(f"{folder}: the report cannot be written: {error.strerror}") from error

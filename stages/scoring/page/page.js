@@ -1,5 +1,5 @@
 "use strict";
-// Draws the report from its data. Names come from strangers' files: they only ever become text nodes, never markup.
+// Draws the report from its data. Names may come from strangers' files: they become text nodes, never markup.
 const COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00"];
 const LOWEST = 1, HIGHEST = 5, EXTREMES = 5, OVERALL = "Mean";
 const data = JSON.parse(document.getElementById("data").textContent);
@@ -21,7 +21,7 @@ function shape(tag, attributes = {}, ...children) {
   return node;
 }
 
-// What each song is called: its id, or its path where several have one id.
+// The name of each song: its id, or its path if several songs have the same id.
 let labels = new Map();
 function label(rows) {
   const count = new Map();
@@ -35,7 +35,7 @@ const overall = (row) => mean(data.dimensions.map((name) => row.scores[name]));
 const valueOf = (row, name) => (name === OVERALL ? overall(row) : row.scores[name]);
 const novelty = (row) => { const shown = row.novelty.toFixed(2); return shown === "1.00" ? "more than 1.00" : shown; };
 const unlike = (row) => row.novelty > 1;
-const quiet = (row) => row.loudest_dbfs < data.silence; // of a row without a level this is false
+const silent = (row) => row.loudest_dbfs < data.silence; // false for a row without a level
 const names = () => (data.dimensions.length > 1 ? [...data.dimensions, OVERALL] : data.dimensions);
 
 function percentile(sorted, share) {
@@ -58,7 +58,7 @@ function histogram(values, name) {
     if (!count) return;
     const tall = Math.max(1.5, (count / most) * 54);
     const bar = shape("rect", { class: "bar", x: x(LOWEST + bin * step) + 0.7, y: 58 - tall, width: width / bins.length - 1.4, height: tall });
-    bar.append(shape("title", {}, `${(LOWEST + bin * step).toFixed(1)} to ${(LOWEST + (bin + 1) * step).toFixed(1)}: ${count} songs`));
+    bar.append(shape("title", {}, `${(LOWEST + bin * step).toFixed(1)} to ${(LOWEST + (bin + 1) * step).toFixed(1)}: ${count} ${count === 1 ? "song" : "songs"}`));
     drawing.append(bar);
   });
   const middle = x(distribution(values).median);
@@ -72,11 +72,11 @@ function histogram(values, name) {
 }
 
 function curves(row, height) {
-  const course = row.over_time, width = 620, left = 30, right = 8, top = 8, bottom = 26;
-  const all = Object.values(course.scores).flat();
+  const curve = row.over_time, width = 620, left = 30, right = 8, top = 8, bottom = 26;
+  const all = Object.values(curve.scores).flat();
   const margin = Math.max(0.5 - (Math.max(...all) - Math.min(...all)), 0.1) / 2;
   const low = Math.max(LOWEST, Math.min(...all) - margin), high = Math.min(HIGHEST, Math.max(...all) + margin);
-  const length = row.seconds || Math.max(...course.seconds);
+  const length = row.seconds || Math.max(...curve.seconds);
   const x = (second) => left + (second / length) * (width - left - right);
   const y = (score) => top + ((high - score) / (high - low || 1)) * (height - top - bottom);
   const drawing = shape("svg", { viewBox: `0 0 ${width} ${height}`, width, height, role: "img", "aria-label": "Scores over time" });
@@ -88,12 +88,12 @@ function curves(row, height) {
   const every = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1800].find((seconds) => length / seconds <= 10) || 3600;
   for (let second = 0; second <= length; second += every) {
     const label = length > 120 ? `${Math.floor(second / 60)}:${String(second % 60).padStart(2, "0")}` : `${second} s`;
-    const anchor = second === 0 ? "start" : x(second) > width - 20 ? "end" : "middle"; // no label is cut off
+    const anchor = second === 0 ? "start" : x(second) > width - 20 ? "end" : "middle"; // so that no label is cut off
     drawing.append(shape("text", { x: x(second), y: height - 8, "text-anchor": anchor }, label));
   }
-  for (const [name, values] of Object.entries(course.scores)) {
-    const points = values.map((value, at) => [course.seconds[at], value]);
-    // One window is the whole song: its scores hold from the beginning to the end.
+  for (const [name, values] of Object.entries(curve.scores)) {
+    const points = values.map((value, at) => [curve.seconds[at], value]);
+    // A single window covers the whole song: its scores are drawn from the beginning to the end.
     const line = points.length > 1 ? points : [[0, values[0]], [length, values[0]]];
     const drawn = line.map(([second, value]) => `${x(second).toFixed(1)},${y(value).toFixed(1)}`).join(" ");
     drawing.append(shape("polyline", { points: drawn, fill: "none", stroke: colour(name), "stroke-width": 1.8 }));
@@ -108,7 +108,7 @@ function radar(row) {
     return [centre + radius * Math.cos(angle), centre + radius * Math.sin(angle)];
   };
   const ring = (score) => data.dimensions.map((_, number) => at(number, typeof score === "number" ? score : score[number]).map((v) => v.toFixed(1)).join(",")).join(" ");
-  const drawing = shape("svg", { viewBox: `-75 0 ${size + 150} ${size}`, width: size + 150, height: size, role: "img", "aria-label": "Radar of the whole song" });
+  const drawing = shape("svg", { viewBox: `-75 0 ${size + 150} ${size}`, width: size + 150, height: size, role: "img", "aria-label": "Scores of the whole song" });
   for (const score of [2, 3, 4, 5]) drawing.append(shape("polygon", { class: "grid", points: ring(score) }));
   drawing.append(shape("polygon", { points: ring(data.dimensions.map((name) => row.scores[name])), fill: COLOURS[0], "fill-opacity": 0.2, stroke: COLOURS[0], "stroke-width": 2 }));
   data.dimensions.forEach((name, number) => {
@@ -133,7 +133,7 @@ function player(row) {
 }
 
 function drawOverview(rows) {
-  const cards = [], lines = [element("tr", {}, ...["", "mean", "median", "p5", "p95"].map((text) => element("th", {}, text)))];
+  const cards = [], lines = [element("tr", {}, ...["", "mean", "median", "5th percentile", "95th percentile"].map((text) => element("th", {}, text)))];
   for (const name of names()) {
     const values = rows.map((row) => valueOf(row, name)), found = distribution(values);
     cards.push(element("div", { class: "card" }, element("h3", {}, name), element("span", { class: "big" }, found.mean.toFixed(2)),
@@ -159,15 +159,15 @@ function drawGroups(rows) {
 }
 
 function card(row) {
-  const scores = data.dimensions.map((name) => `${name} ${row.scores[name].toFixed(2)}`).join(" · ");
+  const scores = data.dimensions.map((name) => `${name}\u00a0${row.scores[name].toFixed(2)}`).join(" · ");
   const node = element("div", { class: "card" }, element("div", { class: "name" }, element("span", {}, labels.get(row)), element("span", {}, overall(row).toFixed(2))));
   if (data.dimensions.length > 1) node.append(element("div", { class: "scores" }, scores));
-  if (quiet(row)) node.append(element("div", { class: "flag", title: row.warning }, "⚠ silence: its scores mean nothing"));
-  if (row.damage) node.append(element("div", { class: "flag", title: row.warning }, "⚠ damaged: a part was not heard"));
+  if (silent(row)) node.append(element("div", { class: "flag", title: row.warning }, "⚠ silence: the scores mean nothing"));
+  if (row.damage) node.append(element("div", { class: "flag", title: row.warning }, "⚠ damaged: part of the file could not be read"));
   if (unlike(row)) node.append(element("div", { class: "flag", title: row.warning }, `⚠ unlike the training songs (novelty ${novelty(row)})`));
   if (row.over_time && row.over_time.seconds.length > 1) node.append(curves(row, 120), legend());
   if (row.audio) node.append(player(row));
-  else if (row.silent) node.append(element("small", {}, `no preview: ${row.silent}`));
+  else if (row.no_preview) node.append(element("small", {}, `no preview: ${row.no_preview}`));
   return node;
 }
 
@@ -179,13 +179,13 @@ function drawExtremes(rows) {
   byId("worst").parentNode.hidden = worst === 0;
 }
 
-// Keys are the columns' own: a manifest's column may be called as another of these is.
+// Columns have keys of their own, because the group may have the name of another column.
 const columns = () => [
   { key: "song", value: (row) => labels.get(row), kind: "text" },
   ...(data.by ? [{ key: "group", label: data.by, value: (row) => row.group || "", kind: "group" }] : []),
   ...names().map((name) => ({ key: name, value: (row) => (scored(row) ? valueOf(row, name) : null), kind: "score" })),
   { key: "length", value: (row) => row.seconds ?? null, kind: "time" },
-  { key: "notes", value: (row) => (row.error ? 1e9 : quiet(row) ? 1e8 : row.damage ? 1e7 : row.novelty ?? 0), kind: "notes" },
+  { key: "notes", value: (row) => (row.error ? 1e9 : silent(row) ? 1e8 : row.damage ? 1e7 : row.novelty ?? 0), kind: "notes" },
 ];
 
 function cell(row, column) {
@@ -195,7 +195,7 @@ function cell(row, column) {
   if (column.kind === "notes") {
     const note = element("td", { class: "group" });
     if (row.error) note.append(element("span", { class: "error" }, "failed"));
-    const flags = [...(quiet(row) ? ["⚠ silence"] : []), ...(row.damage ? ["⚠ damaged"] : []), ...(unlike(row) ? [`⚠ novelty ${novelty(row)}`] : [])];
+    const flags = [...(silent(row) ? ["⚠ silence"] : []), ...(row.damage ? ["⚠ damaged"] : []), ...(unlike(row) ? [`⚠ novelty ${novelty(row)}`] : [])];
     note.append(element("div", { class: "flags" }, ...flags.map((text) => element("span", { class: "flag", title: row.warning }, text))));
     return note;
   }
@@ -225,7 +225,7 @@ function ordered(rows, column) {
   const sign = state.descending ? -1 : 1;
   return [...rows].sort((a, b) => {
     const x = column.value(a), y = column.value(b);
-    if (x === null || y === null) return (x === null) - (y === null); // failed songs come last either way
+    if (x === null || y === null) return (x === null) - (y === null); // failed songs come last in both orders
     return sign * (typeof x === "string" ? x.localeCompare(y, undefined, { numeric: true }) : x - y);
   });
 }
@@ -265,14 +265,15 @@ function sortBy(column) {
 function draw() {
   label(data.rows);
   const rows = data.rows.filter(scored), failed = data.rows.length - rows.length;
-  const silent = rows.filter(quiet).length, flagged = rows.filter(unlike).length, damaged = rows.filter((row) => row.damage).length;
+  const soundless = rows.filter(silent).length, flagged = rows.filter(unlike).length, damaged = rows.filter((row) => row.damage).length;
   const counts = [`${rows.length} ${rows.length === 1 ? "song" : "songs"} scored`, ...(failed ? [`${failed} failed`] : []),
-    ...(silent ? [`${silent} silent`] : []), ...(damaged ? [`${damaged} damaged`] : []), ...(flagged ? [`${flagged} unlike the training songs`] : []), ...(data.about ? [data.about] : [])];
+    ...(soundless ? [`${soundless} silent`] : []), ...(damaged ? [`${damaged} damaged`] : []), ...(flagged ? [`${flagged} unlike the training songs`] : []), ...(data.about ? [data.about] : [])];
   byId("counts").textContent = counts.join(" · ");
   byId("caution").textContent = data.caution ? `⚠ ${data.caution}` : "";
   byId("caution").hidden = !data.caution;
   for (const id of ["overview", "extremes"]) byId(id).hidden = rows.length === 0;
   byId("all").hidden = data.rows.length === 0;
+  byId("spread").hidden = !rows.some((row) => row.std);
   if (rows.length) {
     drawOverview(rows);
     drawGroups(rows);

@@ -1,4 +1,4 @@
-"""Short pieces of the best and worst songs, as MP3 inside the page: every browser plays them, from anywhere."""
+"""Previews: short excerpts of the best and worst songs, as MP3 inside the page, which every browser plays."""
 
 import base64
 import io
@@ -17,20 +17,20 @@ from stages.scoring.rows import SongScore
 
 SECONDS = 20.0
 FADE_SECONDS = 0.5
-# As many as the page shows on either side (EXTREMES in page.js).
+# Number of best and of worst songs that the page shows (EXTREMES in page.js).
 EXTREMES = 5
 
 
 @dataclass(frozen=True)
 class Preview:
-    """A `data:` URI of a piece of a song, or the problem that left none."""
+    """An excerpt of a song as a `data:` URI, or the reason why there is none."""
 
     uri: str = ""
     problem: str = ""
 
 
 def preview_extremes(rows: Sequence[SongScore], paths: Sequence[Path | None]) -> dict[int, Preview]:
-    """Previews of the best and worst songs, by position; songs without a file have none."""
+    """Previews of the best and worst songs, by position of the row; songs without a file have none."""
     scored = sorted((number for number, row in enumerate(rows) if row.scores), key=lambda number: -rows[number].overall)
     chosen = dict.fromkeys([*scored[:EXTREMES], *scored[-EXTREMES:]])
     files = {number: path for number in chosen if (path := paths[number]) is not None}
@@ -39,7 +39,7 @@ def preview_extremes(rows: Sequence[SongScore], paths: Sequence[Path | None]) ->
 
 
 def _start(row: SongScore) -> float | None:
-    """Where the best window begins: the part of a song that its score is about."""
+    """Where to start so that the window with the best scores is in the middle; None without several windows."""
     if row.curve is None or len(row.curve.seconds) < 2:
         return None
     means = np.mean(list(row.curve.scores.values()), axis=0)
@@ -47,30 +47,30 @@ def _start(row: SongScore) -> float | None:
 
 
 def preview(path: Path, processes: Processes, *, start: float | None = None) -> Preview:
-    """A piece of a file: 20 s from `start`, or from the middle; mono, 24 kHz, faded in and out."""
+    """An excerpt of a file: 20 s from `start`, or around the middle; mono, 24 kHz, faded in and out."""
     prepared = prepare_in(processes, ViewRequest(path.stem, path, view=0, seed=0))
     if isinstance(prepared, FailedView):
         return Preview(problem=prepared.error)
     try:
-        sound = base64.b64encode(_mp3(_piece(prepared.samples, start))).decode()
+        sound = base64.b64encode(_mp3(_excerpt(prepared.samples, start))).decode()
     except soundfile.SoundFileError as error:
-        return Preview(problem=f"{path}: no MP3 can be written here: {error}")
+        return Preview(problem=f"{path}: cannot encode an MP3: {error}")
     return Preview(uri=f"data:audio/mpeg;base64,{sound}")
 
 
-def _piece(samples: NDArray[np.float32], start: float | None) -> NDArray[np.float32]:
+def _excerpt(samples: NDArray[np.float32], start: float | None) -> NDArray[np.float32]:
     length = min(len(samples), int(SECONDS * RATE))
     wanted = (len(samples) - length) // 2 if start is None else int(start * RATE)
     first = min(max(0, wanted), len(samples) - length)
-    piece = np.clip(samples[first : first + length], -1, 1).astype(np.float32)
+    excerpt = np.clip(samples[first : first + length], -1, 1).astype(np.float32)
     fade = np.linspace(0, 1, min(int(FADE_SECONDS * RATE), length // 2), dtype=np.float32)
-    piece[: len(fade)] *= fade
-    piece[length - len(fade) :] *= fade[::-1]
-    return piece
+    excerpt[: len(fade)] *= fade
+    excerpt[length - len(fade) :] *= fade[::-1]
+    return excerpt
 
 
 def _mp3(samples: NDArray[np.float32]) -> bytes:
     file = io.BytesIO()
-    # About 48 kbit a second: 120 kB a preview.
+    # About 48 kbit/s: 120 kB per preview.
     soundfile.write(file, samples, RATE, format="MP3", subtype="MPEG_LAYER_III", compression_level=0.8)
     return file.getvalue()

@@ -1,4 +1,4 @@
-// The service's page: scores each file that is dropped or chosen, one after the other, and adds it to the report.
+// The service's page: scores chosen or dropped files one after the other, and adds each to the report.
 const box = byId("upload"), chooser = byId("files"), progress = byId("progress"), queue = [];
 let busy = false;
 
@@ -24,7 +24,7 @@ async function work() {
     data.rows.push(await scoreOne(file));
     draw();
   }
-  progress.textContent = "Done. Drop more to compare.";
+  progress.textContent = "Done. Drop more files to compare them.";
   busy = false;
 }
 

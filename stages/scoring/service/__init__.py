@@ -1,1 +1,1 @@
-"""Scores over HTTP: audio in, JSON out, and the report as its page. Needs the extra `serve`."""
+"""Scores over HTTP: audio in, JSON out, and a page that shows the report. Needs the extra `serve`."""

@@ -8,45 +8,46 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.types import Receive, Scope, Send
 
 from stages.scoring.page.document import upload_html
-from stages.scoring.service.scoring_queue import RETRY_AFTER, Limits, RefusedError, ScoringQueue
-from stages.scoring.service.upload import Body, check_request, receive
+from stages.scoring.service.limits import RETRY_AFTER, Limits, RefusedError
+from stages.scoring.service.request_body import RequestBody, check_request, receive
+from stages.scoring.service.scoring_queue import ScoringQueue
 
 if TYPE_CHECKING:
     from stages.scoring.scorer import Scorer
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
-# As they stand in a request; older Starlettes cut the last one at its first colon.
-_NAMES = ["127.0.0.1", "localhost", "[::1]", "["]
+# Values of the Host header; older versions of Starlette cut the last one at its first colon.
+_HOSTS = ["127.0.0.1", "localhost", "[::1]", "["]
 
 
 def make_service(
     scorer: "Scorer", *, limits: Limits | None = None, host: str = LOOPBACK[0], about: str = ""
 ) -> FastAPI:
-    """Make the application; its `state.desk` must be closed when it is over, as `Server` does.
+    """Make the application; close its `state.queue` at the end, as `Server` does.
 
     Parameters
     ----------
     scorer
-        What scores; its windows decide whether answers have scores over time.
+        Scores the songs; its windows decide whether answers contain scores over time.
     limits
-        What one request may cost.
+        Limits on each request.
     host
-        Where it will be served. On loopback, only requests that name this machine are answered: no web page can reach
-        it under a name of its own.
+        Address that it will listen on. On loopback, only requests for this machine's own names are answered, so that no
+        web page can reach it through a domain of its own.
     about
-        A note for the page: which heads score.
+        A note for the page, such as which heads score.
     """
-    costs = limits or Limits()
-    limited = scorer.limited(longest=60 * costs.minutes)
-    desk = ScoringQueue(lambda path, deadline: limited.score(path, deadline=deadline), costs)
+    limits = limits or Limits()
+    limited = scorer.limited(longest=60 * limits.minutes)
+    queue = ScoringQueue(lambda path, deadline: limited.score(path, deadline=deadline), limits)
     page = upload_html(scorer.dimensions, title="HEAR: score songs", about=about, caution=scorer.caution)
 
-    # FastAPI's interactive documentation loads its scripts from a network: left out. A path with a slash more is not
-    # redirected, since that would say back what the request says of its host.
+    # FastAPI's interactive documentation is left out, because it loads scripts from the network. Paths with an extra
+    # slash are not redirected, because the redirect would repeat the request's Host header.
     app = FastAPI(title="HEAR", docs_url=None, redoc_url=None, redirect_slashes=False)
-    app.state.desk = desk
+    app.state.queue = queue
     if host in LOOPBACK:
-        app.add_middleware(TrustedHostMiddleware, allowed_hosts=_NAMES)
+        app.add_middleware(TrustedHostMiddleware, allowed_hosts=_HOSTS)
 
     @app.get("/", response_class=HTMLResponse, include_in_schema=False)
     async def show_page() -> HTMLResponse:
@@ -59,31 +60,31 @@ def make_service(
 
     @app.post("/score")
     async def score(request: Request) -> Response:
-        body = Body(request, costs)
+        body = RequestBody(request, limits)
         try:
-            check_request(request, costs)
-            row = await desk.answer(lambda upload: receive(request, body, upload), body.gone)
+            check_request(request, limits)
+            row = await queue.answer(lambda upload: receive(request, body, upload), body.disconnected)
         except RefusedError as refused:
-            return Refusal(refused, body, drains=not desk.stopping)
+            return RefusalResponse(refused, body, drain=not queue.stopping)
         return JSONResponse(row.to_json())
 
     return app
 
 
-class Refusal(JSONResponse):
-    """The answer to a refused request. What is left of its body is read for a while, and then the connection ends.
+class RefusalResponse(JSONResponse):
+    """The answer to a refused request. The rest of its body is read for a while, then the connection is closed.
 
-    Many clients send all before they read an answer, and would lose it with a connection that is closed before.
+    Many clients send the whole body before they read the answer; if the connection closed first, they would lose it.
     """
 
-    def __init__(self, refused: RefusedError, body: Body, *, drains: bool) -> None:
-        again = {"Retry-After": str(RETRY_AFTER)} if refused.status == 503 else {}
+    def __init__(self, refused: RefusedError, body: RequestBody, *, drain: bool) -> None:
+        retry = {"Retry-After": str(RETRY_AFTER)} if refused.status == 503 else {}
         close = {} if body.ended else {"Connection": "close"}
-        super().__init__({"detail": str(refused)}, refused.status, headers={**again, **close})
-        self._rest = body if drains else None
+        super().__init__({"detail": str(refused)}, refused.status, headers={**retry, **close})
+        self._rest = body if drain else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send it."""
+        """Send the answer."""
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         await send({"type": "http.response.body", "body": self.body, "more_body": True})
         if self._rest is not None:

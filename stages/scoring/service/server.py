@@ -1,4 +1,4 @@
-"""The application on a port: uvicorn, with limits that it lacks, and an end that is soon whatever is going on."""
+"""The application on a port: uvicorn with limits on connections, and a prompt end whatever it is doing."""
 
 import errno
 import logging
@@ -13,8 +13,8 @@ from stages.scoring.errors import ScoringError
 from stages.scoring.service.connection import Connection
 from stages.scoring.service.scoring_queue import GRACE
 
-# For every answer. The page's own policy is in its head, where it also holds for a report on disk; this is what a head
-# cannot say.
+# Headers of every answer. The page contains its own content security policy, which also holds for a report on disk;
+# these are the policies that a page cannot set itself.
 HEADERS = [
     ("x-content-type-options", "nosniff"),
     ("content-security-policy", "frame-ancestors 'none'"),
@@ -26,12 +26,12 @@ HEADERS = [
 class Server(uvicorn.Server):
     """Serves an application of `make_service`.
 
-    Told to stop by SIGTERM or SIGINT, it takes no more connections, refuses what arrives and what waits, gives the song
-    being scored `GRACE` seconds, and removes all uploads. A second SIGINT takes the grace away.
+    On SIGTERM or SIGINT it accepts no more connections, refuses uploads and waiting songs, gives the song being scored
+    `GRACE` seconds, and removes all uploads. A second SIGINT ends it without the grace period.
     """
 
     def __init__(self, app: FastAPI, *, log_level: str | None = None) -> None:
-        self._desk = app.state.desk
+        self._queue = app.state.queue
         config = uvicorn.Config(
             app,
             http=Connection,
@@ -39,35 +39,35 @@ class Server(uvicorn.Server):
             lifespan="off",
             headers=HEADERS,
             server_header=False,
-            # What a client says of its own address is not believed, and not logged.
+            # Do not trust or log what a client says about its own address.
             proxy_headers=False,
             timeout_graceful_shutdown=int(GRACE) + 1,
-            # Codes of colours would be shown as text: what is logged is made visible like everything else.
+            # Log lines are escaped like all other output, so colour codes would appear as text.
             use_colors=False,
             log_level=log_level,
         )
         super().__init__(config)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Listen, and say where."""
+        """Start listening, and log the address."""
         await super().startup(sockets)
         for each in sockets or []:
             host, port = each.getsockname()[:2]
             where = f"[{host}]" if ":" in host else host
-            logging.getLogger("uvicorn.error").info("Serving on http://%s:%d (Ctrl-C ends it)", where, port)
+            logging.getLogger("uvicorn.error").info("Serving on http://%s:%d (press Ctrl-C to stop)", where, port)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """End what is going on."""
-        self._desk.stop()
+        """End requests and remove uploads."""
+        self._queue.stop()
         try:
             await super().shutdown(sockets)
         finally:
-            self._desk.close()
+            self._queue.close()
 
 
 @contextmanager
 def bound(host: str, port: int) -> Iterator[list[socket.socket]]:
-    """Sockets for each address of a host, at one port, within this context; they do not listen yet.
+    """Within this context, one socket per address of a host, all at the same port; they do not listen yet.
 
     Parameters
     ----------
@@ -79,7 +79,7 @@ def bound(host: str, port: int) -> Iterator[list[socket.socket]]:
     Raises
     ------
     ScoringError
-        There is no such address on this machine, or the port is taken.
+        This machine does not have the address, or the port is taken.
     """
     with ExitStack() as opened:
         sockets: list[socket.socket] = []
@@ -93,7 +93,7 @@ def bound(host: str, port: int) -> Iterator[list[socket.socket]]:
                 try:
                     each.bind((address[0], port, *address[2:]))
                 except OSError as error:
-                    # A name may have an IPv6 address where the system has no IPv6.
+                    # A name may have an IPv6 address on a system without IPv6.
                     if error.errno != errno.EADDRNOTAVAIL or not (sockets or number < len(places)):
                         raise
                     continue
@@ -103,7 +103,7 @@ def bound(host: str, port: int) -> Iterator[list[socket.socket]]:
 
 
 def listen(sockets: Sequence[socket.socket]) -> None:
-    """Let connections in. Raises ScoringError where the port was taken meanwhile."""
+    """Start accepting connections. Raises ScoringError if the port was taken meanwhile."""
     for each in sockets:
         with _binding(*each.getsockname()[:2]):
             each.listen()

@@ -1,4 +1,4 @@
-"""Synthesised songs whose qualities are known: enough music to try the whole pipeline on, without a download."""
+"""Synthesised songs of known quality, to try the whole pipeline without a download."""
 
 from stages.songs.demo.layout import make_demo
 

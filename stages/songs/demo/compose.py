@@ -1,4 +1,4 @@
-"""What is played: key, chords, hook, bass and drums, section by section."""
+"""Composition: key, chords, hook, bass and drums, section by section."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ import numpy as np
 from stages.songs.demo.qualities import Qualities
 
 MAJOR = (0, 2, 4, 5, 7, 9, 11)
-# Scale degrees of the chords' roots, a bar each.
+# Scale degrees of the chords' roots, one per bar.
 PROGRESSIONS = ((0, 4, 5, 3), (5, 3, 0, 4), (0, 5, 3, 4), (1, 4, 0, 5))
 BEATS_A_BAR = 4
 BARS_A_SECTION = 4
@@ -17,7 +17,7 @@ STEPS = BARS_A_SECTION * BEATS_A_BAR * STEPS_A_BEAT
 
 @dataclass(frozen=True)
 class Note:
-    """One note: when and how long in seconds, MIDI pitch, loudness 0 to 1, and who plays it."""
+    """One note: start and length in seconds, MIDI pitch, loudness 0 to 1, and voice."""
 
     start: float
     seconds: float
@@ -39,7 +39,7 @@ class Section:
 def compose(qualities: Qualities, seconds: float, rng: np.random.Generator) -> list[Section]:
     """Compose sections for at least `seconds`.
 
-    Memorability repeats one hook; musicality keeps notes in the key; coherence keeps key, tempo and loudness.
+    Memorability repeats one hook, musicality keeps notes in the key, coherence keeps key, tempo and level constant.
     """
     key, tempo = int(rng.integers(-5, 6)), float(rng.uniform(92, 124))
     progression = PROGRESSIONS[rng.integers(len(PROGRESSIONS))]
@@ -54,7 +54,7 @@ def compose(qualities: Qualities, seconds: float, rng: np.random.Generator) -> l
             rng,
             key=key + round(6 * moved[0]),
             tempo=tempo * (1 + 0.35 * moved[1]),
-            # Alternating, so that every incoherent song has both: loud sections and hushed ones.
+            # Alternating, so that every incoherent song has both loud and quiet sections.
             level=-wander * (22 + 6 * moved[2]) * (len(sections) % 2),
             progression=progression,
             hook=hook if repeated else _hook(rng),
@@ -65,7 +65,7 @@ def compose(qualities: Qualities, seconds: float, rng: np.random.Generator) -> l
 
 
 def _hook(rng: np.random.Generator) -> list[int | None]:
-    """A melody of scale degrees (None: a rest), two bars that come twice."""
+    """A melody of scale degrees (None: a rest): two bars, played twice."""
     steps = np.cumsum(rng.choice([-2, -1, 0, 1, 2], size=STEPS // 2))
     half = [int(step) % 10 if rng.random() < 0.75 else None for step in steps]
     return half + half
@@ -99,7 +99,7 @@ def _scale(degree: int) -> int:
 
 
 def _sour(pitch: int, qualities: Qualities, rng: np.random.Generator) -> int:
-    """The pitch, or a wrong one beside it: half of all notes where musicality is lowest."""
+    """The pitch, or a wrong one near it: for half of all notes at the lowest musicality."""
     wrong = rng.random() < 0.5 * (1 - qualities.musicality)
     return pitch + int(rng.choice([-6, -1, 1, 6])) if wrong else pitch
 

@@ -1,4 +1,4 @@
-"""Demo songs on disk, laid out as SongEval is: `metadata.jsonl`, `val_ids.txt`, and one audio file a song."""
+"""Demo songs on disk in SongEval's layout: `metadata.jsonl`, `val_ids.txt` and one audio file per song."""
 
 import json
 from collections.abc import Callable
@@ -18,21 +18,21 @@ from stages.songs.manifest import DIMENSIONS
 from store.files.replacing import replacing
 
 FOLDER = "flac"
-# Songs that validate: one in four.
+# Fraction of the songs held out for validation.
 VALIDATION = 0.25
-# A song in the making takes about 100 MB.
+# Synthesising one song takes about 100 MB.
 THREADS = 8
 
 
 def make_demo(
     folder: str | Path, *, songs: int, seconds: float, seed: int, report: Callable[[], None] = lambda: None
 ) -> None:
-    """Synthesise songs into `folder`; the same arguments give the same files.
+    """Synthesise songs into `folder`. The same arguments give the same files.
 
     Parameters
     ----------
     songs, seconds
-        How many, and how long each.
+        Number of songs, and length of each.
     report
         Called after each song.
 
@@ -45,7 +45,7 @@ def make_demo(
     try:
         _write_demo(root, songs, seconds, seed, report)
     except (OSError, soundfile.SoundFileError) as error:
-        raise SongsError(f"{root}: songs cannot be written: {error}; name another folder, or make space") from error
+        raise SongsError(f"{root}: songs cannot be written: {error}; use another folder or free some space") from error
 
 
 def _write_demo(root: Path, songs: int, seconds: float, seed: int, report: Callable[[], None]) -> None:
@@ -58,7 +58,7 @@ def _write_demo(root: Path, songs: int, seconds: float, seed: int, report: Calla
         _write_flac(root / names[number], samples)
         report()
 
-    # numpy and libsndfile release the interpreter's lock, and each song has a generator of its own.
+    # numpy and libsndfile release the interpreter lock, and each song has its own random generator.
     threads = ThreadPoolExecutor(min(THREADS, count_cores()))
     try:
         list(threads.map(write, range(songs)))

@@ -1,4 +1,4 @@
-"""From what is played to stereo samples: balance, room, noise and level, each driven by one quality."""
+"""Production: notes → stereo samples, with balance, room, noise and level each driven by one quality."""
 
 import numpy as np
 from scipy.signal import lfilter
@@ -13,11 +13,11 @@ REFLECTIONS = 12
 
 
 def synthesise(qualities: Qualities, seconds: float, seed: tuple[int, int]) -> Samples:
-    """Make one song: float32 (n, 2) at 44.1 kHz, within ±1.
+    """Synthesise one song: float32 (n, 2) at 44.1 kHz, within ±1.
 
-    Coherence drives changes of key, tempo and loudness between sections; musicality wrong notes and how full chords and
-    bass are; memorability how often the hook returns and how far it stands out; clarity noise, dullness and
-    distortion; naturalness the timbre, the human timing and the room.
+    Coherence drives changes of key, tempo and level between sections. Musicality drives wrong notes and the level of
+    chords and bass. Memorability drives the repetition and the level of the hook. Clarity drives noise, dullness and
+    distortion. Naturalness drives timbre, human timing and room.
     """
     rng = np.random.default_rng([*seed, 1])
     sections = compose(qualities, seconds, rng)
@@ -32,7 +32,7 @@ def synthesise(qualities: Qualities, seconds: float, seed: tuple[int, int]) -> S
 
 
 def _perform(sections: list[Section], qualities: Qualities, count: int, rng: np.random.Generator) -> dict[str, Samples]:
-    """One mono bus a voice, float32 (count,)."""
+    """One mono bus per voice, float32 (count,)."""
     buses = {name: np.zeros(count, dtype=np.float32) for name in (*VOICES, "drums")}
     kit, cache, begin = drum_kit(rng), {}, 0.0
     for section in sections:
@@ -48,7 +48,7 @@ def _perform(sections: list[Section], qualities: Qualities, count: int, rng: np.
 
 
 def _touch(note: Note, qualities: Qualities) -> np.float32:
-    """Loudness of a note: people differ from note to note, machines do not."""
+    """Loudness of a note: human players vary it, machines do not."""
     return np.float32(1 + qualities.naturalness * (note.velocity - 1))
 
 
@@ -81,7 +81,7 @@ def _pan(buses: dict[str, Samples]) -> tuple[Samples, Samples]:
 
 
 def _room(dry: Samples, qualities: Qualities, rng: np.random.Generator) -> Samples:
-    """Reflections of a room: taps with falling loudness and growing distance."""
+    """Add a room's reflections: delayed copies with decreasing level."""
     delays = np.sort(rng.uniform(0.015, 0.35, REFLECTIONS))
     wet = dry.copy()
     for delay in delays:
@@ -91,7 +91,7 @@ def _room(dry: Samples, qualities: Qualities, rng: np.random.Generator) -> Sampl
 
 
 def _levels(sections: list[Section], count: int) -> Samples:
-    """Loudness of the sections, float32 (count,), with 20 ms from one to the next."""
+    """Gain of the sections over time, float32 (count,), with transitions of 20 ms."""
     ends = np.cumsum([section.seconds for section in sections])
     starts = np.append(0.0, ends[:-1])
     gains = [10 ** (section.level / 20) for section in sections]
@@ -100,7 +100,7 @@ def _levels(sections: list[Section], count: int) -> Samples:
 
 
 def _degrade(stereo: Samples, qualities: Qualities, rng: np.random.Generator) -> Samples:
-    """Distortion, a dull top end, and noise; none of it where clarity is 1."""
+    """Add distortion, dull treble and noise; almost none at clarity 1."""
     lost = 1 - qualities.clarity
     stereo /= max(float(np.abs(stereo).max()), 1e-6)
     drive = np.float32(1 + 5 * lost)
@@ -109,5 +109,5 @@ def _degrade(stereo: Samples, qualities: Qualities, rng: np.random.Generator) ->
         lfilter(*np.array([[1 - 0.6 * lost, 0], [1, -0.6 * lost]], dtype=np.float32), stereo), dtype=np.float32
     )
     floor = 10 ** ((-70 + 45 * lost) / 20)
-    # The same noise on both sides: it is heard as well, and FLAC stores it once.
+    # The same noise on both channels, because FLAC then stores it once.
     return stereo + np.float32(floor) * rng.standard_normal(stereo.shape[1], dtype=np.float32)

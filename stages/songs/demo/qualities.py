@@ -1,4 +1,4 @@
-"""How good each demo song is meant to be, and how four raters hear it."""
+"""The intended quality of each demo song, and the ratings of four simulated raters."""
 
 from dataclasses import dataclass
 
@@ -8,16 +8,16 @@ from numpy.typing import NDArray
 from stages.songs.manifest import DIMENSIONS
 
 RATERS = 4
-# Share of the variance that all dimensions have in common; raters of real songs agree even more across dimensions.
+# Share of the variance that all dimensions have in common. It is even higher in ratings of real songs.
 COMMON = 0.65
 SYSTEMS = ("demo-alto", "demo-brio", "demo-coda", "demo-duo", "demo-etude")
-# How much better one fake system is than another, against a spread of 1 between songs.
+# Spread between the simulated systems, relative to a spread of 1 between songs.
 SYSTEM_SPREAD = 0.5
 
 
 @dataclass(frozen=True)
 class Qualities:
-    """What drives a song: a value from 0 (bad) to 1 (good) a dimension."""
+    """The qualities of one song: a value from 0 (bad) to 1 (good) per dimension."""
 
     coherence: float
     musicality: float
@@ -38,8 +38,8 @@ def draw_qualities(songs: int, seed: int) -> tuple[list[Qualities], list[str]]:
 
 
 def rate(qualities: Qualities, rng: np.random.Generator) -> NDArray[np.float64]:
-    """Ratings (raters, dimensions), 1 to 5 in steps of a half: each rater has a bias and errs a little."""
+    """Ratings (raters, dimensions), 1 to 5 in steps of 0.5: each rater has a bias and small random errors."""
     values = np.array([getattr(qualities, name.lower()) for name in DIMENSIONS])
     bias = 0.15 * rng.standard_normal((RATERS, 1))
-    heard = 1.2 + 3.6 * values + bias + 0.3 * rng.standard_normal((RATERS, len(DIMENSIONS)))
-    return np.clip(np.round(heard * 2) / 2, 1, 5)
+    noisy = 1.2 + 3.6 * values + bias + 0.3 * rng.standard_normal((RATERS, len(DIMENSIONS)))
+    return np.clip(np.round(noisy * 2) / 2, 1, 5)

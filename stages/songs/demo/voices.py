@@ -1,4 +1,4 @@
-"""Who plays: voices read from a single-cycle table, and drums from noise and a falling tone."""
+"""Voices from a single-cycle wave table, and drums from noise and a falling tone."""
 
 from functools import lru_cache
 
@@ -16,7 +16,7 @@ HARMONICS = {"lead": 14, "chords": 8, "bass": 6}
 def cycle(voice: str, richness: float) -> Samples:
     """One cycle of a voice, float32 (TABLE_SIZE,), peak 1.
 
-    At richness 0 it has odd harmonics alone, as strong as a cheap chip's; at 1 all of them, falling as strings' do.
+    At richness 0 it has only odd harmonics, strong as in a sound chip; at 1 all harmonics, falling as in strings.
     """
     phase = 2 * np.pi * np.arange(TABLE_SIZE) / TABLE_SIZE
     wave = np.zeros(TABLE_SIZE)
@@ -27,11 +27,11 @@ def cycle(voice: str, richness: float) -> Samples:
 
 
 def play(voice: str, pitch: int, seconds: float, richness: float) -> Samples:
-    """One note, float32 (n,): rich voices swell, waver and die away, poor ones are switched on and off."""
+    """One note, float32 (n,): rich voices have attack, vibrato and decay, poor ones switch on and off."""
     count = max(1, round(seconds * RATE))
     time = np.arange(count, dtype=np.float32) / np.float32(RATE)
     frequency = 440 * 2 ** ((pitch - 69) / 12)
-    # float64 while the phase grows, whole steps of the table after.
+    # float64 for the growing phase, then whole steps of the table.
     phase = np.float64(frequency) * time
     if voice == "lead":
         phase += 0.03 * richness * np.sin(2 * np.pi * 5.5 * time) * frequency / 440
@@ -52,7 +52,7 @@ def drum_kit(rng: np.random.Generator) -> dict[str, Samples]:
     noise = rng.standard_normal(len(time))
     kick = np.sin(2 * np.pi * (50 * time + 6 * (1 - np.exp(-time * 30)))) * np.exp(-time * 14)
     snare = (0.6 * noise + 0.4 * np.sin(2 * np.pi * 190 * time)) * np.exp(-time * 22)
-    # A difference is a high-pass: hats are hiss.
+    # A difference acts as a high-pass filter.
     hat = np.diff(noise, prepend=0.0) * np.exp(-time * 60)
     levels = {"kick": 0.9, "snare": 0.5, "hat": 0.18}
     return {

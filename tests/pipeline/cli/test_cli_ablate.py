@@ -12,7 +12,7 @@ from typer.testing import CliRunner, Result
 
 from pipeline.cli.head import app
 from pipeline.runs import choose_parallelism
-from pipeline.show.training_bars import TrainingBar
+from pipeline.training_progress import TrainingBar
 from stages.evaluate.ablation import TABLE_2
 from stages.head.config import TrainConfig
 from stages.head.errors import HeadError
@@ -153,7 +153,7 @@ def test_interrupted_it_says_what_is_left_and_goes_on_to_the_same_bytes(
         patched.setattr(TrainingBar, "step", press)
         stopped = call("ablate", *options)
     assert stopped.exit_code != 0
-    assert "interrupted: 6 of 8 runs are left; the same command goes on where they were cut off" in stopped.stderr
+    assert "interrupted: 6 of 8 runs are left; run the same command again to continue" in stopped.stderr
     before = made(tmp_path / "cut", ROWS[:2])
     assert call("ablate", *options).exit_code == 0
     assert made(tmp_path / "cut", ROWS[:2]) == before
@@ -227,7 +227,7 @@ def test_several_seeds_a_row(tmp_path: Path, call: Callable[..., Result]) -> Non
     before = files_in(out)
     single = call("ablate", "--out", str(out), "--parallel", "1")
     assert isinstance(single.exception, HeadError)
-    assert "baseline: these are the heads of several seeds, now it is one; 8 of 8 runs" in str(single.exception)
+    assert "baseline: has heads of several seeds, expected one run; 8 of 8 runs" in str(single.exception)
     assert files_in(out) == before
 
 

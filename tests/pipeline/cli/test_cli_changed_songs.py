@@ -90,7 +90,7 @@ def test_without_the_audio_one_note_is_all(
     code, lines = call("probe")
     assert code == 0
     assert lines == [
-        f"note: {24 - left} of 24 songs cannot be compared with what is stored, the first: "
+        f"note: {24 - left} of 24 songs cannot be compared with their stored records, the first: "
         f"{folder / f'{left}.wav'}: cannot be read: No such file or directory"
     ]
 

@@ -141,7 +141,7 @@ def test_a_finished_training_is_told_again_with_resume(
     first = capsys.readouterr().out
     before = (place / "whole" / "run.json").stat()
     call(monkeypatch, place, *train, "--resume")
-    assert capsys.readouterr().out == f"complete already: {first}"
+    assert capsys.readouterr().out == f"already complete: {first}"
     monkeypatch.setattr(sys, "argv", ["hear-head", *train, "--sigma", "0.5", "--resume"])
     with pytest.raises(SystemExit, check=lambda end: end.code == 1):
         entry.head()
@@ -176,7 +176,7 @@ def test_what_is_odd_about_the_songs_is_said_on_stderr(
     call(monkeypatch, place, "train", *options, "--out", out, "--seeds", seeds)
     said = capsys.readouterr()
     unrated = "hear-head: left out 1 train song without a rating, the first is 'song 1'"
-    assert said.err.splitlines()[:2] == [unrated, "hear-head: one val song: LCC, SRCC and KTAU count 0"]
+    assert said.err.splitlines()[:2] == [unrated, "hear-head: only one val song: LCC, SRCC and KTAU are 0"]
     assert seeds == "2" or "11 records, 1 song without a rating left out, " in said.out
     run = place / out if seeds == "1" else place / out / "seed-1"
     assert json.loads((run / "params.json").read_text())["schedule"] == "plateau"
@@ -184,7 +184,9 @@ def test_what_is_odd_about_the_songs_is_said_on_stderr(
     evaluate = ["evaluate", *OPTIONS[2:4], "--checkpoint", out, "--out", "odd.json", "--bootstrap", "10"]
     call(monkeypatch, place, *evaluate, "--manifest", "manifest.csv")
     said = capsys.readouterr()
-    changed = "the songs or ratings of val are not those of the head's training: new in val: 3, the first is 'song 4'"
+    changed = (
+        "the songs or ratings of val have changed since the head was trained: added to val: 3, the first is 'song 4'"
+    )
     assert said.err.splitlines()[-1] == f"hear-head: {changed}"
     assert said.out.splitlines()[-1] == f"note: {changed}"
     assert json.loads((place / "odd.json").read_text())["notes"][-1] == changed

@@ -91,7 +91,7 @@ def test_the_pages_commands_run(on_hub, place, monkeypatch, code_in):
 
 def test_what_goes_wrong_is_one_line(on_hub, place, monkeypatch, capsys):
     for arguments, line in {
-        ("pull", "someone/other", "--out", "other"): "someone/other: the hub knows no such model",
+        ("pull", "someone/other", "--out", "other"): "someone/other: the hub has no such model",
         ("push", "gone", "someone/mine"): "gone: no such folder; push the folder that hear-head train wrote",
         ("push", "model", "mine"): "mine: expected a hub id, owner/name",
     }.items():
@@ -145,7 +145,7 @@ def fails(
 def test_a_mistyped_path_is_not_looked_up(place, monkeypatch, capfd, command, arguments):
     """No connection is tried, and the path that was meant is named."""
     monkeypatch.chdir(place)
-    monkeypatch.setattr("stages.common.hub._connects", lambda host, port: pytest.fail("looked up"))
+    monkeypatch.setattr("stages.common.hub_reach._connects", lambda host, port: pytest.fail("looked up"))
     (place / "models").mkdir()
     (place / "model").rename(place / "models/mine")
     write_manifest(place / "songs.csv", [Song("song", place / "song.wav", "train", "", {"Musicality": 3.0}, {})])

@@ -45,14 +45,15 @@ def reached(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., An
         raise ReachedError
 
     for name in (
-        "pipeline.extraction.dry_run", "stages.head.training.runs.Job", "stages.evaluate.evaluation.evaluate_heads",
+        "pipeline.extraction.dry_run", "pipeline.runs.Job", "stages.evaluate.evaluation.evaluate_heads",
         "pipeline.prediction.predict", "pipeline.serving.run_service", "stages.songs.demo.make_demo",
     ):  # fmt: skip
         monkeypatch.setattr(name, work)
-    monkeypatch.setattr("stages.songs.read_manifest", lambda *_, **__: Manifest(Path("m.csv"), ()))
+    for module in ("stages.songs", "pipeline.runs"):
+        monkeypatch.setattr(f"{module}.read_manifest", lambda *_, **__: Manifest(Path("m.csv"), ()))
     for name in ("head", "head_ablate"):
         monkeypatch.setattr(f"pipeline.cli.{name}.refuse_changed_songs", lambda *_: None)
-    monkeypatch.setattr("stages.head.checkpoint.members.load_heads", lambda *_, **about: about)
+    monkeypatch.setattr("stages.head.checkpoint.ensemble.load_heads", lambda *_, **about: about)
     monkeypatch.chdir(tmp_path)
 
     def call(command: str, *arguments: str) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -158,7 +159,7 @@ def test_weights_on_the_command_line_win_over_the_preset_of_a_file(
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("head: {betta: 1}", "unknown key head.betta; remove it or mend its spelling"),
+        ("head: {betta: 1}", "unknown key head.betta; remove it or correct its spelling"),
         ("demo: {songs: many}", "demo.songs: "),
         ("encoders: {preset: huge}", "encoders.preset: "),
         ("a: [", "cannot be read as YAML"),

@@ -299,8 +299,8 @@ def test_our_errors_are_one_line(
         (["nothing/*.mp3", "--checkpoint", "one"], "nothing/*.mp3: no file has this name or matches this pattern"),
         (["songs", "--checkpoint", "gone"], "gone: no such checkpoint"),
         (["songs", "--checkpoint", "x" * 300], "xxx: no such checkpoint"),
-        (["songs", "--checkpoint", "one", "--json", "songs"], "--json songs: is a folder"),
-        (["songs", "--checkpoint", "one", "--report", "bad.wav"], "--report: bad.wav cannot be made a folder"),
+        (["songs", "--checkpoint", "one", "--json", "songs"], "--json songs: expected a file, found a folder"),
+        (["songs", "--checkpoint", "one", "--report", "bad.wav"], "--report bad.wav: cannot be created as a folder"),
         (["--store", "gone.zarr", "--checkpoint", "one"], "gone.zarr"),
     ):
         monkeypatch.setattr("sys.argv", ["hear-head", "predict", *arguments])

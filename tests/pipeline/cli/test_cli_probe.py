@@ -95,7 +95,7 @@ def test_wrong_usage(arguments: list[str]) -> None:
     [
         (
             ["--target", "mood", "--model", "ridge"],
-            "manifest.csv: no column 'mood'; there are loud, split, system",
+            "manifest.csv: no column 'mood'; found loud, split, system",
         ),
         (
             ["--target", "system", "--model", "ridge"],

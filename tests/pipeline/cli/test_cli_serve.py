@@ -59,7 +59,7 @@ def test_the_server_gets_the_application(monkeypatch: pytest.MonkeyPatch) -> Non
     assert address == "127.0.0.1"
     assert port > 0
     assert seen["limited"] == {"longest": 120.0}
-    assert seen["app"].state.desk.limits.seconds == 30.0
+    assert seen["app"].state.queue.limits.seconds == 30.0
     assert {route.path for route in seen["app"].routes} >= {"/", "/score", "/health"}
 
 
@@ -72,7 +72,9 @@ def test_without_the_extra_it_says_how_to_install_it(
     with pytest.raises(SystemExit, match="1"):
         run("serve")
     error = capsys.readouterr().err
-    assert error == "hear-serve: fastapi not installed: the service is an extra: pip install 'hear-music[serve]'\n"
+    assert (
+        error == "hear-serve: fastapi not installed: the service needs an extra; run: pip install 'hear-music[serve]'\n"
+    )
 
 
 @pytest.mark.parametrize(

@@ -122,7 +122,7 @@ def test_verify_against_the_songs_files(extracted: tuple[str, Path]) -> None:
     assert [line.split(": ", 2)[::2] for line in lines[:2]] == [
         [
             "stale",
-            f"song 'b' view {view} is of another file than {changed} is now; --repair, then hear-extract again",
+            f"song 'b' view {view} was made from another file than {changed}; --repair, then hear-extract again",
         ]
         for view in (0, 1)
     ]

@@ -2,14 +2,14 @@
 
 import pytest
 
-from pipeline.show import bars as progress
-from pipeline.show.bars import ExtractionProgress, bar
+from pipeline.show import bars
+from pipeline.show.bars import AudioBar, progress
 
 
 def test_a_log_gets_a_line_now_and_then(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     moments = iter([0.0, 30.0, 60.0, 90.0, 120.0])
-    monkeypatch.setattr(progress.time, "perf_counter", lambda: next(moments))
-    with ExtractionProgress(8) as bar:
+    monkeypatch.setattr(bars.time, "perf_counter", lambda: next(moments))
+    with AudioBar(8) as bar:
         for number in range(4):
             bar.step(900.0, note=f"{number}/2 songs, ")
     assert capsys.readouterr().err.splitlines() == [
@@ -24,7 +24,7 @@ def test_a_terminal_gets_a_bar_with_songs_hours_speed_and_time_left(
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("COLUMNS", "140")
     monkeypatch.setenv("TERM", "xterm")
-    with ExtractionProgress(8) as bar:
+    with AudioBar(8) as bar:
         bar.step(3600.0, note="1/2 songs, ")
     shown = capsys.readouterr().err
     assert "1/8" in shown
@@ -39,6 +39,6 @@ def test_things_that_are_counted_are_shown_on_a_terminal_alone(
     if terminal:
         monkeypatch.setenv("FORCE_COLOR", "1")
         monkeypatch.setenv("TERM", "xterm")
-    assert list(bar("files hashed")([3, 1, 2])) == [3, 1, 2]
+    assert list(progress("files hashed")([3, 1, 2])) == [3, 1, 2]
     shown = capsys.readouterr().err
     assert ("files hashed" in shown and "3/3" in shown) if terminal else not shown

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from stages.common import hub as hub_module
+from stages.common import hub_reach
 from stages.common.hub import (
     HubError,
     HubFileMissingError,
@@ -80,9 +81,9 @@ def point(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str], No
         monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", url + "/{repo_id}/resolve/{revision}/{filename}")
         monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
         monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-        monkeypatch.setattr(hub_module, "_silent", {})
-        monkeypatch.setattr(hub_module, "CONNECT", 0.3)
-        monkeypatch.setattr(hub_module, "ANSWER", 0.3)
+        monkeypatch.setattr(hub_reach, "_silent", {})
+        monkeypatch.setattr(hub_reach, "CONNECT", 0.3)
+        monkeypatch.setattr(hub_reach, "ANSWER", 0.3)
 
     def waits(seconds: float) -> None:
         raise AssertionError(f"a second try after {seconds} s")
@@ -175,15 +176,13 @@ def test_the_cache_is_used_where_the_hub_is_not(
         download("some/one", "novelty.safetensors", revision=commit)
     mute = Mute()
     for url in (closed(), black_hole, mute.url):
-        cache = str(cached.parents[4])
         point(url)
-        assert Path(cache).name == "cache"
         for revision in (None, commit):
             assert download("some/one", "config.json", revision=revision) == cached
             assert weight_files(f"some/one@{commit}", ("config.json",)).paths == [cached]
         with pytest.raises(HubFileMissingError, match=r"has no file novelty\.safetensors on the hub"):
             download("some/one", "novelty.safetensors", revision=commit)
-        with pytest.raises(HubError, match=r"cannot be reached and other\.json is not in its cache; go online"):
+        with pytest.raises(HubError, match=r"cannot be reached and other\.json is not in the cache; go online"):
             download("some/one", "other.json")
     assert len(mute.taken) <= 2
     mute.close()
@@ -204,7 +203,7 @@ def test_a_hub_that_is_slow_is_waited_for(
     GET = handler.do_GET  # noqa: N806
     on_hub.add("some/one", {"config.json": b"{}"})
     point(on_hub.url)
-    monkeypatch.setattr(hub_module, "ANSWER", 10.0)
+    monkeypatch.setattr(hub_reach, "ANSWER", 10.0)
     for method in ("do_GET", "do_HEAD"):
         monkeypatch.setattr(handler, method, slowly)
     assert download("some/one", "config.json").read_bytes() == b"{}"
@@ -224,7 +223,7 @@ def test_a_hub_that_falls_silent(
     for method in ("do_GET", "do_POST"):
         monkeypatch.setattr(on_hub.server.RequestHandlerClass, method, silent)
     point(on_hub.url)
-    monkeypatch.setattr(hub_module, "ANSWER", 10.0)
+    monkeypatch.setattr(hub_reach, "ANSWER", 10.0)
     monkeypatch.setattr(hub_module, "SILENCE", 0.2)
     with pytest.raises(HubError, match="the hub cannot be reached"):
         CALLS[name](on_hub.url, tmp_path)
@@ -252,7 +251,7 @@ def test_a_proxy_is_who_must_be_in_reach(
         monkeypatch.setenv("http_proxy", closed())
         point("http://hub.example")
         assert download("some/one", "config.json").read_bytes() == b"{}"  # from the cache
-        with pytest.raises(HubError, match=r"the hub cannot be reached and other\.json is not in its cache"):
+        with pytest.raises(HubError, match=r"the hub cannot be reached and other\.json is not in the cache"):
             download("some/one", "other.json")
     finally:
         close_session()
@@ -279,7 +278,7 @@ def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     def asked(*_: object, **__: object) -> bool:
         raise AssertionError("looked up")
 
-    monkeypatch.setattr(hub_module, "_connects", asked)
+    monkeypatch.setattr(hub_reach, "_connects", asked)
     monkeypatch.chdir(tmp_path)
     for name in ("track1", "track2", "seeds/seed-0"):
         (tmp_path / "models" / name).mkdir(parents=True)

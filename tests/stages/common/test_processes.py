@@ -86,7 +86,7 @@ def test_closing_ends_calls_that_wait() -> None:
     threading.Timer(0.5, pool.close).start()
     begun = time.monotonic()
     for _ in range(2):  # the one that is closed, and one that comes too late
-        with pytest.raises(LostProcessError, match=r"^died|was not begun"):
+        with pytest.raises(LostProcessError, match=r"^died|was not started"):
             pool.call(LONG, time.sleep, LONG)
     assert time.monotonic() - begun < LONG / 2
 

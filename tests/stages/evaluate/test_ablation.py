@@ -1,4 +1,4 @@
-"""Table 2: its rows, what each leaves out, the memory a run is thought to take, and the table beside the paper's."""
+"""Table 2: its rows and their parts, the memory estimate of a run, and the table beside the paper's."""
 
 import csv
 import json
@@ -40,7 +40,7 @@ def test_the_rows_are_all_combinations_and_the_paper_finds_the_full_one_best() -
 
 
 @pytest.mark.parametrize("parts", list(product((False, True), repeat=3)))
-def test_a_row_leaves_out_what_it_is_without(job: Job, parts: tuple[bool, bool, bool]) -> None:
+def test_a_row_switches_off_the_parts_that_it_lacks(job: Job, parts: tuple[bool, bool, bool]) -> None:
     job = replace(job, config=replace(job.config, streams=("musicfm/track",), augmented=1, mix="frames", beta=0.3))
     row = row_job(job, Setting(*parts))
     mmr, has, ranking = parts
@@ -53,7 +53,7 @@ def test_a_row_leaves_out_what_it_is_without(job: Job, parts: tuple[bool, bool, 
 CHANGED = ("architecture", "streams", "augmented", "mix", "beta")
 
 
-def test_rows_have_folders_of_their_own(job: Job) -> None:
+def test_each_row_has_its_own_folder(job: Job) -> None:
     folders = [row_job(job, row.setting).out.relative_to(job.out) for row in TABLE_2]
     assert list(map(str, folders)) == ["baseline", "mmr", "has", "l", "mmr-has", "mmr-l", "has-l", "mmr-has-l"]
 
@@ -64,7 +64,10 @@ def test_rows_have_folders_of_their_own(job: Job) -> None:
         (
             (10,),
             2,
-            ["without: SongEval's head on muq/track@10, for want of layer 6", "HAS: 1 augmented view a song and"],
+            [
+                "without: SongEval's head on muq/track@10, as the store lacks layer 6",
+                "HAS: 1 augmented view per song and",
+            ],
         ),
         (
             (6, 10),
@@ -73,7 +76,7 @@ def test_rows_have_folders_of_their_own(job: Job) -> None:
         ),
     ],
 )
-def test_the_notes_tell_layers_and_views(
+def test_the_notes_name_layers_and_views(
     tmp_path: Path,
     make_learnable: Callable,
     config: TrainConfig,
@@ -90,7 +93,7 @@ def test_the_notes_tell_layers_and_views(
         assert text in notes
 
 
-def test_what_a_run_takes_grows_with_what_it_holds_and_with_its_batches(job: Job) -> None:
+def test_the_memory_of_a_run_grows_with_its_data_and_batches(job: Job) -> None:
     data = job.open()
     plain = run_gigabytes(data, job.config)
     # By hand: 36 + 6 records of about 26 frames of 16 half-precision numbers are kilobytes.
@@ -110,7 +113,7 @@ def figures(value: float) -> dict[str, float]:
     return {metric: value + number / 100 for number, metric in enumerate(METRICS)}
 
 
-def test_the_table_has_ours_beside_the_papers() -> None:
+def test_the_table_has_our_results_beside_the_papers() -> None:
     rows = [
         AblationRow(paper=TABLE_2[0], ours=figures(0.5)),
         AblationRow(paper=TABLE_2[6], ours=figures(0.6), std=figures(0.01)),
@@ -163,12 +166,12 @@ def trained_row(number: int, steps: tuple[int, ...], validations: tuple[int, ...
             0,
             [
                 "Steps: 5 in every run; an epoch has all views of each song.",
-                "Epoch: the last; each run was validated once, at its end.",
+                "Epoch: the last; each run was validated once, at the end.",
             ],
         ),
     ],
 )
-def test_the_table_says_how_long_rows_were_trained_and_how_epochs_were_chosen(
+def test_the_notes_describe_training_steps_and_the_choice_of_epochs(
     rows: list[AblationRow], views: int | None, expected: list[str]
 ) -> None:
     assert describe_runs(rows, views_per_epoch=views) == expected
@@ -184,11 +187,11 @@ def test_files_of_the_table(tmp_path: Path) -> None:
     assert (last["row"], last["l"], last["TTA"], last["TTA_paper"]) == ("mmr-has-l", "1", "", "0.853")
     assert (tmp_path / "new" / "ablation.png").read_bytes()[:4] == b"\x89PNG"
     (tmp_path / "file").touch()
-    with pytest.raises(HeadError, match=r"file: cannot be written: File exists"):
+    with pytest.raises(HeadError, match=r"ablation\.md: cannot be written: File exists"):
         write_ablation(tmp_path / "file", rows, track=2, notes=[])
 
 
-def test_the_baseline_learns_from_layer_6_where_it_is(tmp_path: Path, make_learnable: Callable, job: Job) -> None:
+def test_the_baseline_uses_layer_6_if_the_store_has_it(tmp_path: Path, make_learnable: Callable, job: Job) -> None:
     here = make_learnable(tmp_path, songs=12, layers=(6, 10))
     job = replace(job, store_root=here.store, manifest=here.manifest, config=replace(job.config, epochs=1))
     row = row_job(job, BASELINE)

@@ -1,4 +1,4 @@
-"""What an evaluation says beside the metrics: intervals, systems, calibration, tables and plots."""
+"""Evaluations beside their metrics: intervals, systems, calibration, tables and plots."""
 
 import csv
 import json
@@ -68,17 +68,17 @@ def test_intervals_are_seeded_contain_the_value_and_narrow_with_more_songs() -> 
     assert widths[1] < widths[0] / 2
 
 
-def test_system_means_are_of_songs_that_have_a_system() -> None:
+def test_system_means_ignore_songs_without_a_system() -> None:
     rated = np.array([[1.0, 2.0], [3.0, 2.0], [4.0, 5.0], [4.0, 3.0], [1.0, 1.0]])
     predicted = np.array([[2.0, 2.0], [2.0, 2.0], [5.0, 4.0], [3.0, 4.0], [5.0, 5.0]])
     found = system_means(corpus_of(rated, ("a", "a", "b", "b", "")), predicted)
-    np.testing.assert_array_equal(found.rated, [[2.0, 2.0], [4.0, 4.0]])
-    np.testing.assert_array_equal(found.scored, [[2.0, 2.0], [4.0, 4.0]])
-    assert system_means(corpus_of(rated, ("",) * 5), predicted).rated.shape == (0, 2)
+    np.testing.assert_array_equal(found.ratings, [[2.0, 2.0], [4.0, 4.0]])
+    np.testing.assert_array_equal(found.scores, [[2.0, 2.0], [4.0, 4.0]])
+    assert system_means(corpus_of(rated, ("",) * 5), predicted).ratings.shape == (0, 2)
 
 
 @pytest.mark.parametrize("systems", [1, 2, 3, 12])
-def test_intervals_of_systems_are_over_draws_of_systems(systems: int) -> None:
+def test_intervals_of_systems_resample_systems(systems: int) -> None:
     found = evaluation(systems=systems)
     means = system_means(found.corpus, found.predicted)
     assert (found.system is None) == (systems < 2)
@@ -101,7 +101,7 @@ def test_calibration_bins_hold_every_song_once_in_order() -> None:
     assert len(calibration(rated[:3], predicted[:3], DIMENSIONS)) == 2
 
 
-def test_files_say_what_was_found(tmp_path: Path) -> None:
+def test_files_hold_the_figures(tmp_path: Path) -> None:
     found = evaluation()
     write_evaluation(found, tmp_path / "a" / "all.json", summary=tmp_path / "means.json", plots=tmp_path / "plots")
     everything = json.loads((tmp_path / "a" / "all.json").read_text())
@@ -130,7 +130,7 @@ def test_any_song_id_reads_back(tmp_path: Path) -> None:
     assert list(dict.fromkeys(cells[0] for _, cells in rows)) == list(songs)
 
 
-def test_the_table_has_a_line_a_dimension_and_one_of_means() -> None:
+def test_the_table_has_one_line_per_dimension_and_one_of_means() -> None:
     lines = evaluation_table(evaluation()).splitlines()
     assert lines[0].split() == ["val,", "60", "songs", *METRICS]
     assert [line.split()[0] for line in lines[1:4]] == ["Musicality", "Clarity", "mean"]
@@ -141,7 +141,7 @@ def test_the_table_has_a_line_a_dimension_and_one_of_means() -> None:
     assert [line.count("[") for line in few[5:]] == [0, 0, 0, 0]
 
 
-def test_what_rounds_to_0_has_no_minus() -> None:
+def test_values_that_round_to_0_have_no_minus() -> None:
     found = evaluation()
     nothing = {name: dict.fromkeys(METRICS, -1e-4) for name in found.utterance}
     ends = {name: dict.fromkeys(METRICS, (-1e-3, -1e-4)) for name in found.utterance}
@@ -150,7 +150,7 @@ def test_what_rounds_to_0_has_no_minus() -> None:
     assert "-0.0" not in shown
 
 
-def test_the_demo_s_figures_say_what_they_are_worth(tmp_path: Path) -> None:
+def test_the_demos_figures_have_a_warning(tmp_path: Path) -> None:
     demo = replace(evaluation(), caution="trained on the demo: meaningless for music")
     assert evaluation_table(demo).splitlines()[-2:] == ["", "⚠ trained on the demo: meaningless for music"]
     assert "⚠" not in evaluation_table(evaluation())
@@ -188,7 +188,7 @@ def test_a_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
         write_evaluation(evaluation(), tmp_path / "file" / "metrics.json")
 
 
-def test_names_on_a_figure_are_no_formulas(tmp_path: Path) -> None:
+def test_names_on_a_figure_are_plain_text(tmp_path: Path) -> None:
     rated, predicted = rated_and_predicted(40)
     names = ("$\\frac$", "\x1b[31m\udcff")
     draw_calibration(tmp_path / "x.png", calibration(rated, predicted, names), names, caution="no $\\frac$ \0")

@@ -1,4 +1,4 @@
-"""What an evaluation says of the head's training: other ratings, songs in both, and controls."""
+"""Notes of an evaluation on the head's training: changed ratings, songs in both, and controls."""
 
 import json
 from collections.abc import Callable
@@ -12,7 +12,7 @@ import pytest
 from stages.evaluate.evaluation import evaluate_heads
 from stages.evaluate.tables import evaluation_table, write_evaluation
 from stages.evaluate.trained_on import read_trained_on
-from stages.head.checkpoint.members import load_heads
+from stages.head.checkpoint.ensemble import load_heads
 from stages.head.config import TrainConfig
 from stages.head.errors import HeadError
 from stages.head.training.runs import Job
@@ -23,9 +23,10 @@ from store import Spec, StoreWriter
 
 TRAIN_CONFIG = TrainConfig(size="small", learning_rate=3e-3, epochs=1, batch_size=4, device="cpu", precision="fp32")
 LEAK = (
-    "the head was trained on {} of these {} songs, the first is {!r}: the figures do not tell how well it scores others"
+    "the head was trained on {} of these {} songs, the first is {!r}: "
+    "the figures do not show how well it scores other songs"
 )
-OTHERS = "the songs or ratings of val are not those of the head's training"
+OTHERS = "the songs or ratings of val have changed since the head was trained"
 
 
 class Trained(NamedTuple):
@@ -38,7 +39,7 @@ class Trained(NamedTuple):
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
-    """Ten songs to learn from, four that validate, two to test; a head of Track 2."""
+    """Ten training songs, four validation songs, two test songs; a head of Track 2."""
     folder = tmp_path_factory.mktemp("trained")
     generator = np.random.default_rng(0)
     spec = Spec(streams=("muq/track",), channels=8, encoders={"muq": "sha256:b"}, layers=(10,))
@@ -74,7 +75,7 @@ def changed(manifest: Manifest, name: str, **changes: object) -> Manifest:
     return replace(manifest, songs=tuple(replace(s, **changes) if s.song_id == name else s for s in manifest.songs))
 
 
-def test_the_songs_and_ratings_of_the_training_need_no_note(trained: Trained) -> None:
+def test_unchanged_songs_and_ratings_need_no_note(trained: Trained) -> None:
     assert notes(trained) == notes(trained, split="test") == []
     backwards = replace(trained.manifest, songs=trained.manifest.songs[::-1])
     assert notes(trained, manifest=backwards) == []
@@ -89,7 +90,7 @@ def test_changed_ratings_are_counted_and_the_first_is_named(trained: Trained) ->
     one = f"1 of 4 val songs have other ratings, the first is 'val 11' (Memorability was {before}, now it is 1.5)"
     assert notes(trained, manifest=rated) == [f"{OTHERS}: {one}"]
     fewer = replace(rated, songs=tuple(song for song in rated.songs if song.song_id != "val 13"))
-    assert notes(trained, manifest=fewer) == [f"{OTHERS}: {one}; gone from val: 1, the first is 'val 13'"]
+    assert notes(trained, manifest=fewer) == [f"{OTHERS}: {one}; removed from val: 1, the first is 'val 13'"]
     assert notes(trained, manifest=rated, split="test") == []
 
 
@@ -100,8 +101,8 @@ def test_songs_that_were_trained_on_are_counted_and_the_first_is_named(trained: 
     assert notes(trained, manifest=leaking, split="test") == [LEAK.format(1, 3, name)]
 
 
-def test_without_the_ratings_the_digest_still_tells(tmp_path: Path, trained: Trained) -> None:
-    """As for a head that was pulled from a hub: names of songs stayed where it was trained."""
+def test_without_ratings_the_digest_shows_changes(tmp_path: Path, trained: Trained) -> None:
+    """As for a head that was pulled from a hub, without names of songs."""
     for name in ("config.json", "model.safetensors", "params.json", "run.json"):
         (tmp_path / name).write_bytes((trained.run / name).read_bytes())
     assert notes(trained, run=tmp_path) == notes(trained, run=tmp_path, split="test") == []
@@ -112,7 +113,7 @@ def test_without_the_ratings_the_digest_still_tells(tmp_path: Path, trained: Tra
     assert notes(trained, manifest=rated, run=tmp_path) == []
 
 
-def test_a_run_that_kept_no_digests_says_nothing(tmp_path: Path, trained: Trained) -> None:
+def test_a_run_without_digests_adds_no_note(tmp_path: Path, trained: Trained) -> None:
     for name in ("config.json", "model.safetensors", "run.json"):
         (tmp_path / name).write_bytes((trained.run / name).read_bytes())
     params = json.loads((trained.run / "params.json").read_text())
@@ -134,14 +135,14 @@ def test_damaged_parameters_are_one_line(tmp_path: Path, trained: Trained, conte
         read_trained_on(tmp_path)
 
 
-def test_a_control_says_so_and_nothing_of_its_shuffled_ratings(tmp_path: Path, trained: Trained) -> None:
+def test_a_control_is_named_but_its_shuffled_ratings_are_not_compared(tmp_path: Path, trained: Trained) -> None:
     config = replace(TRAIN_CONFIG, shuffle_labels=True)
     train_head(store=trained.store, manifest=trained.manifest, track=2, out=tmp_path / "run", config=config)
-    control = "the head was trained on shuffled labels, as a control: it should fail"
+    control = "the head was trained on shuffled ratings, as a control: its scores should be at chance"
     assert notes(trained, run=tmp_path / "run") == [control]
 
 
-def test_heads_of_several_seeds_say_it_once(tmp_path: Path, trained: Trained) -> None:
+def test_notes_of_several_seeds_appear_once(tmp_path: Path, trained: Trained) -> None:
     job = Job(
         name="",
         store_root=trained.store,

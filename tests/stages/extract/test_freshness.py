@@ -173,7 +173,7 @@ def test_changed_songs_are_refused_and_files_that_are_not_here_are_one_note(
     assert said == []
     refuse_changed(store, [song, gone, bare], say=said.append)
     assert said == [
-        "note: 1 of 3 songs cannot be compared with what is stored, the first: "
+        "note: 1 of 3 songs cannot be compared with their stored records, the first: "
         f"{gone.path}: cannot be read: No such file or directory"
     ]
     File(b"two", 0).put(song.path)
@@ -189,7 +189,7 @@ def test_a_check_of_every_byte_finds_what_size_and_time_hide(tmp_path: Path, son
     assert compare_sources([song], {("song", 0): row("song", 0, old, "now")}).stale == frozenset()
     check = SourceCheck([song, Song("gone", tmp_path / "gone.wav", "val")])
     assert check(about) == (
-        f"song 'song' view 0 is of another file than {song.path} is now; --repair, then hear-extract again"
+        f"song 'song' view 0 was made from another file than {song.path}; --repair, then hear-extract again"
     )
     File(b"one", 5).put(song.path)
     check = SourceCheck([*check.songs, Song("bare", song.path, "val")])

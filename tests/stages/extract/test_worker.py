@@ -79,7 +79,7 @@ def test_stale_views_are_made_again_but_not_those_that_a_lost_worker_has_replace
 def test_a_store_that_is_not_there_is_named_and_not_made(task: SongTask, bench: WorkerConfig) -> None:
     result = extract_song(task, bench, threading.Event())
     assert result.outcomes == ()
-    assert "does not find the store" in str(result.error)
+    assert "cannot find the store" in str(result.error)
     assert bench.root in str(result.error)
     assert not Path(bench.root).exists()
 
@@ -105,5 +105,5 @@ def test_folders_of_weights_travel_as_absolute_paths_and_hub_ids_as_they_are(
 ) -> None:
     (tmp_path / "weights" / "muq").mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
-    config = ExtractConfig(preset="pretrained", muq="weights/muq", musicfm="minzwon/MusicFM").at_home_anywhere()
+    config = ExtractConfig(preset="pretrained", muq="weights/muq", musicfm="minzwon/MusicFM").with_absolute_paths()
     assert (config.muq, config.musicfm) == (str(tmp_path / "weights" / "muq"), "minzwon/MusicFM")

@@ -1,4 +1,4 @@
-"""The four metrics against the challenge's own values, and where they are defined by hand."""
+"""The four metrics against the challenge's own values, and their edge cases."""
 
 import json
 from pathlib import Path
@@ -32,7 +32,7 @@ def test_the_mean_is_over_dimensions_and_the_total_sums_its_metrics() -> None:
 
 
 @pytest.mark.parametrize("statistic", [lcc, srcc, ktau])
-def test_a_constant_side_correlates_with_nothing(statistic: object) -> None:
+def test_the_correlation_with_a_constant_is_0(statistic: object) -> None:
     rising, flat = np.arange(5.0), np.full(5, 3.0)
     assert statistic(rising, flat) == 0.0  # type: ignore[operator]
     assert statistic(flat, rising) == 0.0  # type: ignore[operator]

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from stages.probe.models.crossvalidation import cross_validate, loss
-from stages.probe.models.kinds import MODELS
+from stages.probe.models.fitting import Design, InMemory
 from stages.probe.models.predictors import Array, Linear, Predictor
-from stages.probe.models.problem import Design, InMemory
+from stages.probe.models.registry import MODELS
 
 FOLDS = np.repeat(np.arange(4), 3)
 LABELS = np.arange(12.0)
@@ -62,11 +62,11 @@ def test_augmented_rows_train_and_clean_rows_are_scored() -> None:
     x = np.zeros((24, 1), dtype=np.float32)
     x[1::2, 0] = LABELS
     design = Design(x, np.repeat(np.arange(12), 2), np.tile([True, False], 12))
-    problem = InMemory(design, LABELS, FOLDS, model=MODELS["ridge"])
-    fitted = problem.fit({0}, [1e-6])[0]
+    fitter = InMemory(design, LABELS, FOLDS, model=MODELS["ridge"])
+    fitted = fitter.fit({0}, [1e-6])[0]
     assert fitted.weights[0, 0] > 0.1
-    assert problem.scores([fitted], 0)[0].shape == (3, 1)
-    assert np.ptp(problem.scores([fitted], 0)[0]) == 0.0
+    assert fitter.scores([fitted], 0)[0].shape == (3, 1)
+    assert np.ptp(fitter.scores([fitted], 0)[0]) == 0.0
 
 
 @pytest.mark.parametrize(

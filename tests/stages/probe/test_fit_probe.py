@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stages.probe import ProbeError, Question, Report, fit_probe, load_probe
+from stages.probe import ProbeConfig, ProbeError, ProbeReport, fit_probe, load_probe
 
 RNG = np.random.default_rng(0)
 COUNT = 60
@@ -18,9 +18,9 @@ GENRE = [("pop", "rock", "jazz")[kind] for kind in KIND]
 FAST = {"draws": 60, "setting": 1.0}
 
 
-def answer(store: Path, labels: Path, *, out: Path | None = None, sweep: bool = False, **asked: object) -> Report:
-    question = Question(**{"draws": 60, **asked})  # type: ignore[arg-type]
-    return fit_probe(store, question, labels=labels, sweep="streams" if sweep else None, out=out)
+def answer(store: Path, labels: Path, *, out: Path | None = None, sweep: bool = False, **asked: object) -> ProbeReport:
+    config = ProbeConfig(**{"draws": 60, **asked})  # type: ignore[arg-type]
+    return fit_probe(store, config, labels=labels, sweep="streams" if sweep else None, out=out)
 
 
 @pytest.mark.parametrize("model", ["ridge", "svr", "knn"])
@@ -171,7 +171,7 @@ def test_the_same_question_has_the_same_answer(make_store, make_labels) -> None:
 @pytest.mark.parametrize(
     ("columns", "asked", "message"),
     [
-        ({"value": VALUE}, {"target": "tempo"}, "no column 'tempo'; there are value"),
+        ({"value": VALUE}, {"target": "tempo"}, "no column 'tempo'; found value"),
         ({"value": [""] * COUNT}, {"target": "value"}, "no song has a value in column 'value'"),
         ({"value": [3] * COUNT}, {"target": "value"}, "column 'value' is 3 for all 60 songs"),
         ({"genre": ["pop"] * COUNT}, {"target": "genre", "model": "logistic"}, "column 'genre' is pop for all 60"),

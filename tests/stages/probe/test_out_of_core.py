@@ -9,10 +9,10 @@ import pytest
 from sklearn.preprocessing import StandardScaler
 
 from stages.probe.models.crossvalidation import cross_validate, fit_final
+from stages.probe.models.fitting import Design, InMemory
 from stages.probe.models.gradients import Gradients
-from stages.probe.models.kinds import MODELS
 from stages.probe.models.out_of_core import FileRows, NormalEquations, Passes, scale_of
-from stages.probe.models.problem import Design, InMemory
+from stages.probe.models.registry import MODELS
 
 SONGS, VIEWS, FEATURES = 40, 3, 9
 RNG = np.random.default_rng(1)
@@ -35,7 +35,7 @@ def test_ridge_is_equal_to_rounding() -> None:
     whole, lazy = designs()
     near, far = InMemory(whole, Y, FOLDS, model=MODELS["ridge"]), NormalEquations(lazy, Y, FOLDS)
     grid = MODELS["ridge"].grid
-    expected, found = (cross_validate(problem, Y, FOLDS, grid) for problem in (near, far))
+    expected, found = (cross_validate(fitter, Y, FOLDS, grid) for fitter in (near, far))
     np.testing.assert_allclose(found.scores, expected.scores, rtol=1e-9)
     assert (found.settings, found.final) == (expected.settings, expected.final)
     for one, other in zip(fit_final(far, 1.0).scores(X), fit_final(near, 1.0).scores(X), strict=True):
@@ -52,7 +52,7 @@ def test_classifiers_reach_the_same_minimum(name: str, classes: int) -> None:
     for expected, found in zip(near.fit({1, 3}, [1e-3, 1e-1]), far.fit({1, 3}, [1e-3, 1e-1]), strict=True):
         spread = np.ptp(expected.scores(X))
         np.testing.assert_allclose(found.scores(X), expected.scores(X), atol=2e-3 * spread)
-    expected, found = (cross_validate(problem, labels, FOLDS, [1e-3, 1e-1]) for problem in (near, far))
+    expected, found = (cross_validate(fitter, labels, FOLDS, [1e-3, 1e-1]) for fitter in (near, far))
     np.testing.assert_array_equal(found.scores.argmax(axis=1), expected.scores.argmax(axis=1))
     assert found.settings == expected.settings
 
@@ -62,8 +62,8 @@ def test_scores_are_of_clean_rows_in_the_songs_order() -> None:
     near, far = InMemory(whole, Y, FOLDS, model=MODELS["ridge"]), NormalEquations(lazy, Y, FOLDS)
     predictor = near.fit((), [1.0])[0]
     expected = predictor.scores(X[CLEAN][FOLDS == 2].astype(float))
-    for problem in (near, far):
-        np.testing.assert_allclose(problem.scores([predictor], 2)[0], expected)
+    for fitter in (near, far):
+        np.testing.assert_allclose(fitter.scores([predictor], 2)[0], expected)
 
 
 def test_scales_are_scikit_learns() -> None:

@@ -46,7 +46,9 @@ def test_the_commands(code_in, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "accuracy is above the baseline" in done.stdout
     note, counts = done.stderr.splitlines()
-    assert note.startswith("note: 30 of 30 songs cannot be compared with what is stored")  # the page needs no audio
+    assert note.startswith(
+        "note: 30 of 30 songs cannot be compared with their stored records"
+    )  # the page needs no audio
     assert counts == "30 songs scored"
     assert load_probe("results/system").classes == ("a", "b", "c")
     with Path("results/scores.csv").open(newline="") as file:

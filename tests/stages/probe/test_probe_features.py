@@ -6,7 +6,7 @@ import dask.array as da
 import numpy as np
 import pytest
 
-from stages.probe import ProbeError, Question, Report, fit_probe
+from stages.probe import ProbeConfig, ProbeError, ProbeReport, fit_probe
 from stages.probe.data.features import open_features, parse_limit
 from stages.probe.data.streams import stream_columns
 from store import EmbeddingStore, cache_summaries
@@ -19,10 +19,10 @@ SONGS = tuple(f"song {number:03d}" for number in range(COUNT))
 
 def features(root: Path, *, limit: str = "1GB", **asked: object) -> np.ndarray:
     """The rows that a probe of two streams is fitted on."""
-    question = Question(**{"target": "", "model": "ridge", **asked})  # type: ignore[arg-type]
+    config = ProbeConfig(**{"target": "", "model": "ridge", **asked})  # type: ignore[arg-type]
     store = EmbeddingStore.open(root)
     streams = ("musicfm/segment", "muq/track")
-    with open_features(store, SONGS, question, streams=streams, memory_limit=limit) as design:
+    with open_features(store, SONGS, config, streams=streams, memory_limit=limit) as design:
         assert design.out_of_core == (limit != "1GB")
         assert design.clean.sum() == COUNT
         return np.asarray(design.x)
@@ -70,11 +70,11 @@ def test_the_same_answer_out_of_core(make_store, make_labels, tmp_path: Path, mo
     store = make_store(SIGNAL, views=(0, 1, 2))
     labels = make_labels(value=value if model == "ridge" else np.where(value > np.median(value), "high", "low"))
 
-    def answer(memory_limit: str) -> Report:
-        question = Question(target="value", model=model, augmented=True, draws=20, setting=0.01, cv=3)
+    def answer(memory_limit: str) -> ProbeReport:
+        config = ProbeConfig(target="value", model=model, augmented=True, draws=20, setting=0.01, cv=3)
         sweep = "streams" if model == "ridge" else None
         out = tmp_path / memory_limit
-        return fit_probe(store, question, labels=labels, sweep=sweep, memory_limit=memory_limit, out=out)
+        return fit_probe(store, config, labels=labels, sweep=sweep, memory_limit=memory_limit, out=out)
 
     near, far = answer("1GB"), answer("100kB")
     assert (near.out_of_core, far.out_of_core) == (False, True)
@@ -104,7 +104,7 @@ def test_what_does_not_fit(make_store, make_labels, asked: dict, limit: str, mes
     with pytest.raises(ProbeError, match=message):
         fit_probe(
             make_store(SIGNAL),
-            Question(target="value", **asked),
+            ProbeConfig(target="value", **asked),
             labels=make_labels(value=SIGNAL[:, 0]),
             memory_limit=limit,
         )
@@ -115,7 +115,7 @@ def test_no_room_on_the_disk(make_store, make_labels, monkeypatch: pytest.Monkey
     with pytest.raises(ProbeError, match=r"0\.0 GB are free; make room, or set TMPDIR"):
         fit_probe(
             make_store(SIGNAL),
-            Question(target="value", model="logistic"),
+            ProbeConfig(target="value", model="logistic"),
             labels=make_labels(value=np.arange(COUNT) % 2),
             memory_limit="20kB",
         )

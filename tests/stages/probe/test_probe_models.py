@@ -10,7 +10,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVR, LinearSVC
 
-from stages.probe.models.kinds import MODELS
+from stages.probe.models.registry import MODELS
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(80, 12)) * np.linspace(0.1, 30, 12) + 5

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save
 
-from stages.probe import ProbeError, Question, apply_probe, fit_probe, load_probe
-from stages.probe.question import POOLINGS
+from stages.probe import ProbeConfig, ProbeError, apply_probe, fit_probe, load_probe
+from stages.probe.config import POOLINGS
 
 COUNT = 60
 KIND = np.arange(COUNT) % 3
@@ -24,8 +24,8 @@ SIGNAL = np.eye(3)[KIND] * 2
 
 
 def fit(store: Path, labels: Path, out: Path, **asked: object) -> Path:
-    question = Question(**{"target": "genre", "model": "logistic", "setting": 0.1, "draws": 20, **asked})  # type: ignore[arg-type]
-    fit_probe(store, question, labels=labels, out=out)
+    config = ProbeConfig(**{"target": "genre", "model": "logistic", "setting": 0.1, "draws": 20, **asked})  # type: ignore[arg-type]
+    fit_probe(store, config, labels=labels, out=out)
     return out
 
 
@@ -138,7 +138,7 @@ def test_no_probe(tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_made(make_store, make_labels, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(ProbeError, match=r"cannot be made: .*name another folder"):
+    with pytest.raises(ProbeError, match=r"cannot be made: .*use another folder"):
         fit(make_store(SIGNAL), make_labels(genre=GENRE), tmp_path / "file" / "probe")
 
 

@@ -15,11 +15,11 @@ import torch
 
 from stages.extract.config import ExtractConfig
 from stages.extract.encoders import MultiScale, load_multiscale
+from stages.head.checkpoint.ensemble import Ensemble
 from stages.head.checkpoint.head import Head, HeadConfig
 from stages.head.checkpoint.saved import save_head
 from stages.head.model.hear import HearHead
 from stages.head.model.sizes import preset_sizes
-from stages.scoring.ensemble import Ensemble
 from stages.scoring.sources import AudioSource
 from stages.songs import DIMENSIONS
 from store import StoreWriter
@@ -63,7 +63,7 @@ def head_folders(make_head: Callable[..., Head], tmp_path_factory: pytest.TempPa
 
 @pytest.fixture(scope="session")
 def song_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three songs of 2 s, `söng 0.wav` to `söng 2.wav`, one of 5 s below, and a file that is no audio."""
+    """Three songs of 2 s, `söng 0.wav` to `söng 2.wav`, one of 5 s in a subfolder, and a file that is not audio."""
     folder = tmp_path_factory.mktemp("songs")
     (folder / "below").mkdir()
     for number, seconds in enumerate((2, 2, 2, 5)):
@@ -112,11 +112,11 @@ def dump(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], dict]:
     folder = tmp_path_factory.mktemp("browser")
     # Containers have 64 MB of /dev/shm, on which pages crash.
     options = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage")
-    # Nothing but the page that is tested: no updates, no first-run pages.
+    # No updates and no first-run pages.
     quiet = ("no-first-run", "disable-background-networking", "disable-component-update", "disable-sync")
 
     def opened(address: str, seconds: float) -> tuple[str | None, str]:
-        """What the page found, or None and why."""
+        """The page's result, or None; and the reason if there is none."""
         command = [browser, *options, *(f"--{name}" for name in quiet), f"--user-data-dir={folder / 'profile'}"]
         command += ["--virtual-time-budget=5000", "--dump-dom", address]
         done = subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=False)
@@ -124,18 +124,18 @@ def dump(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], dict]:
         return found and found[1], f"exit code {done.returncode}: {done.stderr[-2000:].strip()}"
 
     def run(address: str) -> dict:
-        found, why = opened(address, 600)
-        assert found is not None, why
+        found, reason = opened(address, 600)
+        assert found is not None, reason
         return json.loads(html.unescape(found))
 
     page = folder / "first.html"
     page.write_text("<body><script>document.body.dataset.found = 1</script></body>")
     try:
-        found, why = opened(page.as_uri(), 120)
+        found, reason = opened(page.as_uri(), 120)
     except (OSError, subprocess.TimeoutExpired) as error:
-        found, why = None, str(error)
+        found, reason = None, str(error)
     if found is None:
-        pytest.skip(f"{browser} cannot open a page here: {why}")
+        pytest.skip(f"{browser} cannot open a page here: {reason}")
     return run
 
 

@@ -1,4 +1,4 @@
-"""Requests that no honest client sends, as bytes for a socket: what tests and the campaign send to the service."""
+"""Hostile requests as bytes for a socket, for tests and the stress campaign of the service."""
 
 import random
 import socket
@@ -9,7 +9,7 @@ HOST = b"Host: 127.0.0.1\r\n"
 
 
 def post(*headers: bytes, body: bytes = b"", target: bytes = b"/score", length: bool = True) -> bytes:
-    """A POST with these header lines, without their ends."""
+    """A POST with these header lines, given without line ends."""
     lines = [b"POST " + target + b" HTTP/1.1\r\n" + HOST.rstrip(), *headers]
     if length:
         lines.append(b"Content-Length: %d" % len(body))
@@ -34,12 +34,12 @@ def _get(*headers: bytes, target: bytes = b"/health", method: bytes = b"GET", ve
     return b"\r\n".join([b" ".join([method, target, version]), HOST.rstrip(), *headers]) + b"\r\n\r\n"
 
 
-# By name: the request, and every status that may answer it. 0 is no answer at all: the connection is closed.
+# By name: the request, and the statuses that may answer it. 0: the connection is closed without an answer.
 REQUESTS: dict[str, tuple[bytes, Sequence[int]]] = {
     # Headers
     "origin with a bracket": (post(b"Origin: http://[", body=b"x"), [403]),
     "origin with two brackets": (post(b"Origin: http://[::1]]:99999/", body=b"x"), [403]),
-    "origin of nothing": (post(b"Origin:", body=b"x"), [403]),
+    "empty origin": (post(b"Origin:", body=b"x"), [403]),
     "origin with high bytes": (post(b"Origin: http://\xff\xfe", body=b"x"), [403]),
     "origin twice": (post(b"Origin: http://127.0.0.1", b"Origin: http://[", body=b"x"), [200, 403]),
     "no host": (b"GET /health HTTP/1.1\r\n\r\n", [400]),
@@ -57,36 +57,36 @@ REQUESTS: dict[str, tuple[bytes, Sequence[int]]] = {
     "superscript length": (post("Content-Length: ²".encode("latin-1"), length=False), [400]),
     "two lengths": (post(b"Content-Length: 1", b"Content-Length: 2", length=False, body=b"xx"), [400]),
     "length and chunks": (_chunks(b"1\r\nx\r\n0\r\n\r\n", b"Content-Length: 5"), [200, 400]),
-    "coding that nobody knows": (post(b"Transfer-Encoding: gzip, chunked", length=False), [400]),
+    "unknown transfer coding": (post(b"Transfer-Encoding: gzip, chunked", length=False), [400]),
     "two codings": (post(CHUNKED, CHUNKED, length=False), [400]),
     "chunk size of letters": (_chunks(b"xyz\r\n"), [400]),
     "chunk size below 0": (_chunks(b"-1\r\nx\r\n"), [400]),
     "chunk size of 30 digits": (_chunks(b"f" * 30 + b"\r\n"), [400]),
     "chunk without its end": (_chunks(b"1\r\nxy\r\n"), [400]),
     "chunk with a long extension": (_chunks(b"1;" + b"a" * 70_000), [400]),
-    "body in crumbs": (_chunks(b"1\r\nx\r\n" * 5_000 + b"0\r\n\r\n"), [400]),
-    "body in crumbs at a path that is not there": (
+    "tiny chunks": (_chunks(b"1\r\nx\r\n" * 5_000 + b"0\r\n\r\n"), [400]),
+    "tiny chunks at an unknown path": (
         post(CHUNKED, target=b"/nowhere", length=False, body=b"1\r\nx\r\n" * 5_000 + b"0\r\n\r\n"),
         [0, 400, 404],
     ),
-    "body in a few crumbs": (_chunks(b"1\r\nx\r\n" * 900 + b"0\r\n\r\n"), [200]),
+    "a few tiny chunks": (_chunks(b"1\r\nx\r\n" * 900 + b"0\r\n\r\n"), [200]),
     "trailer of 70 kB": (_chunks(b"0\r\nA: " + b"b" * 70_000), [400]),
-    "body's chunks break after the answer": (
+    "invalid chunks after the answer": (
         post(CHUNKED, b"Origin: null", length=False, body=b"5\r\nabcde\r\nzz\r\n"),
         [400, 403],
     ),
-    "chunks break at a path that is not there": (
+    "invalid chunks at an unknown path": (
         post(CHUNKED, target=b"/nowhere", length=False, body=b"1\r\nx\r\nzz\r\n"),
         [400, 404],
     ),
     "header with a null byte": (_get(b"X: a\0b"), [400]),
     "header without a colon": (_get(b"nonsense"), [400]),
-    "header that is folded": (_get(b"X: a", b" b"), [200, 400]),
+    "folded header": (_get(b"X: a", b" b"), [200, 400]),
     "header with a space in its name": (_get(b"X y: a"), [400]),
     "headers of 100 kB": (_get(b"X: " + b"a" * 100_000), [200, 400]),
     "a thousand headers": (_get(*[b"X%d: a" % number for number in range(1_000)]), [200, 400]),
-    "expects what nobody gives": (post(b"Expect: 200-ok", body=b"x"), [200]),
-    "expects to be asked, and is refused": (post(b"Expect: 100-continue", b"Origin: null", length=False), [403]),
+    "unknown expectation": (post(b"Expect: 200-ok", body=b"x"), [200]),
+    "expects 100-continue and is refused": (post(b"Expect: 100-continue", b"Origin: null", length=False), [403]),
     "upgrade": (_get(b"Connection: Upgrade", b"Upgrade: websocket", b"Sec-WebSocket-Version: 13"), [200]),
     "upgrade to HTTP/2": (
         _get(b"Connection: Upgrade, HTTP2-Settings", b"Upgrade: h2c", b"HTTP2-Settings: AAMA"),
@@ -97,23 +97,23 @@ REQUESTS: dict[str, tuple[bytes, Sequence[int]]] = {
     "HTTP/2 preface": (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", [400]),
     "TLS": (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(range(256)), [400]),
     "null bytes": (bytes(1_000), [400]),
-    "no line": (b"\r\n\r\n\r\n\r\nfoo\r\n\r\n", [400]),
+    "no request line": (b"\r\n\r\n\r\n\r\nfoo\r\n\r\n", [400]),
     "version 9": (_get(version=b"HTTP/9.9"), [200, 400]),
     "HTTP/0.9": (b"GET /health\r\n\r\n", [400]),
     "method of 20 kB": (_get(method=b"A" * 20_000), [400, 405]),
-    "method that nobody knows": (_get(method=b"BREW", target=b"/score"), [405]),
+    "unknown method": (_get(method=b"BREW", target=b"/score"), [405]),
     "TRACE": (_get(method=b"TRACE"), [405]),
     "CONNECT": (_get(method=b"CONNECT", target=b"evil.example:80"), [404]),
     "OPTIONS of all": (_get(method=b"OPTIONS", target=b"*"), [404]),
     "HEAD": (_get(b"Connection: close", method=b"HEAD"), [405]),
     "path of 15 kB": (_get(target=b"/" + b"a" * 15_000), [404]),
     "path of 20 kB": (_get(target=b"/" + b"a" * 20_000), [400, 404]),
-    "path that leads up": (_get(target=b"/../../etc/passwd"), [404]),
+    "path with parent folders": (_get(target=b"/../../etc/passwd"), [404]),
     "path with a null byte": (_get(target=b"/%00"), [404]),
     "path that is not UTF-8": (_get(target=b"/%ff%fe%c3"), [404]),
     "path with raw bytes": (_get(target=b"/\xff\xfe"), [400]),
-    "path with a line's end": (_get(target=b"/%0d%0aSet-Cookie:%20a=b"), [404]),
-    "path with a slash more": (_get(target=b"/health/"), [404]),
+    "path with a line break": (_get(target=b"/%0d%0aSet-Cookie:%20a=b"), [404]),
+    "path with an extra slash": (_get(target=b"/health/"), [404]),
     "path of another host": (_get(target=b"http://evil.example/health"), [404]),
     "path without a slash": (_get(target=b"health"), [404]),
     # The query
@@ -122,14 +122,14 @@ REQUESTS: dict[str, tuple[bytes, Sequence[int]]] = {
     "name of a null byte": (post(target=b"/score?name=%00", body=b"x"), [200]),
     "name with an escape": (post(target=b"/score?name=%1b%5b31m%c2%9b.mp3", body=b"x"), [200]),
     "name with half a character": (post(target=b"/score?name=%ed%a0%80", body=b"x"), [200]),
-    "name that leads up": (post(target=b"/score?name=..%2f..%2f..", body=b"x"), [200]),
+    "name with parent folders": (post(target=b"/score?name=..%2f..%2f..", body=b"x"), [200]),
     "name of 15 kB": (post(target=b"/score?name=" + b"a" * 15_000, body=b"x"), [200]),
     "name of slashes": (post(target=b"/score?name=" + b"%2f%5c" * 1_000, body=b"x"), [200]),
     "name twice": (post(target=b"/score?name=a&name=b&name=", body=b"x"), [200]),
     "query of separators": (post(target=b"/score?" + b"&=;%" * 3_000, body=b"x"), [200]),
     # Bodies and forms
     "no body": (post(), [422]),
-    "body that is no audio": (post(body=b"no audio"), [200, 422]),
+    "body that is not audio": (post(body=b"no audio"), [200, 422]),
     "form without a boundary": (form(FILE % b"a", kind=b"multipart/form-data"), [422]),
     "form with an empty boundary": (form(FILE % b"a", kind=b"multipart/form-data; boundary="), [422]),
     "form with a quoted empty boundary": (form(FILE % b"a", kind=b'multipart/form-data; boundary=""'), [422]),
@@ -173,20 +173,20 @@ REQUESTS: dict[str, tuple[bytes, Sequence[int]]] = {
         form(b"Content-Type: multipart/mixed; boundary=c\r\n\r\n--c\r\n\r\nx\r\n--c--"),
         [422],
     ),
-    "type of nonsense": (post(b'Content-Type: ;;;=\xff;"', body=b"x"), [200]),
+    "invalid content type": (post(b'Content-Type: ;;;=\xff;"', body=b"x"), [200]),
     "type of 15 kB": (post(b"Content-Type: multipart/form-data" + b"; a=b" * 3_000, body=b"x"), [422]),
     "types twice": (
         post(b"Content-Type: multipart/form-data; boundary=b", b"Content-Type: audio/mpeg", body=b"x"),
         [200, 422],
     ),
     "two requests at once": (_get() * 2, [200]),
-    "a request behind a broken one": (b"nonsense\r\n\r\n" + _get(), [400]),
-    "a request behind a refused one": (post(b"Origin: null", body=b"x") + _get(), [403]),
+    "a request after an invalid one": (b"nonsense\r\n\r\n" + _get(), [400]),
+    "a request after a refused one": (post(b"Origin: null", body=b"x") + _get(), [403]),
 }
 
 
 def mutated(rng: random.Random) -> bytes:
-    """One of the requests with bytes changed, doubled, cut out, or cut off."""
+    """One of the requests with bytes changed, repeated or removed, or the end cut off."""
     request = bytearray(rng.choice(list(REQUESTS.values()))[0][:4_000])
     for _ in range(rng.randrange(1, 6)):
         at = rng.randrange(len(request) or 1)
@@ -196,7 +196,7 @@ def mutated(rng: random.Random) -> bytes:
 
 
 def ask(port: int, request: bytes, *, seconds: float = 10.0) -> tuple[int, bytes]:
-    """Send bytes, and read the first answer: its status and all of it; 0 where the connection is closed without one."""
+    """Send bytes and read the first answer: its status and content; status 0 if the connection closes without one."""
     answer = b""
     with socket.create_connection(("127.0.0.1", port), timeout=seconds) as client:
         with suppress(ConnectionError):
@@ -211,7 +211,7 @@ def ask(port: int, request: bytes, *, seconds: float = 10.0) -> tuple[int, bytes
 
 
 def status(answer: bytes) -> int:
-    """An answer's status; 0 where there is none."""
+    """The status of an answer; 0 if it is empty."""
     return int(answer[9:12]) if answer.startswith(b"HTTP/1.1 ") else 0
 
 

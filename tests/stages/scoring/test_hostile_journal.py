@@ -1,9 +1,10 @@
-"""What `--resume` finds in a file of scores: rows of the right types, or nothing."""
+"""A journal with any content: `--resume` reads rows of the right types, or nothing."""
 
 import json
 from pathlib import Path
 
-from stages.scoring.files import Journal, read_journal, write_csv, write_json
+from stages.scoring.files import write_csv, write_json
+from stages.scoring.journal import Journal, read_journal
 from stages.scoring.rows import Curve, SongScore
 from tests.store.hostile import TEXTS, VALUES, attempt, places, put
 
@@ -43,7 +44,7 @@ def test_hostile_values_in_a_row(tmp_path: Path) -> None:
 
 
 def test_hostile_lines(tmp_path: Path) -> None:
-    for kind in TEXTS.keys() - {"too large"}:  # for one document; a file of scores may have many
+    for kind in TEXTS.keys() - {"too large"}:  # a limit on one document; a journal has many lines
         path = tmp_path / "rows.jsonl"
         path.write_bytes(json.dumps(ROW.to_json()).encode() + b"\n" + TEXTS[kind])
         problem = attempt(lambda: len(read_journal(path)))  # noqa: B023

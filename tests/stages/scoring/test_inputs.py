@@ -1,4 +1,4 @@
-"""What a user names → songs: each kind of input, their order, and what is refused."""
+"""Inputs → songs: each kind of input, their order, and the inputs that are refused."""
 
 import json
 import os
@@ -10,13 +10,13 @@ from stages.extract.audio.source import source_hash
 from stages.extract.audio.waveform import AudioError
 from stages.scoring.errors import ScoringError
 from stages.scoring.inputs import (
-    Candidate,
-    audio_candidates,
+    InputSong,
     chosen_split,
     expand_inputs,
+    file_songs,
     join_manifest,
     shown_names,
-    store_candidates,
+    store_songs,
 )
 from stages.songs import Song, SongsError, read_manifest, write_manifest
 from store import EmbeddingStore
@@ -31,7 +31,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def named(songs: list[Candidate], folder: Path) -> list[str]:
+def named(songs: list[InputSong], folder: Path) -> list[str]:
     return [os.path.relpath(str(song.path), folder) for song in songs]
 
 
@@ -52,7 +52,7 @@ def test_patterns(folder: Path) -> None:
     assert named(expand_inputs([f"{folder}/*.mp3"]), folder) == ["[1].mp3", "a.mp3"]
     assert named(expand_inputs([f"{folder}/**/*.wav"]), folder) == ["deep/er/c.wav"]
     assert named(expand_inputs([f"{folder}/de*"]), folder) == ["deep/er/c.wav"]
-    # A file of that very name is meant, not the pattern.
+    # If a file has exactly this name, the input is the file, not a pattern.
     assert named(expand_inputs([f"{folder}/[1].mp3"]), folder) == ["[1].mp3"]
     with pytest.raises(ScoringError, match=r"\*\.ogg: no file has this name or matches"):
         expand_inputs([f"{folder}/*.ogg"])
@@ -63,35 +63,35 @@ def test_lists_and_standard_input(folder: Path, monkeypatch: pytest.MonkeyPatch)
     assert named(expand_inputs([str(folder / "list.txt")]), folder) == ["a.mp3", "deep/er/c.wav", "gone.wav"]
     monkeypatch.chdir(folder)
     (folder / "deep" / "list.txt").write_text("a.mp3\n")
-    assert expand_inputs(["deep/list.txt"]) == [Candidate("a", Path("a.mp3"))]
+    assert expand_inputs(["deep/list.txt"]) == [InputSong("a", Path("a.mp3"))]
     assert expand_inputs(["-"], lines=["b.FLAC\n", "deep\n"]) == [
-        Candidate("b", Path("b.FLAC")),
-        Candidate("er/c", Path("deep/er/c.wav")),
+        InputSong("b", Path("b.FLAC")),
+        InputSong("er/c", Path("deep/er/c.wav")),
     ]
 
 
 def test_an_empty_list_is_refused() -> None:
     assert expand_inputs([]) == []
-    with pytest.raises(ScoringError, match="-: names no file"):
+    with pytest.raises(ScoringError, match="-: expected paths of songs, found none"):
         expand_inputs(["-"], lines=["\n"])
 
 
 def test_a_folder_without_audio_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ScoringError, match="has no audio in it or below"):
+    with pytest.raises(ScoringError, match="contains no audio files"):
         expand_inputs([str(tmp_path)])
 
 
 def test_a_name_that_is_not_utf8_becomes_text(tmp_path: Path) -> None:
     path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff.wav"))
-    (candidate,) = audio_candidates([path])
-    assert candidate.song_id == r"\xff"
-    assert candidate.shown_path == rf"{tmp_path}/\xff.wav"
-    assert candidate.path == path
+    (song,) = file_songs([path])
+    assert song.song_id == r"\xff"
+    assert song.shown_path == rf"{tmp_path}/\xff.wav"
+    assert song.path == path
 
 
 @pytest.fixture
 def generated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Songs of two models that are called alike, as generators leave them; the working directory."""
+    """Songs of two models with the same file names, as generators write them; the working directory."""
     for name in ("out/modelA/001.wav", "out/modelA/002.wav", "out/modelB/001.wav", "out/modelB/x/003.wav"):
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -111,20 +111,20 @@ ALL = ["modelA/001", "modelA/002", "modelB/001", "modelB/x/003"]
         (["out/*"], ALL),
         (["out/**/*.wav"], ALL),
         (["out/modelA"], ["001", "002"]),
-        # Alike in two folders: all are called by their common folder.
+        # The same name in two folders: all ids are relative to the common folder.
         (["out/modelA", "out/modelB"], ALL),
         (["out/modelA/001.wav", "out/modelB/001.wav"], ["modelA/001", "modelB/001"]),
         (["out/modelA/001.wav", "out/modelB/x/003.wav"], ["001", "003"]),
         (["out/modelA/*.wav"], ["001", "002"]),
         (["out/mode[lm]A/*.wav"], ["modelA/001", "modelA/002"]),
         (["./out/../out/modelB"], ["001", "x/003"]),
-        # A file that is named twice has its first name.
+        # A file that is named twice keeps its first id.
         (["out/modelA/002.wav", "out"], ["002", "modelA/001", "modelB/001", "modelB/x/003"]),
     ],
 )
-def test_the_id_is_the_path_below_what_was_named(generated: Path, inputs: list[str], expected: list[str]) -> None:
+def test_the_id_is_the_path_below_the_input(generated: Path, inputs: list[str], expected: list[str]) -> None:
     assert ids(*inputs) == expected
-    # Where a user stands does not matter.
+    # The working directory does not matter.
     assert ids(*(str(generated / name) for name in inputs)) == expected
 
 
@@ -133,7 +133,7 @@ def test_ids_of_lists_and_of_files_from_python(generated: Path) -> None:
     assert ids("-", lines=lines) == ALL
     Path("out/list.txt").write_text("\n".join(f"{name}.wav" for name in ALL))
     assert ids("out/list.txt") == ALL
-    assert [song.song_id for song in audio_candidates([Path(line) for line in lines])] == ALL
+    assert [song.song_id for song in file_songs([Path(line) for line in lines])] == ALL
 
 
 def test_two_files_that_differ_in_suffix_only_are_both_scored(generated: Path) -> None:
@@ -163,16 +163,20 @@ def test_kaldi_and_json_lines_are_lists_in_their_order_with_their_ids(generated:
 @pytest.mark.parametrize(
     ("name", "text", "problem"),
     [
-        ("wav.scp", "a x.wav\nb sox y.mp3 -t wav - |\n", r"wav\.scp line 2: sox y\.mp3 -t wav - \| is a command; only"),
+        (
+            "wav.scp",
+            "a x.wav\nb sox y.mp3 -t wav - |\n",
+            r"wav\.scp line 2: sox y\.mp3 -t wav - \| is a command, expected a file",
+        ),
         ("wav.scp", "a x.wav\nb\n", r"wav\.scp line 2: expected an id, a space and a path, found b"),
         ("wav.scp", "\n", r"wav\.scp: lists no files"),
         ("a.jsonl", '{"path": "x.wav"}\n{\n', r"a\.jsonl line 2: is not JSON"),
         (
             "a.jsonl",
             '{"text": "x.wav"}\n',
-            r"a\.jsonl line 1: expected a text path, .* or file_name$",
+            r"a\.jsonl line 1: expected a string in path, .* or file_name$",
         ),
-        ("a.jsonl", '{"path": 3}\n', r"a\.jsonl line 1: expected a text path"),
+        ("a.jsonl", '{"path": 3}\n', r"a\.jsonl line 1: expected a string in path"),
         ("a.jsonl", "[1]\n", r"a\.jsonl line 1: expected an object, found '\[1\]'"),
     ],
 )
@@ -192,10 +196,10 @@ def test_a_list_may_give_one_file_several_ids(generated: Path) -> None:
     Path("wav.scp").write_text(f"u1 {a}\nu2 {a}\nu3 {b}\nu2 {a}\n")
     listed = [("u1", a), ("u2", a), ("u3", b)]
     assert pairs("wav.scp") == listed
-    # A file that is named elsewhere, too, keeps the ids of the list, and is not there a third time.
+    # A file that another input names, too, keeps the list's ids and gets no third one.
     assert pairs(a, "wav.scp") == pairs("wav.scp", a) == listed
     assert pairs("out/modelA", "wav.scp") == [("002", "out/modelA/002.wav"), *listed]
-    # A manifest of the same utterances does not give both the id of one; it names a file that has an id of our own.
+    # A manifest with both ids of a file does not merge them; a file without an id from a list gets the manifest's.
     songs = [Song(song_id, Path(path).absolute(), "val", song_id) for song_id, path in listed]
     write_manifest("manifest.csv", songs)
     joined = join_manifest(expand_inputs(["wav.scp", b]), read_manifest("manifest.csv"), by="system")
@@ -209,12 +213,12 @@ def test_a_list_may_give_one_file_several_ids(generated: Path) -> None:
         ("001 out/modelA/002.wav\n", ["out/modelA/001.wav"], ["modelA/001"]),
         ("001 out/modelA/002.wav\n", ["out/modelB"], ["modelB/001", "modelB/x/003"]),
         ("001 out/modelA/002.wav\nmodelB/001 gone.wav\n", ["out/modelB/001.wav"], ["out/modelB/001"]),
-        # Nothing is changed that need not be.
+        # Only ids that clash change.
         ("003 out/modelA/002.wav\n", ["out/modelA/001.wav", "out/modelB/x"], ["modelA/001", "modelB/x/003"]),
         ("u out/modelA/002.wav\n", ["out/modelA/001.wav", "out/modelB/x"], ["001", "003"]),
     ],
 )
-def test_a_given_id_is_no_other_files_id(generated: Path, text: str, inputs: list[str], expected: list[str]) -> None:
+def test_no_other_file_gets_a_lists_id(generated: Path, text: str, inputs: list[str], expected: list[str]) -> None:
     Path("wav.scp").write_text(text)
     given = [line.split()[0] for line in text.splitlines()]
     assert ids(*inputs, "wav.scp") == [*expected, *given]
@@ -245,7 +249,7 @@ def groups(*inputs: str) -> list[str]:
 def test_songs_are_grouped_by_their_first_folder(generated: Path) -> None:
     both = ["modelA", "modelA", "modelB", "modelB"]
     assert groups("out") == groups("out/modelA", "out/modelB") == both
-    # No id has a folder here, but the files are in two.
+    # No id has a folder, but the files are in two folders.
     assert groups("out/modelA/002.wav", "out/modelB/x/003.wav") == ["modelA", "modelB"]
     Path("out/top.wav").touch()
     assert groups("out") == ["", *both]
@@ -253,7 +257,7 @@ def test_songs_are_grouped_by_their_first_folder(generated: Path) -> None:
         groups("out/modelA")
 
 
-def test_folders_of_a_manifests_ids_unless_it_has_such_a_column(generated: Path) -> None:
+def test_groups_are_folders_of_the_manifests_ids_unless_it_has_a_column_folder(generated: Path) -> None:
     songs = [Song("mg/1", generated / "out/modelA/001.wav", "val"), Song("mlm/1", generated / "gone.wav", "val")]
     write_manifest(generated / "manifest.csv", songs)
     read = read_manifest(generated / "manifest.csv", check_files=False)
@@ -275,7 +279,7 @@ def manifest(folder: Path) -> Path:
 
 def test_a_manifest_gives_ids_and_groups(folder: Path, manifest: Path) -> None:
     read = read_manifest(manifest)
-    files = audio_candidates([folder / "b.FLAC", folder / "deep" / "er" / "c.wav"])
+    files = file_songs([folder / "b.FLAC", folder / "deep" / "er" / "c.wav"])
     found = join_manifest(files, read, by="system")
     assert [(song.song_id, song.group) for song in found] == [("b", ""), ("second", "mlm")]
     assert [song.song_id for song in join_manifest([], read)] == ["first", "second"]
@@ -289,9 +293,9 @@ def test_a_manifest_gives_ids_and_groups(folder: Path, manifest: Path) -> None:
 def test_songs_of_a_store(store_root: str, folder: Path, manifest: Path) -> None:
     store = EmbeddingStore.open(store_root)
     names = ["short", *(f"söng {number}" for number in range(4))]
-    assert [song.song_id for song in store_candidates(store)] == names
-    assert [song.song_id for song in store_candidates(store, only=["söng 2"])] == ["söng 2"]
-    found = store_candidates(store, read_manifest(manifest), by="system")
+    assert [song.song_id for song in store_songs(store)] == names
+    assert [song.song_id for song in store_songs(store, only=["söng 2"])] == ["söng 2"]
+    found = store_songs(store, read_manifest(manifest), by="system")
     assert [(song.song_id, song.path, song.group) for song in found] == [
         ("first", folder / "a.mp3", "mg"),
         ("second", folder / "deep/er/c.wav", "mlm"),

@@ -1,4 +1,4 @@
-"""The report in a real browser, where there is one, and what can be told of it without."""
+"""The report, in a real browser if this machine has one, and without."""
 
 import base64
 import io
@@ -23,7 +23,7 @@ EVIL = "</script><script>document.title='owned'</script><img src=x onerror=alert
 
 
 def make_rows(count: int) -> list[SongScore]:
-    """Songs with curves; one named `EVIL`, one failed, one flagged, in three groups."""
+    """Songs with curves in three groups; one is named `EVIL`, one failed, and one has a warning."""
     generator = np.random.default_rng(0)
     seconds = tuple(5.0 + 2 * number for number in range(60))
     rows = []
@@ -46,7 +46,7 @@ def make_rows(count: int) -> list[SongScore]:
     return rows
 
 
-def test_a_thousand_songs_sort_filter_and_open(browse: Callable[[str, str], dict]) -> None:
+def test_a_thousand_songs_can_be_sorted_filtered_and_opened(browse: Callable[[str, str], dict]) -> None:
     rows = make_rows(1000)
     page = report_html(rows, DIMENSIONS, title="Scores of <b>", by="system", about="scored by a")
     found = browse(
@@ -96,7 +96,7 @@ def test_a_thousand_songs_sort_filter_and_open(browse: Callable[[str, str], dict
 
 
 @pytest.mark.parametrize("by", ["song", "length", "notes", "Clarity"])
-def test_a_group_may_be_called_as_a_column_is(browse: Callable[[str, str], dict], by: str) -> None:
+def test_a_group_may_have_the_name_of_a_column(browse: Callable[[str, str], dict], by: str) -> None:
     script = """const cells = (at) => [...document.querySelectorAll("tr.song")].map((row) => row.cells[at].textContent);
       const heads = () => [...document.querySelectorAll("#songs th")];
       const sorted = heads().map((_, at) => {
@@ -111,7 +111,7 @@ def test_a_group_may_be_called_as_a_column_is(browse: Callable[[str, str], dict]
     assert found["title"] == by
 
 
-def test_songs_with_one_id_are_called_by_their_paths(browse: Callable[[str, str], dict]) -> None:
+def test_songs_with_the_same_id_are_named_by_their_paths(browse: Callable[[str, str], dict]) -> None:
     rows = [
         SongScore(song_id=song_id, path=path, scores={"Musicality": 3.0 + number})
         for number, (song_id, path) in enumerate([("001", "b/001.wav"), ("001", "a/001.wav"), ("x/002", "c/x/002.wav")])
@@ -159,7 +159,7 @@ def test_a_single_window_is_drawn_from_the_beginning_to_the_end(browse: Callable
       return { anchors: labels.map((text) => text.getAttribute("text-anchor")),
         lines: [...document.querySelectorAll("tr.details polyline")].map((line) => line.getAttribute("points")) };"""
     found = browse(report_html([row], DIMENSIONS), script)
-    # "0 s" and "10 s" stand at the edges and inside them.
+    # The labels "0 s" and "10 s" are at the edges, inside the drawing.
     assert found["anchors"] == ["start", *["middle"] * 9, "end"]
     lines = found["lines"]
     assert len(lines) == 5
@@ -198,17 +198,15 @@ def test_the_report_is_written_whole(tmp_path: Path) -> None:
         write_report(path, "")
 
 
-def test_the_browser_can_play_what_is_in_the_page(
-    dump: Callable[[str], dict], song_folder: Path, tmp_path: Path
-) -> None:
+def test_the_browser_can_play_the_previews(dump: Callable[[str], dict], song_folder: Path, tmp_path: Path) -> None:
     rows = [SongScore(song_id="a", path="a.wav", scores={"Musicality": 3.5})]
     previews = preview_extremes(rows, [song_folder / "söng 0.wav"])
     load = """<script>
       const audio = document.querySelector("#best audio");
-      const tell = (event) => {
+      const report = (event) => {
         document.body.dataset.found = JSON.stringify({ event: event.type, seconds: audio.duration });
       };
-      for (const name of ["canplaythrough", "error"]) audio.addEventListener(name, tell);
+      for (const name of ["canplaythrough", "error"]) audio.addEventListener(name, report);
       audio.preload = "auto";
       audio.load();
     </script></body>"""
@@ -217,7 +215,7 @@ def test_the_browser_can_play_what_is_in_the_page(
     assert found == {"event": "canplaythrough", "seconds": pytest.approx(2.0, abs=0.15)}
 
 
-def test_previews_are_pieces_of_the_best_and_worst(song_folder: Path, tmp_path: Path) -> None:
+def test_previews_are_excerpts_of_the_best_and_worst(song_folder: Path, tmp_path: Path) -> None:
     rows = [SongScore(song_id=str(number), path="", scores={"A": 1 + number / 10}) for number in range(20)]
     rows[19] = SongScore(song_id="19", path="", error="bad")
     paths: list[Path | None] = [song_folder / "söng 0.wav"] * 20
@@ -240,10 +238,10 @@ def test_a_preview_is_short_and_starts_where_it_should(tmp_path: Path) -> None:
     with Processes(1) as processes:
         starts = (None, 0.0, 33.0, 1e6)
         found = {start: preview(tmp_path / "long.wav", processes, start=start).uri for start in starts}
-    for start, silent in zip(starts, (10.0, 20.0, 0.2, 0.2), strict=True):
+    for start, quiet in zip(starts, (10.0, 20.0, 0.2, 0.2), strict=True):
         sound = base64.b64decode(found[start].partition(",")[2])
         samples, rate = soundfile.read(io.BytesIO(sound))
         assert len(samples) / rate == pytest.approx(20.0, abs=0.1)
         assert len(sound) < 200_000
         begun = np.flatnonzero(np.abs(samples) > 0.2)
-        assert (begun[0] / rate if len(begun) else 20.0) == pytest.approx(silent, abs=0.3)
+        assert (begun[0] / rate if len(begun) else 20.0) == pytest.approx(quiet, abs=0.3)

@@ -1,4 +1,4 @@
-"""The picture of a song: it is drawn for any name, any length, one dimension or five, with and without a waveform."""
+"""The picture of a song: any name and length, one dimension or five, with and without a waveform."""
 
 import dataclasses
 import warnings
@@ -47,7 +47,7 @@ def test_a_song_is_drawn(tmp_path: Path, song: SongScore, with_outline: bool) ->
         plot_song(tmp_path / "new" / "song.png", song, outline)
     image = imread(tmp_path / "new" / "song.png")
     assert image.shape == (550, 1210, 4)
-    # The first curve's blue and the warning's red are there.
+    # The picture contains the first curve's blue and the warning's red.
     for colour in ((0x00, 0x72, 0xB2), (0xB0, 0x00, 0x20)):
         assert (np.abs(image[..., :3] - np.array(colour) / 255).max(-1) < 0.02).sum() > 20
     grey = (np.abs(image[..., :3] - 0x77 / 255).max(-1) < 0.02).sum()
@@ -61,14 +61,14 @@ def test_a_picture_that_cannot_be_written(tmp_path: Path) -> None:
 
 
 def test_names_of_pictures_are_safe_and_differ() -> None:
-    # Of long ids the ends differ.
+    # The ends of long ids are kept.
     assert plot_names([f"{'x' * 70}/modelA/1", f"{'x' * 70}/modelB/1"]) == [f"{'x' * 51}_model{m}_1" for m in "AB"]
     names = plot_names(["a/b", "a_b", "A_B", "söng 1", "..", "x" * 300, "x" * 301, "<script>"])
     assert names == ["a_b", "a_b-2", "A_B-3", "söng 1", "song", "x" * 60, "x" * 60 + "-2", "_script_"]
 
 
 @pytest.mark.parametrize("windows", [1, 20])
-def test_curves_are_drawn_whole_at_the_top_and_for_a_single_window(tmp_path: Path, windows: int) -> None:
+def test_curves_are_not_clipped_at_the_top_and_a_single_window_is_a_line(tmp_path: Path, windows: int) -> None:
     song = row(windows=windows)
     assert song.curve is not None
     best = dataclasses.replace(song.curve, scores=dict.fromkeys(DIMENSIONS[:1], (5.0,) * windows))
@@ -76,7 +76,7 @@ def test_curves_are_drawn_whole_at_the_top_and_for_a_single_window(tmp_path: Pat
     image = imread(tmp_path / "song.png")
     blue = np.abs(image[:, :740, :3] - np.array((0x00, 0x72, 0xB2)) / 255).max(-1) < 0.02
     line = int(blue.sum(1).argmax())
-    # The frame is about 670 pixels wide; windows are at their middles, 5 s from either end of 48 s.
+    # The frame is about 670 pixels wide; the outer windows' centres are 5 s from either end of 48 s.
     assert np.ptp(np.flatnonzero(blue[line])) > (500 if windows > 1 else 640)
-    # A marker is 7 pixels high (4.5 points at 110 dpi): the half above the frame's upper edge is there, too.
+    # A marker is 7 pixels high (4.5 points at 110 dpi): its half above the frame's upper edge is drawn, too.
     assert blue[line - 2 : line].any(1).all()

@@ -1,4 +1,4 @@
-"""Songs → rows: from audio and from a store, together and alone, over time, resumed, and when they fail."""
+"""Songs → rows: from audio and a store, in batches and alone, over time, resumed, and with errors."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -8,13 +8,14 @@ import pytest
 
 from stages.extract.audio.reading import read_audio
 from stages.extract.encoders import MultiScale, load_multiscale
+from stages.head.checkpoint.ensemble import Ensemble, load_ensemble
 from stages.head.checkpoint.head import Head
 from stages.head.checkpoint.novelty import fit_novelty, song_vector
 from stages.head.errors import HeadError
-from stages.scoring.ensemble import Ensemble, load_encoders, load_ensemble
+from stages.scoring.encoders import load_encoders
 from stages.scoring.errors import ScoringError
-from stages.scoring.files import resume_key
-from stages.scoring.inputs import audio_candidates, expand_inputs, store_candidates
+from stages.scoring.inputs import expand_inputs, file_songs, store_songs
+from stages.scoring.journal import resume_key
 from stages.scoring.over_time import Windows, window_starts
 from stages.scoring.run import Scoring
 from stages.scoring.scorer import Scorer
@@ -23,7 +24,7 @@ from stages.songs import DIMENSIONS
 from store import EmbeddingStore
 
 
-def test_every_song_is_a_row_and_a_bad_file_is_one_with_an_error(
+def test_every_song_is_a_row_and_a_bad_file_is_a_row_with_an_error(
     song_folder: Path, ensemble: Ensemble, source: AudioSource
 ) -> None:
     songs = expand_inputs([str(song_folder), str(song_folder / "gone.wav")])
@@ -46,31 +47,31 @@ def test_a_store_gives_the_same_scores_without_audio(
     song_folder: Path, store_root: str, ensemble: Ensemble, source: AudioSource
 ) -> None:
     paths = sorted(song_folder.rglob("*.wav"))
-    heard = {scored.row.song_id: scored.row for scored in Scoring(ensemble, source).score(audio_candidates(paths))}
+    audio = {scored.row.song_id: scored.row for scored in Scoring(ensemble, source).score(file_songs(paths))}
     store = EmbeddingStore.open(store_root)
     scoring = Scoring(ensemble, StoreSource(store, ensemble), windows=Windows(1.0, 0.5))
-    rows = [scored.row for scored in scoring.score(store_candidates(store, only=[*heard, "short", "none"]))]
-    assert [row.song_id for row in rows] == [*heard, "short", "none"]
+    rows = [scored.row for scored in scoring.score(store_songs(store, only=[*audio, "short", "none"]))]
+    assert [row.song_id for row in rows] == [*audio, "short", "none"]
     for row in rows[:-2]:
-        assert row.scores == pytest.approx(heard[row.song_id].scores, abs=1e-5)
-        assert row.source == heard[row.song_id].source
+        assert row.scores == pytest.approx(audio[row.song_id].scores, abs=1e-5)
+        assert row.source == audio[row.song_id].source
         assert row.path == ""
         assert row.curve is not None
-    assert "needs 3 frames, found 2" in rows[-2].error
-    assert rows[-1].error == "no song 'none' in the store; with --store name song ids"
+    assert "expected 3 frames or more, found 2" in rows[-2].error
+    assert rows[-1].error == "no song 'none' in the store; with --store, name song ids"
 
 
-def test_songs_scored_together_score_as_alone(store_root: str, ensemble: Ensemble) -> None:
+def test_a_batch_gives_the_same_scores_as_single_songs(store_root: str, ensemble: Ensemble) -> None:
     store = EmbeddingStore.open(store_root)
     source = StoreSource(store, ensemble)
-    together = [scored.row.scores for scored in Scoring(ensemble, source).score(store_candidates(store))]
-    source.together = 1
-    alone = [scored.row.scores for scored in Scoring(ensemble, source).score(store_candidates(store))]
+    together = [scored.row.scores for scored in Scoring(ensemble, source).score(store_songs(store))]
+    source.batch_frames = 1
+    alone = [scored.row.scores for scored in Scoring(ensemble, source).score(store_songs(store))]
     for one, other in zip(together, alone, strict=True):
         assert one == pytest.approx(other, abs=1e-5)
 
 
-def test_windows_cost_one_pass_of_the_encoders(
+def test_scores_over_time_need_one_pass_of_the_encoders(
     song_folder: Path, ensemble: Ensemble, encoders: MultiScale, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     passes = []
@@ -78,7 +79,7 @@ def test_windows_cost_one_pass_of_the_encoders(
     monkeypatch.setattr(encoders, "encode", lambda samples: passes.append(len(samples)) or encode(samples))
     source = AudioSource(encoders, ensemble)
     path = song_folder / "below" / "söng 3.wav"
-    (scored,) = Scoring(ensemble, source, windows=Windows(2.0, 0.5)).score(audio_candidates([path]))
+    (scored,) = Scoring(ensemble, source, windows=Windows(2.0, 0.5)).score(file_songs([path]))
     assert passes == [5 * 24_000]
     curve, frames = scored.row.curve, source.frames(read_audio(path).samples)
     assert curve is not None
@@ -104,7 +105,10 @@ def test_windows_are_checked(ensemble: Ensemble, source: AudioSource) -> None:
     for wrong in (float("inf"), float("nan")):
         with pytest.raises(ScoringError, match="expected finite seconds above 0, found "):
             Windows(10.0, wrong)
-    with pytest.raises(ScoringError, match=r"a window of 0.1 s has 2 frames at 25 a second, the head needs 3"):
+    with pytest.raises(
+        ScoringError,
+        match=r"windows: expected 3 frames or more for the head, found 2 in 0.1 s",
+    ):
         Scoring(ensemble, source, windows=Windows(0.1, 1.0))
 
 
@@ -117,21 +121,21 @@ def test_outline_holds_every_extreme() -> None:
     assert outline(samples[:3], 10).shape == (2, 3)
 
 
-def test_what_is_done_is_not_heard_again(
+def test_songs_of_an_earlier_run_are_not_loaded_again(
     song_folder: Path, ensemble: Ensemble, encoders: MultiScale, make_head: Callable[..., Head]
 ) -> None:
     source = AudioSource(encoders, ensemble)
     scoring = Scoring(ensemble, source)
-    candidates = audio_candidates(sorted(song_folder.glob("*.wav")))
-    rows = [scored.row for scored in scoring.score(candidates)]
+    songs = file_songs(sorted(song_folder.glob("*.wav")))
+    rows = [scored.row for scored in scoring.score(songs)]
     done = {resume_key(row.song_id, row.path, row.source, row.model): row for row in rows[:2]}
-    again = list(scoring.score(candidates, done=done))
+    again = list(scoring.score(songs, done=done))
     assert [scored.skipped for scored in again] == [True, True, False]
     assert [scored.row for scored in again] == rows
-    # Another head, windows or file: another row.
+    # Other heads or windows give other rows.
     for other in (Scoring(Ensemble([make_head(1)]), source), Scoring(ensemble, source, windows=Windows(1.0, 1.0))):
         assert other.model != scoring.model
-        assert not any(scored.skipped for scored in other.score(candidates, done=done))
+        assert not any(scored.skipped for scored in other.score(songs, done=done))
     assert Scoring(Ensemble([make_head(0)]), source).model == scoring.model
 
 
@@ -141,7 +145,7 @@ def test_several_heads_give_a_mean_and_its_spread(
     ensemble = load_ensemble([head_folders], device="cpu")
     assert len(ensemble.heads) == 3
     source = AudioSource(encoders, ensemble)
-    (scored,) = Scoring(ensemble, source).score(audio_candidates([song_folder / "söng 0.wav"]))
+    (scored,) = Scoring(ensemble, source).score(file_songs([song_folder / "söng 0.wav"]))
     frames = source.frames(read_audio(song_folder / "söng 0.wav").samples)
     each = np.array([list(make_head(seed).score(frames).values()) for seed in range(3)])
     assert list(scored.row.scores.values()) == pytest.approx(each.mean(0).tolist(), abs=1e-6)
@@ -163,9 +167,9 @@ def test_heads_with_other_streams_share_one_pass(make_head: Callable[..., Head],
 
 
 def test_heads_that_cannot_score_together(make_head: Callable[..., Head]) -> None:
-    with pytest.raises(ScoringError, match="agree on dimensions"):
+    with pytest.raises(HeadError, match="agree on dimensions"):
         Ensemble([make_head(0), make_head(1, dimensions=("Musicality",))])
-    with pytest.raises(ScoringError, match="no head"):
+    with pytest.raises(HeadError, match="at least one head"):
         Ensemble([])
 
 
@@ -185,7 +189,7 @@ def test_songs_unlike_the_training_songs_carry_a_warning(
     training *= 1 + 0.05 * generator.standard_normal(training.shape).astype(np.float32)
     ensemble = Ensemble([make_head(0)], [fit_novelty(training)])
     scoring = Scoring(ensemble, StoreSource(store, ensemble))
-    rows = {scored.row.song_id: scored.row for scored in scoring.score(store_candidates(store, only=songs))}
+    rows = {scored.row.song_id: scored.row for scored in scoring.score(store_songs(store, only=songs))}
     assert all(row.novelty is not None and row.warning == "" for row in rows.values())
     silence = np.zeros(48_000, np.float32)
     novelty = ensemble.novelty(AudioSource(encoders, ensemble).frames(silence))
@@ -193,7 +197,7 @@ def test_songs_unlike_the_training_songs_carry_a_warning(
     assert novelty > 1
 
 
-def test_three_lines_of_python(head_folders: Path, song_folder: Path) -> None:
+def test_scoring_from_python(head_folders: Path, song_folder: Path) -> None:
     from stages.scoring.scorer import Scorer as Exported
 
     assert Exported is Scorer

@@ -1,4 +1,4 @@
-"""Files of scores: what is in them, to the letter."""
+"""Score files and the journal: their exact content."""
 
 import csv
 import json
@@ -15,16 +15,14 @@ from hypothesis import strategies as st
 from stages.common.csv_text import read_rows
 from stages.scoring.errors import ScoringError
 from stages.scoring.files import (
-    Journal,
     check_outputs,
     check_scp_ids,
-    read_journal,
-    resume_key,
     write_csv,
     write_json,
     write_scp,
 )
-from stages.scoring.inputs import Candidate
+from stages.scoring.inputs import InputSong
+from stages.scoring.journal import Journal, read_journal, resume_key
 from stages.scoring.rows import Curve, SongScore
 
 GOOD = SongScore(
@@ -41,7 +39,7 @@ GOOD = SongScore(
 BAD = SongScore(song_id="b", path="b.mp3", error="is empty (0 bytes)", source="sha256:cc", model="sha256:bb")
 
 
-def test_json_has_scores_and_what_must_be_said_beside_them(tmp_path: Path) -> None:
+def test_json_has_scores_and_warnings(tmp_path: Path) -> None:
     write_json(tmp_path / "new" / "scores.json", [GOOD, BAD])
     assert json.loads((tmp_path / "new" / "scores.json").read_text(encoding="utf-8")) == [
         {
@@ -71,7 +69,7 @@ def test_csv(tmp_path: Path) -> None:
     assert (row["loudest_dbfs"], row["caution"], row["novelty"]) == ("-140.0", "trained on the demo: no", "")
 
 
-def test_a_caution_is_one_more_key_of_json(tmp_path: Path) -> None:
+def test_json_has_a_caution_if_there_is_one(tmp_path: Path) -> None:
     write_json(tmp_path / "scores.json", [replace(GOOD, caution="no")])
     (row,) = json.loads((tmp_path / "scores.json").read_text(encoding="utf-8"))
     assert list(row) == ["song_id", "path", "scores", "caution", "warning"]
@@ -86,12 +84,12 @@ def test_scp_is_the_challenges_format(tmp_path: Path) -> None:
     assert (tmp_path / "scores.scp").read_text() == text
 
 
-def test_scp_needs_ids_that_lines_can_tell_apart() -> None:
-    check_scp_ids([Candidate("a", Path("a.mp3")), Candidate("b", None)])
-    with pytest.raises(ScoringError, match="song id 'a b' has white space"):
-        check_scp_ids([Candidate("a b", None)])
-    with pytest.raises(ScoringError, match=r"x/a.mp3 and y/a.mp3 give one song id"):
-        check_scp_ids([Candidate("a", Path("x/a.mp3")), Candidate("a", Path("y/a.mp3"))])
+def test_scp_needs_distinct_ids_without_white_space() -> None:
+    check_scp_ids([InputSong("a", Path("a.mp3")), InputSong("b", None)])
+    with pytest.raises(ScoringError, match="song id 'a b' contains white space"):
+        check_scp_ids([InputSong("a b", None)])
+    with pytest.raises(ScoringError, match=r"x/a.mp3 and y/a.mp3 have the same song id"):
+        check_scp_ids([InputSong("a", Path("x/a.mp3")), InputSong("a", Path("y/a.mp3"))])
 
 
 def test_a_journal_grows_line_by_line_and_is_read_back(tmp_path: Path) -> None:
@@ -101,7 +99,7 @@ def test_a_journal_grows_line_by_line_and_is_read_back(tmp_path: Path) -> None:
     assert path.read_text(encoding="utf-8").count("\n") == 1
     journal.add(BAD)
     journal.close()
-    # Failures are tried again, scores are kept.
+    # Scores are kept; failed songs are scored again.
     assert read_journal(path) == {resume_key(GOOD.song_id, GOOD.path, GOOD.source, GOOD.model): GOOD}
     with path.open("a", encoding="utf-8") as file:
         file.write('{"song_id": "cut o')
@@ -115,7 +113,7 @@ def test_a_journal_grows_line_by_line_and_is_read_back(tmp_path: Path) -> None:
     assert read_journal(tmp_path / "none.jsonl") == {}
 
 
-def test_a_song_that_fails_as_before_adds_no_line(tmp_path: Path) -> None:
+def test_a_song_that_fails_with_the_same_error_adds_no_line(tmp_path: Path) -> None:
     path = tmp_path / "scores.jsonl"
     other = replace(BAD, error="is no audio")
     for rows, fresh in (((BAD, GOOD), True), ((BAD,), False), ((other,), False), ((BAD,), False), ((GOOD,), False)):
@@ -140,7 +138,7 @@ def test_a_full_disk_while_songs_are_scored_is_one_line(tmp_path: Path) -> None:
 
 @contextmanager
 def pipe_read(path: Path) -> Iterator[Callable[[], bytes]]:
-    """A pipe that somebody reads; gives what was written to it."""
+    """A pipe with a reader; gives a function that returns the bytes written to it."""
     os.mkfifo(path)
     reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     try:
@@ -149,7 +147,7 @@ def pipe_read(path: Path) -> Iterator[Callable[[], bytes]]:
         os.close(reader)
 
 
-def test_a_pipe_is_written_to_and_stays(tmp_path: Path) -> None:
+def test_a_pipe_is_written_to_and_not_replaced(tmp_path: Path) -> None:
     path = tmp_path / "pipe"
     with pipe_read(path) as written:
         check_outputs({"--csv": path}, {})
@@ -157,7 +155,7 @@ def test_a_pipe_is_written_to_and_stays(tmp_path: Path) -> None:
         assert written().startswith(b"song_id,path,group,")
         write_json(path, [BAD])
         assert json.loads(written())[0]["error"] == BAD.error
-        # There is nothing to resume in a pipe, and looking would wait for ever.
+        # A pipe has nothing to resume, and reading it would block for ever.
         assert read_journal(path) == {}
         with closing(Journal(path, fresh=False)) as journal:
             journal.add(BAD)
@@ -177,35 +175,35 @@ def test_a_link_stays_and_its_target_is_replaced(tmp_path: Path) -> None:
     assert json.loads(target.read_text())[0]["song_id"] == "b"
 
 
-def test_novelty_just_above_1_is_told_as_such_and_survives_the_file() -> None:
+def test_novelty_just_above_1_is_shown_as_above_1_and_survives_the_file() -> None:
     row = replace(GOOD, novelty=1.000001)
-    assert row.warning == "unlike the training songs: novelty more than 1.00, where 99 % of those stay under 1"
+    assert row.warning == "unlike the training songs: novelty more than 1.00 (99 % of those are below 1)"
     assert SongScore.from_json(row.to_json()).warning == row.warning
     assert replace(GOOD, novelty=1.0).warning == ""
 
 
-def test_another_kind_of_file_is_not_added_to(tmp_path: Path) -> None:
+def test_a_file_that_is_no_journal_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "diary.txt"
     path.write_text("dear diary\nall is well\n")
-    with pytest.raises(ScoringError, match="not lines of scores"):
+    with pytest.raises(ScoringError, match=r"expected JSON lines of scores, found other text"):
         read_journal(path)
 
 
 def test_outputs_are_checked_before_anything_is_scored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     check_outputs({"--csv": None, "--json": tmp_path / "a" / "x.json"}, {"--report": tmp_path / "b", "--plots": None})
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b"]
-    with pytest.raises(ScoringError, match=r"--csv .*: is a folder"):
+    with pytest.raises(ScoringError, match=r"--csv .*: expected a file, found a folder"):
         check_outputs({"--csv": tmp_path}, {})
     with pytest.raises(ScoringError, match=r"--csv .*xxx: File name too long; choose another file"):
         check_outputs({"--csv": tmp_path / ("x" * 300)}, {})
     (tmp_path / "x.json").touch()
-    with pytest.raises(ScoringError, match=r"--json: .*x\.json cannot be made a folder: File exists"):
+    with pytest.raises(ScoringError, match=r"--json .*x\.json: cannot be created as a folder: File exists"):
         check_outputs({"--json": tmp_path / "x.json" / "y.json"}, {})
-    with pytest.raises(ScoringError, match=r"--report: .*x\.json cannot be made a folder: File exists"):
+    with pytest.raises(ScoringError, match=r"--report .*x\.json: cannot be created as a folder: File exists"):
         check_outputs({}, {"--report": tmp_path / "x.json"})
-    # Tests may run as root, who may write anywhere.
+    # Tests may run as root, which may write anywhere.
     monkeypatch.setattr("os.access", lambda *about: False)
-    with pytest.raises(ScoringError, match=r"--scp: .* cannot be written to"):
+    with pytest.raises(ScoringError, match=r"--scp .*: cannot be written to"):
         check_outputs({"--scp": tmp_path / "x.scp"}, {})
 
 
@@ -219,7 +217,7 @@ TEXT = st.text(st.characters(codec=None) | st.sampled_from("'=+-@;, \t\r\n\"\x1b
 
 
 @given(TEXT, TEXT, TEXT, TEXT)
-def test_any_text_in_files_of_scores_reads_back(
+def test_any_text_in_score_files_reads_back(
     tmp_path_factory: pytest.TempPathFactory, song_id: str, path: str, group: str, name: str
 ) -> None:
     folder = tmp_path_factory.getbasetemp()
@@ -227,21 +225,19 @@ def test_any_text_in_files_of_scores_reads_back(
     write_csv(folder / "any.csv", [row], [name])
     with (folder / "any.csv").open(encoding="utf-8", newline="") as file:
         (_, header), (_, cells) = read_rows(file)
-    # Half a surrogate pair is not text of a file: it is written as its escape.
+    # Half a surrogate pair cannot be encoded: it is written as its escape.
     assert [*cells[:4], header[3]] == [
         text.encode("utf-8", "backslashreplace").decode() for text in (song_id, path, group, "-2.500000", name)
     ]
     write_json(folder / "any.json", [row])
-    (there,) = json.loads((folder / "any.json").read_text(encoding="utf-8"))
-    assert (there["song_id"], there["path"], there["scores"]) == (song_id, path, {name: -2.5})
+    (back,) = json.loads((folder / "any.json").read_text(encoding="utf-8"))
+    assert (back["song_id"], back["path"], back["scores"]) == (song_id, path, {name: -2.5})
     with closing(Journal(folder / "any.jsonl", fresh=True)) as journal:
         journal.add(row)
     assert list(read_journal(folder / "any.jsonl").values()) == [row]
 
 
 @pytest.mark.parametrize("song_id", ["a\x1b[2Jb", "a\u202eb", "a\u200bb", "a\x7fb"])
-def test_the_challenges_lines_have_no_room_for_what_does_not_print(song_id: str) -> None:
-    with pytest.raises(
-        ScoringError, match=r"--scp: the song id 'a\\.*b' has characters that are not printable; rename"
-    ):
-        check_scp_ids([Candidate(song_id, None)])
+def test_scp_refuses_ids_with_unprintable_characters(song_id: str) -> None:
+    with pytest.raises(ScoringError, match=r"--scp: the song id 'a\\.*b' contains unprintable characters; rename"):
+        check_scp_ids([InputSong(song_id, None)])

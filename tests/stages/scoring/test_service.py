@@ -22,16 +22,18 @@ from stages.scoring.over_time import Windows
 from stages.scoring.rows import SongScore
 from stages.scoring.scorer import Scorer
 from stages.scoring.service.app import make_service
-from stages.scoring.service.scoring_queue import Limits, RefusedError, ScoringQueue, Upload, plain_name
+from stages.scoring.service.limits import Limits, RefusedError
+from stages.scoring.service.scoring_queue import ScoringQueue, plain_name
 from stages.scoring.service.server import Server, bound, listen
+from stages.scoring.service.uploads import Upload
 from stages.songs import DIMENSIONS
 
-HOME = "http://127.0.0.1:8000"
+ADDRESS = "http://127.0.0.1:8000"
 
 
 @pytest.fixture(autouse=True)
 def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Put uploads into the test's folder: not every test closes the application that it makes."""
+    """Put uploads into the test's folder, because not every test closes its application."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
 
 
@@ -41,10 +43,10 @@ def scorer(head_folders: Path) -> Scorer:
 
 
 class Client:
-    """Asks an application as if over HTTP."""
+    """Sends requests to an application without a server."""
 
-    def __init__(self, app: Any, home: str = HOME) -> None:
-        self._app, self._home = app, home
+    def __init__(self, app: Any, address: str = ADDRESS) -> None:
+        self._app, self._address = app, address
 
     def get(self, path: str, **about: Any) -> httpx.Response:
         return asyncio.run(self._ask("GET", path, **about))
@@ -54,7 +56,7 @@ class Client:
 
     async def _ask(self, method: str, path: str, **about: Any) -> httpx.Response:
         transport = httpx.ASGITransport(self._app)
-        async with httpx.AsyncClient(transport=transport, base_url=self._home, timeout=60) as client:
+        async with httpx.AsyncClient(transport=transport, base_url=self._address, timeout=60) as client:
             return await client.request(method, path, **about)
 
 
@@ -112,7 +114,7 @@ def test_the_page_and_health(client: Client) -> None:
         (bytes(600_000), 413, "larger than 0.5 MB"),
     ],
 )
-def test_what_is_refused(client: Client, content: bytes, status: int, detail: str) -> None:
+def test_wrong_uploads_are_refused(client: Client, content: bytes, status: int, detail: str) -> None:
     form = client.post("/score", files={"audio": ("x.mp3", content)})
     plain = client.post("/score", params={"name": "x.mp3"}, content=content)
     streamed = client.post("/score", params={"name": "x.mp3"}, content=blocks(content))
@@ -122,7 +124,7 @@ def test_what_is_refused(client: Client, content: bytes, status: int, detail: st
         assert "/tmp" not in answer.json()["detail"]
 
 
-def test_a_playlist_that_leads_elsewhere_is_refused_and_the_next_song_is_scored(client: Client, tmp_path: Path) -> None:
+def test_a_playlist_of_another_file_is_refused_and_the_next_song_is_scored(client: Client, tmp_path: Path) -> None:
     (tmp_path / "secret.flac").write_bytes(sound(1))
     playlist = f"#EXTM3U\n#EXT-X-TARGETDURATION:10\n#EXTINF:3,\n{tmp_path / 'secret.flac'}\n#EXT-X-ENDLIST\n"
     answer = client.post("/score", params={"name": "list.wav"}, content=playlist.encode())
@@ -135,25 +137,26 @@ def test_broken_forms(client: Client) -> None:
     assert "has no file" in client.post("/score", data={"a": "b"}, files={"": ("", b"")}).json()["detail"]
     headers = {"content-type": "multipart/form-data"}
     assert (
-        "cannot be read: it names no boundary" in client.post("/score", content=b"x", headers=headers).json()["detail"]
+        "cannot read the form: its Content-Type has no boundary"
+        in client.post("/score", content=b"x", headers=headers).json()["detail"]
     )
     two = [("audio", ("a.mp3", b"1")), ("audio", ("b.mp3", b"2"))]
     assert client.post("/score", files=two).status_code == 422
 
 
-def test_other_sites_and_other_names_are_not_answered(client: Client, scorer: Scorer) -> None:
+def test_other_sites_and_host_names_are_refused(client: Client, scorer: Scorer) -> None:
     other = client.post("/score", content=sound(1), headers={"origin": "http://evil.example"})
     assert other.status_code == 403
-    assert client.post("/score", content=sound(1), headers={"origin": HOME}).status_code == 200
+    assert client.post("/score", content=sound(1), headers={"origin": ADDRESS}).status_code == 200
     assert client.get("/", headers={"host": "evil.example:8000"}).status_code == 400
     assert Client(make_service(scorer, host="0.0.0.0"), "http://studio.example").get("/").status_code == 200
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1"])
-def test_on_loopback_other_names_are_not_answered(scorer: Scorer, host: str) -> None:
+def test_on_loopback_other_host_names_are_refused(scorer: Scorer, host: str) -> None:
     app = make_service(scorer, host=host)
-    for home in (HOME, "http://localhost:8000", "http://[::1]:8000"):
-        assert Client(app, home).get("/health").status_code == 200
+    for address in (ADDRESS, "http://localhost:8000", "http://[::1]:8000"):
+        assert Client(app, address).get("/health").status_code == 200
     assert Client(app, "http://evil.example:8000").get("/health").status_code == 400
 
 
@@ -162,8 +165,8 @@ def test_limits_are_finite() -> None:
         Limits(megabytes=float("inf"))
 
 
-def test_the_page_scores_what_is_dropped_on_it(scorer: Scorer, dump: Callable[[str], dict]) -> None:
-    """In a browser, against a server: the page uploads two files, one of them no audio, and draws the report."""
+def test_the_page_scores_files_that_are_dropped_on_it(scorer: Scorer, dump: Callable[[str], dict]) -> None:
+    """In a browser, with a server: the page uploads two files, of which one is not audio, and draws the report."""
     drop = """<script>
       const content = Uint8Array.from(atob("CONTENT"), (letter) => letter.charCodeAt(0));
       new MutationObserver(() => {
@@ -176,10 +179,10 @@ def test_the_page_scores_what_is_dropped_on_it(scorer: Scorer, dump: Callable[[s
       add([new File([content], "sóng.flac"), new File(["no audio"], "bad.mp3")]);
     </script></body>""".replace("CONTENT", base64.b64encode(sound(1)).decode())
     app = make_service(scorer, about="two heads")
-    with listening(app) as home:
-        page = httpx.get(home).text.replace("</body>", drop)
+    with listening(app) as address:
+        page = httpx.get(address).text.replace("</body>", drop)
         app.add_api_route("/drop", lambda: HTMLResponse(page), methods=["GET"])
-        found = dump(f"{home}/drop")
+        found = dump(f"{address}/drop")
     assert found["counts"].startswith("1 song scored · 1 failed")
     assert found["players"] == 1
     assert found["rows"][0].startswith("sóng")
@@ -193,10 +196,10 @@ def listening(app: Any) -> Iterator[str]:
         listen(sockets)
         server = Server(app, log_level="warning")
         thread = threading.Thread(target=server.run, args=(sockets,), daemon=True)
-        home = f"http://127.0.0.1:{sockets[0].getsockname()[1]}"
+        address = f"http://127.0.0.1:{sockets[0].getsockname()[1]}"
         thread.start()
         try:
-            yield home
+            yield address
         finally:
             server.should_exit = True
             thread.join()
@@ -222,7 +225,7 @@ def files_in(folder: Path) -> list[Path]:
     return [path for path in folder.rglob("*") if path.is_file()]
 
 
-def test_who_waits_too_long_or_behind_too_many_is_told(folder: Path) -> None:
+def test_a_song_that_waits_too_long_and_a_full_queue_are_refused(folder: Path) -> None:
     going = threading.Event()
 
     def slow(path: Path, deadline: Deadline) -> SongScore:
@@ -231,43 +234,43 @@ def test_who_waits_too_long_or_behind_too_many_is_told(folder: Path) -> None:
         return SongScore(song_id="", path="", scores={"A": 3.0})
 
     async def run() -> list[object]:
-        desk = ScoringQueue(slow, Limits(seconds=0.5, waiting=1))
-        answers = await asyncio.gather(*(desk.answer(_song, _never) for _ in range(3)), return_exceptions=True)
+        queue = ScoringQueue(slow, Limits(seconds=0.5, waiting=1))
+        answers = await asyncio.gather(*(queue.answer(_song, _never) for _ in range(3)), return_exceptions=True)
         going.set()
         await asyncio.sleep(0.1)
         assert files_in(folder) == []
-        answers.append(await desk.answer(_song, _never))
-        desk.close()
+        answers.append(await queue.answer(_song, _never))
+        queue.close()
         return answers
 
     first, second, third, last = asyncio.run(run())
     assert [getattr(answer, "status", None) for answer in (first, second, third)] == [504, 504, 503]
-    assert "not done within 0.5 s" in str(first)
-    assert "1 songs wait already" in str(third)
+    assert "not scored within 0.5 s" in str(first)
+    assert "the queue is full (at most 1 songs)" in str(third)
     assert isinstance(last, SongScore)
     assert (last.song_id, last.path) == ("a", "a.flac")
     assert list(folder.iterdir()) == []
 
 
-def test_too_late_is_told_whoever_finds_out_first(folder: Path) -> None:
+def test_an_error_after_the_deadline_is_reported_as_too_late(folder: Path) -> None:
     def late(path: Path, deadline: Deadline) -> SongScore:
-        deadline.end()
+        deadline.expire()
         raise ScoringError("was ended")
 
-    desk = ScoringQueue(late, Limits(seconds=60))
-    with pytest.raises(RefusedError, match="not done within 60 s") as refused:
-        asyncio.run(desk.answer(_song, _never))
+    queue = ScoringQueue(late, Limits(seconds=60))
+    with pytest.raises(RefusedError, match="not scored within 60 s") as refused:
+        asyncio.run(queue.answer(_song, _never))
     assert refused.value.status == 504
-    desk.close()
+    queue.close()
 
 
-def test_an_upload_that_breaks_off_leaves_no_file(folder: Path) -> None:
+def test_an_interrupted_upload_leaves_no_file(folder: Path) -> None:
     async def broken(upload: Upload) -> str:
-        raise RefusedError(422, "the upload was broken off")
+        raise RefusedError(422, "the upload is incomplete")
 
-    desk = ScoringQueue(lambda path, deadline: SongScore(song_id="", path=""), Limits())
-    with pytest.raises(RefusedError, match="broken off"):
-        asyncio.run(desk.answer(broken, _never))
+    queue = ScoringQueue(lambda path, deadline: SongScore(song_id="", path=""), Limits())
+    with pytest.raises(RefusedError, match="incomplete"):
+        asyncio.run(queue.answer(broken, _never))
     assert files_in(folder) == []
 
 
@@ -278,10 +281,7 @@ def test_an_upload_that_breaks_off_leaves_no_file(folder: Path) -> None:
         ("C:\\x\\b.mp3", "b.mp3"),
         ("", "song"),
         ("..", ".."),
-        (
-            "a\x1b[31m\0\u202e.mp3",
-            "a\N{REPLACEMENT CHARACTER}[31m\N{REPLACEMENT CHARACTER}\N{REPLACEMENT CHARACTER}.mp3",
-        ),
+        ("a\x1b[31m\0\u202e.mp3", r"a\x1b[31m\x00\u202e.mp3"),
         ("ä" * 70_000, "ä" * 255),
     ],
 )

@@ -27,7 +27,7 @@ from stages.scoring.over_time import Windows
 from stages.scoring.rows import SongScore
 from stages.scoring.scorer import Scorer
 from stages.scoring.service.app import make_service
-from stages.scoring.service.scoring_queue import Limits
+from stages.scoring.service.limits import Limits
 from stages.scoring.service.server import Server, bound, listen
 from tests.stages.scoring.hostile_requests import FILE, REQUESTS, ask, form, mutated, post
 
@@ -35,7 +35,7 @@ HONEST = post(body=b"song")
 
 
 class FakeScorer:
-    """Scores everything 3, but waits where a song begins with `wait`, until its deadline or `going`."""
+    """Gives every song a score of 3; a song that begins with `wait` waits for its deadline or for `going`."""
 
     dimensions = ("A",)
     caution = ""
@@ -52,7 +52,7 @@ class FakeScorer:
         if path.read_bytes().startswith(b"wait"):
             self.begun.set()
             while not self.going.is_set():
-                if not deadline.left:
+                if not deadline.remaining:
                     raise ScoringError("too late")
                 time.sleep(0.01)
         return SongScore(song_id="", path="", scores={"A": 3.0})
@@ -87,7 +87,7 @@ class Service:
         return ask(self.port, request, seconds=seconds)
 
     def open(self, request: bytes) -> socket.socket:
-        """A connection with the beginning of a request."""
+        """Connect and send the beginning of a request."""
         client = socket.create_connection(("127.0.0.1", self.port), timeout=10)
         client.sendall(request)
         return client
@@ -99,7 +99,7 @@ class Service:
 
 @pytest.fixture
 def serve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Service]]:
-    """A function (limits) → a running service whose temporary folder must be empty in the end."""
+    """A function (limits) → a running service, whose temporary folder must be empty at the end."""
     folder = tmp_path / "temporary"
     folder.mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(folder))
@@ -115,8 +115,8 @@ def serve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[
         context.__exit__(None, None, None)
 
 
-def rest(client: socket.socket) -> bytes:
-    """All that comes until the connection is closed."""
+def read_all(client: socket.socket) -> bytes:
+    """Read until the connection is closed."""
     return b"".join(iter(lambda: client.recv(65_536), b""))
 
 
@@ -142,20 +142,22 @@ def test_hostile_requests_are_refused_and_an_honest_one_is_answered(
     assert service.files == []
 
 
-def test_changed_requests_never_fail_inside(serve: Callable[..., Service], caplog: pytest.LogCaptureFixture) -> None:
+def test_mutated_requests_never_cause_an_internal_error(
+    serve: Callable[..., Service], caplog: pytest.LogCaptureFixture
+) -> None:
     service = serve(megabytes=1.0)
     rng = random.Random(11)
     for _ in range(250):
         request = mutated(rng)
         with service.open(request) as client, suppress(ConnectionError):
-            client.shutdown(socket.SHUT_WR)  # else what is cut off is waited for
+            client.shutdown(socket.SHUT_WR)  # so that the service does not wait for the rest of a cut request
             answer = client.recv(65_536)
             assert not answer.startswith(b"HTTP/1.1 500"), request
     assert service.ask(HONEST)[0] == 200
     assert [record for record in caplog.records if record.exc_info] == []
 
 
-def test_an_answer_has_headers_that_keep_a_page_to_itself(serve: Callable[..., Service]) -> None:
+def test_answers_have_security_headers(serve: Callable[..., Service]) -> None:
     service = serve()
     for request in (b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n", post(b"Origin: null"), HONEST):
         _, answer = service.ask(request)
@@ -173,16 +175,16 @@ def test_names_in_answers_have_no_control_characters(serve: Callable[..., Servic
     ):
         body = service.ask(request)[1].decode().partition("\r\n\r\n")[2]
         assert body.isprintable()
-        assert "\\u00" not in body  # nor in JSON's own words
+        assert "\\u00" not in body  # nor as an escape of JSON
 
 
 @pytest.fixture
-def quick_looks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Connections are looked at every 0.2 s."""
-    monkeypatch.setattr("stages.scoring.service.connection.LOOK", 0.2)
+def quick_checks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Check connections every 0.2 s."""
+    monkeypatch.setattr("stages.scoring.service.connection.CHECK_SECONDS", 0.2)
 
 
-@pytest.mark.usefixtures("quick_looks")
+@pytest.mark.usefixtures("quick_checks")
 @pytest.mark.parametrize(
     ("begun", "answer"),
     [
@@ -197,8 +199,8 @@ def quick_looks(monkeypatch: pytest.MonkeyPatch) -> None:
         (post(b"Content-Length: 99999999999", length=False), b"HTTP/1.1 413 "),
     ],
 )
-def test_what_is_sent_in_part_is_closed(serve: Callable[..., Service], begun: bytes, answer: bytes) -> None:
-    """Also where a client goes on, a byte at a time: 50 bytes a second are too few."""
+def test_incomplete_requests_are_closed(serve: Callable[..., Service], begun: bytes, answer: bytes) -> None:
+    """Also if the client continues byte by byte: 50 bytes per second are too few."""
     service = serve()
     with service.open(begun) as client:
         end = time.monotonic() + 5
@@ -219,8 +221,8 @@ def test_what_is_sent_in_part_is_closed(serve: Callable[..., Service], begun: by
     until(lambda: service.files == [] and not service.server.server_state.connections)
 
 
-@pytest.mark.usefixtures("quick_looks")
-def test_who_does_not_read_is_closed(serve: Callable[..., Service]) -> None:
+@pytest.mark.usefixtures("quick_checks")
+def test_a_client_that_does_not_read_its_answer_is_closed(serve: Callable[..., Service]) -> None:
     service = serve()
     service.app.add_api_route("/large", lambda: "a" * 20_000_000)
     with service.open(b"GET /large HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"):
@@ -228,8 +230,8 @@ def test_who_does_not_read_is_closed(serve: Callable[..., Service]) -> None:
         until(lambda: not service.server.server_state.connections)
 
 
-def test_slow_uploads_hold_nobody_up(serve: Callable[..., Service]) -> None:
-    """Far more than may wait, each with the beginning of a song: an honest one is scored at once."""
+def test_slow_uploads_delay_nobody_else(serve: Callable[..., Service]) -> None:
+    """Far more uploads than may wait have begun; a complete one is scored at once."""
     service = serve(waiting=1)
     slow = [service.open(post(b"Content-Length: 5000", length=False, body=b"so")) for _ in range(40)]
     until(lambda: len(service.files) == 40)
@@ -240,7 +242,9 @@ def test_slow_uploads_hold_nobody_up(serve: Callable[..., Service]) -> None:
     until(lambda: service.files == [])
 
 
-def test_uploads_and_connections_have_bounds(serve: Callable[..., Service], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_numbers_of_uploads_and_connections_are_limited(
+    serve: Callable[..., Service], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("stages.scoring.service.scoring_queue.MOST_UPLOADS", 2)
     monkeypatch.setattr("stages.scoring.service.connection.MOST_CONNECTIONS", 4)
     service = serve(megabytes=0.1, waiting=0)
@@ -248,12 +252,12 @@ def test_uploads_and_connections_have_bounds(serve: Callable[..., Service], monk
     slow = [service.open(begun) for _ in range(2)]
     until(lambda: len(service.files) == 2)
     status, answer = service.ask(HONEST)
-    assert (status, b"2 uploads are arriving already" in answer) == (503, True)
+    assert (status, b"too many uploads at once (at most 2)" in answer) == (503, True)
     assert b"\r\nretry-after: 10\r\n" in answer.lower()
     slow += [service.open(b"") for _ in range(2)]
     until(lambda: len(service.server.server_state.connections) == 4)
     status, answer = service.ask(HONEST)
-    assert (status, b"connections are open already" in answer) == (503, True)
+    assert (status, b"too many connections" in answer) == (503, True)
     assert b"\r\nretry-after: 10\r\n" in answer.lower()
     slow += [service.open(b"") for _ in range(4)]
     assert service.ask(HONEST) == (0, b"")
@@ -263,21 +267,21 @@ def test_uploads_and_connections_have_bounds(serve: Callable[..., Service], monk
     assert service.ask(HONEST)[0] == 200
 
 
-def test_all_uploads_together_have_a_bound(serve: Callable[..., Service]) -> None:
-    """With 0.1 MB a song and none that waits, 0.2 MB."""
+def test_the_total_size_of_uploads_is_limited(serve: Callable[..., Service]) -> None:
+    """The limit is 0.2 MB for songs of 0.1 MB of which none may wait."""
     service = serve(megabytes=0.1, waiting=0)
     slow = [service.open(post(b"Content-Length: 90000", length=False, body=bytes(80_000))) for _ in range(2)]
     until(lambda: sum(path.stat().st_size for path in service.files) == 160_000)
     status, answer = service.ask(post(body=bytes(80_000)))
-    assert (status, b"uploads hold all the disk" in answer) == (503, True)
+    assert (status, b"the disk space for uploads is used up" in answer) == (503, True)
     assert service.ask(HONEST)[0] == 200
     for client in slow:
         client.close()
 
 
 @pytest.mark.parametrize("where", ["open", "write"])
-def test_a_full_disk_is_told(serve: Callable[..., Service], monkeypatch: pytest.MonkeyPatch, where: str) -> None:
-    """The whole request is read, although it is refused at its first block: else many clients hear no answer."""
+def test_a_full_disk_is_reported(serve: Callable[..., Service], monkeypatch: pytest.MonkeyPatch, where: str) -> None:
+    """The whole request is read although its first block is refused; otherwise many clients would miss the answer."""
     number, fdopen = 0, os.fdopen
 
     def full(*args: Any, **options: Any) -> Any:
@@ -300,7 +304,7 @@ def test_a_full_disk_is_told(serve: Callable[..., Service], monkeypatch: pytest.
     assert service.files == []
 
 
-def test_a_folder_that_was_tidied_away_is_made_again(serve: Callable[..., Service]) -> None:
+def test_a_deleted_upload_folder_is_created_again(serve: Callable[..., Service]) -> None:
     service = serve()
     assert service.ask(HONEST)[0] == 200
     (folder,) = service.folder.iterdir()
@@ -310,8 +314,8 @@ def test_a_folder_that_was_tidied_away_is_made_again(serve: Callable[..., Servic
     assert service.ask(HONEST)[0] == 200
 
 
-def test_who_leaves_ends_his_song(serve: Callable[..., Service]) -> None:
-    """Also one that waits behind it."""
+def test_a_song_ends_when_its_client_disconnects(serve: Callable[..., Service]) -> None:
+    """Also songs that wait in the queue."""
     service = serve()
     clients = [service.open(post(body=b"wait")) for _ in range(3)]
     assert service.scorer.begun.wait(10)
@@ -325,11 +329,11 @@ def test_who_leaves_ends_his_song(serve: Callable[..., Service]) -> None:
 def test_a_song_that_takes_too_long_ends(serve: Callable[..., Service]) -> None:
     service = serve(seconds=1.0)
     status, answer = service.ask(post(body=b"wait"))
-    assert (status, b"not done within 1 s" in answer) == (504, True)
+    assert (status, b"not scored within 1 s" in answer) == (504, True)
     assert service.ask(HONEST)[0] == 200
 
 
-def test_a_stop_ends_uploads_and_what_waits_at_once_and_the_running_song_after_its_grace(
+def test_a_stop_ends_uploads_and_waiting_songs_at_once_and_the_running_song_after_the_grace_period(
     serve: Callable[..., Service], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("stages.scoring.service.scoring_queue.GRACE", 2.0)
@@ -341,14 +345,14 @@ def test_a_stop_ends_uploads_and_what_waits_at_once_and_the_running_song_after_i
     head = service.open(b"POST /sc")
     until(lambda: len(service.files) == 3)
     service.server.should_exit = True
-    assert b"the service is stopping" in rest(waiting)
-    assert b"the service is stopping" in rest(upload)
-    assert rest(head) == b""
+    assert b"the service is stopping" in read_all(waiting)
+    assert b"the service is stopping" in read_all(upload)
+    assert read_all(head) == b""
     running.setblocking(False)
     with pytest.raises(BlockingIOError, match="temporarily unavailable"):
         running.recv(9_999)
     running.settimeout(10)
-    assert b"the service is stopping" in rest(running)
+    assert b"the service is stopping" in read_all(running)
     service.thread.join(5)
     assert not service.thread.is_alive()
     assert list(service.folder.iterdir()) == []
@@ -363,21 +367,21 @@ def test_a_stop_lets_a_song_finish(serve: Callable[..., Service]) -> None:
     service.server.should_exit = True
     time.sleep(0.3)
     service.scorer.going.set()
-    assert rest(running).startswith(b"HTTP/1.1 200 ")
+    assert read_all(running).startswith(b"HTTP/1.1 200 ")
     running.close()
 
 
-# Imports everything once, then is a service per folder, each a process of its own; it tells how each ended.
+# Imports everything once, then runs one service per folder, each in its own process, and writes their exit codes.
 _PROCESSES = """
 import os, sys, tempfile, time
 from types import ModuleType, SimpleNamespace
 from pipeline.cli.entry import serve
-from stages.scoring.service import app, desk, server
+from stages.scoring.service import app, scoring_queue, server
 
 class Fake:
     dimensions, caution, scoring = ("A",), "", SimpleNamespace(model="m")
     limited = lambda self, longest: self
-    score = lambda self, path, deadline: time.sleep(60)  # one operation of a model: nothing ends it
+    score = lambda self, path, deadline: time.sleep(60)  # one operation of a model, which nothing interrupts
 
 # Instead of the real one, which loads torch.
 sys.modules["stages.scoring.scorer"] = ModuleType("scorer")
@@ -387,7 +391,7 @@ for folder in sys.argv[1:]:
     process = os.fork()
     if not process:
         with open(folder + "/grace") as file:
-            desk.GRACE = server.GRACE = float(file.read())
+            scoring_queue.GRACE = server.GRACE = float(file.read())
         tempfile.tempdir = folder + "/temporary"
         os.mkdir(tempfile.tempdir)
         os.dup2(os.open(folder + "/error", os.O_CREAT | os.O_WRONLY), 2)
@@ -401,7 +405,7 @@ while folders:
         print(os.waitstatus_to_exitcode(status), file=file)
 """
 
-# Signals, whether a song is being scored, the exit code, and the grace in seconds: a minute where it must not count.
+# Signals, whether a song is being scored, the exit code, and the grace period in seconds (60 where it must not matter).
 ENDS = [
     ([signal.SIGTERM], False, -signal.SIGTERM, 60),
     ([signal.SIGTERM], True, -signal.SIGTERM, 1),
@@ -415,7 +419,7 @@ ENDS = [
 def test_signals_end_the_process_and_leave_no_file(
     start_process: Callable[..., "subprocess.Popen[str]"], tmp_path: Path
 ) -> None:
-    """An upload is arriving, and a song is in an operation that nothing ends, or there is none."""
+    """While an upload arrives, with and without a song in an operation that nothing interrupts."""
     folders = [tmp_path / str(number) for number in range(len(ENDS))]
     for folder, (*_, grace) in zip(folders, ENDS, strict=True):
         folder.mkdir()
@@ -434,7 +438,7 @@ def test_signals_end_the_process_and_leave_no_file(
 
 
 def end_service(folder: Path, process: int, end: tuple[list[signal.Signals], bool, int, int]) -> None:
-    """Begin uploads, send the signals, and wait for the end, far less than a minute."""
+    """Begin uploads, send the signals, and wait for the end, which must come in far less than a minute."""
     log = folder / "error"
     until(lambda: log.exists() and "Serving on" in log.read_text(), seconds=30)
     port = int(log.read_text().split("Serving on http://127.0.0.1:")[1].split()[0])
@@ -449,8 +453,8 @@ def end_service(folder: Path, process: int, end: tuple[list[signal.Signals], boo
         until(lambda: (folder / "code").exists() and (folder / "code").read_text() != "", seconds=30)
 
 
-def test_models_end_at_the_deadline(head_folders: Path, tmp_path: Path) -> None:
-    """Between two operations of an encoder or a head: after each number of them, until none is left."""
+def test_models_stop_at_the_deadline(head_folders: Path, tmp_path: Path) -> None:
+    """At the first, a middle and the last check of the time, within the encoders and the head."""
     rng = np.random.default_rng(0)
     song = tmp_path / "a.flac"
     soundfile.write(song, rng.standard_normal(48_000) * 0.1, 24_000)
@@ -460,30 +464,30 @@ def test_models_end_at_the_deadline(head_folders: Path, tmp_path: Path) -> None:
     assert limited.score(song, deadline=Deadline(60)) == expected
 
     class Counted(Deadline):
-        def __init__(self, looks: int) -> None:
+        def __init__(self, checks: int) -> None:
             super().__init__(60)
-            self.looks = looks
+            self.checks = checks
 
         @property
-        def left(self) -> float:
-            self.looks -= 1
-            return 60.0 if self.looks >= 0 else 0.0
+        def remaining(self) -> float:
+            self.checks -= 1
+            return 60.0 if self.checks >= 0 else 0.0
 
     whole = Counted(1_000_000)
     assert limited.score(song, deadline=whole) == expected
-    for looks in (1, 40, 999_999 - whole.looks):
-        with pytest.raises(ScoringError, match="the time for this song is over"):
-            limited.score(song, deadline=Counted(looks))
+    for checks in (1, 40, 999_999 - whole.checks):
+        with pytest.raises(ScoringError, match="the time limit for this song has passed"):
+            limited.score(song, deadline=Counted(checks))
     ended = Deadline(60)
-    ended.end()
-    with pytest.raises(ScoringError, match=r"took longer than 0\.001 s|the time for this song is over"):
+    ended.expire()
+    with pytest.raises(ScoringError, match=r"took longer than 0\.001 s|the time limit for this song has passed"):
         limited.score(song, deadline=ended)
     assert limited.score(song) == expected
 
 
 @pytest.mark.parametrize(("rate", "channels"), [(655_350, 1), (96_000, 8), (192_000, 3)])
-def test_long_songs_are_limited_by_samples_too(tmp_path: Path, rate: int, channels: int) -> None:
-    """One that is short enough in seconds costs more than one of stereo at 192 kHz may."""
+def test_a_song_s_samples_are_limited_too(tmp_path: Path, rate: int, channels: int) -> None:
+    """A short song with many samples must not cost more than the longest one in stereo at 192 kHz."""
     path = tmp_path / "a.wav"
     soundfile.write(path, np.zeros((rate // 2, channels)), rate, subtype="PCM_U8")
     most = rate * channels / 2 / MOST_VALUES
@@ -515,17 +519,17 @@ def test_a_taken_port_and_a_wrong_host_are_one_line(
             assert line.count("\n") == 1
 
 
-def test_a_port_that_is_taken_while_models_are_loaded() -> None:
-    with bound("127.0.0.1", 0) as ours, socket.socket() as theirs:
-        theirs.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        theirs.bind(ours[0].getsockname())
-        theirs.listen()
+def test_a_port_that_is_taken_while_models_load() -> None:
+    with bound("127.0.0.1", 0) as sockets, socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        other.bind(sockets[0].getsockname())
+        other.listen()
         with pytest.raises(ScoringError, match="cannot listen there: Address already in use"):
-            listen(ours)
+            listen(sockets)
 
 
-def test_a_name_may_have_addresses_that_this_machine_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As `localhost` has where there is no IPv6; but one must be there, and all share a port."""
+def test_a_host_name_may_have_addresses_that_this_machine_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such as `localhost` without IPv6; at least one address must work, and all share a port."""
     absent, first, second = (
         (socket.AF_INET, 0, 0, "", (host, 0)) for host in ("203.0.113.1", "127.0.0.1", "127.0.0.2")
     )

@@ -1,4 +1,4 @@
-"""A batch in a few numbers, checked by hand."""
+"""Statistics of a batch, checked by hand."""
 
 import pytest
 

@@ -130,5 +130,5 @@ def test_each_dimension_can_be_heard(dimension: str, statistic: Callable[[np.nda
 
 def test_a_folder_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(SongsError, match=r"file: songs cannot be written: .*name another folder"):
+    with pytest.raises(SongsError, match=r"file: songs cannot be written: .*use another folder"):
         make_demo(tmp_path / "file", songs=4, seconds=1.0, seed=0)

@@ -75,16 +75,16 @@ def test_the_first_folder_is_the_system_if_asked_for_and_labels_name_none(tmp_pa
 
 
 def test_a_folder_without_audio_or_no_folder_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(SongsError, match=r"has no audio; looked for \.wav"):
+    with pytest.raises(SongsError, match=r"no audio files; looked for \.wav"):
         read_folder(fill(tmp_path, "a.txt"))
-    with pytest.raises(SongsError, match=r"a\.txt: is no folder"):
+    with pytest.raises(SongsError, match=r"a\.txt: not a folder"):
         read_folder(tmp_path / "a.txt")
 
 
 @pytest.mark.skipif(os.name == "nt", reason="names are Unicode there")
 def test_a_name_that_a_manifest_cannot_hold_is_an_error(tmp_path: Path) -> None:
     Path(tmp_path, os.fsdecode(b"\xff.wav")).touch()
-    with pytest.raises(SongsError, match="its name is not UTF-8"):
+    with pytest.raises(SongsError, match="the file name is not UTF-8"):
         read_folder(tmp_path)
 
 
@@ -98,9 +98,9 @@ def test_the_split_is_seeded_and_has_the_shares(tmp_path: Path) -> None:
 
 def test_a_share_gets_a_song_and_train_must_keep_one() -> None:
     assert sorted(draw_splits(["a", "b"], validation=0.01, test=0, seed=0).values()) == ["train", "val"]
-    with pytest.raises(SongsError, match="1 songs, 1 of them for val and 0 for test, leave none to train"):
+    with pytest.raises(SongsError, match="1 songs, 1 of them for val and 0 for test, leave none for training"):
         draw_splits(["a"], validation=0.1, test=0, seed=0)
-    with pytest.raises(SongsError, match="expected shares from 0 to 1"):
+    with pytest.raises(SongsError, match="expected fractions from 0 to 1"):
         draw_splits(["a"], validation=1.5, test=0, seed=0)
 
 
@@ -124,15 +124,15 @@ def test_labels_by_id_or_by_path(tmp_path: Path) -> None:
             "name,Clarity\na,3\n",
             r"labels\.csv line 1: expected a column song_id, path, .* or file_name; found name, Clarity",
         ),
-        ("song_id,Clarity\na,3\nx,3\n", r"labels\.csv line 3: song_id 'x' is no audio file below"),
-        ("path,Clarity\n../a.wav,3\n", r"labels\.csv line 2: path '\.\./a\.wav' is no audio file below"),
+        ("song_id,Clarity\na,3\nx,3\n", r"labels\.csv line 3: song_id 'x' is not an audio file in"),
+        ("path,Clarity\n../a.wav,3\n", r"labels\.csv line 2: path '\.\./a\.wav' is not an audio file in"),
         (
             "song_id,Clarity\na,3\na,4\n",
-            r"labels\.csv line 3: 'a' is on line 2 already; write one line per song, with the mean",
+            r"labels\.csv line 3: 'a' is already on line 2; write one line per song, with the mean",
         ),
         ("song_id,Clarity\na,7\n", r"labels\.csv line 2: expected a number from 1 to 5 for Clarity, found '7'"),
         ("song_id,split\na,dev\n", r"labels\.csv line 2: expected train, val or test as split, found 'dev'"),
-        ("", r"labels\.csv: is empty"),
+        ("", r"labels\.csv: empty file"),
     ],
 )
 def test_errors_in_labels_name_the_line(tmp_path: Path, text: str, problem: str) -> None:
@@ -145,7 +145,7 @@ def test_errors_in_labels_name_the_line(tmp_path: Path, text: str, problem: str)
 def test_a_link_that_leads_to_no_file_is_named(tmp_path: Path, target: str) -> None:
     fill(tmp_path, "a.wav")
     (tmp_path / "bad.wav").symlink_to(target)
-    with pytest.raises(SongsError, match=r"bad.wav: is no file, or a link that leads to none; mend or remove it$"):
+    with pytest.raises(SongsError, match=r"bad.wav: not a file, or a broken link; fix or remove it$"):
         read_folder(tmp_path, validation=0)
 
 

@@ -122,7 +122,9 @@ def test_dimensions_in_any_case(put: Put, written: str) -> None:
     ],
 )
 def test_a_dimension_that_is_misspelt_is_refused(put: Put, written: str, meant: str) -> None:
-    with pytest.raises(SongsError, match=rf"line 1: column '{written}' is no dimension; did you mean {meant}\? Rename"):
+    with pytest.raises(
+        SongsError, match=rf"line 1: column '{written}' is not a dimension; did you mean {meant}\? Rename"
+    ):
         read(put(f"song_id,{written}\na,3\n", "a.wav"))
     # Beside the dimension itself it is a column like any other.
     songs = read(put(f"song_id,{written},{meant}\na,x,3\n"))
@@ -148,7 +150,7 @@ def test_columns_that_name_songs(put: Put, column: str, jsonl: bool) -> None:
 def test_two_columns_that_may_name_songs(put: Put) -> None:
     songs = read(put("id,path,Clarity\n9,a.wav,3\n", "a.wav"))
     assert songs["a"].extra == {"id": "9"}
-    with pytest.raises(SongsError, match="id and file may both name songs: call one of them song_id"):
+    with pytest.raises(SongsError, match="id and file may both name songs: rename one to song_id"):
         read(put("id,file,Clarity\n9,a.wav,3\n"))
 
 
@@ -185,16 +187,19 @@ def test_a_song_may_be_named_with_or_without_folder_suffix_and_zeros(put: Put, w
 @pytest.mark.parametrize(
     ("written", "problem"),
     [
-        ("001", "'001' may be 'modelA/001' or 'modelB/001'; write the whole id or path"),
-        ("1.wav", "'1.wav' may be 'modelA/001' or 'modelB/001'; write the whole id or path"),
-        ("modelC/001", r"'modelC/001' is no audio file below .*songs; did you mean model[AB]/001\?"),
-        ("elsewhere/top", r"'elsewhere/top' is no audio file below .*songs; did you mean top\?"),
-        ("/data/others/modelA/001", r"'/data/others/modelA/001' is no .*; did you mean model[AB]/001\?"),
-        ("Top", r"'Top' is no audio file below .*songs; did you mean top\?"),
-        ("modelA/002", r"'modelA/002' is no audio file below .*songs; did you mean modelA/00"),
-        ("../top.wav", r"'\.\./top\.wav' is no audio file below"),
-        ("quite another", "'quite another' is no audio file below .*songs; correct it or remove the line"),
-        ("", "'' is no audio file below"),
+        ("001", "'001' may be 'modelA/001' or 'modelB/001'; write the full id or path"),
+        ("1.wav", "'1.wav' may be 'modelA/001' or 'modelB/001'; write the full id or path"),
+        ("modelC/001", r"'modelC/001' is not an audio file in .*songs; did you mean model[AB]/001\?"),
+        ("elsewhere/top", r"'elsewhere/top' is not an audio file in .*songs; did you mean top\?"),
+        (
+            "/data/others/modelA/001",
+            r"'/data/others/modelA/001' is not an audio file in .*; did you mean model[AB]/001\?",
+        ),
+        ("Top", r"'Top' is not an audio file in .*songs; did you mean top\?"),
+        ("modelA/002", r"'modelA/002' is not an audio file in .*songs; did you mean modelA/00"),
+        ("../top.wav", r"'\.\./top\.wav' is not an audio file in"),
+        ("quite another", "'quite another' is not an audio file in .*songs; correct it or remove the line"),
+        ("", "'' is not an audio file in"),
     ],
 )
 def test_what_is_not_clear_is_refused_with_what_it_may_be(put: Put, written: str, problem: str) -> None:
@@ -216,7 +221,7 @@ def test_an_exact_id_is_never_another_song(put: Put) -> None:
 def test_the_working_directory_does_not_decide(put: Put, monkeypatch: pytest.MonkeyPatch, cwd: str) -> None:
     labels = put("file,Clarity\n001.wav,3\n", "mA/001.wav", "mB/001.wav")
     monkeypatch.chdir(labels.parent / "songs" / cwd)
-    with pytest.raises(SongsError, match=r"line 2: file '001\.wav' may be 'mA/001' or 'mB/001'; write the whole"):
+    with pytest.raises(SongsError, match=r"line 2: file '001\.wav' may be 'mA/001' or 'mB/001'; write the full"):
         read(labels)
     put(f"file,Clarity\n{labels.parent / 'songs/mB/001.wav'},3\nmA/001.wav,2\n")
     assert {name: song.labels["Clarity"] for name, song in read(labels).items()} == {"mA/001": 2.0, "mB/001": 3.0}
@@ -227,13 +232,13 @@ def test_a_path_beside_the_table_and_below_the_songs_must_be_one_song(put: Put) 
     songs = {song.song_id: song for song in read_folder(labels.parents[1], labels=labels, validation=0)}
     assert {name for name, song in songs.items() if song.labels} == {"mB/001"}
     put("", "001.wav")
-    with pytest.raises(SongsError, match=r"line 2: file '001\.wav' may be '001' or 'mB/001'; write the whole"):
+    with pytest.raises(SongsError, match=r"line 2: file '001\.wav' may be '001' or 'mB/001'; write the full"):
         read_folder(labels.parents[1], labels=labels, validation=0)
 
 
 def test_a_path_of_two_songs_is_not_clear(put: Put) -> None:
     scp = put("u1 songs/a.wav\nu2 songs/a.wav\n", "a.wav", name="wav.scp")
-    with pytest.raises(SongsError, match=r"line 2: path 'songs/a\.wav' may be 'u1' or 'u2'; write the whole id"):
+    with pytest.raises(SongsError, match=r"line 2: path 'songs/a\.wav' may be 'u1' or 'u2'; write the full id"):
         read_folder(scp, labels=put("path,Clarity\nsongs/a.wav,3\n"), validation=0)
 
 
@@ -250,8 +255,8 @@ def test_paths_count_where_no_id_is_a_songs(put: Put, column: str) -> None:
     labels = put(f"song_id,{column},Clarity\n1,003.wav,3\n2,001.wav,4\n3,002.wav,5\n", *NUMBERED)
     assert rated(labels, said) == {"003": 3.0, "001": 4.0, "002": 5.0}
     assert said[:2] == [
-        f"{labels}: no song_id is a song's as it is written",
-        f"{labels}: songs are named by column {column!r}",
+        f"{labels}: no song_id matches a song exactly",
+        f"{labels}: column {column!r} names the songs",
     ]
 
 
@@ -314,17 +319,15 @@ def test_a_lists_id_may_be_another_songs_file(put: Put) -> None:
         labels = put("path,Clarity\nsongs/7.wav,3\n", name=place)
         assert [song.song_id for song in read_folder(scp, labels=labels, validation=0) if song.labels] == ["8"]
     labels = put("path,Clarity\n7.wav,3\n")
-    with pytest.raises(SongsError, match=r"line 2: path '7\.wav' may be '7' or '8'; write the whole id or path"):
+    with pytest.raises(SongsError, match=r"line 2: path '7\.wav' may be '7' or '8'; write the full id or path"):
         read_folder(scp, labels=labels, validation=0)
 
 
 def test_every_line_that_names_no_song_counts_in_one_message(put: Put) -> None:
     lines = [f"other {number},3" for number in range(13)]
-    with pytest.raises(
-        SongsError, match=r"line 3: song_id 'other 0' is no .*; .* \(12 more lines name no file either\)$"
-    ):
+    with pytest.raises(SongsError, match=r"line 3: song_id 'other 0' is not .*; .* \(12 more lines match no file\)$"):
         read(put("\n".join(["song_id,Clarity", "top,3", *lines]), *FILES))
-    with pytest.raises(SongsError, match=r"\(1 more line names no file either\)$"):
+    with pytest.raises(SongsError, match=r"\(1 more line matches no file\)$"):
         read(put("\n".join(["song_id,Clarity", *lines[:2]])))
 
 
@@ -344,7 +347,7 @@ def test_json_lines_keep_values_as_text_and_errors_their_line(put: Put) -> None:
         SongsError, match=r"metadata\.jsonl line 2: expected a number from 1 to 5 for Clarity, found '9'"
     ):
         read(put('{"path": "a.wav"}\n{"path": "b.wav", "Clarity": 9}', name="metadata.jsonl"))
-    with pytest.raises(SongsError, match=r"metadata\.jsonl: is empty"):
+    with pytest.raises(SongsError, match=r"metadata\.jsonl: empty file"):
         read(put("\n", name="metadata.jsonl"))
     with pytest.raises(SongsError, match=r"metadata\.jsonl line 1: is nested too deep"):
         read(put("[" * 100_000, name="metadata.jsonl"))
@@ -358,7 +361,7 @@ def test_the_table_of_an_audio_folder_is_told_of_and_read_if_named(put: Put, tmp
     said: list[str] = []
     (song,) = read_folder(tmp_path / "songs", validation=0, say=said.append)
     assert song.labels == {}
-    assert said == [f"{table} is left aside; name it with --labels to read what it says of the songs"]
+    assert said == [f"{table} is ignored; name it with --labels to read its columns"]
     (song,) = read_folder(tmp_path / "songs", labels=table, validation=0)
     assert song.labels == {"Clarity": 4.0}
 
@@ -418,8 +421,8 @@ def test_two_ids_of_one_file_are_two_songs(put: Put) -> None:
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("u songs/a.wav\nv songs/gone.wav\n", r"wav\.scp line 2: .*gone\.wav is no file; mend the path"),
-        ("u songs/a.wav\nu songs/b.wav\n", r"wav\.scp line 2: the song id 'u' is on a line before; rename one"),
+        ("u songs/a.wav\nv songs/gone.wav\n", r"wav\.scp line 2: .*gone\.wav is not a file; correct the path"),
+        ("u songs/a.wav\nu songs/b.wav\n", r"wav\.scp line 2: song id 'u' is on an earlier line; rename one"),
         ("u sox songs/a.wav -t wav - |\n", r"wav\.scp line 1: sox .* is a command"),
     ],
 )
@@ -433,26 +436,26 @@ LONG = "x" * 300
 
 @pytest.mark.parametrize("name", [LONG, f"{LONG}.scp", f"{LONG}.jsonl", "a\0"])
 def test_a_name_that_no_file_can_have_is_refused(put: Put, tmp_path: Path, name: str) -> None:
-    with pytest.raises(SongsError, match="is no folder; expected one with audio files, or a list"):
+    with pytest.raises(SongsError, match="not a folder; expected a folder of audio files or a list"):
         read_folder(tmp_path / name)
     for table in (name, f"{name}.csv", f"{name}.jsonl"):
         with pytest.raises(SongsError, match=r"cannot be read: (File name too long|embedded null byte)"):
             read_folder(put("", "a.wav").parent / "songs", labels=tmp_path / table)
     lists = {"wav.scp": f"u {name}", "list.jsonl": json.dumps({"path": name})}
     for file, text in lists.items():
-        with pytest.raises(SongsError, match=rf"{file} line 1: .* is no file; mend the path"):
+        with pytest.raises(SongsError, match=rf"{file} line 1: .* is not a file; correct the path"):
             read_folder(put(text, name=file))
-    with pytest.raises(SongsError, match=r"labels\.csv line 2: path .* is no audio file below"):
+    with pytest.raises(SongsError, match=r"labels\.csv line 2: path .* is not an audio file in"):
         read_folder(tmp_path / "songs", labels=put(f"path,Clarity\n{name},3\n"))
 
 
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("", "is empty; expected a header"),
+        ("", "empty file; expected a header"),
         ("song_id,Clarity,clarity\na,3,3\n", "line 1: two columns are named 'Clarity'"),
         ("song_id,x,x\na,3,3\n", "line 1: two columns are named 'x'"),
-        ('song_id,Clarity\n"a,3\n', "line 2: is not CSV"),
+        ('song_id,Clarity\n"a,3\n', "line 2: not valid CSV"),
         ("song_id,Clarity\na,good\n", "line 2: expected a number from 1 to 5 for Clarity, found 'good'"),
         ("song_id;Clarity\na;3,x\n", "line 2: expected a number from 1 to 5 for Clarity, found '3,x'"),
         ("song_id;Clarity\na;13,5\n", "line 2: expected a number from 1 to 5 for Clarity, found '13.5'"),
@@ -461,7 +464,7 @@ def test_a_name_that_no_file_can_have_is_refused(put: Put, tmp_path: Path, name:
 def test_errors_name_the_line(put: Put, text: str, problem: str) -> None:
     with pytest.raises(SongsError, match=rf"labels\.csv:? {problem}"):
         read(put(text, "a.wav"))
-    with pytest.raises(SongsError, match=r"labels\.csv: is not UTF-8 text .*save it as UTF-8"):
+    with pytest.raises(SongsError, match=r"labels\.csv: not UTF-8 text .*save it as UTF-8"):
         read(put("song_id,Clarity\nü,3\n", encoding="latin-1"))
 
 

@@ -71,14 +71,14 @@ def test_a_byte_order_mark_and_blank_lines_are_no_matter(folder: Path) -> None:
         ("song_id,path\na,a.flac\n", "line 1: no column split; found song_id, path"),
         (
             "song_id;path;split\na;a.flac;train\n",
-            "line 1: no column song_id, .*; separate columns by commas, or make a manifest of this file with hear-data",
+            "line 1: no column song_id, .*; separate columns by commas, or use hear-data",
         ),
         ("Song_ID,path, Split\na,a.flac,train\n", "line 1: .*; write 'Song_ID' as song_id, ' Split' as split"),
         (HEADER + 'a,a.flac,train,,"4,25",\n', "line 2: expected a number .* for Clarity, found '4,25'; write 4.25"),
         ("song_id,path,split,x,x\n", "line 1: two columns are named 'x'"),
-        (HEADER + "a,a.flac,train,,,\na,b.flac,val,,,\n", "line 3: song_id 'a' is on line 2 already"),
-        (HEADER + 'a,a.flac,train,,,"two\nlines"\nc,c.flac,val,,,\n', "line 4: .*c.flac is no file"),
-        (HEADER + "a,.,train,,,\n", "line 2: .* is no file"),
+        (HEADER + "a,a.flac,train,,,\na,b.flac,val,,,\n", "line 3: song_id 'a' is already on line 2"),
+        (HEADER + 'a,a.flac,train,,,"two\nlines"\nc,c.flac,val,,,\n', "line 4: .*c.flac is not a file"),
+        (HEADER + "a,.,train,,,\n", "line 2: .* is not a file"),
         (HEADER + "a,a.flac,train,,5.01,\n", "line 2: expected a number from 1 to 5 for Clarity, found '5.01'"),
         (HEADER + "a,a.flac,train,,0.9,\n", "line 2: expected a number from 1 to 5 for Clarity, found '0.9'"),
         (HEADER + "a,a.flac,train,,nan,\n", "line 2: expected a number from 1 to 5 for Clarity, found 'nan'"),
@@ -103,7 +103,7 @@ def test_files_may_be_left_unchecked(folder: Path) -> None:
 
 def test_other_encodings_and_missing_files_are_errors(folder: Path) -> None:
     (folder / "latin.csv").write_bytes((HEADER + "ü,a.flac,train,,,\n").encode("latin-1"))
-    with pytest.raises(SongsError, match="is not UTF-8 text"):
+    with pytest.raises(SongsError, match="not UTF-8 text"):
         read_manifest(folder / "latin.csv")
     with pytest.raises(SongsError, match=r"none\.csv: cannot be read: No such file"):
         read_manifest(folder / "none.csv")
@@ -113,7 +113,7 @@ def test_other_encodings_and_missing_files_are_errors(folder: Path) -> None:
 
 def test_a_manifest_that_would_not_read_is_not_written(folder: Path) -> None:
     song = Song("a", folder / "a.flac", "train")
-    with pytest.raises(SongsError, match=r"manifest\.csv line 3: song_id .a. is on line 2 already"):
+    with pytest.raises(SongsError, match=r"manifest\.csv line 3: song_id .a. is already on line 2"):
         write_manifest(folder / "manifest.csv", [song, song])
     assert not (folder / "manifest.csv").exists()
 
@@ -126,7 +126,7 @@ def test_a_split_without_songs_is_an_error_that_says_what_there_is(folder: Path)
     manifest = manifest_of(folder)
     assert [song.song_id for song in manifest.split("val")] == ["b"]
     assert manifest.counts() == {"train": 1, "val": 1}
-    with pytest.raises(SongsError, match="no song has split 'test'; there are 1 train, 1 val"):
+    with pytest.raises(SongsError, match="no song has split 'test'; found 1 train, 1 val"):
         manifest.split("test")
 
 
@@ -151,7 +151,7 @@ def test_columns_are_text_by_song(folder: Path) -> None:
     assert manifest.column("genre") == {"a": "folk"}
     assert manifest.column("Clarity") == {"a": "4.5"}
     assert manifest.column("system") == {"a": "suno"}
-    with pytest.raises(SongsError, match="no column 'mood'; there are system, Clarity, genre"):
+    with pytest.raises(SongsError, match="no column 'mood'; found system, Clarity, genre"):
         manifest.column("mood")
 
 

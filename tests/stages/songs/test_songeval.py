@@ -79,7 +79,7 @@ def test_other_keys_may_be_called_as_a_manifests_columns(tmp_path: Path) -> None
     [
         ("{", "metadata.jsonl line 2: is not JSON"),
         (f'{{"file_name": {"9" * 400}}}', "metadata.jsonl line 2: a number in it has too many digits"),
-        ({"annotation": [rater(3.0)]}, "line 2: expected an object with a text file_name"),
+        ({"annotation": [rater(3.0)]}, "line 2: expected an object with a string file_name"),
         ({"file_name": "mp3/b.mp3", "annotation": []}, "line 2: expected annotation, a list"),
         ({"file_name": "mp3/b.mp3", "annotation": [3.0]}, "line 2: expected annotation, a list"),
         ({"file_name": "mp3/b.mp3", "annotation": [{"Clarity": 3.0}]}, "line 2: no rater gives a number for Coherence"),
@@ -96,7 +96,7 @@ def test_a_bad_line_is_named(tmp_path: Path, row: Any, problem: str) -> None:
     ("validation", "problem"),
     [
         ("mp3/a_2.mp3\nmp3/x.mp3\n", "val_ids.txt: 1 songs are not in metadata.jsonl, the first is 'x'"),
-        ("", "names 0 of 2 songs; expected some to validate, not all"),
+        ("", "names 0 of 2 songs; expected some of them, not all"),
         ("mp3/a_1.mp3\nmp3/a_2.mp3\n", "names 2 of 2 songs"),
     ],
 )
@@ -110,7 +110,9 @@ def test_what_is_missing_is_said_and_how_to_get_it(tmp_path: Path) -> None:
         read_songeval(tmp_path)
     folder = lay_out(tmp_path, GOOD)
     (folder / "mp3" / "a_1.mp3").unlink()
-    with pytest.raises(SongsError, match=r"1 of 2 audio files are missing, the first is .*a_1\.mp3; fetch them with"):
+    with pytest.raises(
+        SongsError, match=r"1 of 2 audio files are missing, the first is .*a_1\.mp3; download them with"
+    ):
         read_songeval(folder, official=False)
     (folder / "val_ids.txt").unlink()
     with pytest.raises(SongsError, match=r"val_ids\.txt: cannot be read .*Automatic-Song-Aesthetics-Evaluation"):
@@ -183,7 +185,7 @@ def hub_asked(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
         lay_out(how["local_dir"], GOOD, validation)
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot)
-    monkeypatch.setattr("stages.common.hub._answers", lambda: True)
+    monkeypatch.setattr("stages.common.hub_reach.hub_answers", lambda: True)
     return asked
 
 
@@ -222,7 +224,7 @@ def test_the_list_is_fetched_from_the_challenges_repository(tmp_path: Path, monk
     monkeypatch.delenv("HEAR_VAL_IDS_URL", raising=False)
     monkeypatch.setattr("stages.common.hub.fetch_small", fetch)
     with pytest.raises(
-        HubError, match=r"no network; get val_ids\.txt of ASLP-lab/.*Challenge otherwise and put it at .*"
+        HubError, match=r"no network; get val_ids\.txt from ASLP-lab/.*Challenge otherwise and save it as .*"
     ):
         download_songeval(tmp_path)
     assert asked == [
@@ -233,12 +235,12 @@ def test_the_list_is_fetched_from_the_challenges_repository(tmp_path: Path, monk
 @pytest.mark.parametrize(
     ("place", "problem"),
     [
-        ("503", r"/503: could not be fetched: HTTP 503; get val_ids\.txt"),
+        ("503", r"/503: could not be downloaded: HTTP 503; get val_ids\.txt"),
         ("endless", r"/endless: is larger than 1 MB, expected a small file; get"),
         ("other", r"/other: expected the challenge's list, sha256 0000, found [0-9a-f]{64}"),
-        ("ftp://127.0.0.1/x", r"ftp://127\.0\.0\.1/x: could not be fetched"),
-        ("http://127.0.0.1:1/x", r"http://127\.0\.0\.1:1/x: could not be fetched"),
-        ("http://[", r"http://\[: could not be fetched"),
+        ("ftp://127.0.0.1/x", r"ftp://127\.0\.0\.1/x: could not be downloaded"),
+        ("http://127.0.0.1:1/x", r"http://127\.0\.0\.1:1/x: could not be downloaded"),
+        ("http://[", r"http://\[: could not be downloaded"),
     ],
 )
 def test_a_list_that_cannot_be_had_is_one_line_and_leaves_nothing(
@@ -258,7 +260,7 @@ def test_offline_nothing_is_fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setenv("HEAR_VAL_IDS_URL", f"{lists}/val_ids.txt")
-    with pytest.raises(HubError, match="is not fetched, HF_HUB_OFFLINE is set"):
+    with pytest.raises(HubError, match="not downloaded, because HF_HUB_OFFLINE is set"):
         download_songeval(tmp_path)
     assert ListHandler.asked == []
 
@@ -269,7 +271,7 @@ def test_another_list_that_is_there_is_not_replaced(
     monkeypatch.setenv("HEAR_VAL_IDS_URL", f"{lists}/val_ids.txt")
     (tmp_path / "val_ids.txt").write_text("mine\n")
     with pytest.raises(
-        SongsError, match=r"val_ids\.txt: expected the challenge's list.*; remove it, and fetch it with"
+        SongsError, match=r"val_ids\.txt: expected the challenge's list.*; remove it, and run again with"
     ):
         download_songeval(tmp_path)
     assert (tmp_path / "val_ids.txt").read_text() == "mine\n"
@@ -284,6 +286,6 @@ def test_a_hub_that_does_not_answer_is_one_line(tmp_path: Path, monkeypatch: pyt
 
     monkeypatch.setenv("HEAR_VAL_IDS_URL", f"{lists}/val_ids.txt")
     monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot)
-    monkeypatch.setattr("stages.common.hub._answers", lambda: True)
-    with pytest.raises(HubError, match=r"ASLP-lab/SongEval: the data set could not be fetched: no network more$"):
+    monkeypatch.setattr("stages.common.hub_reach.hub_answers", lambda: True)
+    with pytest.raises(HubError, match=r"ASLP-lab/SongEval: the data set could not be downloaded: no network more$"):
         download_songeval(tmp_path)

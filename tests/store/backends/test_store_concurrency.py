@@ -31,7 +31,7 @@ def frames(song, view):
     rng = np.random.default_rng([int(song[1:]), view])
     return rng.standard_normal((2, 40 + view, 8)).astype(np.float32)
 """
-# Each writer makes all records, in an order of its own, with attributes of its own.
+# Each writer writes all records, in its own order and with its own attributes.
 WRITE = (
     COMMON
     + """
@@ -41,7 +41,7 @@ for song, view in order.tolist():
     writer.write(f"s{song}", view, frames(f"s{song}", view), attributes={"writer": me, "pad": "x" * me * 50})
 """
 )
-# Each reader reads whatever it sees until it has seen everything.
+# Each reader reads all records that it sees, until it has seen every record.
 READ = (
     COMMON
     + """
@@ -122,7 +122,7 @@ def test_writers_and_readers_on_s3(start: Start, s3: None, spec: Spec) -> None:
 
 
 @pytest.mark.parametrize("place", ["local", "s3"])
-def test_who_creates_a_store_first_decides_its_spec(
+def test_the_first_creator_of_a_store_decides_its_spec(
     place: str, tmp_path: Path, spec: Spec, request: pytest.FixtureRequest
 ) -> None:
     root = str(tmp_path / "store")
@@ -145,7 +145,7 @@ def test_who_creates_a_store_first_decides_its_spec(
     assert all(isinstance(result, int) or f"found {winner}" in result for result in results)
 
 
-def test_writers_who_disagree_leave_whole_records(start: Start, tmp_path: Path, spec: Spec) -> None:
+def test_writers_with_different_data_leave_complete_records(start: Start, tmp_path: Path, spec: Spec) -> None:
     root = str(tmp_path / "store")
     for process in [start(DIFFER, root, spec, number) for number in range(6)]:
         finish(process)
@@ -155,11 +155,11 @@ def test_writers_who_disagree_leave_whole_records(start: Start, tmp_path: Path, 
     assert verify(root).problems == []
 
 
-def test_who_insists_in_step_comes_apart(
+def test_writers_in_step_get_out_of_step(
     tmp_path: Path, spec: Spec, make_frames: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each puts its shard while the other puts zarr.json: as fast as they can, neither would ever find its own."""
-    monkeypatch.setattr("store.format.arrays._PATIENT_ATTEMPTS", 0)
+    """Each writes its shard while the other writes zarr.json: in step, neither would ever find its own shard."""
+    monkeypatch.setattr("store.format.arrays._WAITING_ATTEMPTS", 0)
     writer, put = StoreWriter.open(tmp_path / "store", spec), LocalObjects.put
     writer.write("first", 0, make_frames(), attributes={})
 
@@ -214,7 +214,7 @@ def test_a_live_process_keeps_its_staged_files(tmp_path: Path, spec: Spec, make_
 
 
 def test_old_litter_and_many_writers(start: Start, tmp_path: Path, spec: Spec, make_frames: Callable[..., Any]) -> None:
-    """Whoever resumes after days sweeps what was left then, and so do the others at the same moment."""
+    """Several writers that resume after days sweep the same litter at the same moment."""
     root = tmp_path / "store"
     writer = StoreWriter.open(root, spec)
     for number in range(30):
@@ -230,7 +230,7 @@ def test_old_litter_and_many_writers(start: Start, tmp_path: Path, spec: Spec, m
 
 
 class _Killed(BaseException):
-    """A process ends here."""
+    """Stands for the end of a process."""
 
 
 def _sweeps(root: str, spec: Spec, frames: Any) -> None:
@@ -241,7 +241,7 @@ def _insists_and_is_killed(root: str, spec: Spec, frames: Any) -> None:
     writer = StoreWriter.open(root, spec)
     writer._swept = True
     with pytest.MonkeyPatch.context() as patch, suppress(_Killed):
-        patch.setattr("store.format.arrays._PATIENT_ATTEMPTS", 0)
+        patch.setattr("store.format.arrays._WAITING_ATTEMPTS", 0)
         patch.setattr(LocalObjects, "put", partialmethod(_put_no_metadata, LocalObjects.put))
         writer.write("a", 0, frames + 1, attributes={})
 
@@ -253,7 +253,7 @@ def _put_no_metadata(self: LocalObjects, put: Any, key: str, parts: Any, **size:
 
 
 @pytest.mark.parametrize("other", [_sweeps, _insists_and_is_killed])
-def test_a_writer_killed_as_soon_as_its_record_is_visible_leaves_it_whole(
+def test_a_writer_killed_right_after_publishing_leaves_a_complete_record(
     other: Callable[..., None],
     spec: Spec,
     tmp_path: Path,
@@ -264,7 +264,7 @@ def test_a_writer_killed_as_soon_as_its_record_is_visible_leaves_it_whole(
 
     def create_and_die(self: LocalObjects, key: str, parts: Any, *, size: int = 0) -> None:
         dies = key.startswith("records") and key.endswith(METADATA) and not threads
-        if dies:  # the shard is there and was looked at: now the other process comes in between, as far as it can
+        if dies:  # after the check of the shard, the other process interferes as far as it can
             threads.append(threading.Thread(target=other, args=(root, spec, make_frames())))
             threads[0].start()
             threads[0].join(0.3)
@@ -279,17 +279,17 @@ def test_a_writer_killed_as_soon_as_its_record_is_visible_leaves_it_whole(
     assert {problem.kind for problem in verify(root).problems} <= {"unfinished"}
 
 
-def test_a_stopped_writer_that_holds_the_lock_is_not_waited_for_long(
+def test_a_stopped_writer_with_the_lock_delays_others_only_briefly(
     spec: Spec, tmp_path: Path, make_frames: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("store.backends.local._LOCK_SECONDS", 0.1)
     writer = StoreWriter.open(tmp_path, spec)
-    with LocalObjects(str(tmp_path)).guarded():
+    with LocalObjects(str(tmp_path)).locked():
         assert writer.write("a", 0, make_frames(), attributes={})
     assert verify(str(tmp_path)).problems == []
 
 
-def test_writers_who_disagree_and_are_killed_leave_no_broken_record(start: Start, tmp_path: Path, spec: Spec) -> None:
+def test_killed_writers_with_different_data_leave_no_damaged_record(start: Start, tmp_path: Path, spec: Spec) -> None:
     root, randomness = str(tmp_path / "store"), random.Random(7)
     for _ in range(6):
         processes = [start(DIFFER, root, spec, number) for number in range(3)]

@@ -1,4 +1,4 @@
-"""Targets that are full, read-only or no folder: one clear error, and nothing visible is lost."""
+"""Targets that are full, read-only or not a folder: one clear error, and no record is lost."""
 
 import errno
 import os
@@ -23,7 +23,7 @@ def test_a_full_disk(small_disk: Path, spec: Spec, make_frames: Make) -> None:
     frames = make_frames(frames=2000)
     for song in range(12):
         writer.write(f"s{song}", 0, frames, attributes={})
-    with pytest.raises(StoreError, match="cannot write: No space left on device; nothing half-written is visible"):
+    with pytest.raises(StoreError, match="cannot write: No space left on device; no incomplete object is visible"):
         writer.write("large", 0, make_frames(frames=9000), attributes={})
     assert len(EmbeddingStore.open(small_disk / "store")) == 12
     assert verify(str(small_disk / "store")).problems == []
@@ -50,7 +50,7 @@ def test_a_write_that_fails(
 
     with monkeypatch.context() as patch:
         patch.setattr("store.backends.local._write_all", failing)
-        with pytest.raises(StoreError, match=f"cannot write: {words}.*mend the cause and run again"):
+        with pytest.raises(StoreError, match=f"cannot write: {words}.*fix the cause and run again"):
             writer.write("second", 0, make_frames(1), attributes={})
     assert EmbeddingStore.open(tmp_path / "store").songs == ("first",)
     assert StoreWriter.open(tmp_path / "store", spec).write("third", 0, make_frames(), attributes={})
@@ -84,7 +84,7 @@ def test_an_unknown_protocol(spec: Spec) -> None:
         StoreWriter.open("nosuch://bucket/store", spec)
 
 
-def test_a_bucket_that_is_not_there(s3: None, spec: Spec) -> None:
+def test_a_missing_bucket(s3: None, spec: Spec) -> None:
     with pytest.raises(StoreError, match=r"s3://absent/store/zarr.json: cannot write: .*bucket does not exist"):
         StoreWriter.open("s3://absent/store", spec)
 
@@ -116,7 +116,9 @@ def test_a_link_that_fails_for_another_reason(tmp_path: Path, spec: Spec, monkey
     assert not (tmp_path / "store" / "zarr.json").exists()
 
 
-def test_a_receipt_is_replaced_whole_or_not_at_all(tmp_path: Path, fill: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_receipt_is_replaced_completely_or_not_at_all(
+    tmp_path: Path, fill: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
     receipt, store = tmp_path / "receipt.json", EmbeddingStore.open(fill())
     write_receipt(store, receipt)
     before, write = receipt.read_text(), Path.write_text
@@ -132,7 +134,7 @@ def test_a_receipt_is_replaced_whole_or_not_at_all(tmp_path: Path, fill: Make, m
     assert sorted(path.name for path in tmp_path.iterdir()) == ["receipt.json", "store.zarr"]
 
 
-def test_a_short_write_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_short_write_continues(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from store.backends import local
 
     class Slow:
@@ -148,7 +150,7 @@ def test_a_short_write_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pyt
     assert slow.data == b"0123456789"
 
 
-def test_a_shard_that_ends_early_is_no_data(tmp_path: Path) -> None:
+def test_a_truncated_shard_is_refused(tmp_path: Path) -> None:
     objects = LocalObjects(str(tmp_path))
     objects.put("a", [b"12345"])
     buffer = np.zeros(3, np.uint8)
@@ -158,13 +160,13 @@ def test_a_shard_that_ends_early_is_no_data(tmp_path: Path) -> None:
     assert objects.read_into("b", [(0, buffer)]) is None
 
 
-def test_a_home_that_is_nobodys() -> None:
+def test_an_unknown_home_folder() -> None:
     with pytest.raises(StoreError, match=r"^~nobody-of-this-name/store: Could not determine home directory"):
         EmbeddingStore.open("~nobody-of-this-name/store")
 
 
 @pytest.mark.parametrize("jump", [-1e9, 0.0, 1e9])
-def test_a_clock_that_jumps_takes_no_file_from_another_machine(
+def test_a_clock_that_jumps_removes_no_file_of_another_machine(
     tmp_path: Path, spec: Spec, jump: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     objects = LocalObjects(str(tmp_path))

@@ -1,4 +1,4 @@
-"""A network that gives short or wrong bytes costs no record: what cannot be read is said, and stays."""
+"""A network that gives short or wrong bytes costs no record: unreadable records are reported and kept."""
 
 import random
 import uuid
@@ -21,8 +21,8 @@ SONGS = "abcd"
 
 @pytest.fixture
 def remote(spec: Spec, make_frames: Make, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Songs a, b, c and d, of one view, with a catalogue."""
-    monkeypatch.setattr("store.backends.remote.RemoteObjects.patience", 0.05)
+    """Songs a, b, c and d with one view each, and a catalogue."""
+    monkeypatch.setattr("store.backends.remote.RemoteObjects.wait_seconds", 0.05)
     root = f"memory://{uuid.uuid4().hex}/s.zarr"
     writer = StoreWriter.open(root, spec)
     for number, song in enumerate(SONGS):
@@ -39,7 +39,7 @@ def damage(root: str, key: str) -> None:
 
 
 @pytest.mark.parametrize("kinds", ["short", "wrong", "short wrong long error"])
-def test_a_repair_removes_what_is_damaged_and_nothing_else(kinds: str, remote: str, contents: Make) -> None:
+def test_a_repair_removes_only_damaged_records(kinds: str, remote: str, contents: Make) -> None:
     damage(remote, f"{record_path('a', 0)}/{SHARD}")
     damage(remote, f"{record_path('b', 0)}/{METADATA}")
     good = {(song, 0) for song in "cd"}
@@ -64,7 +64,7 @@ def test_a_body_that_always_ends_early_is_unreadable(name: str, remote: str, con
     with flaky(lambda where, data: cut(where, data) if where.endswith(key) else data):
         found = verify(remote, repair=True)
         if name != "index":
-            with pytest.raises(StoreAccessError, match=r"cannot read: expected \d+ bytes, \d+ came; try again"):
+            with pytest.raises(StoreAccessError, match=r"cannot read: expected \d+ bytes, got \d+; try again"):
                 EmbeddingStore.open(remote).read("a")
     assert [(one.path, one.kind, one.removed) for one in found.problems] == [
         (INDEX if name == "index" else path, "unreadable", False)
@@ -73,15 +73,15 @@ def test_a_body_that_always_ends_early_is_unreadable(name: str, remote: str, con
     assert not verify(remote).problems
 
 
-def test_a_root_that_ends_early_is_no_other_store(remote: str, spec: Spec) -> None:
+def test_a_truncated_root_is_not_taken_for_another_format(remote: str, spec: Spec) -> None:
     with flaky(lambda where, data: cut(where, data) if where.endswith("s.zarr/zarr.json") else data):
-        with pytest.raises(StoreAccessError, match=r"s\.zarr/zarr\.json: cannot read: expected \d+ bytes, \d+ came"):
+        with pytest.raises(StoreAccessError, match=r"s\.zarr/zarr\.json: cannot read: expected \d+ bytes, got \d+"):
             EmbeddingStore.open(remote)
-        with pytest.raises(StoreAccessError, match=r"bytes, \d+ came"):
+        with pytest.raises(StoreAccessError, match=r"bytes, got \d+"):
             StoreWriter.open(remote, spec)
 
 
-def test_what_is_short_once_is_read_again(remote: str, contents: Make) -> None:
+def test_a_short_reading_is_repeated(remote: str, contents: Make) -> None:
     before, seen = contents(remote), set[str]()
 
     def short_once(path: str, data: bytes) -> bytes:
@@ -96,7 +96,7 @@ def test_what_is_short_once_is_read_again(remote: str, contents: Make) -> None:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_pruning_and_merging_are_right_or_an_error(seed: int, remote: str, contents: Make) -> None:
+def test_pruning_and_merging_succeed_or_fail(seed: int, remote: str, contents: Make) -> None:
     before, removed = contents(remote), list[tuple[str, int]]()
     target = f"memory://{uuid.uuid4().hex}/t.zarr"
     with flaky(at_random(random.Random(seed), rate=0.2)):
@@ -113,8 +113,8 @@ def test_pruning_and_merging_are_right_or_an_error(seed: int, remote: str, conte
         assert contents(target).items() <= before.items()
 
 
-def test_a_shard_that_cannot_be_had_whole_is_not_removed_beside_a_new_zarr_json(remote: str) -> None:
-    """`delete_unless` must put back what it took if a writer comes in between: never half of it."""
+def test_an_unreadable_shard_with_a_new_zarr_json_is_kept(remote: str) -> None:
+    """`delete_unless` must put back the whole object if a writer comes in between."""
     objects, path = open_objects(remote), record_path("a", 0)
     document = objects.get(f"{path}/{METADATA}") or b""
     objects.delete(f"{path}/{METADATA}")
@@ -130,7 +130,7 @@ def test_a_shard_that_cannot_be_had_whole_is_not_removed_beside_a_new_zarr_json(
     assert not verify(remote).problems
 
 
-def test_what_a_repair_could_not_sweep_is_not_told_as_removed(remote: str) -> None:
+def test_records_that_a_repair_could_not_sweep_are_not_reported_as_removed(remote: str) -> None:
     path = record_path("a", 0)
     open_objects(remote).delete(f"{path}/{METADATA}")
     removed: list[Damage] = []

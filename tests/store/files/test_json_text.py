@@ -1,4 +1,4 @@
-"""Whatever the text is, the reader returns a finite value or raises one `JsonError`."""
+"""For any text, the reader returns a finite value or raises a `JsonError`."""
 
 import json
 import math
@@ -26,7 +26,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("kind", BAD)
-def test_a_text_that_cannot_be_read_is_one_short_error(kind: str) -> None:
+def test_invalid_text_gives_one_short_error(kind: str) -> None:
     text, why = BAD[kind]
     with pytest.raises(JsonError, match=why) as caught:
         parse_json(text, largest=100 if kind == "large" else 2_000_000)
@@ -35,7 +35,7 @@ def test_a_text_that_cannot_be_read_is_one_short_error(kind: str) -> None:
 
 
 @given(st.binary(max_size=200) | st.text(max_size=200))
-def test_any_text_is_a_value_or_a_json_error(data: bytes | str) -> None:
+def test_any_text_gives_a_value_or_a_json_error(data: bytes | str) -> None:
     try:
         value = parse_json(data)
     except JsonError:

@@ -1,4 +1,4 @@
-"""Only regular files are opened, and only as much as they may hold is read."""
+"""Only regular files are opened, and only up to their largest size."""
 
 import os
 from pathlib import Path
@@ -8,11 +8,11 @@ import pytest
 from store.files.regular import IrregularFileError, open_regular, read_regular
 from tests.store.hostile import IRREGULAR
 
-KINDS = {"FIFO": "FIFO", "socket": "socket", "link to /dev/zero": "device", "link to itself": "link that leads to it"}
+KINDS = {"FIFO": "FIFO", "socket": "socket", "link to /dev/zero": "device", "link to itself": "link to it"}
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_is_not_a_regular_file_is_refused(kind: str, tmp_path: Path) -> None:
+def test_irregular_files_are_refused(kind: str, tmp_path: Path) -> None:
     IRREGULAR[kind](tmp_path / "file")
     with pytest.raises(IrregularFileError, match=f"file: expected a regular file, found a {KINDS[kind]}"):
         open_regular(tmp_path / "file")
@@ -38,7 +38,7 @@ def test_no_more_than_the_largest_size_is_read(tmp_path: Path) -> None:
         read_regular(tmp_path / "sparse", largest=10)
 
 
-def test_what_is_open_already_is_read_where_the_user_names_it() -> None:
+def test_open_file_descriptors_are_read_if_the_user_names_them() -> None:
     """As `/dev/stdin` and a shell's `<(…)`."""
     read, write = os.pipe()
     with os.fdopen(read), os.fdopen(write, "wb", buffering=0) as writer:
@@ -49,13 +49,13 @@ def test_what_is_open_already_is_read_where_the_user_names_it() -> None:
         assert read_regular(f"/dev/fd/{read}", largest=10, pipes=True) == b"list"
 
 
-def test_a_stream_without_an_end_is_given_up() -> None:
+def test_an_endless_stream_is_refused() -> None:
     refused = pytest.raises(IrregularFileError, match="expected at most 10 bytes, found at least 11")
     with Path("/dev/zero").open("rb") as zeros, refused:
         read_regular(f"/dev/fd/{zeros.fileno()}", largest=10, pipes=True)
 
 
-def test_a_pipe_in_a_folder_is_refused_even_where_the_user_names_it(tmp_path: Path) -> None:
+def test_a_pipe_in_a_folder_is_refused_even_if_the_user_names_it(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "manifest.csv")
     with pytest.raises(IrregularFileError, match="expected a regular file, found a FIFO"):
         read_regular(tmp_path / "manifest.csv", largest=10, pipes=True)

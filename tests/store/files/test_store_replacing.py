@@ -1,4 +1,4 @@
-"""Replacing a record: old or new at any moment, whoever reads, writes or dies beside it."""
+"""Replacing a record: others see the old or the new one at any moment, whoever reads, writes or dies."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -21,7 +21,7 @@ PATH = record_path("a", 0)
 
 @pytest.fixture
 def record(spec: Spec, make_frames: Make) -> Callable[[int], Record]:
-    """A function that makes version n of song a, of 20 + n frames."""
+    """A function that makes version n of song a, with 20 + n frames."""
     return lambda number: encode_record(
         spec, "a", 0, make_frames(number, frames=20 + number), {"source": f"sha256:{number}"}
     )
@@ -29,7 +29,7 @@ def record(spec: Spec, make_frames: Make) -> Callable[[int], Record]:
 
 @pytest.fixture
 def writer(root: str, spec: Spec, record: Callable[[int], Record]) -> StoreWriter:
-    """A writer that has written version 0, in the index."""
+    """A writer that has written version 0, which is in the index."""
     writer = StoreWriter.open(root, spec)
     assert writer.write_record(record(0))
     index(root)
@@ -37,14 +37,14 @@ def writer(root: str, spec: Spec, record: Callable[[int], Record]) -> StoreWrite
 
 
 def version(root: str) -> str:
-    """The version that is stored; its data is read, too."""
+    """The stored version; also reads its data."""
     store = EmbeddingStore.open(root)
     source = str(store.attributes("a")["source"])
     assert store.read("a").shape[1] == 20 + int(source.removeprefix("sha256:"))
     return source.removeprefix("sha256:")
 
 
-def test_a_record_is_replaced_if_it_is_still_the_one_that_was_seen(
+def test_a_record_is_replaced_only_if_it_has_the_given_digest(
     root: str, writer: StoreWriter, record: Callable[[int], Record]
 ) -> None:
     old = writer.digest("a", 0)
@@ -59,9 +59,7 @@ def test_a_record_is_replaced_if_it_is_still_the_one_that_was_seen(
     assert EmbeddingStore.open(root).rows["a", 0].source == "sha256:1"
 
 
-def test_where_nothing_stands_any_more_the_record_is_made(
-    root: str, writer: StoreWriter, record: Callable[[int], Record]
-) -> None:
+def test_a_removed_record_is_written(root: str, writer: StoreWriter, record: Callable[[int], Record]) -> None:
     old, objects = writer.digest("a", 0), open_objects(root)
     objects.delete(f"{PATH}/{METADATA}")
     objects.delete(f"{PATH}/{SHARD}")
@@ -70,7 +68,7 @@ def test_where_nothing_stands_any_more_the_record_is_made(
     assert version(root) == "1"
 
 
-def test_a_replaced_record_is_the_same_bytes_as_one_that_was_made_there(
+def test_a_replaced_record_has_the_same_bytes_as_a_new_one(
     tmp_path: Path, spec: Spec, record: Callable[[int], Record], files_of: Callable[[str], dict[str, bytes]]
 ) -> None:
     again, fresh = (StoreWriter.open(tmp_path / name, spec) for name in ("again", "fresh"))
@@ -80,7 +78,7 @@ def test_a_replaced_record_is_the_same_bytes_as_one_that_was_made_there(
     assert files_of(again.root) == files_of(fresh.root)
 
 
-def test_readers_beside_it_see_the_old_record_or_the_new_one(
+def test_concurrent_readers_see_the_old_record_or_the_new_one(
     root: str, writer: StoreWriter, record: Callable[[int], Record]
 ) -> None:
     index(root)
@@ -111,10 +109,10 @@ def test_readers_beside_it_see_the_old_record_or_the_new_one(
 
 
 @pytest.mark.parametrize("place", ["local", "memory"], indirect=False)
-def test_a_reader_waits_while_the_new_record_is_put(
+def test_a_reader_waits_during_a_replacement(
     place: str, tmp_path: Path, spec: Spec, record: Callable[[int], Record], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Between the old zarr.json and the new one there is a moment in which every reader must wait."""
+    """Between the old zarr.json and the new one, every reader must wait."""
     root = str(tmp_path / "s.zarr") if place == "local" else f"memory://{tmp_path.name}/waits.zarr"
     writer = StoreWriter.open(root, spec)
     writer.write_record(record(0))
@@ -148,7 +146,7 @@ def test_a_reader_waits_while_the_new_record_is_put(
 
 
 class KilledError(BaseException):
-    """As SIGKILL: nothing is cleaned up that a handler of errors would clean up."""
+    """Like SIGKILL: no error handler cleans up."""
 
 
 MOMENTS = [(verb, name, when) for verb, name in (("delete", METADATA), ("put", SHARD), ("create", METADATA))
@@ -156,7 +154,7 @@ MOMENTS = [(verb, name, when) for verb, name in (("delete", METADATA), ("put", S
 
 
 @pytest.mark.parametrize(("verb", "name", "when"), MOMENTS)
-def test_killed_in_between_the_old_record_is_there_or_none_and_the_next_run_makes_it(
+def test_a_killed_replacement_leaves_the_old_record_or_none(
     verb: str,
     name: str,
     when: str,
@@ -168,7 +166,7 @@ def test_killed_in_between_the_old_record_is_there_or_none_and_the_next_run_make
 ) -> None:
     old, kind = writer.digest("a", 0), type(open_objects(root))
     call, killed = getattr(kind, verb), []
-    monkeypatch.setattr(kind, "patience", 0.05)
+    monkeypatch.setattr(kind, "wait_seconds", 0.05)
 
     def deadly(self: Objects, key: str, *arguments: Any, **options: Any) -> None:
         ours = key == f"{PATH}/{name}"
@@ -197,7 +195,7 @@ def test_killed_in_between_the_old_record_is_there_or_none_and_the_next_run_make
     assert verify(root).problems == []
 
 
-def test_of_several_that_replace_a_record_one_stays_whole(
+def test_of_several_replacements_one_stays_complete(
     root: str, spec: Spec, writer: StoreWriter, record: Callable[[int], Record]
 ) -> None:
     for round_ in range(3):
@@ -215,8 +213,8 @@ def test_of_several_that_replace_a_record_one_stays_whole(
         assert verify(root).problems == []
 
 
-@pytest.mark.parametrize("fault", ["not finite", "not what its digest says"])
-def test_what_cannot_be_stored_leaves_the_old_record(
+@pytest.mark.parametrize("fault", ["not finite", "does not match its digest"])
+def test_an_invalid_replacement_leaves_the_old_record(
     fault: str, root: str, writer: StoreWriter, record: Callable[[int], Record], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     new, expected, digest = record(1), "NaN or infinite", None
@@ -241,9 +239,7 @@ def test_a_full_disk_leaves_the_old_record(
     assert version(writer.root) == "0"
 
 
-def test_stale_records_are_told_by_who_judges_them_and_removed(
-    root: str, writer: StoreWriter, make_frames: Make
-) -> None:
+def test_stale_records_are_reported_and_removed(root: str, writer: StoreWriter, make_frames: Make) -> None:
     writer.write("b", 0, make_frames(5), attributes={"source": "sha256:b"})
 
     def outdated(attributes: Any) -> str:
@@ -259,7 +255,7 @@ def test_stale_records_are_told_by_who_judges_them_and_removed(
     assert EmbeddingStore.open(root).songs == ("b",)
 
 
-def test_a_stale_record_that_was_replaced_while_the_others_were_read_is_not_removed(
+def test_a_stale_record_that_was_replaced_meanwhile_is_kept(
     root: str, writer: StoreWriter, record: Callable[[int], Record]
 ) -> None:
     def outdated(attributes: Any) -> str:
@@ -269,15 +265,15 @@ def test_a_stale_record_that_was_replaced_while_the_others_were_read_is_not_remo
         yield from paths
         assert writer.write_record(record(1), replaces=writer.digest("a", 0))
 
-    assert verify(root, repair=True, outdated=outdated, track=meanwhile).problems == []
+    assert verify(root, repair=True, outdated=outdated, progress=meanwhile).problems == []
     assert version(root) == "1"
 
 
-def test_a_record_that_is_replaced_while_it_is_checked_is_not_damaged(
+def test_a_record_replaced_during_its_check_is_not_damaged(
     root: str, writer: StoreWriter, record: Callable[[int], Record]
 ) -> None:
     def meanwhile(paths: list[str]) -> Iterator[str]:
         assert writer.write_record(record(1), replaces=writer.digest("a", 0))
         yield from paths
 
-    assert verify(root, track=meanwhile).problems == []
+    assert verify(root, progress=meanwhile).problems == []

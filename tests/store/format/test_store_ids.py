@@ -52,7 +52,7 @@ ids = st.one_of(st.sampled_from(HARD), st.text(st.characters(), min_size=1, max_
 
 
 @given(ids, st.integers(0, 10_000))
-def test_a_record_has_a_place_of_its_own_kind(song: str, view: int) -> None:
+def test_record_paths_have_the_expected_form(song: str, view: int) -> None:
     path = record_path(song, view)
     assert is_record(path)
     assert path.isascii()
@@ -61,7 +61,7 @@ def test_a_record_has_a_place_of_its_own_kind(song: str, view: int) -> None:
 
 
 @given(ids, ids)
-def test_different_ids_have_different_places_and_names(first: str, second: str) -> None:
+def test_different_ids_have_different_paths_and_names(first: str, second: str) -> None:
     assert (record_path(first, 0) == record_path(second, 0)) == (first == second)
     assert (escape(first) == escape(second)) == (first == second)
     assert unescape(escape(first)) == first
@@ -107,5 +107,5 @@ def test_ids_that_look_alike_stay_apart(spec: Spec, tmp_path: Path, make_frames:
 
 
 @pytest.mark.parametrize("record", [("", 0), ("a", -1), ("a", "0"), "a", ("a",), None])
-def test_what_is_no_record_is_not_in_the_store(record: object, fill: Callable[..., str]) -> None:
+def test_invalid_records_are_not_in_the_store(record: object, fill: Callable[..., str]) -> None:
     assert record not in EmbeddingStore.open(fill())

@@ -1,4 +1,4 @@
-"""int8: what it costs, and the finiteness test; frames of any byte order, layout and type of array."""
+"""int8 errors, finiteness checks, and frames of any byte order, layout and array type."""
 
 from pathlib import Path
 
@@ -25,7 +25,7 @@ FLOATS = st.floats(-6e4, 6e4, width=32)
 
 
 @given(arrays(np.float32, st.tuples(st.integers(1, 3), st.integers(1, 9), st.integers(1, 5)), elements=FLOATS))
-def test_the_error_is_half_a_step_at_most(frames: np.ndarray) -> None:
+def test_the_error_is_at_most_half_a_step(frames: np.ndarray) -> None:
     stored, levels = quantise(frames)
     assert (stored.dtype, levels.scale.dtype, levels.offset.shape) == (np.int8, np.float32, frames.shape[::2])
     assert stored.min() >= -127
@@ -45,7 +45,7 @@ def test_a_constant_channel_is_exact() -> None:
 
 
 @pytest.mark.parametrize("mean", [0, 40])
-def test_the_error_does_not_depend_on_where_a_channel_lies(mean: float) -> None:
+def test_the_error_does_not_depend_on_a_channels_offset(mean: float) -> None:
     frames = np.random.default_rng(0).standard_normal((1, 5000, 64)).astype(np.float32) + np.float32(mean)
     found = to_floats(*quantise(frames))
     assert np.sqrt(np.mean((found - frames) ** 2)) == pytest.approx(7.4 / 254 / np.sqrt(12), rel=0.05)
@@ -75,7 +75,7 @@ def test_one_bad_value_is_found_anywhere(dtype: type, value: float) -> None:
         assert not all_finite(bad)
 
 
-def test_overflow_says_what_would_hold_it() -> None:
+def test_overflow_names_the_types_that_fit() -> None:
     frames = np.full((1, 2, 2), 1e5, np.float32)
     with pytest.raises(
         StoreError, match=r"frames reach 1e\+05, more than float16 holds \(65504\); store them as float32"
@@ -85,7 +85,7 @@ def test_overflow_says_what_would_hold_it() -> None:
 
 
 class Labelled(np.ndarray):
-    """An array of a type of its own, as libraries have them."""
+    """A subclass of ndarray, as some libraries have."""
 
 
 def frozen(frames: np.ndarray) -> np.ndarray:
@@ -99,7 +99,7 @@ def every_other(frames: np.ndarray) -> np.ndarray:
     return wide[..., ::2]
 
 
-# Ways in which the same values lie in memory.
+# Memory layouts of the same values.
 LAYOUTS = {
     "C": np.ascontiguousarray,
     "Fortran": np.asfortranarray,
@@ -131,7 +131,7 @@ def spec_of(frames: np.ndarray, dtype: str) -> Spec:
 
 
 @given(**ANY_FRAMES)
-def test_a_record_holds_what_was_given_in_any_order_and_layout(
+def test_frames_in_any_byte_order_and_layout_are_stored_exactly(
     kind: str, order: str, layout: str, dtype: str, shape: tuple[int, int, int], seed: int
 ) -> None:
     frames = drawn(shape, kind, seed)
@@ -148,13 +148,13 @@ def test_a_record_holds_what_was_given_in_any_order_and_layout(
 
 
 @given(**ANY_FRAMES, value=st.sampled_from([np.nan, np.inf, -np.inf]), place=st.integers(0, 134))
-def test_nan_and_infinity_are_refused_in_any_order_and_layout(
+def test_nan_and_infinity_are_refused_in_any_byte_order_and_layout(
     kind: str, order: str, layout: str, dtype: str, shape: tuple[int, int, int], seed: int, value: float, place: int
 ) -> None:
     frames = drawn(shape, kind, seed)
     frames.reshape(-1)[place % frames.size] = value
     given = LAYOUTS[layout](frames.astype(order + kind))
-    # What is in the storage type already is tested while it is written.
+    # Values that have the storage type already are checked when they are written.
     if dtype == frames.dtype:
         assert not all_finite(given)
         return
@@ -164,7 +164,7 @@ def test_nan_and_infinity_are_refused_in_any_order_and_layout(
 
 @pytest.mark.parametrize("dtype", ["float16", "float32", "int8"])
 @pytest.mark.parametrize("order", "<>")
-def test_a_store_takes_frames_of_either_byte_order_and_no_nan(tmp_path: Path, dtype: str, order: str) -> None:
+def test_a_store_accepts_either_byte_order_and_refuses_nan(tmp_path: Path, dtype: str, order: str) -> None:
     frames = drawn((2, 7, 3), "f4", 0).astype(f"{order}f4")
     writer = StoreWriter.open(tmp_path / "store", spec_of(frames, dtype))
     writer.write("a", 0, frames, attributes={})
@@ -176,13 +176,13 @@ def test_a_store_takes_frames_of_either_byte_order_and_no_nan(tmp_path: Path, dt
     assert EmbeddingStore.open(writer.root).songs == ("a",)
 
 
-def test_masked_values_are_no_values() -> None:
+def test_masked_values_are_refused() -> None:
     frames = np.ma.masked_greater(drawn((1, 3, 2), "f4", 0), 0)
     with pytest.raises(StoreError, match="song 'a' view 0: frames hold masked values; fill them first"):
         encode_record(spec_of(frames, "float16"), "a", 0, frames, {})
 
 
-def test_a_single_number_is_no_song() -> None:
+def test_a_scalar_is_refused() -> None:
     spec = spec_of(np.zeros((1, 1, 1)), "int8")
     with pytest.raises(StoreError, match=r"expected frames of .*, found \(\)"):
         encode_record(spec, "a", 0, np.float32(1.0), {})  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""The spec: everything that changes the numbers, compared field by field."""
+"""The spec: every setting that changes the numbers, compared field by field."""
 
 import json
 from dataclasses import fields, replace
@@ -30,7 +30,7 @@ def test_every_field_is_tried() -> None:
 
 
 @pytest.mark.parametrize("field", OTHER)
-def test_another_value_is_refused_by_name(field: str, spec: Spec, tmp_path: Path) -> None:
+def test_a_different_value_is_refused_by_name(field: str, spec: Spec, tmp_path: Path) -> None:
     StoreWriter.open(tmp_path / "store", spec)
     other = replace(spec, **{field: OTHER[field]})
     assert other.digest != spec.digest
@@ -52,7 +52,7 @@ def test_json_there_and_back(spec: Spec) -> None:
     assert (again, again.digest, hash(again)) == (spec, spec.digest, hash(spec))
 
 
-def test_equal_specs_have_equal_digests_however_they_are_written(spec: Spec) -> None:
+def test_equal_specs_have_equal_digests(spec: Spec) -> None:
     other = replace(spec, window_seconds=30, encoders={"muq": "sha256:bb", "musicfm": "sha256:aa"}, layers=[10])  # type: ignore[arg-type]
     assert other.digest == spec.digest
 
@@ -60,7 +60,7 @@ def test_equal_specs_have_equal_digests_however_they_are_written(spec: Spec) -> 
 @pytest.mark.parametrize(
     ("field", "value"), [("streams", ()), ("streams", ("a", "a")), ("channels", 0), ("dtype", "float64"), ("pool", 0)]
 )
-def test_impossible_values(field: str, value: object, spec: Spec) -> None:
+def test_invalid_values_are_refused(field: str, value: object, spec: Spec) -> None:
     with pytest.raises(StoreError, match=f"the spec's {field} must "):
         replace(spec, **{field: value})  # type: ignore[arg-type]
 
@@ -70,13 +70,13 @@ def test_a_newer_field_is_named(spec: Spec) -> None:
         Spec.from_json({**spec.to_json(), "codec": "x"})
 
 
-def test_another_format_or_version_is_refused(spec: Spec, tmp_path: Path) -> None:
+def test_other_formats_and_versions_are_refused(spec: Spec, tmp_path: Path) -> None:
     StoreWriter.open(tmp_path / "store", spec)
     root = tmp_path / "store" / "zarr.json"
     document = json.loads(root.read_text())
     document["attributes"]["version"] = 2
     root.write_text(json.dumps(document))
-    with pytest.raises(StoreError, match="format version 2, this program reads 1; install"):
+    with pytest.raises(StoreError, match="expected format version 1, found 2; install"):
         EmbeddingStore.open(tmp_path / "store")
     root.write_text('{"zarr_format": 3, "node_type": "group"}')
     with pytest.raises(StoreError, match="not an embedding store"):

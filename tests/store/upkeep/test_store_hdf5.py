@@ -1,4 +1,4 @@
-"""HDF5 there and back."""
+"""Export to HDF5 and import from it."""
 
 import json
 import shutil
@@ -12,7 +12,8 @@ import h5py
 import numpy as np
 import pytest
 
-from store import EmbeddingStore, Spec, StoreError, StoreNotFoundError, StoreWriter, export_hdf5, import_hdf5
+from store import EmbeddingStore, Spec, StoreError, StoreWriter, export_hdf5, import_hdf5
+from store.errors import StoreNotFoundError
 from store.upkeep.hdf5 import escape
 
 Make = Callable[..., Any]
@@ -48,7 +49,7 @@ def test_scales_beyond_64_kib(tmp_path: Path, spec: Spec) -> None:
     np.testing.assert_array_equal(again.read("a"), EmbeddingStore.open(writer.root).read("a"))
 
 
-def test_a_file_from_elsewhere(tmp_path: Path) -> None:
+def test_a_file_of_another_program(tmp_path: Path) -> None:
     frames = np.random.default_rng(0).standard_normal((2, 7, 4)).astype(np.float16)
     with h5py.File(tmp_path / "theirs.h5", "w") as file:
         file.attrs["streams"] = ["x", "y"]
@@ -83,7 +84,7 @@ def write(file: h5py.File, name: str, data: object, streams: object = ("x",)) ->
     ],
 )
 @pytest.mark.usefixtures("read_here")
-def test_what_is_no_such_file(name: str, data: object, streams: object, message: str, tmp_path: Path) -> None:
+def test_files_with_another_layout(name: str, data: object, streams: object, message: str, tmp_path: Path) -> None:
     with h5py.File(tmp_path / "theirs.h5", "w") as file:
         write(file, name, data, streams)
     with pytest.raises(StoreError, match=message):
@@ -106,7 +107,7 @@ def test_datasets_of_either_byte_order(own: bool, kind: str, fill: Make, tmp_pat
             del file["a/0"]
         else:
             file.attrs["streams"] = ["x"]
-        # As a program on a big-endian machine writes it.
+        # As written on a big-endian machine.
         file.create_dataset("a/0", data=frames.astype(f">{kind}")).attrs.update(kept)
     import_hdf5(tmp_path / "all.h5", str(tmp_path / "again"))
     found = EmbeddingStore.open(tmp_path / "again").read("a")
@@ -114,9 +115,9 @@ def test_datasets_of_either_byte_order(own: bool, kind: str, fill: Make, tmp_pat
     np.testing.assert_array_equal(found, frames)
 
 
-def test_groups_in_groups_are_ids_with_slashes(tmp_path: Path) -> None:
+def test_nested_groups_are_ids_with_slashes(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "theirs.h5", "w") as file:
-        file.attrs.update({"streams": ["x"], "frame_rate": [[12.5]]})  # a matrix, as MATLAB has them
+        file.attrs.update({"streams": ["x"], "frame_rate": [[12.5]]})  # a matrix, as MATLAB writes numbers
         for name in ("modelA/001/0", "modelA/001/1", "modelB/001/0", "7/0"):
             file.create_dataset(name, data=np.ones((1, 3, 2), np.float32))
     import_hdf5(tmp_path / "theirs.h5", str(tmp_path / "store"))
@@ -128,7 +129,7 @@ def test_groups_in_groups_are_ids_with_slashes(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("rate", [0, -1.0, np.nan, np.inf, "fast", [1, 2]])
 @pytest.mark.usefixtures("read_here")
-def test_a_frame_rate_that_is_none(rate: object, tmp_path: Path) -> None:
+def test_an_invalid_frame_rate(rate: object, tmp_path: Path) -> None:
     with h5py.File(tmp_path / "theirs.h5", "w") as file:
         write(file, "a/0", np.zeros((1, 2, 3), np.float32))
         file.attrs["frame_rate"] = rate
@@ -138,7 +139,7 @@ def test_a_frame_rate_that_is_none(rate: object, tmp_path: Path) -> None:
         import_hdf5(tmp_path / "theirs.h5", str(tmp_path / "store"))
 
 
-def test_not_hdf5_and_in_the_way(tmp_path: Path, fill: Make) -> None:
+def test_not_hdf5_and_an_existing_file(tmp_path: Path, fill: Make) -> None:
     (tmp_path / "text.h5").write_text("hello")
     with pytest.raises(StoreError, match=r"text.h5: cannot be read as HDF5"):
         import_hdf5(tmp_path / "text.h5", str(tmp_path / "store"))
@@ -159,13 +160,13 @@ def test_not_hdf5_and_in_the_way(tmp_path: Path, fill: Make) -> None:
         (f"{'x' * 300}.h5", "File name too long"),
     ],
 )
-def test_a_name_that_the_disk_refuses(name: str, reason: str, fill: Make, tmp_path: Path) -> None:
+def test_a_name_that_the_file_system_refuses(name: str, reason: str, fill: Make, tmp_path: Path) -> None:
     (tmp_path / "text.h5").write_text("hello")
     with pytest.raises(StoreError, match=rf"\.h5: cannot be written: {reason}$"):
         export_hdf5(fill(), tmp_path / name)
 
 
-def test_an_export_that_is_refused_leaves_a_running_one_alone(fill: Make, tmp_path: Path) -> None:
+def test_a_refused_export_leaves_a_running_one_alone(fill: Make, tmp_path: Path) -> None:
     (tmp_path / "all.h5").write_text("hello")
     (tmp_path / "all.h5.partial").write_text("half")
     with pytest.raises(StoreError, match=r"all\.h5: exists"):
@@ -177,18 +178,18 @@ def test_damage_in_the_file_is_noticed(fill: Make, tmp_path: Path) -> None:
     export_hdf5(fill(songs=("a",), views=1), tmp_path / "all.h5")
     with h5py.File(tmp_path / "all.h5", "a") as file:
         file["a/0"][0, 0, 0] += 1
-    with pytest.raises(StoreError, match="song 'a' view 0: not what its digest says; its source is damaged"):
+    with pytest.raises(StoreError, match="song 'a' view 0: does not match its digest; its source is damaged"):
         import_hdf5(tmp_path / "all.h5", str(tmp_path / "again"))
     with pytest.raises(StoreNotFoundError, match="no embedding store here"):
         EmbeddingStore.open(tmp_path / "again")
 
 
-def test_a_full_disk_at_any_moment_of_an_export(fill: Make, small_disk: Path, tmp_path: Path) -> None:
+def test_a_full_disk_at_any_point_of_an_export(fill: Make, small_disk: Path, tmp_path: Path) -> None:
     root = fill(songs=tuple(map(str, range(40))), channels=64)
     export_hdf5(root, tmp_path / "all.h5")
     free = shutil.disk_usage(small_disk).free
     size = (tmp_path / "all.h5").stat().st_size
-    # HDF5 keeps its tables until it closes the file, and fails in other ways then.
+    # HDF5 writes its tables when it closes the file, and then fails in other ways.
     for missing in range(4096, size, 40_960):
         (small_disk / "ballast").write_bytes(bytes(free - size + missing))
         with pytest.raises(StoreError, match=r"all.h5: cannot be written: No space left on device$"):
@@ -199,16 +200,26 @@ def test_a_full_disk_at_any_moment_of_an_export(fill: Make, small_disk: Path, tm
 @pytest.mark.parametrize(
     ("place", "name", "value", "message"),
     [
-        ("a/0", "digest", None, r"all.h5: /a/0: not as hear-store export writes it .*digest.*; export it again"),
-        ("a/0", "scale", None, "all.h5: /a/0: not as hear-store export writes it .*scale"),
+        (
+            "a/0",
+            "digest",
+            None,
+            r"all.h5: /a/0: not in the form that hear-store .*digest.*; export it again",
+        ),
+        ("a/0", "scale", None, "all.h5: /a/0: not in the form that hear-store export writes .*scale"),
         ("a/0", "scale", "wide", r"/a/0: attribute `scale`: expected numbers of shape \(2, 8\), found another type"),
         ("a/0", "digest", [1, 2], "all.h5: /a/0: attribute `digest`: expected a text, found another type"),
         ("a/0", "attributes", "{", "all.h5: /a/0: attribute `attributes`: it is not JSON: Expecting property name"),
         ("a/0", "attributes", "[1]", "all.h5: /a/0: attribute `attributes`: expected a JSON object, found list;"),
-        ("/", "spec", "{", "all.h5: attribute `spec`: not as hear-store export writes it"),
-        ("/", "spec", "[]", "all.h5: attribute `spec`: not as hear-store export writes it|a store's spec"),
-        ("/", "encoders_from", "[]", r"all\.h5: attribute `encoders_from`: not as .* found list\); export it again"),
-        ("/", "encoders_from", "{", r"all\.h5: attribute `encoders_from`: not as hear-store export writes it"),
+        ("/", "spec", "{", "all.h5: attribute `spec`: not in the form that hear-store export writes"),
+        ("/", "spec", "[]", "all.h5: attribute `spec`: not in the form that hear-store export writes|a store's spec"),
+        ("/", "encoders_from", "[]", r"all\.h5: attribute `encoders_from`: not in .* found list\); export it again"),
+        (
+            "/",
+            "encoders_from",
+            "{",
+            r"all\.h5: attribute `encoders_from`: not in the form that hear-store",
+        ),
     ],
 )
 @pytest.mark.usefixtures("read_here")
@@ -228,7 +239,7 @@ def test_an_export_that_was_changed(
     ("attributes", "found"), [("[1]", "list"), ("null", "NoneType"), ('"ab"', "str"), ("3", "int")]
 )
 @pytest.mark.usefixtures("read_here")
-def test_attributes_from_elsewhere_that_are_no_object(attributes: str, found: str, tmp_path: Path) -> None:
+def test_attributes_of_another_program_that_are_not_an_object(attributes: str, found: str, tmp_path: Path) -> None:
     with h5py.File(tmp_path / "theirs.h5", "w") as file:
         write(file, "a/0", np.zeros((1, 2, 3), np.float32))
         file["a/0"].attrs["attributes"] = attributes
@@ -252,11 +263,11 @@ def test_an_interrupted_export_leaves_no_file(fill: Make, tmp_path: Path) -> Non
         raise KeyboardInterrupt("stop")
 
     with pytest.raises(KeyboardInterrupt, match="stop"):
-        export_hdf5(fill(), tmp_path / "all.h5", track=interrupted)
+        export_hdf5(fill(), tmp_path / "all.h5", progress=interrupted)
     assert [path.name for path in tmp_path.iterdir()] == ["store.zarr"]
 
 
-def test_memory_is_one_record(tmp_path: Path, spec: Spec, make_frames: Make) -> None:
+def test_memory_holds_one_record_at_a_time(tmp_path: Path, spec: Spec, make_frames: Make) -> None:
     wide = replace(spec, channels=256)
     writer = StoreWriter.open(tmp_path / "store", wide)
     frames = make_frames(spec=wide, frames=1000)
@@ -291,8 +302,8 @@ def test_escaped_names_are_readable() -> None:
     ]
 
 
-def test_a_file_that_gives_no_record_leaves_no_store(tmp_path: Path) -> None:
-    """Otherwise the corrected file, of other channels, would be refused for the spec of the first."""
+def test_a_file_without_valid_records_leaves_no_store(tmp_path: Path) -> None:
+    """Otherwise a corrected file with other channels would be refused because of the first file's spec."""
     for name, channels, value in (("bad.h5", 4, np.nan), ("good.h5", 8, 1.0)):
         with h5py.File(tmp_path / name, "w") as file:
             file.attrs["streams"] = ["mine"]

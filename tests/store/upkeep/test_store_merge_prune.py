@@ -36,7 +36,7 @@ def test_a_merge_into_a_source_adds_to_it(fill: Fill) -> None:
     assert EmbeddingStore.open(first).songs == ("a", "c")
 
 
-def test_stores_that_disagree_are_not_merged(
+def test_stores_with_different_data_are_not_merged(
     fill: Fill, tmp_path: Path, spec: Spec, make_frames: Callable[..., Any]
 ) -> None:
     first = fill("1")
@@ -48,7 +48,7 @@ def test_stores_that_disagree_are_not_merged(
     assert len(EmbeddingStore.open(tmp_path / "3")) == 0
 
 
-def test_notes_may_differ_where_the_data_agrees(fill: Fill, tmp_path: Path, spec: Spec) -> None:
+def test_other_attributes_may_differ_if_the_data_agrees(fill: Fill, tmp_path: Path, spec: Spec) -> None:
     first = fill("1", songs=("a",), views=1)
     store = EmbeddingStore.open(first)
     other = StoreWriter.open(tmp_path / "2", spec)
@@ -67,10 +67,10 @@ def test_other_specs_are_not_merged(fill: Fill) -> None:
         merge([], first)
 
 
-def test_an_interrupted_merge_goes_on(fill: Fill, contents: Callable[..., Any]) -> None:
+def test_an_interrupted_merge_continues(fill: Fill, contents: Callable[..., Any]) -> None:
     first, second = fill("1"), fill("2", songs=("c",))
     with pytest.raises(StopError, match="stop"):
-        merge([first, second], first + "-all", track=stopping)
+        merge([first, second], first + "-all", progress=stopping)
     assert verify(first + "-all").records == 3
     assert merge([first, second], first + "-all").copied == 3
     assert contents(first + "-all") == contents(first) | contents(second)
@@ -93,7 +93,7 @@ def test_pruned_records_leave_nothing(fill: Fill, files_of: Callable[..., Any]) 
     assert not Path(root, "records").exists()
 
 
-def test_prune_refuses_what_it_cannot_mean(fill: Fill) -> None:
+def test_prune_refuses_unclear_requests(fill: Fill) -> None:
     with pytest.raises(StoreError, match="needs songs or views"):
         prune(fill())
     with pytest.raises(StoreError, match="no song 'q'; nothing was removed"):
@@ -101,10 +101,10 @@ def test_prune_refuses_what_it_cannot_mean(fill: Fill) -> None:
     assert len(EmbeddingStore.open(fill())) == 4
 
 
-def test_an_interrupted_prune_goes_on(fill: Fill) -> None:
+def test_an_interrupted_prune_continues(fill: Fill) -> None:
     root = fill(songs=("a", "b", "c"))
     with pytest.raises(StopError, match="stop"):
-        prune(root, songs=["a", "b"], track=stopping)
+        prune(root, songs=["a", "b"], progress=stopping)
     assert list(EmbeddingStore.open(root)) == [("b", 1), ("c", 0), ("c", 1)]
     assert verify(root).problems == []
     assert prune(root, songs=["b"]) == [("b", 1)]

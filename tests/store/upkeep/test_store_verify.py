@@ -51,7 +51,7 @@ def test_every_flipped_byte_of_the_root_is_refused(fill: Fill, monkeypatch: pyte
             EmbeddingStore.open(root.parent)
 
 
-def test_what_is_damaged_is_repaired_by_a_rerun(fill: Fill, files_of: Files) -> None:
+def test_damaged_records_are_restored_by_a_rerun(fill: Fill, files_of: Files) -> None:
     root = fill()
     before = files_of(root)
     shards = sorted(key for key in before if key.endswith(SHARD))
@@ -78,7 +78,7 @@ def test_messages(fill: Fill) -> None:
     assert details == {
         record_path("a", 0): "the data is missing",
         record_path("b", 0): "the data has 688 bytes, expected 684",
-        record_path("c", 0): "zarr.json: is that of song 'd' view 0, which belongs elsewhere",
+        record_path("c", 0): "zarr.json: belongs to song 'd' view 0, which has another path",
     }
 
 
@@ -106,7 +106,7 @@ def failing(*arguments: Any, **options: Any) -> Any:
 
 
 @pytest.mark.parametrize("place", ["local", "memory"])
-def test_what_cannot_be_read_is_told_and_stays(
+def test_unreadable_records_are_reported_and_kept(
     place: str, tmp_path: Path, spec: Spec, make_frames: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root = str(tmp_path / "store") if place == "local" else f"memory://{uuid.uuid4().hex}"
@@ -125,7 +125,7 @@ def test_what_cannot_be_read_is_told_and_stays(
     assert (verify(root).records, verify(root).problems) == (1, [])
 
 
-def test_a_record_made_anew_while_the_others_are_read_is_not_removed(
+def test_a_record_rewritten_during_verification_is_kept(
     fill: Fill, spec: Spec, make_frames: Callable[..., Any]
 ) -> None:
     root = fill(songs=("a", "b"), views=1)
@@ -138,13 +138,13 @@ def test_a_record_made_anew_while_the_others_are_read_is_not_removed(
         prune(root, songs=["b"])
         assert StoreWriter.open(root, spec).write("b", 0, make_frames(), attributes={})
 
-    found = verify(root, repair=True, track=make_anew)
+    found = verify(root, repair=True, progress=make_anew)
     assert [(problem.path, problem.removed) for problem in found.problems] == [(record_path("a", 0), True)]
     assert EmbeddingStore.open(root).songs == ("b",)
     assert verify(root).problems == []
 
 
-def test_a_link_to_nowhere_is_foreign(fill: Fill) -> None:
+def test_a_broken_link_is_foreign(fill: Fill) -> None:
     root = fill()
     Path(root, "records", "link").symlink_to("nowhere")
     assert [(problem.path, problem.kind) for problem in verify(root).problems] == [("records/link", "foreign")]
@@ -152,7 +152,7 @@ def test_a_link_to_nowhere_is_foreign(fill: Fill) -> None:
     assert not Path(root, "records", "link").is_symlink()
 
 
-def test_a_damaged_catalogue_is_told_and_removed(fill: Fill) -> None:
+def test_a_damaged_catalogue_is_reported_and_removed(fill: Fill) -> None:
     root = fill()
     cache_summaries(root)
     summary = EmbeddingStore.open(root).summary()
@@ -171,17 +171,17 @@ def test_a_damaged_catalogue_is_told_and_removed(fill: Fill) -> None:
     assert verify(root).problems == []
 
 
-def test_a_record_that_has_gone_is_missed_by_the_catalogue(fill: Fill) -> None:
+def test_a_missing_record_is_noticed_through_the_catalogue(fill: Fill) -> None:
     root = fill()
     index(root)
     shutil.rmtree(Path(root, record_path("a", 0)))
     (Path(root, record_path("b", 1)) / METADATA).unlink()
     found = {problem.path: (problem.kind, problem.detail) for problem in verify(root, repair=True).problems}
     assert found == {
-        record_path("a", 0): ("missing", "song 'a' view 0 is in the catalogue, and is not there"),
+        record_path("a", 0): ("missing", "song 'a' view 0 is in the catalogue but not in the store"),
         record_path("b", 1): (
             "unfinished",
-            "data without zarr.json: a writer was stopped, or is at it; the next write sweeps it",
+            "data without zarr.json: its writer stopped or is still writing; the next write removes it",
         ),
     }
     assert verify(root).problems == []

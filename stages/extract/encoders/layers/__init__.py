@@ -1,1 +1,1 @@
-"""The parts that both encoders are built from."""
+"""The layers of both encoders."""

@@ -1,6 +1,6 @@
-"""softmax(QKᵀ / √D) V without the T × T matrix of scores.
+"""softmax(QKᵀ / √D) V without a T × T score matrix.
 
-Axes: B signals, H heads, T tokens, D channels a head.
+Axes: B signals, H heads, T tokens, D channels per head.
 """
 
 import functools
@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-# Scores held at once (bf16), and the most queries that they are of.
+# Maximum number of scores in memory (bf16), and of queries per block.
 SCORES = 8 * 1024 * 1024
 QUERIES = 512
 
@@ -23,12 +23,12 @@ def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
 
 @functools.cache
 def has_bf16_flash() -> bool:
-    """Say whether torch's own CPU attention multiplies bf16 in hardware: with AMX only."""
+    """Whether torch's CPU attention multiplies bf16 in hardware, which needs AMX."""
     return bool(torch.cpu._is_amx_tile_supported())
 
 
 def _in_blocks(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    """Attend in blocks of queries, by oneDNN's bf16 products (1.8 times as fast at 5,250 tokens)."""
+    """Attend in blocks of queries with oneDNN's bf16 products (1.8 times as fast at 5,250 tokens)."""
     result = torch.empty_like(query)
     tokens = query.shape[2]
     block = max(16, min(QUERIES, SCORES // tokens))

@@ -1,8 +1,8 @@
-"""The rotary conformer of both encoders (Gulati et al. 2020, arXiv 2005.08100, as HF's `Wav2Vec2ConformerEncoder`).
+"""The rotary conformer of both encoders (Gulati et al. 2020, arXiv 2005.08100), equal to `Wav2Vec2ConformerEncoder`.
 
-Each layer is x + ½·FFN(x), x + Attn(x), x + Conv(x), x + ½·FFN(x), LayerNorm. Same numbers as the published one,
-without its T × T score matrix, its transposes and its batch norm: attention is computed
-in blocks, the convolution runs channels-last, ½ and the batch norm are folded into weights.
+Each layer is x + ½·FFN(x), x + Attn(x), x + Conv(x), x + ½·FFN(x), LayerNorm. The numbers are those of Hugging Face's
+class, without its T × T score matrix, transposes and batch norm: attention is computed in blocks, the convolution runs
+channels-last, ½ and the batch norm are folded into weights.
 
 Axes: B signals, T tokens, C width, H heads, D = C / H.
 """
@@ -18,7 +18,7 @@ from stages.extract.encoders.layers.linear import Linear
 
 
 class FeedForward(nn.Module):
-    """½ · (W₂ swish(W₁ LN(x))), the ½ folded into W₂; computed in bounded pieces of rows."""
+    """½ · (W₂ swish(W₁ LN(x))), with the ½ folded into W₂; computed in blocks of rows."""
 
     ROWS = 8_192
 
@@ -38,7 +38,7 @@ class FeedForward(nn.Module):
 
 
 class Attention(nn.Module):
-    """Self-attention whose queries and keys are projected *after* the rotation, as HF's conformer does it."""
+    """Self-attention whose queries and keys are projected *after* the rotation, as in Hugging Face's conformer."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -66,7 +66,7 @@ class Attention(nn.Module):
 
 
 class Convolution(nn.Module):
-    """Pointwise → GLU → depthwise (batch norm folded) → swish → pointwise."""
+    """Pointwise → GLU → depthwise (with folded batch norm) → swish → pointwise."""
 
     def __init__(self, width: int, kernel: int) -> None:
         super().__init__()
@@ -78,14 +78,14 @@ class Convolution(nn.Module):
     def add_to(self, x: Tensor) -> Tensor:
         """Add to (B, T, C) in place and return it."""
         gated = F.glu(self.expand(self.norm(x).to(self.expand.weight.dtype)))
-        # (B, T, C) read as a channels-last (B, C, 1, T) image: no transpose.
+        # (B, T, C) is a channels-last (B, C, 1, T) image, so nothing is transposed.
         image = self.depthwise(gated.transpose(1, 2).unsqueeze(2))
         x += self.contract(F.silu(image, inplace=True).squeeze(2).transpose(1, 2))
         return x
 
 
 class ConformerLayer(nn.Module):
-    """One layer; norms and the running sum stay in float32 whatever the precision of the products."""
+    """One layer. Norms and the running sum stay in float32, whatever the precision of the products."""
 
     def __init__(self, *, width: int, heads: int, inner: int, kernel: int) -> None:
         super().__init__()
@@ -104,7 +104,7 @@ class ConformerLayer(nn.Module):
 
 
 class Conformer(nn.Module):
-    """As many layers as are asked for. `last_norm` is there only where all published layers are: see `forward`."""
+    """The first `depth` layers. `last_norm` is only present with all published layers; see `forward`."""
 
     def __init__(self, *, depth: int, width: int, heads: int, inner: int, kernel: int, last_norm: bool) -> None:
         super().__init__()
@@ -115,16 +115,16 @@ class Conformer(nn.Module):
         self.head_size = width // heads
 
     def products_in(self, dtype: torch.dtype) -> "Conformer":
-        """Hold the weights of products in `dtype`; norms stay in float32."""
+        """Convert the weights of products to `dtype`; norms stay in float32."""
         for module in self.modules():
             if isinstance(module, nn.Linear | nn.Conv2d):
                 module.to(dtype)
         return self
 
     def forward(self, tokens: Tensor, layers: Sequence[int]) -> list[Tensor]:
-        """Return `hidden_states[k]` for each asked k: (B, T, C) float32 each, from one pass.
+        """Return `hidden_states[k]` for each k in `layers`: (B, T, C) float32 each, from one pass.
 
-        hidden_states[0] is `tokens`. HF gives the last layer's output *after* the final norm, and so do we.
+        hidden_states[0] is `tokens`. As in Hugging Face's class, the last layer's output is *after* the final norm.
         """
         kept = {0: tokens.float()} if 0 in layers else {}
         x = tokens.float().clone()
@@ -143,7 +143,7 @@ class Conformer(nn.Module):
 
 
 def rotary(tokens: int, head_size: int, device: torch.device, base: float = 10_000.0) -> Tensor:
-    """Return cosines and sines (2, T, 1, D) float32 of RoFormer's rotation (arXiv 2104.09864), halves side by side."""
+    """Return cosines and sines (2, T, 1, D) float32 of RoFormer's rotation (arXiv 2104.09864), in two halves."""
     exponent = torch.arange(0, head_size, 2, dtype=torch.int64).float() / head_size
     angles = torch.outer(torch.arange(tokens).float(), 1.0 / (base**exponent)).repeat(1, 2)
     return torch.stack((angles.cos(), angles.sin())).unsqueeze(2).to(device)

@@ -1,8 +1,8 @@
-"""Waveform → mel spectrogram in decibels, as both encoders expect it before their own mean and std.
+"""Waveform → mel spectrogram in decibels, the input of both encoders before normalisation.
 
 The published models use torchaudio's `MelSpectrogram` and `AmplitudeToDB`: n_fft 2048, hop 240, 128 HTK mels, power 2,
-centred with reflection, floor 1e-10, no top-dB, last frame dropped. Here the same in bounded pieces of time, so that an
-hour of audio needs no spectrogram of an hour.
+centred with reflection, floor 1e-10, no top-dB, last frame dropped. This module computes the same in blocks of frames,
+so that the spectrum of an hour of audio is never in memory at once.
 """
 
 import torch
@@ -16,13 +16,13 @@ HOP = 240
 FFT = 2048
 MELS = 128
 FLOOR = 1e-10
-# Reflection needs more samples than half a window: a shorter signal has no spectrogram.
+# Samples: reflection needs more than half an FFT window.
 SHORTEST = FFT // 2 + 1
 PIECE = 3_000
 
 
 class LogMel(nn.Module):
-    """Mel spectrogram in dB, 100 frames a second, always in float32."""
+    """Mel spectrogram in dB, 100 frames per second, always in float32."""
 
     window: Tensor
     filters: Tensor
@@ -33,7 +33,7 @@ class LogMel(nn.Module):
         self.register_buffer("filters", mel_filters(), persistent=False)
 
     def forward(self, samples: Tensor) -> Tensor:
-        """Compute the spectrogram of whole signals, each reflected at its own two ends.
+        """Compute the spectrograms of whole signals, with reflection at both ends.
 
         Parameters
         ----------

@@ -1,10 +1,10 @@
-"""The convolutional stem: mel spectrogram → 25 tokens a second.
+"""The convolutional stem: mel spectrogram → 25 tokens per second.
 
-Two residual blocks, ReLU(conv(ReLU(conv₂(x))) + conv₂′(x)), all 3×3, conv₂ and conv₂′ with stride 2, batch norms folded
-into them; then channels and mels flattened and a linear layer (`Conv2dSubsampling` of the published models).
+Two residual blocks, ReLU(conv(ReLU(conv₂(x))) + conv₂′(x)), all 3×3, conv₂ and conv₂′ with stride 2, with folded batch
+norms; then channels and mels are flattened and projected (`Conv2dSubsampling` of the published models).
 
-A token sees the mel frames 4t − 9 … 4t + 9 and nothing else, so a long signal is computed in chunks with a halo, and a
-chunk's tokens are the whole signal's.
+Token t depends only on the mel frames 4t − 9 … 4t + 9. So a long signal is computed in chunks with a halo, and the
+tokens are those of the whole signal.
 """
 
 import torch
@@ -14,14 +14,14 @@ from stages.extract.encoders.layers.linear import Linear
 from stages.extract.encoders.layers.winograd import Winograd
 
 FRAMES_PER_TOKEN = 4
-# Tokens whose receptive field (±9 mel frames) crosses a cut: three on the right-hand side of it, at most three before.
+# Tokens whose receptive field (±9 mel frames) crosses a cut: three after it, at most three before it.
 HALO = 3
-# Tokens at once: few enough for a CPU's memory to be reused at once, enough to fill a GPU.
+# Tokens per chunk: few enough to stay in a CPU's cache, enough to fill a GPU.
 CHUNK = {"cpu": 186, "cuda": 750}
 
 
 class ResidualBlock(nn.Module):
-    """Halve height and width. `entry` holds the strided filters, then the shortcut's: one pass for both."""
+    """Halve height and width. `entry` has the strided filters and those of the shortcut, computed in one pass."""
 
     def __init__(self, channels_in: int, channels: int) -> None:
         super().__init__()
@@ -29,7 +29,7 @@ class ResidualBlock(nn.Module):
         self.body: nn.Conv2d | Winograd = nn.Conv2d(channels, channels, 3, padding=1)
 
     def use_winograd(self) -> None:
-        """Replace the second convolution by a faster form; the tile is the largest that keeps the precision."""
+        """Replace the second convolution by a faster form, with the largest tile that keeps the precision."""
         assert isinstance(self.body, nn.Conv2d)
         self.body = Winograd(self.body, width=4 if self.body.weight.dtype == torch.float32 else 2)
 
@@ -49,7 +49,7 @@ class Stem(nn.Module):
         self.linear = Linear(channels * mels // 4, width)
 
     def tuned(self) -> "Stem":
-        """Choose each convolution's fastest form for where, and in which precision, the weights lie."""
+        """Choose each convolution's fastest form for the device and precision of the weights."""
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 module.weight.data = module.weight.data.contiguous(memory_format=torch.channels_last)
@@ -64,12 +64,12 @@ class Stem(nn.Module):
         image = mel.unsqueeze(1).contiguous(memory_format=torch.channels_last)
         for block in self.blocks:
             image = block(image)  # (B, channels, M / 2, ⌈F / 2⌉), then (B, channels, M / 4, T)
-        # Mel-major, channels last: the order in which the convolutions leave it (the weights were permuted to match).
+        # Mel-major, channels last: the convolutions' memory order (the weights were permuted to match).
         tokens: Tensor = self.linear(image.permute(0, 3, 2, 1).flatten(2))
         return tokens
 
     def long(self, mel: Tensor) -> Tensor:
-        """Compute (1, M, F) → (1, T, C) in bounded memory, with the values of the whole."""
+        """Compute (1, M, F) → (1, T, C) in chunks, with the same values as `forward`."""
         frames, chunk = mel.shape[-1], CHUNK.get(mel.device.type, 186)
         count = -(-frames // FRAMES_PER_TOKEN)
         parts = []

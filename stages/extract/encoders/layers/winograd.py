@@ -1,9 +1,9 @@
 """3×3 convolutions with stride 1 by Winograd's minimal filtering (Lavin & Gray 2015, arXiv 1509.09308), on the CPU.
 
-F(m, 3) makes m outputs of one axis from m + 2 products a channel pair instead of 3·m: the input is transformed by Bᵀ,
-the filter by G (once), the products by Aᵀ. Over both axes F(4, 3) × F(2, 3) takes a third of the plain products,
-F(2, 3) × F(2, 3) 4/9. In float32 the first is as exact as the plain convolution; in bf16 its larger coefficients cost
-too much. A GPU's own kernels are faster than this: there it is not used.
+F(m, 3) computes m outputs of one axis with m + 2 products per pair of channels instead of 3·m: the input is transformed
+by Bᵀ, the filter by G (once), the products by Aᵀ. Over both axes F(4, 3) × F(2, 3) needs a third of the products,
+F(2, 3) × F(2, 3) 4/9. In float32 the first is as exact as direct convolution; in bf16 its larger coefficients lose too
+much precision. It is not used on GPUs, whose own kernels are faster.
 """
 
 from collections.abc import Sequence
@@ -41,12 +41,12 @@ TRANSFORMS: dict[int, tuple[Rows, Rows, Rows]] = {
     ),
 }
 HEIGHT = 2
-# Rows of the image at once: what is in hand stays in the cache.
+# Rows of the image per step: few enough to stay in the cache.
 STRIP = 8
 
 
 class Winograd(nn.Module):
-    """Does what a `Conv2d(channels, channels, 3, padding=1)` does, with channels last.
+    """Equal to `Conv2d(channels, channels, 3, padding=1)`, with channels last.
 
     Axes: B signals, C channels, M mels, T time; tiles are 2 mels high and `width` long.
     """
@@ -59,7 +59,7 @@ class Winograd(nn.Module):
         self.width = width
         weight = convolution.weight.detach()
         over_mel, over_time = (torch.tensor(TRANSFORMS[m][1], dtype=torch.float64) for m in (HEIGHT, width))
-        # Transformed in float64, rounded once: (m + 2 over time, 4 over mel, C out, C in).
+        # Transformed in float64 and rounded once: (m + 2 over time, 4 over mel, C out, C in).
         filters = torch.einsum("th,mv,oivh->tmoi", over_time, over_mel, weight.double())
         self.register_buffer("filters", filters.to(weight.dtype).contiguous(), persistent=False)
         self.register_buffer("bias", convolution.bias.detach() if convolution.bias is not None else None)
@@ -76,20 +76,20 @@ class Winograd(nn.Module):
 
     def _strip(self, padded: Tensor, result: Tensor) -> None:
         over_mel, over_time = TRANSFORMS[HEIGHT], TRANSFORMS[self.width]
-        made = []
-        for filters, part in zip(self.filters, combine(over_time[0], _windows(padded, 2, self.width)), strict=True):
+        combined = []
+        for filters, part in zip(self.filters, combine(over_time[0], _tiles(padded, 2, self.width)), strict=True):
             products = [
                 F.linear(piece, matrix)
-                for piece, matrix in zip(combine(over_mel[0], _windows(part, 1, HEIGHT)), filters, strict=True)
+                for piece, matrix in zip(combine(over_mel[0], _tiles(part, 1, HEIGHT)), filters, strict=True)
             ]
-            made.append(combine(over_mel[2], products))
-        for row, parts in enumerate(zip(*made, strict=True)):
+            combined.append(combine(over_mel[2], products))
+        for row, parts in enumerate(zip(*combined, strict=True)):
             for column, part in enumerate(combine(over_time[2], parts)):
                 torch.add(part, self.bias, out=result[:, row::HEIGHT, column :: self.width])
 
 
-def _windows(padded: Tensor, axis: int, step: int) -> list[Tensor]:
-    """Return the step + 2 views that hold the first, second, … element of every tile along `axis`."""
+def _tiles(padded: Tensor, axis: int, step: int) -> list[Tensor]:
+    """Return step + 2 views: the first, second, … element of every tile along `axis`."""
     tiles = (padded.shape[axis] - 2) // step
     pick = [slice(None)] * padded.ndim
     views = []
@@ -100,7 +100,7 @@ def _windows(padded: Tensor, axis: int, step: int) -> list[Tensor]:
 
 
 def combine(coefficients: Rows, images: Sequence[Tensor]) -> list[Tensor]:
-    """Return the sums Σⱼ coefficients[i][j] · images[j], without a multiplication by one."""
+    """Return the sums Σⱼ coefficients[i][j] · images[j], without multiplications by one."""
     sums = []
     for row in coefficients:
         terms = sorted((term for term in zip(row, images, strict=True) if term[0]), key=lambda term: term[0] != 1)

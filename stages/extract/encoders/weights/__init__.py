@@ -1,1 +1,1 @@
-"""Published and random weights for the encoders."""
+"""Published and random weights of the encoders."""

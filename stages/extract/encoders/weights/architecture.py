@@ -1,59 +1,79 @@
-"""What shape each published tensor has: MuQ and MusicFM share MuQ's stem and the conformer of `transformers`.
+"""Published names and shapes of all tensors that an encoder needs. MuQ and MusicFM share one architecture.
 
-The sizes come from the tensors of a file, never from a stranger's configuration: that may name any number of layers,
-and a checkpoint that `muq` would load. The modules are built on the `meta` device: whatever the sizes, they take no
-memory and move no random generator.
+A test compares them with the modules of the packages `muq` and `transformers`. These are not imported here: they take
+seconds to import, and would build any number of layers that a configuration file asks for.
 """
 
-import random
-import warnings
-from collections.abc import Callable
+from collections.abc import Iterator
 
-import torch
-from torch import nn
+STEM = "model.conv."
+LAYER = "model.conformer.layers."
+NORM = "model.conformer.layer_norm"
+
+Shapes = Iterator[tuple[str, tuple[int, ...]]]
 
 
 def published_shapes(
-    *, mels: int, channels: int, width: int, inner: int, kernel: int, heads: int
+    *, mels: int, channels: int, width: int, inner: int, kernel: int, layers: int
 ) -> dict[str, tuple[int, ...]]:
-    """Name → shape of every tensor of a stem, and of a conformer with one layer.
+    """Name → shape, in a fixed order.
 
     Parameters
     ----------
     mels
         Bands of the spectrogram.
     channels
-        Of the stem's convolutions.
-    width, inner, kernel, heads
-        Of the conformer: its channels, those within a feed-forward part, frames of its depthwise convolution, and its
-        attention heads. `width` is a multiple of `2 * heads`, `kernel` is odd.
+        Channels of the stem's convolutions.
+    width, inner, kernel, layers
+        The conformer's channels, the channels inside its feed-forward parts, the kernel of its depthwise convolutions
+        in frames, and its number of layers.
     """
-    before = random.getstate()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        # These imports take seconds, and something below them seeds Python's generator.
-        from muq.muq.modules.conv import Conv2dSubsampling
-        from transformers import Wav2Vec2ConformerConfig
-        from transformers.models.wav2vec2_conformer.modeling_wav2vec2_conformer import Wav2Vec2ConformerEncoder
-
-        random.setstate(before)
-        config = Wav2Vec2ConformerConfig(
-            hidden_size=width,
-            num_hidden_layers=1,
-            intermediate_size=inner,
-            conv_depthwise_kernel_size=kernel,
-            num_attention_heads=heads,
-            position_embeddings_type="rotary",
-            # Of a part that nothing here uses: as small as can be, for any width.
-            num_conv_pos_embeddings=1,
-            num_conv_pos_embedding_groups=1,
+    return dict(
+        (
+            *_stem(mels, channels, width),
+            *(shape for layer in range(layers) for shape in _layer(f"{LAYER}{layer}.", width, inner, kernel)),
+            *_norm(NORM, width),
         )
-        encoder: Callable[[Wav2Vec2ConformerConfig], nn.Module] = Wav2Vec2ConformerEncoder
-        with torch.device("meta"):
-            stem = Conv2dSubsampling(1, channels, width, strides=[2, 2], n_bands=mels)
-            parts: dict[str, nn.Module] = {"conv": stem, "conformer": encoder(config)}
-    return {
-        f"model.{part}.{name}": tuple(tensor.shape)
-        for part, module in parts.items()
-        for name, tensor in module.state_dict().items()
-    }
+    )
+
+
+def _stem(mels: int, channels: int, width: int) -> Shapes:
+    for block, channels_in in ((0, 1), (1, channels)):
+        for part, inputs in ((1, channels_in), (2, channels), (3, channels_in)):
+            name = f"{STEM}conv.{block}."
+            yield f"{name}conv{part}.weight", (channels, inputs, 3, 3)
+            yield f"{name}conv{part}.bias", (channels,)
+            yield from _batch_norm(f"{name}bn{part}", channels)
+    yield from _linear(f"{STEM}linear", channels * (mels // 4), width)
+
+
+def _layer(name: str, width: int, inner: int, kernel: int) -> Shapes:
+    for part in ("ffn1", "ffn2"):
+        yield from _norm(f"{name}{part}_layer_norm", width)
+        yield from _linear(f"{name}{part}.intermediate_dense", width, inner)
+        yield from _linear(f"{name}{part}.output_dense", inner, width)
+    yield from _norm(f"{name}self_attn_layer_norm", width)
+    for part in ("q", "k", "v", "out"):
+        yield from _linear(f"{name}self_attn.linear_{part}", width, width)
+    yield from _norm(f"{name}conv_module.layer_norm", width)
+    yield f"{name}conv_module.pointwise_conv1.weight", (2 * width, width, 1)
+    yield f"{name}conv_module.depthwise_conv.weight", (width, 1, kernel)
+    yield f"{name}conv_module.pointwise_conv2.weight", (width, width, 1)
+    yield from _batch_norm(f"{name}conv_module.batch_norm", width)
+    yield from _norm(f"{name}final_layer_norm", width)
+
+
+def _linear(name: str, inputs: int, outputs: int) -> Shapes:
+    yield f"{name}.weight", (outputs, inputs)
+    yield f"{name}.bias", (outputs,)
+
+
+def _norm(name: str, width: int) -> Shapes:
+    yield f"{name}.weight", (width,)
+    yield f"{name}.bias", (width,)
+
+
+def _batch_norm(name: str, width: int) -> Shapes:
+    yield from _norm(name, width)
+    yield f"{name}.running_mean", (width,)
+    yield f"{name}.running_var", (width,)

@@ -1,4 +1,4 @@
-"""Where weights come from: a local folder, or a model on the hub."""
+"""Files of weights, from a local folder or a model on the hub."""
 
 import re
 from collections.abc import Sequence
@@ -14,38 +14,38 @@ _ON_HUB = re.compile(rf"({HUB_ID.pattern})(?:@({REVISION.pattern}))?")
 
 
 class WeightFiles(NamedTuple):
-    """Local paths of an encoder's files, and where they came from."""
+    """Local paths of an encoder's files, and their provenance."""
 
     paths: list[Path]
     provenance: Provenance
 
 
 def check_source(source: str | Path) -> tuple[str, str | None] | None:
-    """Check where weights shall come from, without asking a hub.
+    """Check a source of weights, without a request to the hub.
 
     Returns
     -------
     tuple or None
-        A hub id, and a commit if one is named; None for a folder.
+        A hub id, and a commit if `source` names one; None for a folder.
 
     Raises
     ------
     WeightsError
-        `source` is neither; what looks like a hub id, and whose first part is a folder here, is a path.
+        `source` is neither. A name like a hub id whose first part is an existing folder counts as a path.
     """
     if Path(source).is_dir():
         return None
     match = _ON_HUB.fullmatch(str(source))
     if match is None:
-        advice = did_you_mean(source) or "; give one of the two"
-        raise WeightsError(f"{source}: no such folder, and no hub id (owner/name) either{advice}")
+        advice = did_you_mean(source) or "; give one of them"
+        raise WeightsError(f"{source}: neither a folder nor a hub id (owner/name){advice}")
     if match[2] is None and is_local(source):
         raise WeightsError(f"{source}: no such folder{did_you_mean(source)}")
     return match[1], match[2]
 
 
 def weight_files(source: str | Path, files: Sequence[str]) -> WeightFiles:
-    """Find `files`, downloading them once where `source` is a hub id; all are of one commit.
+    """Find `files`, all of one commit. They are downloaded once if `source` is a hub id.
 
     Parameters
     ----------
@@ -55,7 +55,7 @@ def weight_files(source: str | Path, files: Sequence[str]) -> WeightFiles:
     Raises
     ------
     WeightsError
-        `source` is none of these, a file is not there, or the hub cannot be reached.
+        `source` is none of these, a file is missing, or the hub cannot be reached.
     """
     on_hub = check_source(source)
     if on_hub is None:
@@ -74,5 +74,5 @@ def weight_files(source: str | Path, files: Sequence[str]) -> WeightFiles:
 def _local(folder: Path, name: str) -> Path:
     path = folder / name
     if not path.exists():
-        raise WeightsError(f"{folder}: has no {name}; the folder must hold the files as they are published")
+        raise WeightsError(f"{folder}: has no {name}; the folder must have the published files")
     return path

@@ -1,7 +1,7 @@
 """MuQ's published weights (Zhu et al. 2025, arXiv 2501.01108): safetensors, and a JSON with three numbers that we use.
 
-The package `muq` says which tensors there are, and of what shapes (see `architecture`). It is not asked to load the
-file: it would build whatever a stranger's configuration says, and fill what the file lacks with random numbers.
+The package `muq` does not load them: it would build whatever an untrusted configuration says, and fill missing tensors
+with random numbers.
 """
 
 from pathlib import Path
@@ -17,7 +17,7 @@ def load_muq(source: str | Path) -> Published:
     Raises
     ------
     EncoderError
-        The files cannot be had or read. (A missing tensor is named when the encoder is built.)
+        The files cannot be found or read. (Missing tensors are reported when the encoder is built.)
     """
     (config_path, weights_path), provenance = weight_files(source, ("config.json", "model.safetensors"))
     config = read_settings(config_path, "MuQ's config")

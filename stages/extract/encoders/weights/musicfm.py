@@ -13,7 +13,7 @@ def load_musicfm(source: str | Path) -> Published:
     Raises
     ------
     EncoderError
-        The files cannot be had or read. (A missing tensor is named when the encoder is built.)
+        The files cannot be found or read. (Missing tensors are reported when the encoder is built.)
     """
     (stats_path, weights_path), provenance = weight_files(source, ("msd_stats.json", "pretrained_msd.pt"))
     stats = read_settings(stats_path, "MusicFM's statistics")

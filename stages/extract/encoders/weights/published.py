@@ -1,6 +1,6 @@
-"""The published weights' names → our encoder: batch norms folded, convolutions merged, the final ½ taken in.
+"""Published weights → our encoder: batch norms are folded, convolutions merged, the final ½ is folded into weights.
 
-MuQ's and MusicFM's files name the same architecture alike; only what HEAR never uses differs.
+MuQ's and MusicFM's files use the same names for all tensors that HEAR needs.
 """
 
 import hashlib
@@ -14,33 +14,31 @@ import torch
 from torch import Tensor, nn
 
 from stages.common.file_limits import LARGEST_WEIGHTS, TensorsError
+from stages.common.messages import one_line
 from stages.common.provenance import Provenance
 from stages.common.tensors import FLOATS, read_tensors
-from stages.extract.encoders.errors import EncoderError, one_line
+from stages.extract.encoders.errors import EncoderError
 from stages.extract.encoders.layers.conformer import Conformer
 from stages.extract.encoders.layers.stem import Stem
-from stages.extract.encoders.weights.architecture import published_shapes
+from stages.extract.encoders.weights.architecture import LAYER, NORM, STEM, published_shapes
 from store.errors import StoreError
 from store.files.json_text import LARGEST, JsonError, brief, parse_json
 from store.files.regular import read_regular
 
-STEM = "model.conv."
-LAYER = "model.conformer.layers."
-NORM = "model.conformer.layer_norm"
 DEPTHWISE = f"{LAYER}0.conv_module.depthwise_conv.weight"
-# The mean and std of mel spectrograms are some decibels.
+# Mean and std of mel spectrograms are a few decibels.
 LARGEST_LEVEL = 1e6
-# More is a mistake, or meant to fill the memory. The published encoders are 4,096 wide at most.
+# Larger sizes are a mistake or an attack on memory. The published encoders are at most 4,096 wide.
 MOST_LAYERS, LARGEST_SIZE = 1_000, 1 << 16
 M = TypeVar("M", bound=nn.Module)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Published:
-    """Weights under their published names, and what the names do not say.
+    """Weights under their published names, and the settings beside them.
 
-    `origin` is where they came from, for messages, and `provenance` for stores and heads (None: nobody can get them
-    again); `mean` and `std` normalise the mel spectrogram (dB).
+    `origin` is their source for messages, `provenance` for stores and heads (None if they cannot be loaded again);
+    `mean` and `std` normalise the mel spectrogram (dB).
     """
 
     origin: str
@@ -59,7 +57,7 @@ class Published:
             ) from None
 
     def shape(self, name: str, *, axes: int) -> tuple[int, ...]:
-        """The shape of a tensor that tells sizes: of so many axes, none of them empty."""
+        """The shape of a tensor from which sizes are read: it must have this many axes, none of them empty."""
         found = tuple(self[name].shape)
         if len(found) != axes or 0 in found:
             raise EncoderError(f"{self.origin}: tensor {name} should have {axes} axes, found shape {found}")
@@ -67,19 +65,19 @@ class Published:
 
     @property
     def depth(self) -> int:
-        """How many conformer layers there are."""
+        """Number of conformer layers."""
         numbers = {name[len(LAYER) :].split(".")[0] for name in self.tensors if name.startswith(LAYER)}
         return len(numbers)
 
     def head_count(self) -> int:
-        """Attention heads: as the config says, else from the rotary frequencies (one a pair of channels of a head)."""
+        """Attention heads, from the config or else from the rotary frequencies (one per two channels of a head)."""
         if self.heads is not None:
             return self.heads
         frequencies = self["model.conformer.embed_positions.inv_freq"].numel()
         return self[f"{STEM}linear.bias"].numel() // max(1, 2 * frequencies)
 
     def digest(self) -> str:
-        """Return "sha256:…" over everything that an embedding can depend on, whatever file it lay in."""
+        """Return "sha256:…" over everything that an embedding depends on, independent of the file format."""
         used = sorted(name for name in self.tensors if _is_used(name))
         total = hashlib.sha256(json.dumps([self.mean, self.std, self.head_count()]).encode())
         for name in used:
@@ -94,12 +92,12 @@ def _is_used(name: str) -> bool:
 
 
 def read_settings(path: Path, what: str) -> dict[str, Any]:
-    """Read a JSON object that lies beside weights.
+    """Read a JSON object from a file beside weights.
 
     Raises
     ------
     EncoderError
-        It cannot be read, or is not an object.
+        The file cannot be read, or is not an object.
     """
     try:
         values = parse_json(read_regular(path, largest=LARGEST))
@@ -111,7 +109,7 @@ def read_settings(path: Path, what: str) -> dict[str, Any]:
 
 
 def finite(value: object) -> float:
-    """A number from such an object. Raises TypeError or ValueError for anything else, and for an absurd one."""
+    """Check a number from such an object. Raises TypeError for other types, and ValueError for an absurd number."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError(f"expected a number, found {type(value).__name__}")
     if not abs(value) <= LARGEST_LEVEL:
@@ -120,12 +118,12 @@ def finite(value: object) -> float:
 
 
 def read_weights(path: Path, *, within: str = "") -> dict[str, Tensor]:
-    """Read an encoder's tensors; see `read_tensors`.
+    """Read an encoder's tensors with `read_tensors`.
 
     Raises
     ------
     EncoderError
-        They cannot be read, or not without running code.
+        The tensors cannot be read, or not without running code.
     """
     try:
         return read_tensors(path, largest=LARGEST_WEIGHTS, integers=True, within=within, mapped=True)
@@ -134,14 +132,12 @@ def read_weights(path: Path, *, within: str = "") -> dict[str, Tensor]:
 
 
 def check_published(published: Published, mels: int) -> None:
-    """Check all that building an encoder takes for granted, before a tensor is made from others.
-
-    A tensor that is missing is named when something needs it.
+    """Check shapes, types and statistics before the encoder is built. Missing tensors are reported when it is built.
 
     Raises
     ------
     EncoderError
-        A tensor is of another shape or not of floats, or there cannot be so many layers or heads, or such statistics.
+        A tensor has a wrong shape or type, or the number of layers or heads or the statistics are impossible.
     """
     if published.depth > MOST_LAYERS:
         raise EncoderError(f"{published.origin}: expected at most {MOST_LAYERS} layers, found {published.depth}")
@@ -151,13 +147,13 @@ def check_published(published: Published, mels: int) -> None:
             raise EncoderError(f"{published.origin}: tensor {name} should be {shape}, found {tuple(tensor.shape)}")
     for name, tensor in published.tensors.items():
         if _is_used(name) and tensor.dtype not in FLOATS:
-            raise EncoderError(f"{published.origin}: tensor {brief(name)} should be of floats, found {tensor.dtype}")
+            raise EncoderError(f"{published.origin}: tensor {brief(name)} should hold floats, found {tensor.dtype}")
     if not published.std > 0:
         raise EncoderError(f"{published.origin}: the std of its spectrograms should be above 0, found {published.std}")
 
 
 def _shapes(published: Published, mels: int) -> dict[str, tuple[int, ...]]:
-    """What shape each tensor that an encoder needs must have, given those that tell its sizes."""
+    """The expected shape of each tensor that an encoder needs; sizes are read from some of the tensors."""
     width, flat = published.shape(f"{STEM}linear.weight", axes=2)
     heads, channels = published.head_count(), flat // (mels // 4)
     if not 1 <= heads <= width or width % (2 * heads):
@@ -171,18 +167,16 @@ def _shapes(published: Published, mels: int) -> dict[str, tuple[int, ...]]:
         raise EncoderError(f"{published.origin}: expected sizes of at most {LARGEST_SIZE}, found {sizes}")
     if not kernel % 2:
         raise EncoderError(f"{published.origin}: expected an odd depthwise kernel, found {kernel}")
-    found = published_shapes(mels=mels, channels=channels, width=width, inner=inner, kernel=kernel, heads=heads)
-    first = {name.removeprefix(f"{LAYER}0."): shape for name, shape in found.items() if name.startswith(LAYER)}
-    layers = {f"{LAYER}{layer}.{name}": shape for layer in range(published.depth) for name, shape in first.items()}
-    return {name: shape for name, shape in (found | layers).items() if _is_used(name)}
+    found = {"channels": channels, "width": width, "inner": inner, "kernel": kernel, "layers": published.depth}
+    return published_shapes(mels=mels, **found)
 
 
 def build_stem(published: Published, mels: int) -> Stem:
-    """Build the stem; sizes are read off the tensors."""
+    """Build the stem, with sizes from the tensors."""
     linear, width = published[f"{STEM}linear.weight"], published[f"{STEM}linear.bias"].numel()
     channels = linear.shape[1] // (mels // 4)
     state = {"linear.bias": published[f"{STEM}linear.bias"]}
-    # Published: channel-major; ours: mel-major, as a channels-last image lies in memory.
+    # Published: channel-major; ours: mel-major, the memory order of a channels-last image.
     state["linear.weight"] = linear.view(width, channels, mels // 4).transpose(1, 2).reshape(width, -1)
     for block in (0, 1):
         name = f"{STEM}conv.{block}."
@@ -196,7 +190,7 @@ def build_stem(published: Published, mels: int) -> Stem:
 
 
 def build_conformer(published: Published, depth: int) -> Conformer:
-    """Build the first `depth` layers; sizes are read off the tensors."""
+    """Build the first `depth` layers, with sizes from the tensors."""
     width = published[f"{STEM}linear.weight"].shape[0]
     first = published[f"{LAYER}0.ffn1.intermediate_dense.weight"] if depth else torch.empty(0, width)
     kernel = published[f"{LAYER}0.conv_module.depthwise_conv.weight"].shape[-1] if depth else 1
@@ -243,7 +237,7 @@ def _pair(published: Published, theirs: str, ours: str) -> dict[str, Tensor]:
 
 
 def _batch_norm(published: Published, name: str) -> tuple[Tensor, Tensor]:
-    """Return the scale and shift that a batch norm in evaluation amounts to (eps is torch's default)."""
+    """Return the scale and shift of a batch norm in evaluation mode (eps is torch's default)."""
     scale = published[f"{name}.weight"] / (published[f"{name}.running_var"] + 1e-5).sqrt()
     return scale, published[f"{name}.bias"] - published[f"{name}.running_mean"] * scale
 

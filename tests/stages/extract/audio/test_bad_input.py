@@ -102,7 +102,7 @@ BAD: dict[str, tuple[Callable[[Path], Path], str]] = {
     "truncated": (lambda folder: truncate(write(folder / "a.flac", noise(4)), 0.5), "truncated|damaged"),
     "a header alone": (lambda folder: truncate(write(folder / "a.flac"), 0.0002), "FFmpeg cannot decode it as audio"),
     "NaN": (lambda folder: write(folder / "a.wav", spoilt(np.nan), subtype="FLOAT"), "1 samples are NaN or infinite"),
-    "infinity": (lambda folder: write(folder / "a.wav", spoilt(np.inf), subtype="FLOAT"), "the first 0.500 s in"),
+    "infinity": (lambda folder: write(folder / "a.wav", spoilt(np.inf), subtype="FLOAT"), "first at 0.500 s"),
     "minus infinity": (lambda folder: write(folder / "a.wav", spoilt(-np.inf), subtype="FLOAT"), "NaN or infinite"),
     "beyond float32": (lambda folder: write(folder / "a.wav", spoilt(1e300), subtype="DOUBLE"), "NaN or infinite"),
     "integers as floats": (lambda folder: write(folder / "a.wav", noise() * 32_768, subtype="FLOAT"), "peaks at 1.638"),

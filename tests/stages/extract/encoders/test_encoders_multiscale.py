@@ -5,8 +5,6 @@ import pytest
 import torch
 
 from stages.extract.encoders import STREAMS, EncoderError, load_multiscale
-from stages.extract.encoders import device as device_module
-from stages.extract.encoders.device import choose_device, choose_precision
 from stages.extract.encoders.layers.conformer import Conformer
 from stages.extract.encoders.memory import halving
 
@@ -167,27 +165,11 @@ def test_digital_silence_is_finite(tiny):
         ({"layers": ()}, r"layers \[\]"),
         ({"streams": ("muq/song",)}, "streams .*muq/song.*: expected different ones of musicfm/segment"),
         ({"streams": ("muq/track", "muq/track")}, "expected different ones"),
-        ({"precision": "fp8"}, "precision 'fp8' is unknown; expected auto, fp32 or bf16"),
-        ({"device": "toaster"}, "device toaster cannot be used here"),
     ],
 )
 def test_bad_options(options, message):
     with pytest.raises(EncoderError, match=message):
         load(**options)
-
-
-@pytest.mark.parametrize(("hardware", "precision"), [(True, "bf16"), (False, "fp32")])
-def test_automatic_precision_is_what_the_hardware_has(hardware, precision, monkeypatch):
-    monkeypatch.setattr(device_module, "has_bf16", lambda device: hardware)
-    assert choose_precision("auto", torch.device("cpu")) == precision
-    assert load(precision="auto", streams=("muq/track",)).precision == precision
-
-
-def test_automatic_device_is_a_gpu_where_there_is_one(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    assert choose_device("auto").type == "cuda"
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert choose_device("auto").type == "cpu"
 
 
 def test_all_streams_by_default(tiny):

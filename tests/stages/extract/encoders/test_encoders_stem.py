@@ -5,7 +5,7 @@ import torch
 
 from stages.extract.encoders.layers import stem as stem_module
 from stages.extract.encoders.layers.mel import LogMel
-from stages.extract.encoders.layers.windows import SEGMENT, segment_lengths, segment_tokens, spectrograms, token_count
+from stages.extract.encoders.layers.segments import SEGMENT, segment_lengths, segment_tokens, spectrograms, token_count
 from stages.extract.encoders.layers.winograd import Winograd
 from stages.extract.encoders.weights.published import build_stem
 from stages.extract.encoders.weights.untrained import untrained

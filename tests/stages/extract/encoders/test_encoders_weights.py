@@ -182,7 +182,7 @@ def test_loading_leaves_the_generators_and_stdout_alone(capsys):
 
 
 def test_where_weights_are_not(tmp_path):
-    with pytest.raises(EncoderError, match="no such folder, and no hub id"):
+    with pytest.raises(EncoderError, match="neither a folder nor a hub id"):
         load(musicfm=tmp_path / "nowhere")
     with pytest.raises(EncoderError, match=r"has no msd_stats\.json; the folder must hold the files"):
         load(musicfm=tmp_path)
@@ -263,7 +263,7 @@ def test_where_weights_came_from_is_known(hub, tmp_path):
 
 
 def test_an_unknown_model_a_missing_file_and_no_network(hub, monkeypatch):
-    with pytest.raises(EncoderError, match="someone/else: the hub knows no such model"):
+    with pytest.raises(EncoderError, match="someone/else: the hub has no such model"):
         load(musicfm="someone/else")
     with pytest.raises(EncoderError, match=r"someone/music: has no file config\.json on the hub"):
         load(muq="someone/music")

@@ -49,7 +49,7 @@ def test_memory_that_runs_out_beside_the_decoding_is_the_views_failure(song: Pat
 
     outcome = prepare_in(Full(), ViewRequest("song", song, 0, 0))  # type: ignore[arg-type]
     assert isinstance(outcome, FailedView)
-    assert outcome.error.startswith(f"{song}: decoding and augmenting it takes more than its share of memory")
+    assert outcome.error.startswith(f"{song}: decoding and augmenting it exceeds its share of memory")
 
 
 def test_no_more_is_begun_than_is_to_be_ahead(song: Path) -> None:
@@ -68,7 +68,7 @@ def test_no_more_is_begun_than_is_to_be_ahead(song: Path) -> None:
 @pytest.mark.parametrize(
     ("error", "told"),
     [
-        (MemoryError("no memory\nat all"), "decoding and augmenting it takes more than its share of memory"),
+        (MemoryError("no memory\nat all"), "decoding and augmenting it exceeds its share of memory"),
         (ZeroDivisionError("a decoder's\nfault"), "ZeroDivisionError: a decoder's fault"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Heads on disk: they come back as they were, and files that are none, or not harmless, are refused in one line."""
+"""Heads on disk: they load unchanged, and other or harmful files are refused in one line."""
 
 import json
 import pickle
@@ -9,13 +9,12 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from stages.head.checkpoint.ensemble import head_places, load_ensemble
 from stages.head.checkpoint.head import Head, HeadConfig
-from stages.head.checkpoint.members import head_places
 from stages.head.checkpoint.saved import load_head, save_head
 from stages.head.errors import HeadError
 from stages.head.model.hear import HearHead
 from stages.head.model.sizes import HeadSizes, preset_sizes
-from stages.scoring.ensemble import load_ensemble
 from stages.songs import DIMENSIONS
 
 PARITY = Path(__file__).parents[3] / "parity"
@@ -44,7 +43,7 @@ def change_config(folder: Path, **values: object) -> None:
     (folder / "config.json").write_text(json.dumps({**config, **values}))
 
 
-def test_a_head_comes_back_whole(tmp_path, frames):
+def test_a_head_survives_a_round_trip(tmp_path, frames):
     sizes = HeadSizes(
         features=16, classes=5, projected=12, width=8, hidden=10, layers=1, heads=2, queries=3, bottleneck=4, stride=2
     )
@@ -115,7 +114,7 @@ def test_a_pickled_module_is_refused(tmp_path):
         ("a.safetensors", b"\xff" * 64, r"a\.safetensors: cannot be read as safetensors"),
     ],
 )
-def test_other_files_are_no_heads(tmp_path, name, content, message):
+def test_other_files_are_refused(tmp_path, name, content, message):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(HeadError, match=message) as raised:
         load_head(tmp_path / name)
@@ -132,17 +131,20 @@ def test_other_files_are_no_heads(tmp_path, name, content, message):
         ({"a": torch.zeros(2, dtype=torch.complex64)}, "names to tensors of floats"),
         ({"a": torch.zeros(2, dtype=torch.int8)}, "names to tensors of floats"),
         ({"a": torch.zeros(2, device="meta")}, "names to tensors of floats"),
-        ({"encoder.weight": torch.zeros(1)}, "neither a HEAR nor a SongEval head's; the first is 'encoder.weight'"),
+        (
+            {"encoder.weight": torch.zeros(1)},
+            "expected the tensors of a HEAR or SongEval head, found others; the first is 'encoder.weight'",
+        ),
     ],
 )
-def test_other_tensors_are_no_head(tmp_path, state, message):
+def test_other_tensors_are_refused(tmp_path, state, message):
     torch.save(state, tmp_path / "a.pth")
     with pytest.raises(HeadError, match=message):
         load_head(tmp_path / "a.pth")
 
 
 @pytest.mark.filterwarnings("ignore")  # torch deprecates what this file holds
-def test_quantised_tensors_are_no_head(tmp_path):
+def test_quantised_tensors_are_refused(tmp_path):
     torch.save({"a": torch.quantize_per_tensor(torch.zeros(2), 0.1, 0, torch.qint8)}, tmp_path / "a.pth")
     with pytest.raises(HeadError, match="names to tensors of floats"):
         load_head(tmp_path / "a.pth")
@@ -158,7 +160,7 @@ def test_quantised_tensors_are_no_head(tmp_path):
         ({"sizes": {"features": 16}}, r"config\.json: head sizes: .*classes"),
         ({"sizes": {"features": 16, "classes": "5"}}, r"config\.json: head sizes: classes must be a number, found '5'"),
         ({"dimensions": 5}, r"config\.json: dimensions must be of type list, found 5"),
-        ({"dimensions": ["Clarity"]}, r"config\.json: head: 5 outputs cannot be the dimensions Clarity"),
+        ({"dimensions": ["Clarity"]}, r"config\.json: head: expected 5 dimensions, one per output, found Clarity"),
         ({"streams": ["muq/track", "muq/track"]}, r"config\.json: streams must be different names"),
         ({"streams": [None, "muq/track"]}, r"config\.json: streams must be different names"),
         ({"spec": "none"}, r"config\.json: spec must be of type dict"),
@@ -184,7 +186,7 @@ def test_a_value_that_is_missing_is_named(saved, name):
 
 
 @pytest.mark.parametrize("content", ["", "{", "[" * 100_000, '"text"', "\ud800"])
-def test_a_configuration_that_is_no_json_object(saved, content):
+def test_a_configuration_must_be_a_json_object(saved, content):
     (saved / "config.json").write_bytes(content.encode("utf-8", "surrogatepass"))
     with pytest.raises(HeadError, match=r"config\.json: cannot be read as a head's configuration"):
         load_head(saved)
@@ -197,13 +199,13 @@ def test_a_million_layers_are_not_built(saved):
         load_head(saved)
 
 
-def test_tensors_must_be_the_configurations(saved):
+def test_tensors_must_match_the_configuration(saved):
     weights = saved / "model.safetensors"
     whole = load_file(weights)
     for tensors, message in (
         ({k: v for k, v in whole.items() if k != "output.bias"}, r"tensor output\.bias should be \(5,\), found none"),
         ({**whole, "output.bias": torch.zeros(4)}, r"tensor output\.bias should be \(5,\), found \(4,\)"),
-        ({**whole, "more": torch.zeros(1)}, r"unknown tensor 'more'; was it written by a newer version"),
+        ({**whole, "more": torch.zeros(1)}, r"unknown tensor 'more'; the file may be from a newer version"),
     ):
         save_file(tensors, weights)
         with pytest.raises(HeadError, match=message):
@@ -225,7 +227,7 @@ def test_a_novelty_file_of_other_songs_is_named(saved):
             load_ensemble([saved])
 
 
-def test_where_nothing_is(tmp_path):
+def test_a_missing_checkpoint_is_named(tmp_path):
     for name in ("gone", str(tmp_path / "gone")):
         for load in (load_head, head_places):
             with pytest.raises(HeadError, match=r"gone: no such checkpoint; expected a folder with config\.json, a"):

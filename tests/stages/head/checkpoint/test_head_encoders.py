@@ -19,6 +19,7 @@ from stages.extract.encoders import EncoderError
 from stages.extract.encoders.errors import WeightsError
 from stages.extract.encoders.load import MUQ, MUSICFM
 from stages.head.checkpoint.encoders import CAUTION, caution_of, encoders_from, store_caution
+from stages.head.checkpoint.ensemble import Ensemble, load_ensemble
 from stages.head.checkpoint.head import Head, HeadConfig
 from stages.head.checkpoint.saved import load_head, save_head
 from stages.head.config import TrainConfig
@@ -28,7 +29,7 @@ from stages.head.model.sizes import preset_sizes
 from stages.head.share.card import model_card
 from stages.head.share.exchange import pull, push
 from stages.head.training.train import train_head
-from stages.scoring.ensemble import Ensemble, load_encoders, load_ensemble
+from stages.scoring.encoders import load_encoders
 from stages.scoring.scorer import Scorer
 from stages.songs import DIMENSIONS, Song, read_manifest, write_manifest
 from store import EmbeddingStore, StoreWriter, export_hdf5, import_hdf5, merge
@@ -44,7 +45,7 @@ TINY = Provenance(kind="untrained", preset="tiny", seed=1)
 
 @pytest.fixture(scope="module")
 def songs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The manifest of eight rated songs of 1 s, two of which validate."""
+    """The manifest of eight rated songs of 1 s, two of them for validation."""
     folder = tmp_path_factory.mktemp("songs")
     generator, listed = np.random.default_rng(0), []
     for number in range(8):
@@ -104,7 +105,7 @@ def test_weights_from_the_hub_are_found_again_at_their_commit(
         Scorer.load(head, musicfm="lab/MusicFM", precision="fp32")
 
 
-def test_a_commit_that_is_gone_says_how_to_name_a_copy(on_hub, trained: Callable[..., Path]) -> None:
+def test_a_missing_commit_says_how_to_name_a_copy(on_hub, trained: Callable[..., Path]) -> None:
     on_hub.add("lab/MuQ", files("muq"))
     on_hub.add("lab/MusicFM", files("musicfm"))
     head = trained(muq="lab/MuQ", musicfm="lab/MusicFM")
@@ -118,7 +119,7 @@ def test_a_folder_s_weights_are_looked_for_under_the_published_ids(on_hub, train
     head = trained(muq=str(PARITY / "muq"), musicfm=str(PARITY / "musicfm"))
     assert config_of(head)["encoders_from"] == {"muq": {"kind": "folder"}, "musicfm": {"kind": "folder"}}
     assert str(PARITY) not in json.dumps(config_of(head))
-    with pytest.raises(EncoderError, match=rf"{MUSICFM}: the hub knows no such model.* name a copy with --muq or"):
+    with pytest.raises(EncoderError, match=rf"{MUSICFM}: the hub has no such model.* name a copy with --muq or"):
         Scorer.load(head)
     on_hub.add(MUQ, files("muq"))
     on_hub.add(MUSICFM, {**files("musicfm"), "msd_stats.json": b'{"melspec_2048_mean": 1, "melspec_2048_std": 2}'})
@@ -129,9 +130,7 @@ def test_a_folder_s_weights_are_looked_for_under_the_published_ids(on_hub, train
     Scorer.load(head)
 
 
-def test_the_demo_s_head_needs_nothing_and_says_what_it_is(
-    trained: Callable[..., Path], songs: Path, tmp_path: Path
-) -> None:
+def test_the_demos_head_needs_no_weights_and_warns(trained: Callable[..., Path], songs: Path, tmp_path: Path) -> None:
     head = trained(preset="tiny", muq="", musicfm="")
     assert config_of(head)["encoders_from"]["muq"] == {"kind": "untrained", "preset": "tiny", "seed": 1}
     assert config_of(head)["encoders_from"]["musicfm"] == {"kind": "untrained", "preset": "tiny", "seed": 2}
@@ -148,7 +147,7 @@ def test_the_demo_s_head_needs_nothing_and_says_what_it_is(
     assert old.score(songs.parent / "0.wav") == row
 
 
-def test_stores_made_from_a_store_know_it_and_older_ones_open(
+def test_copies_of_a_store_record_its_encoders_and_older_stores_open(
     trained: Callable[..., Path], songs: Path, tmp_path: Path
 ) -> None:
     expected = config_of(trained(preset="tiny", muq="", musicfm=""))["encoders_from"]
@@ -168,9 +167,7 @@ def test_stores_made_from_a_store_know_it_and_older_ones_open(
     assert caution_of([load_head(head)]) == CAUTION
 
 
-def test_a_store_that_says_nonsense_is_refused_when_a_head_is_trained(
-    trained: Callable[..., Path], tmp_path: Path
-) -> None:
+def test_a_store_with_invalid_provenance_is_refused_in_training(trained: Callable[..., Path], tmp_path: Path) -> None:
     trained(preset="tiny", muq="", musicfm="")
     store = EmbeddingStore.open(tmp_path / "head.zarr")
     other = StoreWriter.open(tmp_path / "odd.zarr", store.spec, encoders_from={"muq": {"kind": "hub", "id": "/etc"}})
@@ -215,7 +212,7 @@ def test_which_weights_are_loaded(
     encoders: dict, given: dict, expected: tuple[str, str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[dict] = []
-    monkeypatch.setattr("stages.scoring.ensemble.load_multiscale", lambda **about: asked.append(about))
+    monkeypatch.setattr("stages.scoring.encoders.load_multiscale", lambda **about: asked.append(about))
     load_encoders(Ensemble([make_head(**encoders)]), **given)
     assert tuple(asked[0][name] for name in ("preset", "muq", "musicfm")) == expected
 
@@ -234,14 +231,14 @@ def test_advice_about_weights_is_given_where_the_user_named_none(
     def fail(**about: object) -> None:
         raise kind("a reason")
 
-    monkeypatch.setattr("stages.scoring.ensemble.load_multiscale", fail)
+    monkeypatch.setattr("stages.scoring.encoders.load_multiscale", fail)
     with pytest.raises(EncoderError, match=f"^{message}$"):
         load_encoders(Ensemble([make_head(muq=HUB)]), **given)
 
 
 def test_published_files_take_the_published_weights(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[dict] = []
-    monkeypatch.setattr("stages.scoring.ensemble.load_multiscale", lambda **about: asked.append(about))
+    monkeypatch.setattr("stages.scoring.encoders.load_multiscale", lambda **about: asked.append(about))
     ensemble = load_ensemble([PARITY / "hear_track2.pth"])
     load_encoders(ensemble)
     assert (asked[0]["muq"], asked[0]["musicfm"], asked[0]["layers"]) == (MUQ, MUSICFM, (10,))

@@ -15,9 +15,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from stages.common.provenance import Provenance
+from stages.head.checkpoint.ensemble import head_places, list_members, load_ensemble
 from stages.head.checkpoint.head import Head, HeadConfig
-from stages.head.checkpoint.json_file import read_metrics
-from stages.head.checkpoint.members import head_places, list_members
+from stages.head.checkpoint.metrics_file import read_metrics
 from stages.head.checkpoint.novelty import fit_novelty, save_novelty
 from stages.head.checkpoint.saved import load_head, save_head
 from stages.head.errors import HeadError
@@ -25,7 +25,6 @@ from stages.head.model.hear import HearHead
 from stages.head.model.sizes import SongEvalSizes, preset_sizes
 from stages.head.model.songeval import SongEvalHead
 from stages.metrics.agreement import METRICS
-from stages.scoring.ensemble import load_ensemble
 from store import Spec
 from store.errors import HearError
 
@@ -66,7 +65,7 @@ def songeval(folder: Path) -> Path:
 
 
 def use(folder: Path) -> bool:
-    """Load and score; whether it did. Whatever else is raised than one line fails the test."""
+    """Load and score; return whether that succeeded. Only a one-line error of ours may be raised."""
     try:
         ensemble = load_ensemble([folder])
         frames = np.ones((len(ensemble.streams), 12, ensemble.heads[0].config.channels), np.float32)
@@ -86,7 +85,7 @@ def use(folder: Path) -> bool:
 
 
 def places(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
-    """The way to every value of a JSON document."""
+    """The path to every value of a JSON document."""
     yield path
     inside = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for key, each in inside:
@@ -137,7 +136,7 @@ def test_every_value_of_a_configuration(tmp_path: Path, make: Callable[[Path], P
         (("encoders_from", "muq", "id"), DEEP, "cannot be read as a head's configuration: it is nested too deep"),
     ],
 )
-def test_what_is_said_of_a_value(tmp_path: Path, path: tuple[str, ...], value: Any, message: str) -> None:
+def test_messages_about_values(tmp_path: Path, path: tuple[str, ...], value: Any, message: str) -> None:
     folder = hear(tmp_path / "head")
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(replaced(config, path, value)))
@@ -145,7 +144,7 @@ def test_what_is_said_of_a_value(tmp_path: Path, path: tuple[str, ...], value: A
         load_head(folder)
 
 
-def test_a_window_of_songevals_head_is_one_frame(tmp_path: Path) -> None:
+def test_a_patch_of_songevals_head_is_one_frame(tmp_path: Path) -> None:
     folder = songeval(tmp_path / "head")
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(replaced(config, ("sizes", "stride"), 5)))
@@ -301,8 +300,8 @@ ODD: dict[str, Callable[[Path], None]] = {
 
 @pytest.mark.parametrize("kind", ODD)
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors", "novelty.safetensors", "ensemble.json", ""])
-def test_what_lies_in_place_of_a_file(tmp_path: Path, name: str, kind: str) -> None:
-    """Nothing is waited for: a named pipe without a writer would never answer."""
+def test_irregular_files_in_place_of_a_file(tmp_path: Path, name: str, kind: str) -> None:
+    """A named pipe without a writer must not block."""
     folder = hear(tmp_path / "runs" / "seed-0")
     list_members(tmp_path / "runs", ["seed-0"])
     path = tmp_path / "runs" / name if name == "ensemble.json" else folder / name if name else tmp_path / "a.pth"
@@ -317,7 +316,7 @@ def test_what_lies_in_place_of_a_file(tmp_path: Path, name: str, kind: str) -> N
     assert "\n" not in str(raised.value)
 
 
-def test_keys_of_a_stranger_stay_short_in_messages(tmp_path: Path) -> None:
+def test_long_keys_are_shortened_in_messages(tmp_path: Path) -> None:
     folder = hear(tmp_path / "head")
     config = json.loads((folder / "config.json").read_text())
     for key in ("x" * 100_000, "a\nb\x1b[2J", "\ud800"):
@@ -333,7 +332,7 @@ def test_keys_of_a_stranger_stay_short_in_messages(tmp_path: Path) -> None:
 
 
 def test_heads_that_are_too_large_together(tmp_path: Path) -> None:
-    """Sparse files: each may be a head, and no machine shall hold all."""
+    """Sparse files: each could be a head, but together they are too large."""
     names = [f"seed-{number}" for number in range(5)]
     for name in names:
         hear(tmp_path / name)

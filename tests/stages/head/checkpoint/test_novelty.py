@@ -1,4 +1,4 @@
-"""Novelty: songs from elsewhere are told from new songs of the same kind."""
+"""Novelty separates songs of another kind from new songs of the same kind."""
 
 from pathlib import Path
 
@@ -56,7 +56,7 @@ def test_the_distance_is_mahalanobis_where_all_directions_are_kept() -> None:
     np.testing.assert_allclose(found, expected, rtol=5e-3)
 
 
-def test_it_is_learnt_from_the_clean_views_and_saved(tmp_path: Path) -> None:
+def test_it_describes_view_0_and_is_saved(tmp_path: Path) -> None:
     spec = Spec(streams=("muq/segment", "muq/track"), channels=3, encoders={"muq": "sha256:aa"}, layers=(10,))
     writer = StoreWriter.open(tmp_path / "store.zarr", spec)
     generator = np.random.default_rng(0)

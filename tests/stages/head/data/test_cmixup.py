@@ -1,4 +1,4 @@
-"""C-Mixup's bandwidth at its ends: whatever σ is, there is a partner, and no NaN."""
+"""Extreme bandwidths of C-Mixup: for any σ there is a partner, and no NaN."""
 
 import numpy as np
 import pytest

@@ -27,7 +27,7 @@ def corpus() -> Corpus:
 
 
 def labels_of(corpus: Corpus, items: Iterable[Item]) -> NDArray[np.float32]:
-    return np.array([corpus.labels[corpus.songs.index(item.song)] for item in items])
+    return np.array([corpus.ratings[corpus.songs.index(item.song)] for item in items])
 
 
 def halves(batch: PlannedBatch) -> tuple[tuple[Item, ...], tuple[Item, ...]]:
@@ -77,7 +77,7 @@ def test_partners_come_in_all_their_views_and_no_others(corpus: Corpus) -> None:
 
 
 def test_with_a_tiny_sigma_the_partner_is_the_song_rated_nearest(corpus: Corpus) -> None:
-    distance = np.linalg.norm(corpus.labels[:, None] - corpus.labels[None], axis=2) + 100 * np.eye(12)
+    distance = np.linalg.norm(corpus.ratings[:, None] - corpus.ratings[None], axis=2) + 100 * np.eye(12)
     nearest = {song: corpus.songs[row.argmin()] for song, row in zip(corpus.songs, distance, strict=True)}
     for batch in epochs(corpus, TrainConfig(sigma=1e-3), 2):
         anchors, partners = halves(batch)

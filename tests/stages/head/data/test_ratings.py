@@ -71,7 +71,7 @@ def test_the_file_is_for_people(tmp_path: Path) -> None:
         (
             {"b": (3.3, 4.0), "c": (1.0, 1.0)},
             "1 of 2 train songs have other ratings, the first is 'b' (Musicality was 3.0, now it is 3.3); "
-            "gone from train: 1, the first is 'a'; new in train: 1, the first is 'c'",
+            "removed from train: 1, the first is 'a'; added to train: 1, the first is 'c'",
         ),
     ],
 )
@@ -83,8 +83,8 @@ def test_other_dimensions_and_splits_are_differences_too() -> None:
     before = ratings({"a": (1.0, 2.0)})
     other = Ratings(dimensions=("Musicality",), splits={"train": {"a": (1.0,)}})
     assert before.difference(other) == "ratings were of Musicality, Clarity, now they are of Musicality"
-    assert before.difference(ratings({"a": (1.0, 2.0)}, {"b": (1.0, 1.0)})) == "new in val: 1, the first is 'b'"
-    assert before.difference(replace(before, splits={})) == "gone from train: 1, the first is 'a'"
+    assert before.difference(ratings({"a": (1.0, 2.0)}, {"b": (1.0, 1.0)})) == "added to val: 1, the first is 'b'"
+    assert before.difference(replace(before, splits={})) == "removed from train: 1, the first is 'a'"
 
 
 @pytest.mark.parametrize(
@@ -116,9 +116,9 @@ def test_songs_that_lack_a_rating_of_the_track_are_left_out_and_named(learnable,
     assert {*data.train.unrated, *data.val.unrated} == unrated
     assert {*data.train.songs, *data.val.songs} == {song.song_id for song in manifest.songs} - unrated
     for corpus in (data.train, data.val):
-        assert np.isfinite(corpus.labels).all()
+        assert np.isfinite(corpus.ratings).all()
         rows = {song.song_id: [song.labels[name] for name in dimensions] for song in learnable.manifest.songs}
-        np.testing.assert_array_equal(corpus.labels, np.array([rows[song] for song in corpus.songs], np.float32))
+        np.testing.assert_array_equal(corpus.ratings, np.array([rows[song] for song in corpus.songs], np.float32))
 
 
 @pytest.mark.parametrize("split", ["train", "val", "test"])

@@ -1,4 +1,4 @@
-"""From the store to packed frames: streams side by side, whole windows, and crops where they are asked for."""
+"""From the store to packed frames: streams side by side, whole patches, and crops where they are asked for."""
 
 import time
 from collections.abc import Sequence
@@ -41,7 +41,7 @@ def read(root: Path, *items: Item, crop: int | None = None, keep: bool = False) 
 
 
 def whole(song: str) -> np.ndarray:
-    """Whole windows, the streams side by side."""
+    """Whole patches, the streams side by side."""
     return np.concatenate(frames_of(song), axis=1)[: FRAMES[song] // STRIDE * STRIDE]
 
 
@@ -51,7 +51,7 @@ def test_streams_lie_side_by_side_in_order() -> None:
     )
 
 
-def test_whole_windows_of_songs_lie_one_after_the_other(root: Path) -> None:
+def test_whole_patches_of_songs_are_packed_one_after_the_other(root: Path) -> None:
     frames, lengths = read(root, Item("long", 0, 0.7), Item("short", 0, 0.7))
     assert lengths == [10, 4]
     np.testing.assert_array_equal(frames, np.concatenate([whole("long"), whole("short")]))
@@ -64,7 +64,7 @@ def test_streams_come_in_the_order_that_is_asked_for(root: Path) -> None:
 
 @pytest.mark.parametrize(
     ("place", "first"),
-    # Four of ten windows: 0 to 6 can be the first, each for a seventh of the places.
+    # Four of ten patches: 0 to 6 can be the first, each for a seventh of the places.
     [(0.0, 0), (0.99 / 7, 0), (1.01 / 7, 1), (0.5, 3), (5.99 / 7, 5), (6.01 / 7, 6), (ALMOST_1, 6)],
 )
 @pytest.mark.parametrize("keep", [False, True])
@@ -97,7 +97,7 @@ def test_a_reader_gives_batches_in_order_pass_after_pass(root: Path, workers: in
     assert torch.equal(last[0].frames.float(), torch.from_numpy(np.concatenate([whole("long"), whole("short")])))
 
 
-def test_a_song_shorter_than_a_window_is_named(root: Path) -> None:
+def test_a_song_shorter_than_a_patch_is_named(root: Path) -> None:
     with pytest.raises(HeadError, match=r"song 'tiny' view 0 has 2 frames, a head needs at least 3"):
         read(root, Item("tiny", 0, 0.0))
 

@@ -1,4 +1,4 @@
-"""Our head against the published model's own answers."""
+"""Our head against the published model's own scores."""
 
 import json
 from pathlib import Path
@@ -43,7 +43,7 @@ def model(request: pytest.FixtureRequest) -> tuple[HearHead, dict[str, np.ndarra
     return published(request.param)
 
 
-def test_sizes_are_read_off_the_tensors() -> None:
+def test_sizes_are_read_from_the_tensors() -> None:
     for track in (1, 2):
         state = torch.load(PARITY / f"hear_track{track}.pth", weights_only=True)
         said = json.loads((PARITY / f"hear_track{track}.json").read_text())
@@ -80,7 +80,7 @@ def test_a_padded_batch_scores_as_each_song_alone(model: tuple[HearHead, dict[st
     np.testing.assert_allclose(scores[3], expected["score_ragged"], atol=1e-5, rtol=0)
 
 
-def test_what_lies_in_the_padding_changes_nothing(model: tuple[HearHead, dict[str, np.ndarray]]) -> None:
+def test_the_content_of_the_padding_changes_nothing(model: tuple[HearHead, dict[str, np.ndarray]]) -> None:
     head, expected = model
     songs = [expected["features_ragged"], expected["features_1"]]
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""SongEval's head, the baseline: the published model's answers, and no song sees another."""
+"""SongEval's head, the baseline: the published model's scores, and songs do not affect each other."""
 
 from pathlib import Path
 
@@ -25,7 +25,7 @@ def test_the_published_baseline_scores_as_published() -> None:
         np.testing.assert_allclose(scores, expected, atol=1e-5, rtol=0)
 
 
-def test_songs_of_a_ragged_batch_score_as_alone() -> None:
+def test_songs_of_a_ragged_batch_have_the_same_scores_as_alone() -> None:
     head = load_head(PARITY / "songeval.safetensors")
     songs = [
         frames[None, :length]

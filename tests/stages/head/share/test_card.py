@@ -1,4 +1,4 @@
-"""A model card says what is known, and no more; the licence is the one that is due; what a hub id looks like."""
+"""Model cards say only what is known, and name the required licence; the form of a hub id."""
 
 import re
 from dataclasses import replace
@@ -18,7 +18,7 @@ from store.files.visible import visible
 PARITY = Path(__file__).parents[3] / "parity"
 
 
-def test_a_card_says_what_is_known_and_no_more():
+def test_a_card_says_only_what_is_known():
     head = load_head(PARITY / "hear_track1.pth")
     text = model_card("me/bare", [head], metrics={}, run={}, receipt={}, license="other", dataset="songs: mine | #1")
     card = ModelCard(text)
@@ -30,7 +30,7 @@ def test_a_card_says_what_is_known_and_no_more():
     assert "| data | songs: mine \\| #1 |" in card.text
 
 
-def test_names_in_a_card_are_text():
+def test_names_in_a_card_are_plain_text():
     evil = "x|<img src=x onerror=y>\n# [a](http://evil) `b` **c** \x1b[2J\u202e"
     head = load_head(PARITY / "hear_track1.pth")
     count = len(head.streams)
@@ -68,7 +68,7 @@ def test_the_licence_that_is_due(streams, dataset, expected):
 
 
 def test_no_licence_follows_from_own_songs_and_musicfm():
-    with pytest.raises(HeadError, match=r"no licence follows from my own songs and musicfm/track; name one"):
+    with pytest.raises(HeadError, match=r"no licence is known for my own songs and musicfm/track; name one"):
         default_license(("musicfm/track",), "my own songs")
 
 

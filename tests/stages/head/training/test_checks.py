@@ -1,4 +1,4 @@
-"""What is checked and said before the first epoch: unusable records end a run at once, odd songs are told."""
+"""Checks before the first epoch: unusable records end a run at once, oddities are reported."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -58,35 +58,31 @@ DAMAGES = {
 
 @pytest.mark.parametrize("memory", [4.0, 0.0], ids=["held", "streamed"])
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_a_validation_song_that_cannot_be_read_ends_the_run_before_its_first_epoch(
+def test_an_unreadable_validation_song_ends_the_run_before_its_first_epoch(
     tmp_path: Path, make_learnable: Callable, config: TrainConfig, damage: str, memory: float
 ) -> None:
     here = make_learnable(tmp_path, songs=12)
     for song in ("söng 4", "söng 8"):
         DAMAGES[damage](Path(here.store) / record_path(song, 0))
-    with pytest.raises(
-        HeadError, match=r"^2 of 3 val songs cannot be validated with, the first is 'söng 4': .*checksum"
-    ):
+    with pytest.raises(HeadError, match=r"^2 of 3 val songs cannot be scored, the first is 'söng 4': .*checksum"):
         trained(here, tmp_path / "run", replace(config, memory=memory), listeners=(NeverCalled(),))
     assert not (tmp_path / "run").exists()
 
 
-def test_metadata_that_is_damaged_under_a_right_catalogue_is_found_too(
+def test_damaged_metadata_is_found_despite_a_correct_catalogue(
     tmp_path: Path, make_learnable: Callable, config: TrainConfig
 ) -> None:
     here = make_learnable(tmp_path, songs=12)
     data = open_data(here.store, here.manifest, track=2, config=config)
     (Path(here.store) / record_path("söng 8", 0) / METADATA).write_text("{}")
-    with pytest.raises(
-        HeadError, match=r"1 of 3 val songs cannot be validated with, the first is 'söng 8': .*zarr\.json"
-    ):
+    with pytest.raises(HeadError, match=r"1 of 3 val songs cannot be scored, the first is 'söng 8': .*zarr\.json"):
         check_records(data, Records(here.store, streams=data.streams, stride=3))
 
 
 @pytest.mark.parametrize(
     ("song", "view", "records"), [("söng 4", 0, "3 val"), ("söng 5", 0, "17 train"), ("söng 5", 1, "18 train")]
 )
-def test_a_record_without_frames_for_one_window_is_named_first(
+def test_a_record_without_frames_for_one_patch_is_named_first(
     tmp_path: Path, make_learnable: Callable, config: TrainConfig, song: str, view: int, records: str
 ) -> None:
     here = make_learnable(tmp_path, songs=12)
@@ -99,7 +95,7 @@ def test_a_record_without_frames_for_one_window_is_named_first(
     expected = rf"1 of {records} records are shorter than the 3 frames .* song 'short' view {view} with 2"
     with pytest.raises(HeadError, match=expected):
         trained(short, tmp_path / "run", config, listeners=(NeverCalled(),))
-    # SongEval's head has windows of one frame.
+    # SongEval's head has patches of one frame.
     data = open_data(short.store, short.manifest, track=2, config=config)
     check_records(data, Records(short.store, streams=data.streams, stride=1))
 
@@ -107,7 +103,7 @@ def test_a_record_without_frames_for_one_window_is_named_first(
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_validation_songs_must_be_finite(learnable, config: TrainConfig, value: float) -> None:
     class Damaged(Records):
-        """Gives one number that is not finite for one song."""
+        """Returns one value that is not finite for one song."""
 
         def __getitem__(self, items: Sequence[Item]) -> Packed:
             packed = super().__getitem__(items)
@@ -120,7 +116,7 @@ def test_validation_songs_must_be_finite(learnable, config: TrainConfig, value: 
         check_records(data, Damaged(learnable.store, streams=data.streams, stride=3))
 
 
-def test_what_was_held_for_the_check_is_not_read_again(
+def test_records_held_by_the_check_are_not_read_again(
     tmp_path: Path, learnable, config: TrainConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read: list[tuple[str, int]] = []
@@ -136,7 +132,7 @@ def test_what_was_held_for_the_check_is_not_read_again(
     assert [record for record in read if record in validated] == validated
 
 
-def test_an_older_run_outlives_a_new_one_that_cannot_validate(
+def test_an_older_run_stays_if_a_new_one_cannot_validate(
     tmp_path: Path, make_learnable: Callable, config: TrainConfig
 ) -> None:
     here, short = make_learnable(tmp_path, songs=12), replace(config, epochs=1)
@@ -146,9 +142,9 @@ def test_an_older_run_outlives_a_new_one_that_cannot_validate(
     before = {path: path.read_bytes() for path in tmp_path.glob("**/model.safetensors")}
     assert len(before) == 3
     flip(Path(here.store) / record_path("söng 4", 0) / SHARD)
-    with pytest.raises(HeadError, match="1 of 3 val songs cannot be validated with"):
+    with pytest.raises(HeadError, match="1 of 3 val songs cannot be scored"):
         trained(here, tmp_path / "run", short)
-    with pytest.raises(HeadError, match="1 of 3 val songs cannot be validated with"):
+    with pytest.raises(HeadError, match="1 of 3 val songs cannot be scored"):
         train_seeds(job, seeds=2)
     assert {path: path.read_bytes() for path in before} == before
 
@@ -163,7 +159,7 @@ def rate(manifest: Manifest, change: Callable[[Song], dict[str, float]]) -> Mani
 
 
 def only(manifest: Manifest, **counts: int) -> Manifest:
-    """So many songs of each split."""
+    """The given number of songs of each split."""
     return replace(
         manifest, songs=tuple(song for split, count in counts.items() for song in manifest.split(split)[:count])
     )
@@ -187,15 +183,15 @@ def missing(manifest: Manifest, name: str) -> Manifest:
 
 CASES: dict[str, tuple[Callable[[Manifest], Manifest], list[str]]] = {
     "nothing": (lambda m: m, []),
-    "one val": (lambda m: only(m, train=8, val=1), ["one val song: LCC, SRCC and KTAU count 0"]),
+    "one val": (lambda m: only(m, train=8, val=1), ["only one val song: LCC, SRCC and KTAU are 0"]),
     "one train": (
         lambda m: only(m, train=1, val=6),
-        ["one train song: C-Mixup has no partner for it, and ListMLE has nothing to rank"],
+        ["only one train song: C-Mixup has no partner for it, and ListMLE has nothing to rank"],
     ),
     "few train": (lambda m: only(m, train=3, val=6), ["3 train songs are fewer than one batch of 4"]),
     "constant val": (
         lambda m: same_in(m, "val", Musicality=4.0, Clarity=4.5),
-        ["all val songs have the same rating of Musicality, Clarity: LCC, SRCC and KTAU count 0 there"],
+        ["all val songs have the same rating of Musicality, Clarity: LCC, SRCC and KTAU are 0 there"],
     ),
     "constant train": (
         lambda m: same_in(m, "train", Clarity=4.5),
@@ -220,7 +216,7 @@ CASES: dict[str, tuple[Callable[[Manifest], Manifest], list[str]]] = {
 
 
 @pytest.mark.parametrize(("change", "expected"), CASES.values(), ids=CASES)
-def test_odd_songs_are_said_and_kept_and_no_figure_is_nan(
+def test_odd_songs_are_reported_and_no_figure_is_nan(
     tmp_path: Path, learnable, config: TrainConfig, change: Callable[[Manifest], Manifest], expected: list[str]
 ) -> None:
     high = dict.fromkeys(DIMENSIONS, 4.9)  # so that TTA is defined
@@ -245,4 +241,4 @@ def test_odd_songs_are_said_and_kept_and_no_figure_is_nan(
 def test_without_mixing_one_song_needs_no_partner(learnable, config: TrainConfig) -> None:
     plain = replace(config, mix="none")
     data = open_data(learnable.store, only(learnable.manifest, train=1, val=6), track=2, config=plain)
-    assert describe_data(data, plain)[0] == "one train song: ListMLE has nothing to rank"
+    assert describe_data(data, plain)[0] == "only one train song: ListMLE has nothing to rank"

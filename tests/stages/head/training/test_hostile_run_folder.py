@@ -1,4 +1,4 @@
-"""Run folders from strangers: what a run said of itself is checked, and a FIFO in one is not waited for."""
+"""Run folders from strangers: their files are checked, and a FIFO in one is not waited for."""
 
 import json
 from collections.abc import Callable
@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from stages.evaluate.trained_on import read_trained_on
-from stages.head.checkpoint.json_file import read_metrics, read_metrics_file, read_object
-from stages.head.checkpoint.layout import CONFIG, METRICS_FILE, PARAMS, RECEIPT, RUN, write_json
+from stages.head.checkpoint.layout import CONFIG, METRICS_FILE, PARAMS, RECEIPT, RUN
+from stages.head.checkpoint.metrics_file import read_metrics, read_metrics_file
 from stages.head.data.ratings import RATINGS, Ratings, read_ratings, write_ratings
+from stages.head.files import read_object, write_json
 from stages.head.share.card import _figures, _results
 from stages.head.training.history import EVALUATIONS, EvaluationRow, write_rows
 from stages.head.training.report import read_report, read_run
@@ -51,14 +52,14 @@ def run(tmp_path: Path) -> Path:
 
 
 def card(run: Path) -> str:
-    """The figures of a card: what stands beside them needs a head."""
+    """The figures of a model card; its other parts need a head."""
     metrics, told = read_metrics_file(run / METRICS_FILE), read_run(run / RUN)
     results = list(_results(metrics.get("ensemble", metrics), ""))
     return f"{_figures(metrics)}{len(results)}{told['songs']} {told['records']}"
 
 
 def uses(run: Path) -> dict[str, Callable[[], object]]:
-    """What commands read of a run's folder."""
+    """The functions by which commands read a run's folder."""
     return {
         "report": lambda: [(report := read_report(run)), report.line, json.dumps(report.to_json())],
         "metrics": lambda: [
@@ -72,7 +73,7 @@ def uses(run: Path) -> dict[str, Callable[[], object]]:
     }
 
 
-def test_the_files_are_good(run: Path) -> None:
+def test_the_files_are_valid(run: Path) -> None:
     assert {attempt(use) for use in uses(run).values()} == {""}
     assert RunFolder(run).difference(FILES[PARAMS], FILES[RECEIPT], RATED) == ""  # type: ignore[arg-type]
 
@@ -101,7 +102,7 @@ def test_hostile_text(name: str, run: Path) -> None:
 
 @pytest.mark.parametrize("kind", IRREGULAR)
 @pytest.mark.parametrize("name", [*FILES, EVALUATIONS, RATINGS])
-def test_no_irregular_file_is_waited_for(name: str, kind: str, run: Path) -> None:
+def test_irregular_files_are_not_waited_for(name: str, kind: str, run: Path) -> None:
     (run / name).unlink()
     IRREGULAR[kind](run / name)
     with within(60):

@@ -1,4 +1,4 @@
-"""What --resume does with a run that is over, and what a run that cannot begin leaves of the one before."""
+"""--resume on a complete run, and older runs if a new one cannot start."""
 
 import json
 from collections.abc import Callable
@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from stages.common.device import DeviceError
 from stages.head.config import TrainConfig
 from stages.head.errors import HeadError
 from stages.head.training.history import Listener, StepRow
@@ -45,22 +46,22 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-def test_a_complete_run_is_told_and_left_alone(tmp_path: Path, train: Train) -> None:
+def test_a_complete_run_is_reported_and_kept(tmp_path: Path, train: Train) -> None:
     first = train()
     before = contents(tmp_path / "run")
     again = train(resume=True, listeners=(NeverCalled(),), memory=1.0)
     assert contents(tmp_path / "run") == before
     assert not again.trained
-    assert again.line == f"complete already: {first.line}"
+    assert again.line == f"already complete: {first.line}"
     assert again.best == first.best
     assert again.metrics == first.metrics
 
 
-def test_a_complete_run_is_not_another_one(tmp_path: Path, train: Train) -> None:
+def test_a_complete_run_with_other_settings_is_refused(tmp_path: Path, train: Train) -> None:
     train()
     before = contents(tmp_path / "run")
     with pytest.raises(
-        HeadError, match=r"params\.json: sigma was 1\.0, now it is 2\.0; a resumed run must be the same"
+        HeadError, match=r"params\.json: sigma was 1\.0, now it is 2\.0; cannot resume with changed settings"
     ):
         train(resume=True, sigma=2.0)
     assert contents(tmp_path / "run") == before
@@ -69,7 +70,7 @@ def test_a_complete_run_is_not_another_one(tmp_path: Path, train: Train) -> None
 
 
 def age(run: Path) -> None:
-    """Make a run's folder one that was written before schedules, kept ratings and notes."""
+    """Make a run's folder look older than schedules, saved ratings and notes."""
     (run / "ratings.csv").unlink()
     dropped = {"params.json": ("schedule", "plateau_patience", "labels"), "run.json": ("unrated", "notes")}
     for name in dropped:
@@ -78,17 +79,17 @@ def age(run: Path) -> None:
             (run / name).write_text(json.dumps({k: v for k, v in values.items() if k not in dropped[name]}))
 
 
-def test_an_older_complete_run_is_told(tmp_path: Path, train: Train) -> None:
+def test_an_older_complete_run_is_reported(tmp_path: Path, train: Train) -> None:
     first = train()
     age(tmp_path / "run")
     again = train(resume=True, listeners=(NeverCalled(),))
-    assert again.line == f"complete already: {first.line}"
+    assert again.line == f"already complete: {first.line}"
     assert (again.unrated, again.notes, again.validations) == ((), (), 1)
-    with pytest.raises(HeadError, match=r"params\.json: schedule was 'constant', now it is 'plateau'; a resumed run"):
+    with pytest.raises(HeadError, match=r"params\.json: schedule was 'constant', now it is 'plateau'; cannot resume"):
         train(resume=True, schedule="plateau")
 
 
-def test_an_older_run_that_was_cut_off_goes_on(tmp_path: Path, train: Train) -> None:
+def test_an_older_interrupted_run_resumes(tmp_path: Path, train: Train) -> None:
     class Stops(Listener):
         def step(self, row: StepRow) -> None:
             if row.step == 4:
@@ -106,7 +107,7 @@ def test_an_older_run_that_was_cut_off_goes_on(tmp_path: Path, train: Train) -> 
 
 
 @pytest.mark.parametrize("change", ["rating", "song", "order"])
-def test_changed_songs_or_ratings_are_not_resumed_and_named(
+def test_changed_songs_or_ratings_are_refused_and_named(
     tmp_path: Path, train: Train, learnable, config: TrainConfig, change: str
 ) -> None:
     train()
@@ -116,14 +117,14 @@ def test_changed_songs_or_ratings_are_not_resumed_and_named(
             (first, replace(second, labels={**second.labels, "Clarity": 1.23}), third, *rest),
             r"ratings\.csv: 1 of 18 train songs have other ratings, .* 'söng 1' \(Clarity was 2\.3, now it is 1\.23\)",
         ),
-        "song": ((first, second, *rest), r"ratings\.csv: gone from train: 1, the first is 'söng 2'"),
+        "song": ((first, second, *rest), r"ratings\.csv: removed from train: 1, the first is 'söng 2'"),
         "order": (
             (first, third, second, *rest),
             r"data \(digest of songs, their views and ratings\) was '\w+', now it",
         ),
     }[change]
     manifest = replace(learnable.manifest, songs=songs)
-    with pytest.raises(HeadError, match=rf"{message}.*; a resumed run must be the same run"):
+    with pytest.raises(HeadError, match=rf"{message}.*; cannot resume with changed settings"):
         train_head(
             store=learnable.store,
             manifest=manifest,
@@ -138,20 +139,28 @@ def test_changed_songs_or_ratings_are_not_resumed_and_named(
 def test_a_damaged_run_json_is_one_line(tmp_path: Path, train: Train, text: str) -> None:
     train()
     (tmp_path / "run" / "run.json").write_text(text)
-    with pytest.raises(HeadError, match=r"run: what its run told cannot be read: .*; train anew without --resume"):
+    with pytest.raises(HeadError, match=r"run: cannot read the run's results: .*; train again without --resume"):
         train(resume=True)
 
 
-@pytest.mark.parametrize("change", [{"device": "tpu"}, {"crop": float("inf")}], ids=str)
-def test_what_cannot_be_built_leaves_the_older_run(tmp_path: Path, train: Train, change: dict[str, object]) -> None:
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"device": "tpu"}, DeviceError, "device 'tpu' cannot be used here"),
+        ({"crop": float("inf")}, OverflowError, "infinity"),
+    ],
+)
+def test_the_older_run_stays_if_a_head_cannot_be_built(
+    tmp_path: Path, train: Train, change: dict[str, object], error: type[Exception], message: str
+) -> None:
     train()
     before = contents(tmp_path / "run")
-    with pytest.raises((HeadError, OverflowError)):
+    with pytest.raises(error, match=message):
         train(**change)
     assert contents(tmp_path / "run") == before
 
 
-def test_a_new_run_begins_with_nothing_of_the_older_one(tmp_path: Path, train: Train) -> None:
+def test_a_new_run_removes_the_older_one(tmp_path: Path, train: Train) -> None:
     class Stops(Listener):
         def begin(self, *, steps: int, done: int) -> None:
             raise InterruptedError

@@ -1,4 +1,4 @@
-"""Several seeds: each a run of its own, mean ± std over them, and an ensemble that knows which heads are its own."""
+"""Several seeds: one run each, mean ± std over them, and an ensemble that lists its heads."""
 
 import csv
 import json
@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from stages.common.device import DeviceError
 from stages.evaluate.evaluation import evaluate_heads
-from stages.head.checkpoint.members import head_places, load_heads
+from stages.head.checkpoint.ensemble import head_places, load_heads
 from stages.head.config import TrainConfig
 from stages.head.errors import HeadError
 from stages.head.training.history import Listener, StepRow
@@ -31,7 +32,7 @@ def job(tmp_path: Path, learnable, config: TrainConfig) -> Job:
 
 
 class StopsAt(Listener):
-    """Ends a run like a kill would, after a step."""
+    """Ends a run after a step, as a kill would."""
 
     def __init__(self, step: int) -> None:
         self._step = step
@@ -46,7 +47,7 @@ def predictions(folder: Path) -> np.ndarray:
         return np.array([[float(v) for k, v in row.items() if "predicted" in k] for row in csv.DictReader(file)])
 
 
-def test_each_seed_is_the_run_of_that_seed_and_the_figures_are_theirs(tmp_path: Path, job: Job) -> None:
+def test_each_seed_is_its_own_run_and_the_figures_summarise_them(tmp_path: Path, job: Job) -> None:
     report = train_seeds(job, seeds=2)
     assert report.seeds == (3, 4)
     each = []
@@ -73,7 +74,7 @@ def test_the_ensemble_scores_as_one_head(job: Job, learnable) -> None:
     assert report.ensemble["mean"]["LCC"] != report.mean["mean"]["LCC"]
 
 
-def test_a_seed_that_was_cut_off_is_no_part_until_it_went_on(tmp_path: Path, job: Job) -> None:
+def test_an_interrupted_seed_joins_the_ensemble_only_once_resumed(tmp_path: Path, job: Job) -> None:
     def stops_in_the_second(each: Job) -> tuple[Listener, ...]:
         return (StopsAt(4),) if each.config.seed == 4 else ()
 
@@ -81,7 +82,7 @@ def test_a_seed_that_was_cut_off_is_no_part_until_it_went_on(tmp_path: Path, job
     train_seeds(replace(often, out=tmp_path / "often"), seeds=2)
     with pytest.raises(InterruptedError):
         train_seeds(often, seeds=2, listeners=stops_in_the_second)
-    with pytest.raises(HeadError, match=r"seed-4: this run is not complete, and .* scores with it; go on with"):
+    with pytest.raises(HeadError, match=r"seed-4: this run is not complete, and .* needs its head; finish it with"):
         load_heads(job.out)
     before = (job.out / "seed-3" / "run.json").stat().st_mtime_ns
     train_seeds(often, seeds=2, resume=True)
@@ -90,7 +91,7 @@ def test_a_seed_that_was_cut_off_is_no_part_until_it_went_on(tmp_path: Path, job
         assert (job.out / name).read_bytes() == (tmp_path / "often" / name).read_bytes()
 
 
-def test_seeds_of_an_earlier_run_are_no_part(job: Job) -> None:
+def test_seeds_of_an_earlier_run_are_not_in_the_ensemble(job: Job) -> None:
     train_seeds(job, seeds=3)
     train_seeds(job, seeds=2, resume=True)
     assert [place.name for place in head_places(job.out)] == ["seed-3", "seed-4"]
@@ -102,7 +103,7 @@ def test_one_seed_and_several_in_one_folder_replace_each_other(job: Job) -> None
         train_head(store=job.store_root, manifest=job.manifest, track=2, out=job.out, config=job.config)
 
     single()
-    with pytest.raises(HeadError, match=r"this is the run of one seed, found --seeds 2; train anew without --resume"):
+    with pytest.raises(HeadError, match=r"has the run of one seed, found --seeds 2; train again without --resume"):
         train_seeds(job, seeds=2, resume=True)
     train_seeds(job, seeds=2)
     assert len(load_heads(job.out)) == 2
@@ -110,10 +111,12 @@ def test_one_seed_and_several_in_one_folder_replace_each_other(job: Job) -> None
     assert head_places(job.out) == [job.out]
 
 
-def test_complete_seeds_of_another_config_are_not_taken_for_these(job: Job) -> None:
+def test_complete_seeds_of_another_config_are_not_reused(job: Job) -> None:
     train_seeds(job, seeds=2)
     other = replace(job, config=replace(job.config, sigma=2.0))
-    with pytest.raises(HeadError, match=r"2 of 2 runs failed; track 2 seed 3: .*sigma was 1\.0, now it is 2\.0; a res"):
+    with pytest.raises(
+        HeadError, match=r"2 of 2 runs failed; track 2 seed 3: .*sigma was 1\.0, now it is 2\.0; cannot resume"
+    ):
         train_seeds(other, seeds=2, resume=True)
 
 
@@ -136,7 +139,7 @@ def test_a_list_of_heads_names_folders_beside_it(tmp_path: Path, names: object) 
         head_places(tmp_path)
 
 
-def test_the_table_tells_mean_std_and_ensemble() -> None:
+def test_the_table_shows_mean_std_and_ensemble() -> None:
     def metrics(value: float) -> dict:
         return {name: dict.fromkeys(("LCC", "SRCC", "KTAU", "TTA"), value) for name in ("Musicality", "mean")}
 
@@ -145,23 +148,23 @@ def test_the_table_tells_mean_std_and_ensemble() -> None:
     assert report.table.splitlines()[3].split() == ["ensemble", *["0.750"] * 4]
 
 
-def test_one_seed_does_not_resume_what_several_left(job: Job) -> None:
+def test_one_seed_does_not_resume_a_folder_of_several(job: Job) -> None:
     train_seeds(job, seeds=2)
     before = (job.out / "metrics.json").read_bytes()
-    with pytest.raises(HeadError, match=r"seeds: these are the heads of several seeds, now it is one; a resumed run"):
+    with pytest.raises(HeadError, match=r"seeds: has heads of several seeds, expected one run; cannot resume"):
         train_head(store=job.store_root, manifest=job.manifest, track=2, out=job.out, config=job.config, resume=True)
     assert (job.out / "metrics.json").read_bytes() == before
 
 
-def test_what_cannot_begin_leaves_older_seeds(job: Job) -> None:
+def test_older_seeds_stay_if_training_cannot_start(job: Job) -> None:
     train_seeds(job, seeds=2)
-    with pytest.raises(HeadError, match="device 'tpu' cannot be used here"):
+    with pytest.raises(DeviceError, match="device 'tpu' cannot be used here"):
         train_seeds(replace(job, config=replace(job.config, device="tpu")), seeds=2)
     assert len(load_heads(job.out)) == 2
     assert (job.out / "metrics.json").is_file()
 
 
-def test_shuffled_labels_are_dealt_out_once_for_all_heads(job: Job) -> None:
+def test_shuffled_ratings_are_the_same_for_all_heads(job: Job) -> None:
     shuffled = replace(job, config=replace(job.config, shuffle_labels=True))
     train_seeds(shuffled, seeds=2)
 

@@ -1,4 +1,4 @@
-"""One batch, forwards: what is mixed with what, by which share, against NumPy."""
+"""The forward pass of one batch, and its mixing, against NumPy."""
 
 from collections.abc import Sequence
 
@@ -16,12 +16,12 @@ from stages.head.training.step import Objective, batch_loss, mix_frames
 
 STRIDE = 3
 SHARE = 0.3  # far from 1/2, where a share that changed places would not show
-LENGTHS = [2, 3, 3, 1]  # windows: two anchors, then their partners
+LENGTHS = [2, 3, 3, 1]  # patches: two anchors, then their partners
 TARGETS = np.array([[1.5, 4.5], [4.0, 3.2]], np.float32)
 
 
 class MeanHead(PackedModel):
-    """The least there is: the mean frame of each song, one linear layer."""
+    """The simplest head: the mean frame of each song, one linear layer."""
 
     def __init__(self) -> None:
         super().__init__(ModelSizes(features=4, classes=2, heads=1, stride=STRIDE))
@@ -64,7 +64,7 @@ def scores_of(model: MeanHead, pooled: NDArray[np.floating]) -> NDArray[np.float
 
 
 def expected(model: MeanHead, pooled: NDArray[np.floating]) -> list[float]:
-    """The loss and its parts (paper §2.4) in float64, from vectors that are mixed already."""
+    """The loss and its parts (paper §2.4) in float64, from mixed vectors."""
     scores = scores_of(model, pooled)
     far = np.abs(scores - TARGETS)
     regression = np.where(far < 0.5, far**2, far - 0.25).mean()
@@ -83,7 +83,7 @@ def mixed_frames(songs: Sequence[NDArray[np.float16]]) -> list[NDArray[np.float1
     return [(SHARE * a + (1 - SHARE) * b).astype(np.float16) for a, b in shared]
 
 
-def test_pooled_vectors_are_mixed_with_the_anchors_share(model: MeanHead, songs: list) -> None:
+def test_pooled_vectors_are_mixed_by_share(model: MeanHead, songs: list) -> None:
     pooled = mean_frames(songs)
     mixed = SHARE * pooled[:2] + (1 - SHARE) * pooled[2:]
     far = np.abs(scores_of(model, mixed) - TARGETS)
@@ -93,7 +93,7 @@ def test_pooled_vectors_are_mixed_with_the_anchors_share(model: MeanHead, songs:
     assert losses(model, packed(songs), planned(), "pooled") == pytest.approx(right, rel=1e-5)
 
 
-def test_frames_are_mixed_with_the_anchors_share_over_the_time_that_both_have(songs: list) -> None:
+def test_frames_are_mixed_by_share_up_to_the_shorter_length(songs: list) -> None:
     mixed, lengths = mix_frames(*packed(songs), stride=STRIDE, share=SHARE)
     assert lengths == [2, 1]
     assert mixed.dtype == torch.float16
@@ -101,7 +101,7 @@ def test_frames_are_mixed_with_the_anchors_share_over_the_time_that_both_have(so
     np.testing.assert_allclose(mixed.numpy(), np.concatenate(mixed_frames(songs)), rtol=2**-10, atol=0)
 
 
-def test_the_loss_of_mixed_frames_is_of_those_frames(model: MeanHead, songs: list) -> None:
+def test_the_loss_of_mixed_frames_is_computed_from_them(model: MeanHead, songs: list) -> None:
     right = expected(model, mean_frames(mixed_frames(songs)))
     assert losses(model, packed(songs), planned(), "frames") == pytest.approx(right, rel=1e-3)
 
@@ -112,7 +112,7 @@ def test_songs_without_partners_are_not_mixed(model: MeanHead, songs: list, mix:
     assert losses(model, packed(songs[1:3]), planned(share=1.0), mix) == pytest.approx(right, rel=1e-5)
 
 
-def test_the_baselines_last_dropout_acts_on_the_pooled_vector_while_training_alone() -> None:
+def test_the_baselines_last_dropout_acts_on_the_pooled_vector_only_in_training() -> None:
     torch.manual_seed(0)
     model = SongEvalHead(SongEvalSizes(features=500, classes=1, hidden=4, layers=1, heads=2, dropout=0.2))
     seen: list[torch.Tensor] = []

@@ -1,4 +1,4 @@
-"""The training loop against the same steps written out in NumPy, and which validation is kept."""
+"""The training loop against the same steps in NumPy, and the choice of the best validation."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -15,9 +15,8 @@ from stages.head.data.records import Packed, Reader, Records
 from stages.head.model.hear import HearHead
 from stages.head.model.packed import PackedModel
 from stages.head.model.sizes import HeadSizes, ModelSizes
-from stages.head.training.schedule import make_schedule
 from stages.head.training.step import Objective
-from stages.head.training.trainer import Hooks, Trainer
+from stages.head.training.trainer import Hooks, Trainer, make_schedule
 from stages.metrics.agreement import METRICS, Metrics
 
 FEATURES, SONGS = 3, 4
@@ -35,7 +34,7 @@ class Frames(Records):
 
 
 class LinearHead(PackedModel):
-    """One frame a song, one linear layer."""
+    """One frame per song, one linear layer."""
 
     def __init__(self) -> None:
         super().__init__(ModelSizes(features=FEATURES, classes=2, heads=1))
@@ -65,14 +64,14 @@ def frames_of(batch: int, features: int = FEATURES) -> NDArray[np.float32]:
 
 
 def make_batches(count: int) -> list[PlannedBatch]:
-    """Without partners; each names its frames."""
+    """Batches without partners; each names its frames."""
     targets = np.random.default_rng(2).uniform(1, 5, (count, SONGS, 2)).astype(np.float32)
     return [PlannedBatch((Item(str(number), 0, 0.0),), SONGS, targets[number], 1.0) for number in range(count)]
 
 
 def make_trainer(model: PackedModel, batches: list[PlannedBatch], config: TrainConfig, **options) -> Trainer:
     def nothing(*_: object) -> None:
-        """Keep no checkpoint."""
+        """Save no checkpoint."""
 
     hooks = {"evaluate": lambda: scored(0, 0, 0, 0), "improved": nothing, "checkpoint": nothing}
     return Trainer(
@@ -105,7 +104,7 @@ def flat(model: torch.nn.Module) -> NDArray[np.float64]:
 
 
 @pytest.mark.parametrize("clip_norm", [1e6, 0.05])
-def test_steps_are_adams_on_clipped_means_of_the_accumulated_gradients(clip_norm: float) -> None:
+def test_steps_are_adams_on_clipped_means_of_accumulated_gradients(clip_norm: float) -> None:
     torch.manual_seed(0)
     model, batches = LinearHead(), make_batches(5)
     adam, rows = NumpyAdam(flat(model)), []
@@ -119,7 +118,7 @@ def test_steps_are_adams_on_clipped_means_of_the_accumulated_gradients(clip_norm
     trainer = make_trainer(model, batches, replace(TRAIN_CONFIG, clip_norm=clip_norm))
     trainer.run()
     np.testing.assert_allclose(flat(model), adam.values, rtol=0, atol=2e-6)
-    steps = [(row.loss, row.gradient_norm, row.learning_rate) for row in trainer.progress.steps]
+    steps = [(row.loss, row.gradient_norm, row.learning_rate) for row in trainer.state.steps]
     np.testing.assert_allclose(steps, rows, rtol=1e-5)
 
 
@@ -154,7 +153,7 @@ def test_on_a_plateau_of_the_last_batchs_loss_the_rate_of_the_next_step_is_halve
     assert after[-1] < TRAIN_CONFIG.learning_rate / 2
     trainer = make_trainer(model, batches, replace(TRAIN_CONFIG, schedule="plateau", plateau_patience=patience))
     trainer.run()
-    assert [row.learning_rate for row in trainer.progress.steps] == [TRAIN_CONFIG.learning_rate, *after[:-1]]
+    assert [row.learning_rate for row in trainer.state.steps] == [TRAIN_CONFIG.learning_rate, *after[:-1]]
     np.testing.assert_allclose(flat(model), adam.values, rtol=0, atol=2e-6)
 
 
@@ -193,9 +192,7 @@ def test_the_rate_is_constant_by_default() -> None:
 
 
 @pytest.mark.parametrize(("precision", "dtype"), [("bf16", torch.bfloat16), ("fp32", torch.float32)])
-def test_products_are_of_the_precision_and_statistics_and_weights_are_float32(
-    precision: str, dtype: torch.dtype
-) -> None:
+def test_products_have_the_chosen_precision_statistics_and_weights_float32(precision: str, dtype: torch.dtype) -> None:
     torch.manual_seed(0)
     sizes = HeadSizes(features=6, classes=2, projected=8, width=8, hidden=8, layers=1, heads=2, bottleneck=4, stride=1)
     model = HearHead(sizes)
@@ -226,6 +223,6 @@ def test_the_best_validation_has_the_highest_sum_of_the_four_metrics() -> None:
     trainer.run()
     assert kept == seen[:2]
     assert kept[-1] is seen[1]
-    assert [row.best for row in trainer.progress.evaluations] == [True, True, False, False, False]
-    assert [row.total for row in trainer.progress.evaluations] == pytest.approx([1.2, 2.0, 1.6, 2.0, 1.2])
-    assert trainer.progress.best == pytest.approx(2.0)
+    assert [row.best for row in trainer.state.evaluations] == [True, True, False, False, False]
+    assert [row.total for row in trainer.state.evaluations] == pytest.approx([1.2, 2.0, 1.6, 2.0, 1.2])
+    assert trainer.state.best == pytest.approx(2.0)

@@ -1,4 +1,4 @@
-"""Training: it learns, repeats, resumes to the same bytes, stops when it should, and writes down what it did."""
+"""Training: it learns, is repeatable, resumes to the same bytes, stops early, and records its figures."""
 
 import csv
 import json
@@ -36,7 +36,7 @@ def trained(learnable, out: Path, config: TrainConfig, *, track: int = 2, **opti
 
 
 def numbers_of(out: Path) -> dict[str, object]:
-    """All that a run computed, without how long it took."""
+    """All results of a run, without its times."""
     untimed = [{k: v for k, v in row.items() if k not in ("seconds", "waiting")} for row in rows(out / "steps.csv")]
     names = ("model.safetensors", "novelty.safetensors", "metrics.json", "predictions.csv", "evaluations.csv")
     return {"steps.csv": untimed, **{name: (out / name).read_bytes() for name in names}}
@@ -48,7 +48,7 @@ def rows(path: Path) -> list[dict[str, str]]:
 
 
 class StopsAt(Listener):
-    """Ends a run like a kill would, at a step."""
+    """Ends a run at a step, as a kill would."""
 
     def __init__(self, step: int) -> None:
         self._step = step
@@ -58,7 +58,7 @@ class StopsAt(Listener):
             raise InterruptedError
 
 
-def test_a_head_learns_and_fails_on_shuffled_labels(tmp_path: Path, make_learnable: Callable) -> None:
+def test_a_head_learns_and_fails_on_shuffled_ratings(tmp_path: Path, make_learnable: Callable) -> None:
     many = make_learnable(tmp_path, songs=80, views=1)
     config = TrainConfig(size="small", learning_rate=3e-3, accumulate=1, epochs=12, device="cpu", precision="fp32")
     learned = trained(many, tmp_path / "learned", config).metrics["mean"]["SRCC"]
@@ -78,7 +78,7 @@ def test_a_seeded_run_repeats_bit_for_bit(tmp_path: Path, learnable, config: Tra
 
 
 @pytest.mark.parametrize(("every", "stop"), [(0, 10), (2, 7), (2, 2)])
-def test_a_run_that_was_cut_off_goes_on_to_the_same_result(
+def test_a_resumed_run_has_the_same_result(
     tmp_path: Path, learnable, config: TrainConfig, every: int, stop: int
 ) -> None:
     config = replace(config, evaluate_every=every)
@@ -92,9 +92,7 @@ def test_a_run_that_was_cut_off_goes_on_to_the_same_result(
 
 
 @pytest.mark.parametrize("stop", [12, 16])
-def test_a_plateau_schedule_goes_on_where_it_was_cut_off(
-    tmp_path: Path, learnable, config: TrainConfig, stop: int
-) -> None:
+def test_a_plateau_schedule_resumes(tmp_path: Path, learnable, config: TrainConfig, stop: int) -> None:
     config = replace(config, epochs=4, evaluate_every=1, schedule="plateau", plateau_patience=1)
     trained(learnable, tmp_path / "whole", config)
     rates = [float(row["learning_rate"]) for row in rows(tmp_path / "whole" / "steps.csv")]
@@ -113,7 +111,7 @@ def test_the_rate_is_constant_unless_a_schedule_is_chosen(tmp_path: Path, learna
     assert json.loads((tmp_path / "run" / "params.json").read_text())["schedule"] == "constant"
 
 
-def test_streaming_with_workers_gives_the_bytes_of_reading_from_memory(
+def test_streaming_with_workers_has_the_same_result_as_reading_from_memory(
     tmp_path: Path, learnable, config: TrainConfig
 ) -> None:
     trained(learnable, tmp_path / "held", replace(config, epochs=2))
@@ -124,14 +122,14 @@ def test_streaming_with_workers_gives_the_bytes_of_reading_from_memory(
 def test_another_run_is_not_resumed(tmp_path: Path, learnable, config: TrainConfig) -> None:
     with pytest.raises(InterruptedError):
         trained(learnable, tmp_path / "cut", config, listeners=(StopsAt(10),))
-    with pytest.raises(HeadError, match=r"sigma was 1\.0, now it is 2\.0; a resumed run must be the same run"):
+    with pytest.raises(HeadError, match=r"sigma was 1\.0, now it is 2\.0; cannot resume with changed settings"):
         trained(learnable, tmp_path / "cut", replace(config, sigma=2.0), resume=True)
     (tmp_path / "cut" / "resume.pt").write_bytes(b"damaged")
     with pytest.raises(HeadError, match=r"resume\.pt: cannot be resumed"):
         trained(learnable, tmp_path / "cut", config, resume=True)
 
 
-def test_resuming_where_nothing_was_begun_starts_anew(tmp_path: Path, learnable, config: TrainConfig) -> None:
+def test_resume_starts_a_new_run_if_there_is_none(tmp_path: Path, learnable, config: TrainConfig) -> None:
     report = trained(learnable, tmp_path / "new", replace(config, epochs=1), resume=True)
     assert report.steps == 5  # 36 records, batches of 4, two a step
 
@@ -157,7 +155,7 @@ def test_early_stopping_keeps_the_best(tmp_path: Path, learnable, config: TrainC
     assert totals[-1] < max(totals) - 1e-3
 
 
-def test_every_number_of_a_run_is_in_its_folder(tmp_path: Path, learnable, config: TrainConfig) -> None:
+def test_all_figures_of_a_run_are_in_its_folder(tmp_path: Path, learnable, config: TrainConfig) -> None:
     out = tmp_path / "run"
     report = trained(learnable, out, config)
     assert json.loads((out / "params.json").read_text())["beta"] == 0.05
@@ -169,7 +167,7 @@ def test_every_number_of_a_run_is_in_its_folder(tmp_path: Path, learnable, confi
     assert {"learning_rate", "gradient_norm", "loss"} <= rows(out / "steps.csv")[0].keys()
 
 
-def test_the_saved_head_scores_as_the_run_said(tmp_path: Path, learnable, config: TrainConfig) -> None:
+def test_the_saved_head_has_the_scores_of_the_run(tmp_path: Path, learnable, config: TrainConfig) -> None:
     report = trained(learnable, tmp_path / "run", config)
     found = evaluate_heads([load_head(tmp_path / "run")], store=learnable.store, manifest=learnable.manifest, draws=10)
     for name, row in found.utterance.items():
@@ -206,12 +204,12 @@ def test_streams_are_chosen_by_architecture_and_layer(
     trained(both, tmp_path / "songeval", replace(config, epochs=1, architecture="songeval"))
     assert load_head(tmp_path / "hear").streams == ("musicfm/track@10", "muq/track@10")
     assert load_head(tmp_path / "songeval").streams == ("muq/track@6",)
-    with pytest.raises(HeadError, match=r"no stream 'muq/segment'; there are musicfm/track@6"):
+    with pytest.raises(HeadError, match=r"no stream 'muq/segment'; found musicfm/track@6"):
         trained(both, tmp_path / "none", replace(config, streams=("muq/segment",)))
 
 
 class Shown(NamedTuple):
-    """A batch as the loss gets it: windows of each song, the plan, and what is minimised."""
+    """A batch as passed to the loss: patches of each song, the plan, and the objective."""
 
     lengths: list[int]
     batch: PlannedBatch
@@ -243,19 +241,19 @@ def test_by_default_whole_songs_in_all_views_are_mixed_after_pooling(
     assert len({(item.song, item.view) for each in shown for item in each.batch.items[:4]}) == 36
 
 
-def test_frames_are_mixed_on_demand(tmp_path: Path, learnable, config: TrainConfig, shown: list[Shown]) -> None:
+def test_frames_are_mixed_if_asked(tmp_path: Path, learnable, config: TrainConfig, shown: list[Shown]) -> None:
     trained(learnable, tmp_path / "run", replace(config, epochs=1, mix="frames", beta=0.5, smooth_l1_beta=1.0))
     assert {each.objective for each in shown} == {Objective(beta=0.5, smooth_l1_beta=1.0, mix="frames")}
     assert {len(each.lengths) for each in shown} == {8}
 
 
-def test_nothing_is_mixed_on_demand(tmp_path: Path, learnable, config: TrainConfig, shown: list[Shown]) -> None:
+def test_nothing_is_mixed_if_asked(tmp_path: Path, learnable, config: TrainConfig, shown: list[Shown]) -> None:
     trained(learnable, tmp_path / "run", replace(config, epochs=1, mix="none"))
     assert {len(each.lengths) for each in shown} == {4}
     assert {each.batch.share for each in shown} == {1.0}
 
 
-def test_one_view_of_each_song_an_epoch_on_demand(
+def test_an_epoch_has_one_view_of_each_song_if_asked(
     tmp_path: Path, learnable, config: TrainConfig, shown: list[Shown]
 ) -> None:
     report = trained(learnable, tmp_path / "run", replace(config, epochs=2, views_per_epoch=1))
@@ -265,10 +263,10 @@ def test_one_view_of_each_song_an_epoch_on_demand(
     assert {item.view for item in anchors} == {0, 1}
 
 
-def test_long_songs_are_cropped_while_training_and_validated_whole(
+def test_long_songs_are_cropped_in_training_and_validated_whole(
     tmp_path: Path, learnable, config: TrainConfig, shown: list[Shown]
 ) -> None:
-    report = trained(learnable, tmp_path / "run", replace(config, epochs=1, crop=0.2))  # 5 frames at 25 Hz: one window
+    report = trained(learnable, tmp_path / "run", replace(config, epochs=1, crop=0.2))  # 5 frames at 25 Hz: one patch
     assert {length for each in shown for length in each.lengths} == {1}
     store, head = EmbeddingStore.open(learnable.store), load_head(tmp_path / "run")
     predicted = rows(tmp_path / "run" / "predictions.csv")
@@ -294,9 +292,7 @@ def test_augmented_views_are_never_validated(tmp_path: Path, make_learnable: Cal
     assert numbers_of(tmp_path / "more") == numbers_of(tmp_path / "plain")
 
 
-def test_bf16_multiplies_in_bf16_while_training_and_validates_in_fp32(
-    tmp_path: Path, learnable, config: TrainConfig
-) -> None:
+def test_bf16_is_used_in_training_and_fp32_in_validation(tmp_path: Path, learnable, config: TrainConfig) -> None:
     seen: set[tuple[bool, torch.dtype]] = set()
 
     def watch(module: torch.nn.Module, inputs: object, output: torch.Tensor) -> None:
@@ -314,7 +310,7 @@ def test_bf16_multiplies_in_bf16_while_training_and_validates_in_fp32(
         assert float(rounded["loss"]) == pytest.approx(float(exact["loss"]), rel=0.05)
 
 
-def test_scores_are_of_all_five_dimensions_between_1_and_5(tmp_path: Path, learnable, config: TrainConfig) -> None:
+def test_all_five_dimensions_have_scores_between_1_and_5(tmp_path: Path, learnable, config: TrainConfig) -> None:
     trained(learnable, tmp_path / "run", config)
     head = load_head(tmp_path / "run")
     scores = head.score(np.full((2, 9, 8), 50.0, np.float32))
@@ -322,7 +318,7 @@ def test_scores_are_of_all_five_dimensions_between_1_and_5(tmp_path: Path, learn
     assert all(1 <= score <= 5 for score in scores.values())
 
 
-def test_listeners_hear_the_whole_run(tmp_path: Path, learnable, config: TrainConfig) -> None:
+def test_listeners_receive_the_whole_run(tmp_path: Path, learnable, config: TrainConfig) -> None:
     class Heard(Listener):
         def __init__(self) -> None:
             self.calls: list[str] = []

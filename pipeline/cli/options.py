@@ -1,0 +1,39 @@
+"""Options that several commands share."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipeline.cli.pages import option
+
+Manifest = Annotated[Path, option("Input", "manifest.csv, as written by hear-data.")]
+Store = Annotated[
+    str | None, option("Input", "Store of embeddings: a folder or a URL. Not needed if --receipt is given.")
+]
+Receipt = Annotated[
+    Path | None,
+    option("Input", "Receipt of hear-extract: find the store through it, and refuse a store that does not match."),
+]
+Track = Annotated[int, option("Model", "1: Musicality alone; 2: all five dimensions.", min=1, max=2)]
+Checkpoints = Annotated[
+    list[str],
+    option("Model", "A head, a folder of several heads, or a hub id; repeat for a mean with its ± std."),
+]
+Muq = Annotated[str | None, option("Model", "MuQ: hub id or folder; if not given, as recorded in the head.")]
+Musicfm = Annotated[str | None, option("Model", "MusicFM: hub id or folder; if not given, as recorded in the head.")]
+Window = Annotated[float, option("Scoring", "Length of a window, in seconds.", min=0.1)]
+Hop = Annotated[float, option("Scoring", "Seconds from the start of one window to the next.", min=0.04)]
+Bootstrap = Annotated[int, option("Evaluation", "Bootstrap samples for the 95 % intervals.", min=10)]
+Json = Annotated[bool, option("Output", "Print JSON.", "--json")]
+
+
+def find_store(store: str | None, receipt: Path | None) -> str:
+    """The given store, or else the receipt's."""
+    from store import locate_store
+
+    if store is not None:
+        return store
+    if receipt is None:
+        raise typer.BadParameter("give a store with --store, or its receipt with --receipt")
+    return locate_store(receipt)

@@ -1,0 +1,110 @@
+"""Uploads on disk: one file per request, in one folder of the service, with a limit on their total size."""
+
+import errno
+import os
+import shutil
+import tempfile
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from stages.scoring.service.limits import RefusedError
+
+# Prefix of the service's folder in the system's folder for temporary files.
+FOLDER_PREFIX = "hear-serve-"
+# The system's errors for too many open files.
+_TOO_MANY_FILES = (errno.EMFILE, errno.ENFILE)
+
+
+class Upload:
+    """The file for one request's audio; made by `Uploads`."""
+
+    def __init__(self, folder: Path, fits: Callable[[int], bool]) -> None:
+        self.size = 0
+        self._fits = fits
+        with _storage_errors():
+            number, name = tempfile.mkstemp(dir=folder)
+        self.path = Path(name)
+        # Unbuffered, so that a full disk is noticed here and closing cannot fail.
+        self._file = os.fdopen(number, "wb", buffering=0)
+
+    def write(self, block: bytes) -> None:
+        """Append a block.
+
+        Raises
+        ------
+        RefusedError
+            507: the disk is full or cannot be written; 503: all uploads together have reached their limit.
+        """
+        if not self._fits(len(block)):
+            raise RefusedError(503, "the disk space for uploads is used up; try again later")
+        self.size += len(block)
+        rest = memoryview(block)
+        with _storage_errors():
+            while rest:
+                rest = rest[self._file.write(rest) :]
+
+    def close(self) -> None:
+        """Close the file, which is complete."""
+        self._file.close()
+
+    def remove(self) -> None:
+        """Close and delete the file."""
+        self._file.close()
+        self.path.unlink(missing_ok=True)
+
+
+class Uploads:
+    """The folder of all uploads.
+
+    Parameters
+    ----------
+    limit
+        Bytes of all uploads together.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._folder = Path()
+        self._remove_folder: Callable[[], object] = lambda: None
+        # The scoring thread changes it, too: only by operations that are atomic in Python.
+        self._uploads: set[Upload] = set()
+
+    def add(self) -> Upload:
+        """Create a file for an upload. Raises RefusedError (503, 507) if the system cannot."""
+        upload = Upload(self._existing_folder(), self._fits)
+        self._uploads.add(upload)
+        return upload
+
+    def remove(self, upload: Upload) -> None:
+        """Delete an upload's file."""
+        self._uploads.discard(upload)
+        with suppress(OSError):  # `close` removes the folder
+            upload.remove()
+
+    def close(self) -> None:
+        """Delete the folder."""
+        self._remove_folder()
+
+    def _existing_folder(self) -> Path:
+        """The folder for uploads; a new one at first, and after something has deleted it."""
+        if not self._folder.name or not self._folder.is_dir():
+            with _storage_errors():
+                self._folder = Path(tempfile.mkdtemp(prefix=FOLDER_PREFIX))
+            self._remove_folder = weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
+        return self._folder
+
+    def _fits(self, size: int) -> bool:
+        return sum(upload.size for upload in list(self._uploads)) + size <= self._limit
+
+
+@contextmanager
+def _storage_errors() -> Iterator[None]:
+    """Turn a failure to store an upload into a `RefusedError`."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _TOO_MANY_FILES:
+            raise RefusedError(503, "too many files are open; try again later") from error
+        raise RefusedError(507, f"cannot store the upload: {error.strerror}; try again later") from error
