@@ -1,4 +1,4 @@
-# `make repro` and `make test` each do everything, from a bare machine on; `make help` lists the targets.
+# `make repro` and `make test` each do everything, starting from a bare machine; `make help` lists the targets.
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
@@ -10,10 +10,21 @@ READY := $(VENV)/.ready
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
-.PHONY: help setup repro test lint types tests stress format bench lock clean
+# What `make wheelhouse` is for: Python and processor of the other machine, extras to include, packages it has already.
+PY ?= $(shell "$(PYTHON)" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+ARCH ?= x86_64
+EXTRAS ?=
+WITHOUT ?=
+# What `make lock` passes to uv: --upgrade, or --upgrade-package NAME.
+UPGRADE ?=
+COMPILE := python -m uv pip compile --quiet --no-header --no-emit-index-url
+
+.PHONY: help setup repro test lint types docs tests stress bench format lock dist wheelhouse clean
 
 help:  ## List the targets
-	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 10
+	@awk -F ':.*## ' '/^##@ / {print "\n" substr($$0, 5)} /^[a-z]+:.*## / {printf "  %-12s%s\n", $$1, $$2}' Makefile
+
+##@ Start
 
 # uv installs the pinned set several times faster than pip does; both check the hashes.
 $(READY): requirements.txt pyproject.toml
@@ -31,33 +42,73 @@ repro: setup  ## Run the whole pipeline: songs → embeddings → heads → metr
 	dvc repro
 	dvc metrics show
 
-test: setup lint types tests  ## Lint, types and tests, as CI runs them
+##@ Check
 
-lint: setup
+test: setup lint types docs tests  ## Run all checks below, as CI does
+
+lint: setup  ## Check style, declared dependencies and import directions
 	ruff check .
 	ruff format --check .
 	deptry . --no-ansi
+	lint-imports
 
-types: setup
+types: setup  ## Check types with mypy
 	mypy
 
-# One thread a process: two test processes share two cores.
-tests: setup
+docs: setup  ## Build the docs site into build/site; warnings are errors
+	mkdocs build --strict --site-dir build/site
+
+# One thread per process: two test processes share two cores.
+tests: setup  ## Run the tests
 	OMP_NUM_THREADS=1 python -m pytest -n 2 --dist worksteal
 
-stress: setup  ## Try random hostile input for SECONDS=300, from SEED=0 on
+stress: setup  ## Try random hostile input for SECONDS=300, starting from SEED=0
 	OMP_NUM_THREADS=1 python -m pytest tests/stress -n 2 --seconds $(or $(SECONDS),300) --seed $(or $(SEED),0)
 
-format: setup  ## Format the code
+bench: setup  ## Measure speed, memory and sizes against plain implementations
+	python -m benchmarks
+
+##@ Change
+
+format: setup  ## Format the code and fix what ruff can fix
 	ruff check --fix .
 	ruff format .
 
-bench: setup  ## Measure speed, memory and sizes against the plain ways
-	python -m benchmarks
-
-lock: setup  ## Pin the dependencies anew after a change of pyproject.toml
-	python -m uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header \
-		--python-version 3.11 --extra dev pyproject.toml -o requirements.txt
+lock: setup  ## Pin the dependencies after a change of pyproject.toml; UPGRADE=--upgrade takes new releases
+	$(COMPILE) --universal --generate-hashes --python-version 3.11 $(UPGRADE) \
+		--extra dev pyproject.toml -o requirements.txt
+	$(COMPILE) --universal --generate-hashes --python-version 3.11 --constraints requirements.txt $(UPGRADE) \
+		$(addprefix --extra=,cuda s3 serve tensorboard xarray) pyproject.toml -o requirements-run.txt
 
 clean:  ## Remove what was built (not data/, models/ and results/)
-	rm -rf $(VENV) build .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist wheelhouse .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+
+##@ Hand out
+
+dist: setup  ## Build the sdist and the wheel, install the wheel with the newest allowed dependencies, and try its commands
+	rm -rf dist build/trial
+	python -m uv build --quiet
+	python -m uv venv --quiet build/trial
+	python -m uv pip install --quiet --python build/trial dist/*.whl
+	cd build && for command in trial/bin/hear-*; do $$command --version && $$command --help > trial/help; done
+
+# uv picks the packages for the other machine, since pip would go by this machine's Python; the hashes are the pinned ones.
+# Two pinned packages have no wheel and are built here; this only works for another machine if they hold no machine code.
+wheelhouse: setup  ## Collect all wheels for a machine without a network; see CONTRIBUTING.md
+	rm -rf wheelhouse build/wheelhouse && mkdir -p build/wheelhouse/built
+	printf '%s\n' $(WITHOUT) > build/wheelhouse/without.txt
+	$(COMPILE) --no-annotate --python-version $(PY) --python-platform $(ARCH)-manylinux_2_28 \
+		--excludes build/wheelhouse/without.txt --constraints requirements-run.txt \
+		$(addprefix --extra=,$(EXTRAS)) pyproject.toml -o build/wheelhouse/names.txt
+	awk 'NR == FNR {named[$$1]; next} /^[a-z]/ {keep = $$1 in named; sub(/ ;.*/, " \\")} keep && !/^ *#/' \
+		build/wheelhouse/names.txt requirements-run.txt > build/wheelhouse/hashes.txt
+	python -m pip download --quiet --no-deps --require-hashes -r build/wheelhouse/hashes.txt --dest wheelhouse \
+		--implementation cp --python-version $(PY) \
+		--platform=manylinux_2_{5..28}_$(ARCH) --platform=manylinux2014_$(ARCH)
+	find wheelhouse -name '*.tar.gz' -exec python -m pip wheel --quiet --no-deps --wheel-dir build/wheelhouse/built {} +
+	@! ls build/wheelhouse/built | grep -v -- '-none-any.whl$$' \
+		|| { echo "These have no wheel for Python $(PY) on $(ARCH), and hold machine code: build them there." >&2; exit 1; }
+	python -m uv build --quiet --out-dir build/wheelhouse/built
+	find wheelhouse -name '*.tar.gz' -delete && mv build/wheelhouse/built/*.whl wheelhouse
+	@du -sh wheelhouse
+	@echo "Copy wheelhouse/ to the other machine, then: pip install --no-index --find-links wheelhouse hear-music"

@@ -1,34 +1,70 @@
-"""What is installed: the wheel holds everything, and its commands answer from another folder."""
+"""The sdist can be built, the wheel holds everything, and its commands answer from another folder."""
 
 import os
 import shutil
 import subprocess
 import sys
+import tarfile
+import tomllib
 from pathlib import Path
 
 import pytest
 
+from pipeline.cli import common
+
 ROOT = Path(__file__).resolve().parents[1]
-COMMANDS = ["hear-data", "hear-extract", "hear-head", "hear-store", "hear-probe", "hear-serve"]
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+COMMANDS = list(PYPROJECT["project"]["scripts"])
+VERSION = PYPROJECT["project"]["version"]
+PACKAGES = [name.rstrip("*") for name in PYPROJECT["tool"]["setuptools"]["packages"]["find"]["include"]]
+# Git without the settings of the user, and without those of a hook that runs the tests.
+GIT = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")} | {
+    **{f"GIT_{who}_{what}": "t@t" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")},
+    "GIT_CONFIG_GLOBAL": os.devnull,
+    "GIT_CONFIG_NOSYSTEM": "1",
+}
+
+
+def git(folder: Path, *arguments: str) -> str:
+    done = subprocess.run(["git", *arguments], cwd=folder, env=GIT, capture_output=True, text=True, check=True)
+    return done.stdout.strip()
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with spaces where the wheel, built from a copy of the sources, is installed."""
-    built = tmp_path_factory.mktemp("wheel")
-    installed = tmp_path_factory.mktemp("an other place") / "site"
-    sources = built / "sources"
-    sources.mkdir()
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(ROOT / name, sources)
-    for name in ("pipeline", "stages", "store"):
+def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A repository with one commit: a copy of the sources."""
+    folder = tmp_path_factory.mktemp("sources")
+    for name in ("pyproject.toml", "setup.py", "MANIFEST.in", "README.md", "LICENSE", "tests/test_packaging.py"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        shutil.copy(ROOT / name, folder / name)
+    for name in PACKAGES:
         # Other tests write bytecode meanwhile.
-        shutil.copytree(ROOT / name, sources / name, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    (folder / ".gitignore").write_text("*.egg-info/\n")
+    git(folder, "init", "--quiet")
+    git(folder, "add", "--all")
+    git(folder, "commit", "--quiet", "--message", "sources")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def sdist(sources: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    built = tmp_path_factory.mktemp("sdist")
+    script = f"from setuptools import build_meta; build_meta.build_sdist({str(built)!r})"
+    subprocess.run([sys.executable, "-c", script], cwd=sources, env=GIT, capture_output=True, check=True)
+    (archive,) = built.glob("*.tar.gz")
+    return archive
+
+
+@pytest.fixture(scope="module")
+def site(sdist: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with spaces where the wheel, built from the sdist, is installed."""
+    installed = tmp_path_factory.mktemp("an other place") / "site"
     pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
     subprocess.run(
-        [*pip, "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(built), str(sources)], check=True
+        [*pip, "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(sdist.parent), str(sdist)], check=True
     )
-    (wheel,) = built.glob("*.whl")
+    (wheel,) = sdist.parent.glob("*.whl")
     subprocess.run([*pip, "install", "--no-deps", "--no-index", "--target", str(installed), str(wheel)], check=True)
     return installed
 
@@ -40,12 +76,13 @@ def run(site: Path, *command: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_a_command_answers_from_another_folder(site: Path, command: str) -> None:
+def test_a_command_answers_from_another_folder(site: Path, sources: Path, command: str) -> None:
     shown = run(site, command, "--help")
     assert shown.returncode == 0, shown.stderr
     assert "Usage" in shown.stdout
     version = run(site, command, "--version")
-    assert (version.returncode, version.stdout.strip()) == (0, f"{command} 0.1.0")
+    commit = git(sources, "rev-parse", "--short=12", "HEAD")
+    assert (version.returncode, version.stdout.strip()) == (0, f"{command} {VERSION} ({commit})")
 
 
 @pytest.mark.skipif(not Path("/dev/full").is_char_device(), reason="no /dev/full on this machine")
@@ -59,13 +96,35 @@ def test_a_command_that_cannot_write_its_output_says_so_in_one_line(site: Path, 
     assert (shown.returncode, shown.stderr) == (1, f"{command}: {problem}\n")
 
 
-def test_the_wheel_has_every_module_of_the_sources(site: Path) -> None:
-    for package in ("pipeline", "stages", "store"):
-        sources = {
-            f.relative_to(ROOT) for f in (ROOT / package).rglob("*") if f.is_file() and "__pycache__" not in f.parts
+def test_the_wheel_has_every_file_of_the_packages_and_nothing_else(site: Path) -> None:
+    for package in PACKAGES:
+        files = {f.relative_to(ROOT) for f in (ROOT / package).rglob("*") if f.is_file()}
+        installed = {f.relative_to(site) for f in (site / package).rglob("*") if f.is_file()}
+        assert {f for f in files if "__pycache__" not in f.parts} == {
+            f for f in installed if "__pycache__" not in f.parts
         }
-        installed = {f.relative_to(site) for f in (site / package).rglob("*") if "__pycache__" not in f.parts}
-        assert sources <= installed
+    folders = {f.name for f in site.iterdir()}
+    assert folders == {*PACKAGES, "bin", f"hear_music-{VERSION}.dist-info"}
+
+
+def test_the_sdist_has_no_half_of_the_tests(sdist: Path) -> None:
+    with tarfile.open(sdist) as archive:
+        names = archive.getnames()
+    assert not [name for name in names if "/tests" in name]
+
+
+def test_a_checkout_names_its_commit(sources: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(common, "ROOT", sources)
+    monkeypatch.setenv("GIT_DIR", str(sources / "elsewhere"))  # as in a hook of another repository
+    commit = git(sources, "rev-parse", "--short=12", "HEAD")
+    assert common.stated_version() == f"{VERSION} ({commit})"
+    readme = sources / "README.md"
+    text = readme.read_bytes()
+    readme.write_text("changed")
+    assert common.stated_version() == f"{VERSION} ({commit}-dirty)"
+    readme.write_bytes(text)
+    monkeypatch.setenv("PATH", str(sources))
+    assert common.stated_version() == VERSION
 
 
 def test_wrong_usage_is_2_and_our_errors_are_1_in_one_line(site: Path) -> None:
@@ -86,6 +145,7 @@ def test_a_broken_params_file_is_one_line(site: Path) -> None:
 def test_no_file_names_a_registry_host() -> None:
     hosts = ("pypi." + "org", "python" + "hosted.org", "npmjs." + "org")
     assert not (ROOT / "uv.lock").exists()
-    for name in ("requirements.txt", "pyproject.toml", "Makefile", "README.md"):
+    names = ("requirements.txt", "requirements-run.txt", "pyproject.toml", "Makefile", "Dockerfile", "README.md")
+    for name in (*names, "CONTRIBUTING.md"):
         text = (ROOT / name).read_text(encoding="utf-8")
         assert not [host for host in hosts if host in text]

@@ -1,7 +1,8 @@
 """What every command shares: how an app is made, and where options get their defaults."""
 
+import subprocess
 from collections.abc import Sequence
-from importlib.metadata import version as installed_version
+from importlib.metadata import distribution
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,6 +15,29 @@ if TYPE_CHECKING:
     from stages.songs import Song
 
 DEFAULTS = Params()
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def stated_version() -> str:
+    """The installed version and, where known, the commit: of this checkout, else of the one that built the wheel."""
+    package = distribution("hear-music")
+    commit = _checked_out() if (ROOT / ".git").exists() else (package.read_text("commit.txt") or "").strip()
+    return f"{package.version} ({commit})" if commit else package.version
+
+
+def _checked_out() -> str:
+    # Git's own variables may name another repository, in a hook for example: these options win over them.
+    git = ["git", f"--git-dir={ROOT / '.git'}", f"--work-tree={ROOT}"]
+    try:
+        found = subprocess.run(
+            [*git, "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"],
+            capture_output=True,
+            text=True,
+            timeout=5,
+        )
+    except (OSError, subprocess.SubprocessError):  # without git, or with a slow disk
+        return ""
+    return found.stdout.strip()
 
 
 def version_option(name: str) -> Any:
@@ -21,7 +45,7 @@ def version_option(name: str) -> Any:
 
     def show(wanted: bool) -> None:
         if wanted:
-            say(f"hear-{name} {installed_version('hear-music')}")
+            say(f"hear-{name} {stated_version()}")
             raise typer.Exit
 
     return typer.Option("--version", help="Print the version and exit.", callback=show, is_eager=True)
