@@ -98,7 +98,7 @@ def _train(folder: Path, threads: int, epochs: int) -> float:
     steps = Steps()
     with tempfile.TemporaryDirectory() as name:
         train_head(
-            store_root=folder / "store",
+            store=folder / "store",
             manifest=read_manifest(folder / "manifest.csv", check_files=False),
             track=2,
             out=Path(name) / "run",

@@ -47,7 +47,7 @@ def measure_loading(folder: Path, *, songs: int, frames: int, device: str) -> No
         manifest = write_songs(folder / f"{size}.csv", count)
         config = TrainConfig(size=size, epochs=epochs, accumulate=1, memory=0.0, device=device)
         train_head(
-            store_root=store,
+            store=store,
             manifest=read_manifest(manifest, check_files=False),
             track=2,
             out=folder / size,

@@ -18,6 +18,9 @@ ROOT = Path(__file__).resolve().parents[1]
 OUTSIDE = {
     "benchmarks/README.md": "benchmarks/index.md",
     **{f"benchmarks/{name}.md": f"benchmarks/{name}.md" for name in ("busy", "extract", "head", "store")},
+    "CHANGELOG.md": "project/changelog.md",
+    "CODE_OF_CONDUCT.md": "project/conduct.md",
+    "CONTRIBUTING.md": "project/contributing.md",
     "SECURITY.md": "project/security.md",
 }
 COMMANDS = ("data", "extract", "head", "probe", "serve", "store")

@@ -11,7 +11,7 @@ from store.errors import HearError, StoreError, StoreNotFoundError
 if TYPE_CHECKING:
     from store.catalogue import CatalogueRow, index, is_indexed
     from store.format.metadata import AXES
-    from store.reader import EmbeddingStore
+    from store.reader import EmbeddingStore, open_store
     from store.receipt import check_receipt, locate_store, read_receipt, write_receipt
     from store.spec import Spec
     from store.summary import Summary, cache_summaries
@@ -39,6 +39,7 @@ _HOMES = {
     "is_indexed": "catalogue",
     "locate_store": "receipt",
     "merge": "upkeep.merging",
+    "open_store": "reader",
     "prune": "upkeep.pruning",
     "read_receipt": "receipt",
     "verify": "upkeep.verification",
@@ -65,6 +66,7 @@ __all__ = [
     "is_indexed",
     "locate_store",
     "merge",
+    "open_store",
     "prune",
     "read_receipt",
     "verify",

@@ -31,8 +31,12 @@ class EmbeddingStore:
 
     Examples
     --------
-    >>> store = EmbeddingStore.open("data/embeddings.zarr")  # doctest: +SKIP
-    >>> frames = store.read(store.songs[0])  # doctest: +SKIP
+    >>> import hear_music as hear
+    >>> store = hear.open_store("embeddings.zarr")
+    >>> store.songs
+    ('song 0', 'song 1', ...)
+    >>> store.read("song 0").shape  # (stream, frame, channel)
+    (4, 50, 64)
     """
 
     def __init__(self, objects: Objects, root: Root) -> None:
@@ -232,3 +236,39 @@ class EmbeddingStore:
 
     def __repr__(self) -> str:
         return f"EmbeddingStore({self.root!r}, streams={self.streams}, channels={self.channels})"
+
+
+def open_store(store: str | Path | EmbeddingStore, *, expect: Spec | None = None) -> EmbeddingStore:
+    """Open a store for reading.
+
+    Parameters
+    ----------
+    store
+        A folder, or an fsspec URL such as `s3://bucket/name.zarr`. A store that is open already is returned as it is.
+    expect
+        The spec that the store must have.
+
+    Returns
+    -------
+    EmbeddingStore
+        The store.
+
+    Raises
+    ------
+    StoreNotFoundError
+        There is no store.
+    StoreError
+        It is not a store of HEAR, a newer version wrote it, or it has another spec (the message names the field).
+
+    Examples
+    --------
+    >>> import hear_music as hear
+    >>> store = hear.open_store("embeddings.zarr")
+    >>> len(store)
+    8
+    """
+    if not isinstance(store, EmbeddingStore):
+        return EmbeddingStore.open(store, expect=expect)
+    if expect is not None:
+        expect.check(store.spec, store.root)
+    return store

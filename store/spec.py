@@ -93,6 +93,13 @@ class Spec:
     ------
     StoreError
         A value that no store can have.
+
+    Examples
+    --------
+    >>> import hear_music as hear
+    >>> spec = hear.Spec(streams=("mine",), channels=64, encoders={"mine": "sha256:1"}, layers=(0,))
+    >>> spec.dtype, spec.frame_rate
+    ('float16', 25.0)
     """
 
     streams: tuple[str, ...]

@@ -19,7 +19,17 @@ from store.upkeep.sweep import sweep
 
 
 class StoreWriter:
-    """Adds records to a store; made by `open`. Pickles as its place and spec."""
+    """Adds records to a store; made by `open`. Pickles as its place and spec.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import hear_music as hear
+    >>> spec = hear.Spec(streams=("mine",), channels=64, encoders={"mine": "sha256:1"}, layers=(0,))
+    >>> writer = hear.StoreWriter.open("mine.zarr", spec)
+    >>> writer.write("song", 0, np.zeros((1, 250, 64), np.float32), attributes={"seconds": 10.0})
+    True
+    """
 
     def __init__(self, objects: Objects, spec: Spec) -> None:
         self._objects = objects

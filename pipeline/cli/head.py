@@ -102,7 +102,7 @@ def evaluate(
     refuse_changed_songs(root, listed.among(split))
     evaluation = evaluate_heads(
         load_heads(checkpoint, device=device),
-        store_root=root,
+        store=root,
         manifest=listed,
         receipt=receipt,
         split=split,

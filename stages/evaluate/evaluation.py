@@ -18,7 +18,8 @@ from stages.head.training.checks import left_out, little_to_measure_by
 from stages.metrics.agreement import Metrics, score_metrics
 from stages.metrics.bootstrap import DRAWS, Intervals, bootstrap_intervals
 from stages.songs import Manifest
-from store import EmbeddingStore, check_receipt
+from stages.songs.manifest_file import as_manifest
+from store import EmbeddingStore, check_receipt, open_store
 
 # Of one system there is no correlation; two always agree or disagree completely, whichever are drawn.
 FEWEST_SYSTEMS, FEWEST_FOR_INTERVALS = 2, 3
@@ -26,7 +27,7 @@ FEWEST_SYSTEMS, FEWEST_FOR_INTERVALS = 2, 3
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """What was scored and how well.
+    """How well scores agree with ratings; made by `evaluate`.
 
     Attributes
     ----------
@@ -44,6 +45,15 @@ class Evaluation:
     notes
         What a reader of the figures should know: songs that were left out, metrics that count 0 whatever a head says,
         ratings that are not those of the head's training, songs that it was trained on. One sentence each.
+
+    Examples
+    --------
+    >>> import hear_music as hear
+    >>> found = hear.evaluate(hear.load_heads("models/track2"), "embeddings.zarr", "manifest.csv", draws=100)
+    >>> found.predicted.shape  # (song, dimension)
+    (2, 5)
+    >>> found.caution
+    'trained on the demo: meaningless for music'
     """
 
     split: str
@@ -60,11 +70,11 @@ class Evaluation:
 
 def evaluate_heads(
     heads: Sequence[Head],
+    store: EmbeddingStore | str | Path,
+    manifest: Manifest | str | Path,
     *,
-    store_root: str | Path,
-    manifest: Manifest,
     split: str = "val",
-    receipt: Path | None = None,
+    receipt: str | Path | None = None,
     allow_missing: int = 0,
     draws: int = DRAWS,
     trained_on: Sequence[TrainedOn] = (),
@@ -75,8 +85,10 @@ def evaluate_heads(
     ----------
     heads
         From `load_heads`.
-    store_root
-        Embeddings from the same encoders as the heads' own.
+    store
+        Embeddings from the same encoders as the heads' own: a store, or its folder or URL.
+    manifest
+        Songs with ratings: a manifest, or its file.
     split
         train, val or test; view 0 of each song is scored.
     receipt
@@ -88,6 +100,11 @@ def evaluate_heads(
     trained_on
         What the heads were trained on, as far as that is known: `Evaluation.notes` then compares.
 
+    Returns
+    -------
+    Evaluation
+        Metrics over songs and over systems, with intervals.
+
     Raises
     ------
     HeadError
@@ -96,17 +113,25 @@ def evaluate_heads(
     StoreError
         The store is not what the receipt says, or cannot be read.
     SongsError
-        The split has no song, or none with ratings.
+        The manifest cannot be read, or the split has no song, or none with ratings.
+
+    Examples
+    --------
+    >>> import hear_music as hear
+    >>> heads = hear.load_heads("models/track2")
+    >>> found = hear.evaluate(heads, "embeddings.zarr", "manifest.csv", split="val", draws=100)
+    >>> sorted(found.utterance["Clarity"])
+    ['KTAU', 'LCC', 'SRCC', 'TTA']
     """
     dimensions = heads[0].dimensions
     for head in heads:
         if head.dimensions != dimensions:
             raise HeadError(f"heads that score together must agree on dimensions: {dimensions} and {head.dimensions}")
-    store = EmbeddingStore.open(store_root)
+    store = open_store(store)
     if receipt is not None:
-        check_receipt(receipt, store)
+        check_receipt(Path(receipt), store)
     corpus = select_corpus(
-        store, manifest, split=split, dimensions=dimensions, augmented=0, allow_missing=allow_missing
+        store, as_manifest(manifest), split=split, dimensions=dimensions, augmented=0, allow_missing=allow_missing
     )
     each = np.stack([score_records(head, store, corpus.songs) for head in heads])
     found = evaluation_of(corpus, each.mean(axis=0), split=split, dimensions=dimensions, draws=draws)

@@ -59,6 +59,13 @@ class TrainConfig:
         Threads that read ahead while streaming; 0 reads when a batch is asked for.
     allow_missing
         Songs that the store may lack.
+
+    Examples
+    --------
+    >>> import hear_music as hear
+    >>> config = hear.TrainConfig(size="small", epochs=20, seed=1)
+    >>> config.learning_rate
+    1e-05
     """
 
     architecture: Architecture = "hear"

@@ -9,33 +9,47 @@ from typing import Any
 import numpy as np
 
 from stages.common.csv_text import write_rows
+from stages.common.html_table import html_table
 from stages.probe.data.features import choose_statistics
 from stages.probe.errors import ProbeError
 from stages.probe.models.kinds import MODELS
 from stages.probe.report import name_songs
 from stages.probe.saved import Probe, load_probe
-from store import EmbeddingStore, Spec
+from store import EmbeddingStore, Spec, open_store
 from store.progress import Progress
 from store.summary import summaries
 
 
 @dataclass(frozen=True)
 class Applied:
-    """What a probe says of a store's songs.
+    """A probe's predictions for the songs of a store; made by `apply_probe`.
 
     Attributes
     ----------
     rows
-        One object a song: song_id, predicted and, for a classification, scores by class and what they are.
+        One object per song: song_id, predicted and, for a classification, scores by class and what they are.
     without_clean_view
         Songs that could not be scored.
+
+    Examples
+    --------
+    >>> import hear_music as hear
+    >>> config = hear.ProbeConfig(target="Clarity", model="ridge", cv=4)
+    >>> report = hear.probe("embeddings.zarr", config, manifest="manifest.csv", out="probes/clarity")
+    >>> hear.apply_probe("probes/clarity", "embeddings.zarr").rows[0]
+    {'song_id': 'song 0', 'predicted': ...}
     """
 
     rows: tuple[dict[str, Any], ...]
     without_clean_view: tuple[str, ...]
 
     def to_csv(self) -> str:
-        """song_id, predicted, and a column `score:<class>` a class."""
+        """song_id, predicted, and one column `score:<class>` per class."""
+        text = io.StringIO()
+        write_rows(text, self._table())
+        return text.getvalue()
+
+    def _table(self) -> list[list[Any]]:
         flat = [
             {
                 "song_id": row["song_id"],
@@ -44,9 +58,14 @@ class Applied:
             }
             for row in self.rows
         ]
-        text = io.StringIO()
-        write_rows(text, [list(flat[0]), *(list(row.values()) for row in flat)])
-        return text.getvalue()
+        return [list(flat[0]), *(list(row.values()) for row in flat)]
+
+    def __repr__(self) -> str:
+        return f"<ProbePredictions: {self.summary()}>"
+
+    def _repr_html_(self) -> str:
+        header, *rows = self._table()
+        return html_table(rows, header=header, title=f"Predictions: {self.summary()}")
 
     def to_json(self) -> list[dict[str, Any]]:
         """A list of objects, one per song."""
@@ -58,8 +77,22 @@ class Applied:
         return f"{len(self.rows)} songs scored" + (f", no clean view: {name_songs(skipped)}" if skipped else "")
 
 
-def apply_probe(folder: str | Path, store_root: str | Path, *, progress: Progress = iter) -> Applied:
+def apply_probe(folder: str | Path, store: EmbeddingStore | str | Path, *, progress: Progress = iter) -> Applied:
     """Score the clean view of every song of a store with a saved probe, a few songs in memory at a time.
+
+    Parameters
+    ----------
+    folder
+        The probe, as `probe` saved it.
+    store
+        Embeddings with the spec that the probe was fitted on: a store, or its folder or URL.
+    progress
+        Goes through the records that are read; may show progress.
+
+    Returns
+    -------
+    ProbePredictions
+        One row per song.
 
     Raises
     ------
@@ -68,12 +101,21 @@ def apply_probe(folder: str | Path, store_root: str | Path, *, progress: Progres
         clean view.
     StoreError
         The store cannot be read.
+
+    Examples
+    --------
+    >>> import hear_music as hear
+    >>> config = hear.ProbeConfig(target="system", model="knn", cv=4)
+    >>> report = hear.probe("embeddings.zarr", config, manifest="manifest.csv", out="probes/system")
+    >>> print(hear.apply_probe("probes/system", "embeddings.zarr").to_csv())
+    song_id,predicted,score:a,score:b
+    song 0,...
     """
-    probe, store = load_probe(folder), EmbeddingStore.open(store_root)
-    check_spec(probe.spec, store.spec, where=str(folder), store=str(store_root))
+    probe, store = load_probe(folder), open_store(store)
+    check_spec(probe.spec, store.spec, where=str(folder), store=store.root)
     clean = [song for song in store.songs if 0 in store.views(song)]
     if not clean:
-        raise ProbeError(f"{store_root}: no song has a clean view; a probe scores view 0 alone")
+        raise ProbeError(f"{store.root}: no song has a clean view; a probe scores view 0 alone")
     scores = np.empty((len(clean), max(len(probe.classes), 1)))
     for places, values in summaries(store, [(song, 0) for song in clean], probe.streams, progress=progress):
         scores[places] = probe.scores(choose_statistics(values, probe.pooling))

@@ -23,7 +23,8 @@ from stages.probe.question import Question
 from stages.probe.report import Report, SweepRow
 from stages.probe.saved import ABOUT, ARRAYS, Probe, put
 from stages.probe.scores import ProbeScores, score
-from store import EmbeddingStore
+from stages.songs import Manifest
+from store import EmbeddingStore, open_store
 from store.progress import Progress
 
 PREDICTIONS = "predictions.csv"
@@ -31,26 +32,26 @@ _WRITTEN = (ABOUT, ARRAYS, PREDICTIONS, "confusion.png", "scatter.png", "sweep.p
 
 
 def fit_probe(
-    store_root: str | Path,
+    store: EmbeddingStore | str | Path,
     question: Question,
     *,
-    manifest: Path | None = None,
-    labels: Path | None = None,
+    manifest: Manifest | str | Path | None = None,
+    labels: str | Path | None = None,
     sweep: Literal["streams"] | None = None,
     memory_limit: str = "auto",
-    out: Path | None = None,
+    out: str | Path | None = None,
     progress: Progress = iter,
 ) -> Report:
-    """Fit a probe on stored embeddings, and say how well it does on songs it has not seen.
+    """Fit a probe on stored embeddings, and measure it by cross-validation on songs it has not seen.
 
     Parameters
     ----------
-    store_root
-        The store: a folder or a URL.
+    store
+        The embeddings: a store, or its folder or URL.
     question
         What to predict, from what, by which model.
     manifest, labels
-        Where the columns are: a manifest, a CSV with `song_id`, or both.
+        Where the columns are: a manifest (or its file), a CSV with `song_id`, or both.
     sweep
         `streams`: also compare each stream, encoder, scale and layer, over the same folds.
     memory_limit
@@ -60,6 +61,11 @@ def fit_probe(
     progress
         Goes through the records that are pooled; may show progress.
 
+    Returns
+    -------
+    ProbeReport
+        Metrics with intervals beside a baseline, and each song's out-of-fold prediction.
+
     Raises
     ------
     ProbeError
@@ -67,8 +73,16 @@ def fit_probe(
         `open_features`. Or `out` cannot be written.
     StoreError, SongsError
         The store, the manifest or the CSV cannot be read.
+
+    Examples
+    --------
+    >>> import hear_music as hear
+    >>> config = hear.ProbeConfig(target="Clarity", model="ridge", cv=4)
+    >>> report = hear.probe("embeddings.zarr", config, manifest="manifest.csv", out="probes/clarity")
+    >>> print(report.to_text())
+    Clarity: regression by ridge ...
     """
-    store = EmbeddingStore.open(store_root)
+    store, out = open_store(store), Path(out) if out is not None else None
     table = read_labels(manifest=manifest, labels=labels)
     task = choose_task(table.column(question.target), target=question.target, model=question.model, task=question.task)
     sample = draw_sample(table, question, task, views={song: store.views(song) for song in store.songs})

@@ -13,7 +13,7 @@ POOLINGS: Mapping[str, tuple[int, ...]] = {"mean": (0,), "std": (1,), "both": (0
 
 @dataclass(frozen=True, kw_only=True)
 class Question:
-    """One probe to fit.
+    """What a probe predicts, from what, and by which model.
 
     Attributes
     ----------
@@ -31,6 +31,13 @@ class Question:
         The model's hyperparameter; None: chosen by inner folds.
     draws
         Bootstrap samples of the intervals.
+
+    Examples
+    --------
+    >>> import hear_music as hear
+    >>> config = hear.ProbeConfig(target="system", model="logistic", streams=("muq/track",))
+    >>> config.pooling, config.cv
+    ('mean', 5)
     """
 
     target: str

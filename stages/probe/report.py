@@ -1,5 +1,6 @@
 """What came out of fitting a probe, as values, as JSON and as text for people."""
 
+import html
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -51,6 +52,16 @@ class Report:
         Whether the features were read in passes.
     sweep
         The best set of streams first; empty without a sweep.
+
+    Examples
+    --------
+    >>> import hear_music as hear
+    >>> config = hear.ProbeConfig(target="Clarity", model="ridge", cv=4)
+    >>> report = hear.probe("embeddings.zarr", config, manifest="manifest.csv")
+    >>> report.task, report.scores.headline
+    ('regression', 'R2')
+    >>> report.predictions()[0]
+    {'song_id': 'song 0', 'truth': ..., 'predicted': ..., 'fold': ...}
     """
 
     question: Question
@@ -109,6 +120,14 @@ class Report:
         if self.sample.classes:
             return [self.sample.classes[int(value)] for value in values]
         return [float(value) for value in values]
+
+    def __repr__(self) -> str:
+        scores, question = self.scores, self.question
+        figure = f"{scores.headline} {_spell(scores.probe[scores.headline])}"
+        return visible(f"<ProbeReport of {question.target!r} by {question.model}: {figure}>")
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{html.escape(self.to_text())}</pre>"
 
     def to_text(self) -> str:
         """A table for a terminal."""

@@ -19,6 +19,7 @@ from safetensors.numpy import load, save
 from scipy.special import softmax
 
 from stages.common.file_limits import LARGEST_HEAD, TensorsError, check_safetensors, first_line
+from stages.common.html_table import html_table
 from stages.common.local_paths import did_you_mean
 from stages.probe.errors import ProbeError
 from stages.probe.models.kinds import MODELS, Task
@@ -52,6 +53,14 @@ class Probe:
         The arrays.
     report
         How it scored in cross-validation, for people to read.
+
+    Examples
+    --------
+    >>> import hear_music as hear
+    >>> config = hear.ProbeConfig(target="Clarity", model="ridge", cv=4)
+    >>> report = hear.probe("embeddings.zarr", config, manifest="manifest.csv", out="probes/clarity")
+    >>> hear.load_probe("probes/clarity").streams
+    ('musicfm/segment', 'muq/segment', 'musicfm/track', 'muq/track')
     """
 
     target: str
@@ -64,6 +73,21 @@ class Probe:
     spec: Spec
     predictor: Predictor
     report: Mapping[str, Any] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        classes = f", {len(self.classes)} classes" if self.classes else ""
+        about = f"{self.target!r}: {self.task} by {self.model} on {len(self.streams)} streams{classes}"
+        return visible(f"<Probe of {about}>")
+
+    def _repr_html_(self) -> str:
+        rows = {
+            "task": self.task,
+            "model": f"{self.model}, {MODELS[self.model].setting} {self.setting:g}",
+            "streams": ", ".join(self.streams),
+            "pooling": self.pooling,
+            "classes": ", ".join(self.classes),
+        }
+        return html_table(((name, text) for name, text in rows.items() if text), title=f"Probe of {self.target!r}")
 
     def scores(self, x: NDArray[Any]) -> Array:
         """(N, F) pooled embeddings → (N, K): values, or a probability, share or margin a class."""
@@ -120,12 +144,30 @@ class About(BaseModel):
 
 
 def load_probe(folder: str | Path) -> Probe:
-    """Read a saved probe. Text and numbers are read; no code is run and no type is looked up outside this module.
+    """Read a saved probe. Only text and numbers are read; no code in it is run.
+
+    Parameters
+    ----------
+    folder
+        The folder that `probe` wrote.
+
+    Returns
+    -------
+    Probe
+        The probe.
 
     Raises
     ------
     ProbeError
         The folder holds no probe, or one whose parts do not fit each other.
+
+    Examples
+    --------
+    >>> import hear_music as hear
+    >>> config = hear.ProbeConfig(target="system", model="knn", cv=4)
+    >>> report = hear.probe("embeddings.zarr", config, manifest="manifest.csv", out="probes/system")
+    >>> hear.load_probe("probes/system").classes
+    ('a', 'b')
     """
     where = Path(folder)
     try:

@@ -16,12 +16,24 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Windows:
-    """Windows of `seconds`, a new one each `hop` seconds.
+    """Windows for scores over time.
+
+    Parameters
+    ----------
+    seconds, hop
+        Length of a window, and the distance between the starts of two.
 
     Raises
     ------
     ScoringError
         One is not positive, or not finite.
+
+    Examples
+    --------
+    >>> import hear_music as hear
+    >>> scorer = hear.Scorer.load("models/track2", windows=hear.Windows(1.0, 0.5))
+    >>> scorer.score("song.mp3").curve.seconds
+    (0.5, 0.98, 1.46)
     """
 
     seconds: float = 10.0

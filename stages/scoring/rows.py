@@ -4,8 +4,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from stages.common.html_table import html_table
 from stages.extract.audio.loudness import LOWEST_DBFS, SILENCE_DBFS, is_silence
 from stages.extract.audio.waveform import damage_of, damage_text
+from store.files.visible import visible
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +41,7 @@ class Curve:
 
 @dataclass(frozen=True, kw_only=True)
 class SongScore:
-    """One song.
+    """The scores of one song, and the reasons to doubt them.
 
     Attributes
     ----------
@@ -65,6 +67,15 @@ class SongScore:
         Scores over time, where asked for.
     source, model
         Hashes of the file, and of everything that decides the scores.
+
+    Examples
+    --------
+    >>> import hear_music as hear
+    >>> row = hear.SongScore(song_id="a", path="a.mp3", scores={"Clarity": 3.5, "Musicality": 4.0})
+    >>> row
+    <SongScore 'a': Clarity 3.50, Musicality 4.00>
+    >>> row.overall
+    3.75
     """
 
     song_id: str
@@ -130,6 +141,15 @@ class SongScore:
         shown = f"{self.novelty or 0.0:.2f}"
         return "more than 1.00" if shown == "1.00" else shown
 
+    def __repr__(self) -> str:
+        scores = ", ".join(f"{name} {value:.2f}" for name, value in self.scores.items())
+        doubts = "; ".join([*self.notes, *([self.caution] if self.caution else [])])
+        said = f"error: {self.error}" if self.error else scores + (f" ({doubts})" if doubts else "")
+        return visible(f"<SongScore {self.song_id!r}: {said}>")
+
+    def _repr_html_(self) -> str:
+        return ScoreTable([self])._repr_html_()
+
     def to_score(self) -> dict[str, Any]:
         """The keys of `--json`: which song, its scores, and what must be said beside them, where there is something."""
         row: dict[str, Any] = {"song_id": self.song_id, "path": self.path, "scores": dict(self.scores)}
@@ -171,6 +191,43 @@ class SongScore:
             source=_text(values.get("source", "")),
             model=_text(values.get("model", "")),
         )
+
+
+class ScoreTable(list[SongScore]):
+    """Scores of several songs: a list that shows itself as a table.
+
+    Examples
+    --------
+    >>> import hear_music as hear
+    >>> good = hear.SongScore(song_id="a", path="a.mp3", scores={"Clarity": 3.5})
+    >>> bad = hear.SongScore(song_id="b", path="b.mp3", error="cannot be decoded")
+    >>> hear.ScoreTable([good, bad])
+    <ScoreTable of 2 songs, 1 not scored>
+      <SongScore 'a': Clarity 3.50>
+      <SongScore 'b': error: cannot be decoded>
+    """
+
+    def __repr__(self) -> str:
+        return "\n  ".join([f"<ScoreTable {self._summary}>", *map(repr, self)])
+
+    def _repr_html_(self) -> str:
+        names = list(dict.fromkeys(name for row in self for name in row.scores))
+        rows = (
+            [
+                row.song_id,
+                *(f"{row.scores[name]:.2f}" if name in row.scores else "" for name in names),
+                row.error or row.warning,
+            ]
+            for row in self
+        )
+        caution = caution_in(self)
+        title = f"Scores {self._summary}" + (f"; {caution}" if caution else "")
+        return html_table(rows, header=["song", *names, "warning"], title=title)
+
+    @property
+    def _summary(self) -> str:
+        failed = sum(bool(row.error) for row in self)
+        return f"of {len(self)} song{'' if len(self) == 1 else 's'}" + (f", {failed} not scored" if failed else "")
 
 
 def _text(value: Any) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
 
+from stages.common.html_table import html_table
 from stages.scoring.deadline import Deadline
 from stages.scoring.ensemble import Ensemble, load_encoders, load_ensemble
 from stages.scoring.errors import ScoringError, SongTooLongError
@@ -12,10 +13,11 @@ from stages.scoring.over_time import Windows
 from stages.scoring.rows import SongScore
 from stages.scoring.run import Scored, Scoring
 from stages.scoring.sources import AudioSource
+from store.files.visible import visible
 
 
 class Scorer:
-    """Scores audio files.
+    """Scores audio files with a head, or with several that score together; made by `Scorer.load`.
 
     Parameters
     ----------
@@ -28,9 +30,16 @@ class Scorer:
 
     Examples
     --------
-    >>> from stages.scoring.scorer import Scorer  # doctest: +SKIP
-    >>> scorer = Scorer.load("models/track2")  # doctest: +SKIP
-    >>> scorer.score("song.mp3").scores["Musicality"]  # doctest: +SKIP
+    >>> import hear_music as hear
+    >>> scorer = hear.Scorer.load("models/track2")
+    >>> scorer.score("song.mp3")
+    <SongScore 'song': Coherence ..., Musicality ..., Memorability ..., Clarity ..., Naturalness ...>
+    >>> 1 <= scorer.score("song.mp3").scores["Musicality"] <= 5
+    True
+    >>> hear.ScoreTable(scorer.score_many(["song.mp3", "other.mp3"]))
+    <ScoreTable of 2 songs>
+      <SongScore 'song': ...>
+      <SongScore 'other': ...>
     """
 
     def __init__(self, ensemble: Ensemble, source: AudioSource, *, windows: Windows | None = None) -> None:
@@ -53,8 +62,17 @@ class Scorer:
         ----------
         checkpoints
             Heads, or folders of several; several score together.
-        windows, muq, musicfm, device, precision
-            See `Windows` and `load_encoders`.
+        windows
+            Also score these windows over time.
+        muq, musicfm
+            The encoders' weights, each a hub id or a local folder; those that the heads record if None.
+        device, precision
+            Of the encoders and heads; `auto` takes the first GPU, and bf16 where the hardware multiplies it.
+
+        Returns
+        -------
+        Scorer
+            Ready to score.
 
         Raises
         ------
@@ -88,6 +106,26 @@ class Scorer:
         """What must be said wherever the scores appear; empty where nothing must."""
         return self.ensemble.caution
 
+    def __repr__(self) -> str:
+        heads, encoders = len(self.ensemble.heads), self._source.encoders
+        of = f"{heads} head{'' if heads == 1 else 's'} on {', '.join(encoders.encoders)}"
+        caution = f"; {self.caution}" if self.caution else ""
+        return visible(
+            f"<Scorer: {', '.join(self.dimensions)}; {of}, {encoders.precision} on {encoders.device}{caution}>"
+        )
+
+    def _repr_html_(self) -> str:
+        encoders, windows = self._source.encoders, self.scoring.windows
+        rows = {
+            "scores": ", ".join(self.dimensions),
+            "heads": len(self.ensemble.heads),
+            "streams": ", ".join(encoders.streams),
+            "runs in": f"{encoders.precision} on {encoders.device}",
+            "over time": f"windows of {windows.seconds:g} s every {windows.hop:g} s" if windows else "",
+            "caution": self.caution,
+        }
+        return html_table(((name, value) for name, value in rows.items() if value), title="Scorer")
+
     def score(self, path: str | Path, *, deadline: Deadline | None = None) -> SongScore:
         """Score one file.
 
@@ -117,7 +155,10 @@ class Scorer:
         return scored.row
 
     def score_many(self, paths: Iterable[str | Path]) -> Iterator[SongScore]:
-        """Score files one after the other, the next ones decoded meanwhile; one that fails is a row with an error."""
+        """Score files in order, decoding ahead; a file that cannot be scored gives a row with an error.
+
+        Each row comes when it is ready; `ScoreTable` collects and shows them.
+        """
         return (scored.row for scored in self._scored(paths))
 
     def _scored(self, paths: Iterable[str | Path]) -> Iterator[Scored]:

@@ -26,8 +26,21 @@ _ALIKE = 0.8
 class Song:
     """One song.
 
-    `path` is absolute; `labels` maps some of `DIMENSIONS` to means over raters, 1 to 5; `extra` holds all other
-    columns as text.
+    Attributes
+    ----------
+    song_id, path, split, system
+        Its id, the absolute path of its audio file, `train`, `val` or `test`, and what generated it (may be empty).
+    labels
+        Dimension → mean rating, 1 to 5; only the dimensions that were rated.
+    extra
+        All other columns, as text.
+
+    Examples
+    --------
+    >>> import hear_music as hear
+    >>> song = hear.read_manifest("manifest.csv").songs[0]
+    >>> song.song_id, song.split, song.labels["Musicality"]
+    ('song 0', 'val', 1.5)
     """
 
     song_id: str
@@ -40,7 +53,24 @@ class Song:
 
 @dataclass(frozen=True)
 class Manifest:
-    """The songs of one `manifest.csv`, in its order; their ids are unique."""
+    """The songs of one `manifest.csv`; made by `read_manifest`.
+
+    Attributes
+    ----------
+    path
+        The file.
+    songs
+        In the file's order; their ids are unique.
+
+    Examples
+    --------
+    >>> import hear_music as hear
+    >>> manifest = hear.read_manifest("manifest.csv")
+    >>> [song.song_id for song in manifest.split("val")]
+    ['song 0', 'song 4']
+    >>> manifest.column("system")["song 1"]
+    'b'
+    """
 
     path: Path
     songs: tuple[Song, ...]

@@ -12,20 +12,32 @@ from stages.songs.rows import KNOWN, REQUIRED, check_row, extra_of, read_rows
 
 
 def read_manifest(path: str | Path, *, check_files: bool = True) -> Manifest:
-    """Read a manifest.
+    """Read a manifest: the songs with their splits and ratings.
 
     Parameters
     ----------
     path
         The CSV file, UTF-8.
     check_files
-        Whether each audio file must exist. Extraction leaves it out: there a missing file is that song's failure.
+        Whether each audio file must exist. Extraction turns this off: there, a missing file is that song's failure.
+
+    Returns
+    -------
+    Manifest
+        The songs, in the file's order.
 
     Raises
     ------
     SongsError
-        The file is missing, empty or no CSV; a column is missing or named twice; an id is empty or used twice; a split
-        is none of train, val and test; a label is no number from 1 to 5; a file is missing. With the line.
+        The file is missing, empty or not CSV; a column is missing or named twice; an id is empty or used twice; a split
+        is not train, val or test; a label is not a number from 1 to 5; an audio file is missing. Names the line.
+
+    Examples
+    --------
+    >>> import hear_music as hear
+    >>> manifest = hear.read_manifest("manifest.csv")
+    >>> manifest.counts()
+    {'train': 6, 'val': 2}
     """
     where = Path(path)
     songs: dict[str, Song] = {}
@@ -43,6 +55,11 @@ def read_manifest(path: str | Path, *, check_files: bool = True) -> Manifest:
     if not songs:
         raise SongsError(f"{where}: lists no songs; expected at least one line below the header")
     return Manifest(where, tuple(songs.values()))
+
+
+def as_manifest(manifest: Manifest | str | Path) -> Manifest:
+    """The manifest itself, or the one in a file, for work on stored embeddings: the audio files may be elsewhere."""
+    return manifest if isinstance(manifest, Manifest) else read_manifest(manifest, check_files=False)
 
 
 def _song(manifest: Path, line: int, cells: dict[str, str]) -> Song:

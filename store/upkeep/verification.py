@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -45,7 +46,21 @@ _SUMMARY = re.compile(r"catalogue/summaries/[0-9]+")
 
 @dataclass(frozen=True)
 class Damage:
-    """What is wrong with an object or a record; `removed` where a repair has taken it away."""
+    """What is wrong with an object or a record of a store.
+
+    Attributes
+    ----------
+    path, kind, detail
+        Where it is; `damaged`, `unfinished`, `unreadable`, `missing`, `foreign` or `stale`; and the reason.
+    removed
+        Whether a repair has removed it.
+
+    Examples
+    --------
+    >>> import hear_music as hear
+    >>> [damage.path for damage in hear.verify("embeddings.zarr").problems if damage.kind == "damaged"]
+    []
+    """
 
     path: str
     kind: str
@@ -55,7 +70,21 @@ class Damage:
 
 @dataclass(frozen=True)
 class Verification:
-    """The number of good records, and every problem."""
+    """The result of `verify`.
+
+    Attributes
+    ----------
+    records
+        Number of good records.
+    problems
+        Everything that is wrong, sorted by path.
+
+    Examples
+    --------
+    >>> import hear_music as hear
+    >>> hear.verify("embeddings.zarr")
+    Verification(records=8, problems=[])
+    """
 
     records: int
     problems: list[Damage]
@@ -67,7 +96,7 @@ def _up_to_date(attributes: Mapping[str, Any]) -> str:
 
 
 def verify(
-    root: str,
+    root: str | Path,
     *,
     repair: bool = False,
     outdated: Judge = _up_to_date,
@@ -91,10 +120,21 @@ def verify(
     removed
         Is told of each problem that a repair has removed, at that moment.
 
+    Returns
+    -------
+    Verification
+        The number of good records, and the problems.
+
     Raises
     ------
     StoreError
         It is no store, or cannot be read or repaired.
+
+    Examples
+    --------
+    >>> import hear_music as hear
+    >>> hear.verify("embeddings.zarr").problems
+    []
     """
     objects = open_objects(str(root))
     spec = read_spec(objects)

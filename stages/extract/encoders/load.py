@@ -46,10 +46,22 @@ def load_multiscale(
     device, precision
         See `choose_device` and `choose_precision`.
 
+    Returns
+    -------
+    MultiScale
+        Ready to encode.
+
     Raises
     ------
     EncoderError
         Weights cannot be had, lack a tensor, or lack a layer; a stream, preset, device or precision is unknown.
+
+    Examples
+    --------
+    >>> import hear_music as hear
+    >>> encoders = hear.load_multiscale(preset="tiny", layers=(2,), streams=("muq/track",))
+    >>> encoders.streams, encoders.channels
+    (('muq/track',), 64)
     """
     chosen = _checked_streams(streams or STREAMS)
     sources = {"musicfm": musicfm, "muq": muq}

@@ -34,6 +34,14 @@ class MultiScale:
         What was asked for, or chosen; the hash of each encoder's weights by its name.
     notes
         What was out of the ordinary in the last `encode`: {"batch": 1} after memory ran out at a larger one.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import hear_music as hear
+    >>> encoders = hear.load_multiscale(preset="tiny", layers=(2,))
+    >>> encoders.encode(np.zeros(48_000, np.float32)).shape  # (stream, frame, channel)
+    (4, 50, 64)
     """
 
     frame_rate = 25.0

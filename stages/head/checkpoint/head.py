@@ -10,11 +10,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from stages.common.html_table import html_table
 from stages.common.provenance import Provenance
 from stages.head.data.records import Packed, flatten_streams
 from stages.head.errors import HeadError
 from stages.head.model.packed import PackedModel
 from stages.head.model.sizes import ModelSizes
+from store.files.visible import visible
 
 # Frames that are scored at once: about 1 GB of activations at the paper's sizes.
 FRAMES_AT_ONCE = 32_768
@@ -62,12 +64,20 @@ class HeadConfig:
 
 
 class Head:
-    """Scores songs from their frames, in fp32, on the device of its model.
+    """A trained head: scores songs from their embeddings, in fp32; made by `load_head`.
 
     Parameters
     ----------
     model, config
         The model, and what it was made for.
+
+    Examples
+    --------
+    >>> import hear_music as hear
+    >>> head, store = hear.load_head("models/track2"), hear.open_store("embeddings.zarr")
+    >>> scores = head.score(store.read("song 0", streams=head.streams))
+    >>> list(scores)
+    ['Coherence', 'Musicality', 'Memorability', 'Clarity', 'Naturalness']
     """
 
     def __init__(self, model: PackedModel, config: HeadConfig) -> None:
@@ -87,6 +97,25 @@ class Head:
     def layers(self) -> tuple[int, ...]:
         """Encoder layers that its streams are taken from."""
         return self.config.layers
+
+    @property
+    def parameters(self) -> int:
+        """Number of the model's parameters."""
+        return sum(tensor.numel() for tensor in self.model.parameters())
+
+    def __repr__(self) -> str:
+        size = f"{self.parameters / 1e6:.2f} M parameters"
+        return visible(f"<Head: {', '.join(self.dimensions)} from {', '.join(self.streams)}; {size}>")
+
+    def _repr_html_(self) -> str:
+        rows = {
+            "scores": ", ".join(self.dimensions),
+            "streams": ", ".join(self.streams),
+            "layers": ", ".join(map(str, self.layers)) or "not known",
+            "channels": self.config.channels,
+            "parameters": f"{self.parameters:,}",
+        }
+        return html_table(rows.items(), title="Head")
 
     def score(self, frames: NDArray[np.floating]) -> dict[str, float]:
         """Scores of one song by dimension, each 1 to 5.

@@ -17,12 +17,32 @@ from stages.head.errors import HeadError
 
 
 def load_heads(where: str | Path, *, device: str = "cpu") -> list[Head]:
-    """Load the heads that score together: one, or all of a folder of several; see `head_places`.
+    """Load the heads that score together: one, or all heads of a folder of several.
+
+    Parameters
+    ----------
+    where
+        What `load_head` takes, or a folder of several heads, as training with several seeds writes it.
+    device
+        `cpu`, `cuda`, … or `auto`.
+
+    Returns
+    -------
+    list of Head
+        At least one.
 
     Raises
     ------
-    HeadError, HubError
-        As `load_head` and `head_places`.
+    HeadError
+        Nothing is there, a run that belongs to it is not complete, or a head cannot be loaded.
+    HubError
+        The hub cannot be reached, or has no such head.
+
+    Examples
+    --------
+    >>> import hear_music as hear
+    >>> len(hear.load_heads("models/track2"))
+    1
     """
     return [load_head(place, device=device) for place in head_places(where)]
 

@@ -43,7 +43,7 @@ def save_head(folder: str | Path, head: Head) -> None:
 
 
 def load_head(where: str | Path, *, device: str = "cpu") -> Head:
-    """Load a head, ours or published, onto any device.
+    """Load one head; see `load_heads` for several that score together.
 
     Parameters
     ----------
@@ -53,12 +53,24 @@ def load_head(where: str | Path, *, device: str = "cpu") -> Head:
     device
         `cpu`, `cuda`, … or `auto`.
 
+    Returns
+    -------
+    Head
+        Ready to score.
+
     Raises
     ------
     HeadError
         Nothing is there, it is not one head, or it is a pickle that holds more than tensors.
     HubError
         The hub cannot be reached, or has no such head.
+
+    Examples
+    --------
+    >>> import hear_music as hear
+    >>> head = hear.load_head("models/track2")
+    >>> head.dimensions
+    ('Coherence', 'Musicality', 'Memorability', 'Clarity', 'Naturalness')
     """
     place = pick_device(device)
     path = local_checkpoint(where)

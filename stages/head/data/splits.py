@@ -15,7 +15,7 @@ from stages.head.errors import HeadError
 from stages.head.model.sizes import Architecture
 from stages.head.tracks import TRACK_DIMENSIONS
 from stages.songs import Manifest
-from store import EmbeddingStore, check_receipt
+from store import EmbeddingStore, check_receipt, open_store
 
 # Layers of the paper (§2.1) and of the baseline, where a store has several.
 PAPER_LAYER, SONGEVAL_LAYER = 10, 6
@@ -66,7 +66,12 @@ class Data:
 
 
 def open_data(
-    store_root: str | Path, manifest: Manifest, *, track: int, config: TrainConfig, receipt: Path | None = None
+    store: EmbeddingStore | str | Path,
+    manifest: Manifest,
+    *,
+    track: int,
+    config: TrainConfig,
+    receipt: Path | None = None,
 ) -> Data:
     """Open the store and select the songs.
 
@@ -79,7 +84,7 @@ def open_data(
     SongsError
         A split has no song, or none with ratings.
     """
-    store = EmbeddingStore.open(store_root)
+    store = open_store(store)
     if receipt is not None:
         check_receipt(receipt, store)
     dimensions = TRACK_DIMENSIONS[track]

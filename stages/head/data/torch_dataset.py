@@ -19,13 +19,50 @@ class StoredView(NamedTuple):
 
 
 class StoreDataset(Dataset[StoredView]):
-    """The chosen records, sorted by song and view; each is read when it is asked for, also in spawned workers."""
+    """Records of a store, sorted by song and view; each is read when it is asked for, also in spawned workers.
+
+    Parameters
+    ----------
+    store
+        Where to read.
+    songs, views
+        Which records; all if None.
+    streams
+        Names of the streams to read; all if None.
+
+    Raises
+    ------
+    StoreError
+        A song or stream is not in the store.
+
+    Examples
+    --------
+    >>> import hear_music as hear
+    >>> from torch.utils.data import DataLoader
+    >>> dataset = hear.StoreDataset(hear.open_store("embeddings.zarr"), views=[0], streams=["muq/track"])
+    >>> for frames, song_id, view in DataLoader(dataset, batch_size=None):
+    ...     print(song_id, frames.shape)  # (stream, frame, channel)
+    song 0 torch.Size([1, 50, 64])
+    song 1 torch.Size([1, 50, 64])
+    song 2 ...
+    """
 
     def __init__(
-        self, store: EmbeddingStore, records: Sequence[tuple[str, int]], streams: Sequence[str] | None
+        self,
+        store: EmbeddingStore,
+        *,
+        songs: Collection[str] | None = None,
+        views: Collection[int] | None = None,
+        streams: Sequence[str] | None = None,
     ) -> None:
+        store.stream_numbers(streams)
+        wanted = set(store.songs if songs is None else songs)
+        for song in sorted(wanted):
+            store.views(song)
         self.store = store
-        self.records = tuple(records)
+        self.records = tuple(
+            (song, view) for song, view in store if song in wanted and (views is None or view in views)
+        )
         self.streams = streams
 
     def __len__(self) -> int:
@@ -42,34 +79,3 @@ class StoreDataset(Dataset[StoredView]):
         """
         song, view = self.records[number]
         return StoredView(torch.from_numpy(self.store.read(song, view, self.streams)), song, view)
-
-
-def as_torch(
-    store: EmbeddingStore,
-    *,
-    songs: Collection[str] | None = None,
-    views: Collection[int] | None = None,
-    streams: Sequence[str] | None = None,
-) -> StoreDataset:
-    """Make a Dataset of the store's records.
-
-    Parameters
-    ----------
-    store
-        Where to read.
-    songs, views
-        Which records; None for all.
-    streams
-        Names of the streams wanted; None for all.
-
-    Raises
-    ------
-    StoreError
-        A song or stream is not in the store.
-    """
-    store.stream_numbers(streams)
-    wanted = set(store.songs if songs is None else songs)
-    for song in sorted(wanted):
-        store.views(song)
-    records = [(song, view) for song, view in store if song in wanted and (views is None or view in views)]
-    return StoreDataset(store, records, streams)

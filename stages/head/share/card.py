@@ -110,13 +110,12 @@ def _results(figures: Mapping[str, Any], dataset: str) -> Iterator[EvalResult]:
 def _summary(heads: Sequence[Head]) -> str:
     names = sorted({stream.partition("/")[0] for stream in heads[0].streams})
     encoders = " and ".join(_ENCODERS.get(name, _plain(name)) for name in names)
-    parameters = sum(tensor.numel() for tensor in heads[0].model.parameters())
     several = f" {len(heads)} heads of different seeds score together: the mean is the score." if len(heads) > 1 else ""
     return (
         "Predicts how musicians rate a full-length song, from 1 to 5: "
         f"{', '.join(map(_plain, heads[0].dimensions))}.{several} A head of HEAR (*Hierarchically Enhanced Aesthetic "
         "Representations*, [arXiv 2511.18869](https://arxiv.org/abs/2511.18869)) with "
-        f"{parameters / 1e6:.2f} M parameters, on embeddings of {encoders}, "
+        f"{heads[0].parameters / 1e6:.2f} M parameters, on embeddings of {encoders}, "
         "whose weights are not in here."
     )
 
@@ -148,8 +147,9 @@ hear-head predict song.mp3 --checkpoint {repo}
 ```
 
 ```python
-from stages.scoring.scorer import Scorer
-scorer = Scorer.load("{repo}")
+import hear_music as hear
+
+scorer = hear.Scorer.load("{repo}")
 print(scorer.score("song.mp3").scores)
 ```"""
 
@@ -167,10 +167,10 @@ hear-head predict --store store.zarr --checkpoint {repo}
 ```
 
 ```python
-from stages.head.checkpoint.saved import load_head
-from store import EmbeddingStore
-head = load_head("{repo}")
-frames = EmbeddingStore.open("store.zarr").read("song", streams={list(head.streams)})
+import hear_music as hear
+
+head = hear.load_head("{repo}")
+frames = hear.open_store("store.zarr").read("song", streams={list(head.streams)})
 print(head.score(frames))
 ```"""
 

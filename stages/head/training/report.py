@@ -17,14 +17,37 @@ SONG_NAMES = ("missing", "unrated", "notes")
 
 @dataclass(frozen=True, kw_only=True)
 class TrainReport:
-    """How a run went: the best validation with its metrics, and counts; `waiting` is the share of time data took.
+    """How a training run went.
 
-    The best is one of so many `validations`.
+    Attributes
+    ----------
+    folder
+        The run's folder, with the best head.
+    metrics, best
+        Metrics of the best validation by dimension, and the validation itself.
+    steps, validations, songs, records
+        Counts of the run, and of what it trained on.
+    missing, unrated
+        Songs left out: the store lacks them, or they have no rating.
+    notes
+        What a reader of the metrics should know about the songs, one sentence each.
+    seconds, waiting
+        Duration, and the fraction of it spent waiting for data.
+    trained
+        False if the run was complete before, and was only read.
 
-    `missing` and `unrated` are songs that were left out, `notes` what `describe_data` says of the songs.
-    `trained` is False where the run was complete before, and was only read.
+    Examples
+    --------
+    >>> import hear_music as hear
+    >>> config = hear.TrainConfig(size="small", epochs=2, device="cpu")
+    >>> report = hear.train("embeddings.zarr", "manifest.csv", track=1, out="models/one", config=config)
+    >>> print(report.line)
+    LCC ... SRCC ... KTAU ... TTA ... at epoch ..., step ... of ...; 6 songs, 6 records, ... s
+    >>> report.metrics["Musicality"]["SRCC"] <= 1
+    True
     """
 
+    folder: Path
     metrics: Metrics
     best: EvaluationRow
     steps: int
@@ -79,6 +102,7 @@ def read_report(folder: Path) -> TrainReport:
         metrics, run = read_metrics(folder / METRICS_FILE), read_run(folder / RUN)
         means = {name.lower(): metrics["mean"][name] for name in METRICS}
         return TrainReport(
+            folder=folder,
             metrics=metrics,
             best=EvaluationRow(
                 step=run["best_step"], epoch=run["best_epoch"], **means, total=total(metrics), best=True

@@ -20,7 +20,9 @@ from stages.head.data.epoch_plan import Item, plan_epoch
 from stages.head.data.records import Reader, Records
 from stages.head.data.splits import Data, open_data
 from stages.head.device import pick_device, pick_precision, repeatable
+from stages.head.errors import HeadError
 from stages.head.model.architectures import make_model, make_sizes
+from stages.head.tracks import TRACK_DIMENSIONS
 from stages.head.training.checks import check_records, describe_data
 from stages.head.training.history import Listener
 from stages.head.training.report import TrainReport, read_report
@@ -29,50 +31,72 @@ from stages.head.training.step import Objective
 from stages.head.training.trainer import Hooks, Trainer
 from stages.metrics.agreement import Metrics, score_metrics
 from stages.songs import Manifest
+from stages.songs.manifest_file import as_manifest
+from store import EmbeddingStore
 
 
 def train_head(
+    store: EmbeddingStore | str | Path,
+    manifest: Manifest | str | Path,
     *,
-    store_root: str | Path,
-    manifest: Manifest,
     track: int,
-    out: Path,
-    config: TrainConfig,
-    receipt: Path | None = None,
+    out: str | Path,
+    config: TrainConfig | None = None,
+    receipt: str | Path | None = None,
     resume: bool = False,
     listeners: Sequence[Listener] = (),
 ) -> TrainReport:
-    """Train one head.
+    """Train one head on stored embeddings.
 
     Parameters
     ----------
-    store_root
-        The embeddings, a path or URL.
+    store
+        The embeddings: a store, or its folder or URL.
     manifest
-        Songs with splits `train` and `val`, and labels.
+        Songs with ratings, in the splits `train` and `val`: a manifest, or its file.
     track
         1 scores Musicality, 2 all five dimensions.
     out
-        The run folder; see `run_folder`. The best head is in it.
+        A folder for the best head and the figures of the run. A run that is in it already is replaced.
     config
-        Every choice of the run.
+        Every choice of the run; the paper's values if not given.
     receipt
         Refuse a store that is not the one this file was written for.
     resume
-        Go on with a run that was cut off in `out`, and leave a complete one as it is; start anew if there is none.
+        Continue an interrupted run in `out`, and keep a complete one; start a run if there is none.
+    listeners
+        Called at each step and validation, for instance to show progress.
+
+    Returns
+    -------
+    TrainReport
+        The best validation and the folder of the head, which `load_head` and `Scorer.load` take.
 
     Raises
     ------
     HeadError
-        Songs or streams are missing, a record cannot be used, the config cannot be run here, the loss stops being
-        finite, or another run is to be resumed.
+        The track is unknown, songs or streams are missing, a record cannot be used, the config cannot run here, the
+        loss stops being finite, or the run to resume is another one.
     StoreError
         The store is not what the receipt says, or cannot be read.
     SongsError
-        A split has no song, or none with ratings.
+        The manifest cannot be read, or a split has no song, or none with ratings.
+
+    Examples
+    --------
+    >>> import hear_music as hear
+    >>> config = hear.TrainConfig(size="small", epochs=2, device="cpu")
+    >>> report = hear.train("embeddings.zarr", "manifest.csv", track=2, out="models/mine", config=config)
+    >>> report.songs, report.best.epoch in (0, 1)
+    (6, True)
+    >>> head = hear.load_head(report.folder)
     """
-    data = open_data(store_root, manifest, track=track, config=config, receipt=receipt)
-    return train_on(data, track=track, out=out, config=config, resume=resume, listeners=listeners)
+    if track not in TRACK_DIMENSIONS:
+        raise HeadError(f"track: expected {' or '.join(map(str, TRACK_DIMENSIONS))}, found {track!r}")
+    config = config or TrainConfig()
+    where = Path(receipt) if receipt is not None else None
+    data = open_data(store, as_manifest(manifest), track=track, config=config, receipt=where)
+    return train_on(data, track=track, out=Path(out), config=config, resume=resume, listeners=listeners)
 
 
 def run_params(data: Data, *, track: int, config: TrainConfig) -> dict[str, Any]:
@@ -207,6 +231,7 @@ class _Run:
         progress = self.trainer.progress
         seconds = sum(row.seconds for row in progress.steps)
         return TrainReport(
+            folder=self.folder.path,
             metrics=read_metrics(self.folder.path / METRICS_FILE),
             best=[row for row in progress.evaluations if row.best][-1],
             steps=progress.step,

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stages.probe.errors import ProbeError
-from stages.songs import Manifest, SongsError, read_manifest
+from stages.songs import Manifest, SongsError
+from stages.songs.manifest_file import as_manifest
 from stages.songs.tables import read_cells
 
 # How spreadsheets and pandas write "no value".
@@ -45,7 +46,7 @@ class LabelTable:
         return self.columns[name]
 
 
-def read_labels(*, manifest: Path | None = None, labels: Path | None = None) -> LabelTable:
+def read_labels(*, manifest: Manifest | str | Path | None = None, labels: str | Path | None = None) -> LabelTable:
     """Read the columns of a manifest, of a labels CSV, or of both; where both have a column, the CSV's counts.
 
     Raises
@@ -57,17 +58,20 @@ def read_labels(*, manifest: Path | None = None, labels: Path | None = None) -> 
     """
     if manifest is None and labels is None:
         raise ProbeError("nothing to take labels from; give a manifest, a labels CSV, or both")
+    files: list[Path] = []
     songs: dict[str, None] = {}
     columns: dict[str, Mapping[str, str]] = {}
     if manifest is not None:
-        found = read_manifest(manifest, check_files=False)
+        found = as_manifest(manifest)
+        files.append(found.path)
         songs.update(dict.fromkeys(song.song_id for song in found.songs))
         columns.update(_manifest_columns(found))
     if labels is not None:
-        more = _csv_columns(labels)
+        more = _csv_columns(Path(labels))
+        files.append(Path(labels))
         songs.update(dict.fromkeys(song for column in more.values() for song in column))
         columns.update(more)
-    where = " and ".join(str(path) for path in (manifest, labels) if path is not None)
+    where = " and ".join(map(str, files))
     kept = {name: _present(column) for name, column in columns.items()}
     return LabelTable(where=where, songs=tuple(songs), columns=kept)
 

@@ -51,9 +51,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
         labels = dict(zip(DIMENSIONS, generator.uniform(3.8, 5, 5).round(1).tolist(), strict=True))
         songs.append(Song(name, folder / "none.wav", split, "", labels, {}))
     manifest = Manifest(folder / "manifest.csv", tuple(songs))
-    train_head(
-        store_root=str(folder / "store.zarr"), manifest=manifest, track=2, out=folder / "run", config=TRAIN_CONFIG
-    )
+    train_head(store=str(folder / "store.zarr"), manifest=manifest, track=2, out=folder / "run", config=TRAIN_CONFIG)
     return Trained(str(folder / "store.zarr"), manifest, folder / "run")
 
 
@@ -63,7 +61,7 @@ def notes(
     place = run or trained.run
     found = evaluate_heads(
         load_heads(place),
-        store_root=trained.store,
+        store=trained.store,
         manifest=manifest or trained.manifest,
         split=split,
         draws=10,
@@ -138,7 +136,7 @@ def test_damaged_parameters_are_one_line(tmp_path: Path, trained: Trained, conte
 
 def test_a_control_says_so_and_nothing_of_its_shuffled_ratings(tmp_path: Path, trained: Trained) -> None:
     config = replace(TRAIN_CONFIG, shuffle_labels=True)
-    train_head(store_root=trained.store, manifest=trained.manifest, track=2, out=tmp_path / "run", config=config)
+    train_head(store=trained.store, manifest=trained.manifest, track=2, out=tmp_path / "run", config=config)
     control = "the head was trained on shuffled labels, as a control: it should fail"
     assert notes(trained, run=tmp_path / "run") == [control]
 
@@ -159,7 +157,7 @@ def test_heads_of_several_seeds_say_it_once(tmp_path: Path, trained: Trained) ->
 def test_notes_are_in_the_table_and_in_the_json(tmp_path: Path, trained: Trained) -> None:
     heads, known = load_heads(trained.run), read_trained_on(trained.run)
     shared: dict[str, Callable] = {
-        "store_root": trained.store,
+        "store": trained.store,
         "manifest": trained.manifest,
         "draws": 10,
         "trained_on": known,

@@ -66,7 +66,7 @@ def trained(songs: Path, tmp_path: Path) -> Callable[..., Path]:
             options = ExtractionOptions(readers=0)
             run_extraction(songs, root, ExtractConfig(**about), augment=0, receipt=None, options=options)
         config = TrainConfig(size="small", epochs=1, batch_size=4, device="cpu", precision="fp32", memory=1.0)
-        train_head(store_root=root, manifest=read_manifest(songs), track=2, out=tmp_path / name, config=config)
+        train_head(store=root, manifest=read_manifest(songs), track=2, out=tmp_path / name, config=config)
         return tmp_path / name
 
     return make
@@ -138,7 +138,7 @@ def test_the_demo_s_head_needs_nothing_and_says_what_it_is(
     scorer = Scorer.load(head, precision="fp32")
     row = scorer.score(songs.parent / "0.wav")
     assert row.caution == scorer.caution == "trained on the demo: meaningless for music"
-    about = {"store_root": tmp_path / "head.zarr", "manifest": read_manifest(songs), "draws": 10}
+    about = {"store": tmp_path / "head.zarr", "manifest": read_manifest(songs), "draws": 10}
     assert evaluate_heads([load_head(head)], **about).caution == CAUTION
     # As it was before this was recorded: its hashes tell.
     values = config_of(head)

@@ -143,7 +143,7 @@ def test_songs_without_a_rating_are_not_missing_in_the_store(learnable) -> None:
 def test_a_run_is_that_of_the_rated_songs_alone(tmp_path: Path, learnable, config: TrainConfig) -> None:
     def train(name: str, manifest: Manifest) -> TrainReport:
         short = replace(config, epochs=1)
-        return train_head(store_root=learnable.store, manifest=manifest, track=2, out=tmp_path / name, config=short)
+        return train_head(store=learnable.store, manifest=manifest, track=2, out=tmp_path / name, config=short)
 
     unrated = without_ratings(learnable.manifest, {1: DIMENSIONS, 2: ("Clarity",), 4: DIMENSIONS})
     report = train("with", unrated)
@@ -157,7 +157,7 @@ def test_a_run_is_that_of_the_rated_songs_alone(tmp_path: Path, learnable, confi
 
 def test_ratings_of_both_splits_are_kept_and_named_in_params(tmp_path: Path, learnable, config: TrainConfig) -> None:
     short = replace(config, epochs=1)
-    train_head(store_root=learnable.store, manifest=learnable.manifest, track=1, out=tmp_path / "run", config=short)
+    train_head(store=learnable.store, manifest=learnable.manifest, track=1, out=tmp_path / "run", config=short)
     kept = read_ratings(tmp_path / "run" / "ratings.csv")
     assert kept.dimensions == ("Musicality",)
     for song in learnable.manifest.songs:

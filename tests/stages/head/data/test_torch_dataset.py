@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from stages.head.data.torch_dataset import as_torch
+from stages.head.data.torch_dataset import StoreDataset
 from store import EmbeddingStore, Spec, StoreError, StoreWriter
 
 
@@ -23,24 +23,24 @@ def store(tmp_path: Path) -> EmbeddingStore:
 
 
 def test_items_are_records(store: EmbeddingStore) -> None:
-    dataset = as_torch(store, songs=["c", "a"], views=[0], streams=["y"])
+    dataset = StoreDataset(store, songs=["c", "a"], views=[0], streams=["y"])
     assert [(item.song_id, item.view) for item in dataset] == [("a", 0), ("c", 0)]
     frames = dataset[1].frames
     assert (frames.shape, frames.dtype) == ((1, 7, 4), torch.float16)
     np.testing.assert_array_equal(frames.numpy(), store.read("c", 0, ["y"]))
-    assert len(as_torch(store)) == 6
+    assert len(StoreDataset(store)) == 6
 
 
 def test_what_is_not_there(store: EmbeddingStore) -> None:
     with pytest.raises(StoreError, match="no song 'z'"):
-        as_torch(store, songs=["a", "z"])
+        StoreDataset(store, songs=["a", "z"])
     with pytest.raises(StoreError, match="no stream 'z'"):
-        as_torch(store, streams=["z"])
+        StoreDataset(store, streams=["z"])
 
 
 @pytest.mark.filterwarnings("ignore:This DataLoader will create 2 worker processes:UserWarning")  # on one core
 def test_spawned_workers_read_it(store: EmbeddingStore) -> None:
-    loader = DataLoader(as_torch(store), batch_size=None, num_workers=2, multiprocessing_context="spawn")
+    loader = DataLoader(StoreDataset(store), batch_size=None, num_workers=2, multiprocessing_context="spawn")
     found = {(song, view): frames for frames, song, view in loader}
     assert list(found) == list(store)
     for (song, view), frames in found.items():

@@ -36,9 +36,7 @@ class NeverCalled(Listener):
 
 
 def trained(learnable, out: Path, config: TrainConfig, **options: object) -> TrainReport:
-    return train_head(
-        store_root=learnable.store, manifest=learnable.manifest, track=2, out=out, config=config, **options
-    )
+    return train_head(store=learnable.store, manifest=learnable.manifest, track=2, out=out, config=config, **options)
 
 
 def flip(path: Path) -> None:
@@ -233,7 +231,7 @@ def test_odd_songs_are_said_and_kept_and_no_figure_is_nan(
     assert json.loads((tmp_path / "run" / "run.json").read_text())["notes"] == expected
     assert read_report(tmp_path / "run").notes == report.notes == tuple(expected)
     found = evaluate_heads(
-        [load_head(tmp_path / "run")], store_root=here.store, manifest=manifest, allow_missing=1, draws=10
+        [load_head(tmp_path / "run")], store=here.store, manifest=manifest, allow_missing=1, draws=10
     )
     assert list(found.notes) == [note for note in expected if " val " in note]
     figures = [report.metrics[name][metric] for name in (*DIMENSIONS, "mean") for metric in METRICS]

@@ -29,7 +29,7 @@ def train(tmp_path: Path, learnable, config: TrainConfig) -> Train:
 
     def run(*, resume: bool = False, listeners: tuple[Listener, ...] = (), **changes: object) -> TrainReport:
         return train_head(
-            store_root=learnable.store,
+            store=learnable.store,
             manifest=learnable.manifest,
             track=2,
             out=tmp_path / "run",
@@ -125,7 +125,7 @@ def test_changed_songs_or_ratings_are_not_resumed_and_named(
     manifest = replace(learnable.manifest, songs=songs)
     with pytest.raises(HeadError, match=rf"{message}.*; a resumed run must be the same run"):
         train_head(
-            store_root=learnable.store,
+            store=learnable.store,
             manifest=manifest,
             track=2,
             out=tmp_path / "run",

@@ -53,7 +53,7 @@ def test_each_seed_is_the_run_of_that_seed_and_the_figures_are_theirs(tmp_path: 
     for seed in (3, 4):
         alone = tmp_path / f"alone-{seed}"
         config = replace(job.config, seed=seed)
-        each.append(train_head(store_root=job.store_root, manifest=job.manifest, track=2, out=alone, config=config))
+        each.append(train_head(store=job.store_root, manifest=job.manifest, track=2, out=alone, config=config))
         folder = job.out / f"seed-{seed}"
         assert (folder / "model.safetensors").read_bytes() == (alone / "model.safetensors").read_bytes()
         assert (folder / "params.json").read_bytes() == (alone / "params.json").read_bytes()
@@ -66,7 +66,7 @@ def test_each_seed_is_the_run_of_that_seed_and_the_figures_are_theirs(tmp_path: 
 
 def test_the_ensemble_scores_as_one_head(job: Job, learnable) -> None:
     report = train_seeds(job, seeds=2)
-    found = evaluate_heads(load_heads(job.out), store_root=learnable.store, manifest=learnable.manifest, draws=10)
+    found = evaluate_heads(load_heads(job.out), store=learnable.store, manifest=learnable.manifest, draws=10)
     assert found.utterance == report.ensemble
     parts = [predictions(job.out / name) for name in ("seed-3", "seed-4")]
     np.testing.assert_allclose(predictions(job.out), np.mean(parts, axis=0), atol=2e-6)
@@ -99,7 +99,7 @@ def test_seeds_of_an_earlier_run_are_no_part(job: Job) -> None:
 
 def test_one_seed_and_several_in_one_folder_replace_each_other(job: Job) -> None:
     def single() -> None:
-        train_head(store_root=job.store_root, manifest=job.manifest, track=2, out=job.out, config=job.config)
+        train_head(store=job.store_root, manifest=job.manifest, track=2, out=job.out, config=job.config)
 
     single()
     with pytest.raises(HeadError, match=r"this is the run of one seed, found --seeds 2; train anew without --resume"):
@@ -149,9 +149,7 @@ def test_one_seed_does_not_resume_what_several_left(job: Job) -> None:
     train_seeds(job, seeds=2)
     before = (job.out / "metrics.json").read_bytes()
     with pytest.raises(HeadError, match=r"seeds: these are the heads of several seeds, now it is one; a resumed run"):
-        train_head(
-            store_root=job.store_root, manifest=job.manifest, track=2, out=job.out, config=job.config, resume=True
-        )
+        train_head(store=job.store_root, manifest=job.manifest, track=2, out=job.out, config=job.config, resume=True)
     assert (job.out / "metrics.json").read_bytes() == before
 
 

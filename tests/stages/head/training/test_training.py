@@ -31,7 +31,7 @@ from store import EmbeddingStore, StoreError, StoreWriter, write_receipt
 
 def trained(learnable, out: Path, config: TrainConfig, *, track: int = 2, **options) -> TrainReport:
     return train_head(
-        store_root=learnable.store, manifest=learnable.manifest, track=track, out=out, config=config, **options
+        store=learnable.store, manifest=learnable.manifest, track=track, out=out, config=config, **options
     )
 
 
@@ -151,7 +151,7 @@ def test_early_stopping_keeps_the_best(tmp_path: Path, learnable, config: TrainC
     assert [row["best"] for row in seen[-2:]] == ["False", "False"]
     # What lies in the folder is the best one, not the last.
     kept = [load_head(tmp_path / "early")]
-    found = evaluate_heads(kept, store_root=learnable.store, manifest=learnable.manifest, draws=10).utterance
+    found = evaluate_heads(kept, store=learnable.store, manifest=learnable.manifest, draws=10).utterance
     assert total(found) == pytest.approx(max(totals), abs=1e-6)
     assert total(report.metrics) == pytest.approx(max(totals), abs=1e-6)
     assert totals[-1] < max(totals) - 1e-3
@@ -171,9 +171,7 @@ def test_every_number_of_a_run_is_in_its_folder(tmp_path: Path, learnable, confi
 
 def test_the_saved_head_scores_as_the_run_said(tmp_path: Path, learnable, config: TrainConfig) -> None:
     report = trained(learnable, tmp_path / "run", config)
-    found = evaluate_heads(
-        [load_head(tmp_path / "run")], store_root=learnable.store, manifest=learnable.manifest, draws=10
-    )
+    found = evaluate_heads([load_head(tmp_path / "run")], store=learnable.store, manifest=learnable.manifest, draws=10)
     for name, row in found.utterance.items():
         assert row == pytest.approx(report.metrics[name], abs=1e-6)
 
@@ -278,7 +276,7 @@ def test_long_songs_are_cropped_while_training_and_validated_whole(
         whole = head.score(store.read(row["song_id"], 0))
         assert [float(row[f"predicted_{name}"]) for name in DIMENSIONS] == pytest.approx(list(whole.values()), abs=1e-5)
     assert len(predicted) == 6
-    found = evaluate_heads([head], store_root=learnable.store, manifest=learnable.manifest, draws=10)
+    found = evaluate_heads([head], store=learnable.store, manifest=learnable.manifest, draws=10)
     assert found.utterance["mean"] == pytest.approx(report.metrics["mean"], abs=1e-6)
 
 
