@@ -17,7 +17,7 @@ Fill = Callable[..., str]
 
 
 def folder_of(root: str, song: str, view: int) -> str:
-    """As docs/store.md says, without our code."""
+    """As docs/how-to/read-store.md says, without our code."""
     key = hashlib.sha256(song.encode()).hexdigest()[:32]
     return f"{root}/records/{key[:2]}/{key}/{view}"
 
