@@ -88,7 +88,7 @@ def _described(command: Any, context: typer.Context, level: int = 1) -> list[str
     for parameter in command.get_params(context):
         if record := parameter.get_help_record(context):
             group = parameter.rich_help_panel or f"{parameter.param_type_name}s".capitalize()
-            groups.setdefault(group, []).append(f"| `{record[0].replace('|', '&#124;')}` | {record[1]} |")
+            groups.setdefault(group, []).append(f"| `{record[0]}` | {record[1]} |")
     for group, rows in groups.items():
         lines += [f"| {group} | |", "|---|---|", *rows, ""]
     lines += [command.epilog or "", ""]
