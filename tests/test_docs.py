@@ -101,3 +101,10 @@ def test_the_notebook_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert all(cell.outputs for cell in notebook.cells if cell.cell_type == "code" and "import" not in cell.source)
     NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(tmp_path)}}).execute()
     assert (tmp_path / "models" / "notebook" / "model.safetensors").exists()
+
+
+def test_files_in_the_text_exist() -> None:
+    """Code that a page names is where the page says."""
+    for page in PAGES:
+        named = re.findall(r"`((?:hear_music|pipeline|stages|store|tests)/[\w/.]+)`", page.read_text(encoding="utf-8"))
+        assert [name for name in named if not (ROOT / name).exists()] == [], page
