@@ -56,7 +56,7 @@ types: setup  ## Check types with mypy
 	mypy
 
 docs: setup  ## Build the docs site into build/site; warnings are errors
-	mkdocs build --strict --site-dir build/site
+	NO_MKDOCS_2_WARNING=1 mkdocs build --strict --site-dir build/site
 
 # One thread per process: two test processes share two cores.
 tests: setup  ## Run the tests

@@ -1,4 +1,4 @@
-"""README.md and docs/head.md: every command that needs no hub runs as it stands; those that do have no wrong option."""
+"""README.md and the pages on training: every command that needs no hub runs as it stands, and so does the Python."""
 
 import os
 import re
@@ -78,23 +78,22 @@ def test_songs_are_scored(worked: Path, code_in: Callable[[str, str], list[str]]
     assert (worked / "scores.json").read_text().count("Naturalness") == 2
 
 
-def test_a_record_is_read_with_zarr_alone(worked: Path, code_in: Callable[[str, str], list[str]]) -> None:
-    (block,) = code_in(README, "python")
-    done = run(worked, f"python - <<'END'\n{block}END")
-    assert done.returncode == 0, done.stderr
-    assert len(done.stdout.splitlines()) == len(EmbeddingStore.open(worked / "my.zarr"))
+def test_the_python_runs(worked: Path, code_in: Callable[[str, str], list[str]]) -> None:
+    for block in code_in(README, "python"):
+        done = run(worked, f"python - <<'END'\n{block}END")
+        assert done.returncode == 0, f"{block}\n{done.stderr}"
+    assert len(done.stdout.splitlines()) == len(EmbeddingStore.open(worked / "my.zarr"))  # with zarr alone, read last
 
 
-def test_the_head_s_page_runs(worked: Path, code_in: Callable[[str, str], list[str]]) -> None:
-    commands = lines(code_in("head.md", "bash"))
-    assert [line.split()[1] for line in commands][:3] == ["train", "evaluate", "ablate"]
+def test_the_pages_on_training_run(worked: Path, code_in: Callable[[str, str], list[str]]) -> None:
+    commands = [line for line in lines(code_in("how-to/train.md", "sh")) if " evaluate " in line]
+    commands += lines(code_in("concepts/training.md", "bash"))
+    assert [line.split()[1] for line in commands] == ["evaluate", "ablate"]
     for line in commands:
-        if " push " in line or " pull " in line:
-            continue  # the hub's; tests/pipeline/test_cli_hub.py has a stub of it
         done = run(worked, f"{line} --params params.yaml")
         assert done.returncode == 0, f"{line}\n{done.stderr}"
     assert (worked / "results" / "ablation" / "ablation.md").read_text().count("|\n") >= 10
-    (block,) = code_in("head.md", "python")
+    (block,) = code_in("how-to/train.md", "python")
     done = run(worked, f"python - <<'END'\n{block}END")
     assert done.returncode == 0, done.stderr
     assert "Coherence" in done.stdout
@@ -113,6 +112,6 @@ def test_what_needs_the_hub_fails_in_one_line_and_not_for_its_options(
 
 
 def test_every_page_that_is_linked_is_there() -> None:
-    for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *(ROOT / "benchmarks").glob("*.md")]:
+    for page in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "benchmarks").glob("*.md")]:
         for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", page.read_text(encoding="utf-8")):
             assert (page.parent / target).exists(), f"{page.name} links {target}"

@@ -1,4 +1,4 @@
-"""docs/store.md: its code runs as it stands, in order, on a small store."""
+"""The pages on the store: their code runs as it stands, in order, on a small store."""
 
 import subprocess
 import sys
@@ -27,8 +27,8 @@ def beside_a_store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: 
 @pytest.mark.usefixtures("beside_a_store")
 def test_the_python_runs(code_in) -> None:
     names: dict[str, Any] = {}
-    for block in code_in("store.md", "python"):
-        exec(compile(block, "store.md", "exec"), names)
+    for block in code_in("how-to/read-store.md", "python"):
+        exec(compile(block, "read-store.md", "exec"), names)
     store = EmbeddingStore.open("embeddings.zarr")
     np.testing.assert_array_equal(names["loudest"], np.abs(store.read("song 0")).max(axis=1))
     np.testing.assert_array_equal(names["muq"], store.read("song 0", streams=["muq/track"])[0])
@@ -41,7 +41,7 @@ def test_the_python_runs(code_in) -> None:
 
 @pytest.mark.usefixtures("beside_a_store")
 def test_the_commands_run(code_in) -> None:
-    script = "\n".join(["set -eu", *code_in("store.md", "bash")])
+    script = "\n".join(["set -eu", *code_in("concepts/store.md", "bash")])
     environment = {"PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin", "COLUMNS": "80"}
     done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr

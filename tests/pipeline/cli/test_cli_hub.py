@@ -79,7 +79,7 @@ def test_the_pages_commands_run(on_hub, place, monkeypatch, code_in):
     monkeypatch.chdir(place)
     (place / "models").mkdir()
     (place / "model").rename(place / "models/mine")
-    block = next(block for block in code_in("head.md", "sh") if "push" in block)
+    block = next(block for block in code_in("how-to/share.md", "sh") if "push" in block)
     pushing, _, pulling = (shlex.split(line, comments=True) for line in block.splitlines())
     for words in (pushing, pulling):
         monkeypatch.setattr("sys.argv", words)

@@ -1,4 +1,4 @@
-"""docs/probes.md: its code runs as it stands, and gets from a store to an answer in ten lines."""
+"""docs/how-to/probe.md: its code runs as it stands, and gets from a store to an answer in ten lines."""
 
 import csv
 import subprocess
@@ -26,9 +26,9 @@ def beside_a_store(make_store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.mark.usefixtures("beside_a_store")
 def test_ten_lines_of_python(code_in, capsys: pytest.CaptureFixture[str]) -> None:
-    (code,) = code_in("probes.md", "python")
+    (code,) = code_in("how-to/probe.md", "python")
     assert sum(bool(line.strip()) for line in code.splitlines()) <= 10
-    exec(compile(code, "probes.md", "exec"), {})
+    exec(compile(code, "how-to/probe.md", "exec"), {})
     shown = capsys.readouterr().out
     assert "accuracy is above the baseline" in shown
     assert "muq/track" in shown
@@ -37,7 +37,7 @@ def test_ten_lines_of_python(code_in, capsys: pytest.CaptureFixture[str]) -> Non
 
 @pytest.mark.usefixtures("beside_a_store")
 def test_the_commands(code_in, tmp_path: Path) -> None:
-    script = "\n".join(["set -eu", *code_in("probes.md", "bash")])
+    script = "\n".join(["set -eu", *code_in("how-to/probe.md", "bash")])
     environment = {"PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin", "OMP_NUM_THREADS": "1"}
     # Where matplotlib has to look for the machine's fonts first and that takes long, it says so on stderr.
     environment["MPLCONFIGDIR"] = str(tmp_path / "matplotlib")

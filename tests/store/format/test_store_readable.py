@@ -21,7 +21,7 @@ Fill = Callable[..., str]
 
 
 def folder_of(root: str, song: str, view: int) -> str:
-    """The path from docs/store.md, without this project's code."""
+    """The path from docs/how-to/read-store.md, without this project's code."""
     key = hashlib.sha256(song.encode()).hexdigest()[:32]
     return f"{root}/records/{key[:2]}/{key}/{view}"
 
