@@ -177,7 +177,7 @@ def test_the_same_question_has_the_same_answer(make_store, make_labels) -> None:
         ({"genre": ["pop"] * COUNT}, {"target": "genre", "model": "logistic"}, "column 'genre' is pop for all 60"),
         ({"genre": GENRE}, {"target": "genre"}, "expected numbers, found 'pop'; correct it, or use one of knn"),
         ({"value": VALUE}, {"target": "value", "model": "logistic"}, "if the numbers are quantities, use one of ridge"),
-        ({"genre": GENRE}, {"target": "genre", "model": "logistic", "task": "regression"}, "logistic does not support re"),
+        ({"genre": GENRE}, {"target": "genre", "model": "logistic", "task": "regression"}, "logistic does not support"),
         ({"value": VALUE}, {"target": "value", "model": "tree"}, "unknown model 'tree'; expected one of ridge"),
         ({"value": VALUE}, {"target": "value", "cv": 2}, "2 folds: expected at least 3, .*--setting"),
         ({"value": VALUE}, {"target": "value", "cv": 31}, "60 songs are too few for 31 folds of two"),
