@@ -55,7 +55,7 @@ def test_info(filled: str, tmp_path: Path) -> None:
     manifest = tmp_path / "manifest.csv"
     manifest.write_text("song_id,path,split,system\na,a.wav,train,\nb,b.wav,val,\nc,c.wav,val,\n")
     text = call("info", filled, "--manifest", manifest).stdout
-    assert text.endswith("val: 1 songs of the manifest are not here\n")
+    assert text.endswith("val: 1 songs of the manifest are not in the store\n")
     counts = [tuple(line.split()[:3]) for line in text.splitlines()[-10:-1]]
     assert counts == [
         (split, view, str(records * songs))
@@ -211,7 +211,10 @@ def test_what_was_removed_is_told_also_when_the_rest_fails(
     assert (result.exit_code != 0, len(gone)) == (True, removals)
     told = {record_path(*_record_of(line)) if name == "prune" else line.split(": ")[1] for line in lines[:-1]}
     assert told == gone
-    ending = {"verify": "all named above; run it again", "prune": "all named above; the same command goes on"}[name]
+    ending = {
+        "verify": "all listed above; run it again",
+        "prune": "all listed above; run the same command again to continue",
+    }[name]
     counted = {"verify": f"{removals} removed", "prune": f"{removals} records removed"}[name]
     assert lines[-1:] == ([f"ended early: {counted}, {ending}"] if removals or name == "verify" else [])
 
@@ -222,16 +225,16 @@ def _record_of(line: str) -> tuple[str, int]:
 
 
 INSTALLED = Path(sys.executable).with_name("hear-store")
-# The same in a process of its own, with a Ctrl-C when it comes to its third record.
+# The same command in its own process, with a Ctrl-C at its third record.
 INTERRUPTED = """
 import os, signal, sys
 from pipeline.cli import entry, store
-def track(items):
+def interrupted(items):
     for number, item in enumerate(items):
         if number == 2:
             os.kill(os.getpid(), signal.SIGINT)
         yield item
-store.bar = lambda what: track
+store.progress = lambda what: interrupted
 signal.signal(signal.SIGINT, signal.default_int_handler)  # where tests run in the background, it is ignored
 sys.argv[0] = "hear-store"
 entry.store()
