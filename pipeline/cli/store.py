@@ -125,8 +125,8 @@ def import_(file: Annotated[Path, typer.Argument(metavar="FILE.h5", help="The fi
     if spec.origin == "import":
         streams = f"{len(spec.streams)} stream{'s' if len(spec.streams) > 1 else ''} ({', '.join(spec.streams)})"
         say(
-            f"interpreted as {streams} of {spec.channels} channels in {spec.dtype}, {spec.frame_rate:g} frames per second; "
-            "encoders and layers unknown"
+            f"interpreted as {streams} of {spec.channels} channels in {spec.dtype}, {spec.frame_rate:g} frames per "
+            "second; encoders and layers unknown"
         )
 
 
@@ -207,9 +207,7 @@ def prune(
         for record in removed:
             show(record)
         if removed:
-            say(
-                f"ended early: {len(removed)} records removed, all listed above; run the same command again to continue"
-            )
+            say(f"ended early: {len(removed)} records removed, all listed above; run it again to continue")
         raise
     for record in chosen if dry_run else ():
         show(record)

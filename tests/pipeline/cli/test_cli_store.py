@@ -146,13 +146,14 @@ def test_export_and_import(filled: str, tmp_path: Path) -> None:
     assert EmbeddingStore.open(again).receipt() == EmbeddingStore.open(filled).receipt()
 
 
-def test_an_import_from_elsewhere_says_what_it_was_taken_for(tmp_path: Path) -> None:
+def test_an_import_from_elsewhere_says_how_it_was_interpreted(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "theirs.h5", "w") as file:
         file.attrs.update({"streams": ["a", "b/c"], "frame_rate": 12.5})
         file.create_dataset("x/1/0", data=np.zeros((2, 4, 3), ">f2"))
     assert call("import", tmp_path / "theirs.h5", tmp_path / "their.zarr").stdout == (
         f"1 records imported to {tmp_path / 'their.zarr'}\n"
-        "taken as 2 streams (a, b/c) of 3 channels in float16, 12.5 frames a second; encoders and layers unknown\n"
+        "interpreted as 2 streams (a, b/c) of 3 channels in float16, 12.5 frames per second; "
+        "encoders and layers unknown\n"
     )
     call("prune", tmp_path / "their.zarr", "--song", "x/1")
     assert len(EmbeddingStore.open(tmp_path / "their.zarr")) == 0
@@ -167,7 +168,10 @@ def test_index(filled: str) -> None:
 
 def test_merge(filled: str, tmp_path: Path) -> None:
     both = tmp_path / "both.zarr"
-    assert call("merge", filled, filled, both).stdout == f"4 records copied to {both}, 4 were there or came twice\n"
+    assert (
+        call("merge", filled, filled, both).stdout
+        == f"4 records copied to {both}, 4 were already there or occurred twice\n"
+    )
     assert len(EmbeddingStore.open(both)) == 4
     call("merge", filled, code=2)
 
@@ -213,7 +217,7 @@ def test_what_was_removed_is_told_also_when_the_rest_fails(
     assert told == gone
     ending = {
         "verify": "all listed above; run it again",
-        "prune": "all listed above; run the same command again to continue",
+        "prune": "all listed above; run it again to continue",
     }[name]
     counted = {"verify": f"{removals} removed", "prune": f"{removals} records removed"}[name]
     assert lines[-1:] == ([f"ended early: {counted}, {ending}"] if removals or name == "verify" else [])
