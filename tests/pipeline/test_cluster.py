@@ -123,8 +123,8 @@ def test_a_worker_killed_loses_nothing_and_no_byte_differs(
 
         killer = threading.Thread(target=kill_one_at_work)
         killer.start()
-        bench, stop = WorkerConfig(str(root), config), threading.Event()
-        tally = run_on_cluster(client, plan.tasks, bench, report=outcomes.append, say=print, stop=stop)
+        worker, stop = WorkerConfig(str(root), config), threading.Event()
+        tally = run_on_cluster(client, plan.tasks, worker, report=outcomes.append, say=print, stop=stop)
         killer.join()
     assert (tally.done, tally.failures) == (16, [])
     assert {(o.song_id, o.view) for o in outcomes} == {(t.song_id, v) for t in plan.tasks for v in t.views}
@@ -154,27 +154,27 @@ def test_a_scheduler_elsewhere_fills_the_store_that_is_named_here(
 def test_what_travels_to_workers_is_absolute(
     tmp_path: Path, songs: Path, config: ExtractConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    benches = []
+    given = []
 
-    def run(client: None, tasks: object, bench: WorkerConfig, **_: object) -> Tally:
-        benches.append(bench)
+    def run(client: None, tasks: object, worker: WorkerConfig, **_: object) -> Tally:
+        given.append(worker)
         return Tally()
 
     monkeypatch.setattr(cluster, "dask_client", lambda **_: nullcontext())
-    monkeypatch.setattr(cluster, "run_on_cluster", run)
+    monkeypatch.setattr("pipeline.cluster_songs.run_on_cluster", run)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "muq").mkdir()
     options, local = ExtractionOptions(workers=1), replace(config, muq="muq")
     run_extraction(songs, "s.zarr", local, augment=0, receipt=None, options=options)
-    (bench,) = benches
-    assert (bench.root, bench.config.muq) == (str(tmp_path / "s.zarr"), str(tmp_path / "muq"))
+    (worker,) = given
+    assert (worker.root, worker.extract.muq) == (str(tmp_path / "s.zarr"), str(tmp_path / "muq"))
 
 
 def test_a_workers_error_ends_the_run(tmp_path: Path, songs: Path, config: ExtractConfig, client: Client) -> None:
-    plan, bench = planned(songs, tmp_path / "here.zarr", config), WorkerConfig(str(tmp_path / "not here.zarr"), config)
+    plan, worker = planned(songs, tmp_path / "here.zarr", config), WorkerConfig(str(tmp_path / "not here.zarr"), config)
     stop = threading.Event()
     with pytest.raises(HearError, match=r"worker on .* cannot find the store: .*not here\.zarr"):
-        run_on_cluster(client, plan.tasks, bench, report=print, say=print, stop=stop)
+        run_on_cluster(client, plan.tasks, worker, report=print, say=print, stop=stop)
     assert stop.is_set(), "other workers were left at work"
 
 
@@ -199,9 +199,9 @@ def test_no_more_songs_are_submitted_than_keep_all_workers_busy(
 
     monkeypatch.setattr(client, "submit", counted)
     monkeypatch.setattr(client, "scheduler_info", info)
-    bench = WorkerConfig(str(tmp_path / "s.zarr"), config, processes=0)
+    worker = WorkerConfig(str(tmp_path / "s.zarr"), config, processes=0)
     # More songs than there are, so that what is submitted is never all.
-    run_on_cluster(client, plan.tasks * 2, bench, report=report, say=print, stop=stop)
+    run_on_cluster(client, plan.tasks * 2, worker, report=report, say=print, stop=stop)
     assert reported[0] == workers + SONGS_AHEAD
 
 
@@ -255,7 +255,7 @@ def test_a_scheduler_without_workers_is_named(monkeypatch: pytest.MonkeyPatch) -
 def test_the_loss_of_the_last_worker_is_said_and_a_stop_ends_the_wait(
     tmp_path: Path, songs: Path, config: ExtractConfig, begin: Begin
 ) -> None:
-    plan, bench = (
+    plan, worker = (
         planned(songs, tmp_path / "s.zarr", config),
         WorkerConfig(str(tmp_path / "s.zarr"), config, processes=0),
     )
@@ -269,10 +269,10 @@ def test_the_loss_of_the_last_worker_is_said_and_a_stop_ends_the_wait(
             stop.set()
 
         def run() -> Tally:
-            return run_on_cluster(client, plan.tasks, bench, report=lambda _: worker.kill(), say=say, stop=stop)
+            return run_on_cluster(client, plan.tasks, worker, report=lambda _: worker.kill(), say=say, stop=stop)
 
         tally = returned(run)
-    assert said == ["no Dask worker is left; the run goes on when one joins, and Ctrl-C ends it"]
+    assert said == ["no Dask worker is left; the run continues when one joins; Ctrl-C ends it"]
     assert 0 < tally.done < 16
     assert tally.failures == []
 
@@ -304,7 +304,7 @@ def test_full_shared_memory_is_one_line_on_gpus(monkeypatch: pytest.MonkeyPatch)
     full = SimpleNamespace(free=4096)
     monkeypatch.setattr(cluster.shutil, "disk_usage", {"/dev/shm": full}.__getitem__)
     with (
-        pytest.raises(ClusterError, match=r"^/dev/shm is full, .*: make room there, or work in this process"),
+        pytest.raises(ClusterError, match=r"^/dev/shm is full, .*: free some space, or use this process alone"),
         dask_client(workers=1, scheduler="", device="cuda"),
     ):
         pass
@@ -384,7 +384,7 @@ def test_workers_that_cannot_start_are_given_up(
     monkeypatch.setattr("pipeline.local_workers._START", "raise SystemExit('no such module')")
     monkeypatch.setattr("pipeline.local_workers.RESTART_SECONDS", 0.01)
     with (
-        pytest.raises(ClusterError, match="end as soon as they are started"),
+        pytest.raises(ClusterError, match="end as soon as they start"),
         dask_client(workers=2, scheduler="", device="cpu"),
     ):
         pass
