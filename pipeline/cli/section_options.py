@@ -75,7 +75,7 @@ def _value(given: Any, kind: Any) -> Any:
     parts = [part.strip() for part in given.split(",") if part.strip()]
     if get_args(kind)[0] is not int:
         return parts
-    # What is no number stays text, which the check below names.
+    # Other text is kept: the check below refuses it.
     return [int(part) if part.isdecimal() else part for part in parts]
 
 

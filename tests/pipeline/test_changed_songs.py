@@ -153,7 +153,7 @@ def scheduler() -> Iterator[str]:
         yield client.scheduler.address
 
 
-def test_a_rerun_makes_what_a_fresh_run_makes_of_the_files_as_they_are(
+def test_a_rerun_after_changes_equals_a_fresh_run(
     tmp_path: Path, songs: Songs, config: ExtractConfig, place: tuple[str, str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     root, scheduler = place
@@ -203,7 +203,7 @@ def unestimated(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("unestimated")
-def test_what_is_not_read_again_once_it_was_hashed(
+def test_a_hashed_file_is_not_read_again(
     songs: Songs, tmp_path: Path, config: ExtractConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root = str(tmp_path / "s.zarr")
@@ -225,7 +225,7 @@ def test_what_is_not_read_again_once_it_was_hashed(
 
 
 @pytest.mark.usefixtures("unestimated")
-def test_views_beyond_what_is_asked_for_do_not_stay_of_the_old_song(
+def test_extra_views_of_the_old_file_are_removed(
     tmp_path: Path, make_songs: Callable[..., Path], config: ExtractConfig
 ) -> None:
     manifest, root = make_songs(tmp_path / "songs", count=2, seconds=1.0), str(tmp_path / "s.zarr")
@@ -284,7 +284,7 @@ def has_a_record_too_few(root: Path) -> None:
 
 
 @pytest.mark.usefixtures("unestimated")
-def test_a_run_with_nothing_to_do_mends_the_index_so_that_the_store_opens_fast(
+def test_a_run_with_nothing_to_do_rebuilds_the_index(
     tmp_path: Path, make_songs: Callable[..., Path], config: ExtractConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     manifest, root = make_songs(tmp_path / "songs", count=2, seconds=0.2), tmp_path / "s.zarr"
@@ -310,7 +310,7 @@ def test_a_run_with_nothing_to_do_mends_the_index_so_that_the_store_opens_fast(
 
 
 @pytest.mark.usefixtures("unestimated")
-def test_an_interrupted_rerun_goes_on_with_the_views_that_are_left(
+def test_an_interrupted_rerun_continues_with_the_remaining_views(
     tmp_path: Path, make_songs: Callable[..., Path], config: ExtractConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     manifest, root = make_songs(tmp_path / "songs", count=1, seconds=1.0), str(tmp_path / "s.zarr")
@@ -332,7 +332,7 @@ def test_an_interrupted_rerun_goes_on_with_the_views_that_are_left(
     assert len(calls) == 4
 
 
-def test_what_is_replaced_makes_room_for_what_replaces_it(
+def test_replaced_records_count_as_free_space(
     tmp_path: Path, make_songs: Callable[..., Path], config: ExtractConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     manifest, root = make_songs(tmp_path / "songs", count=2, seconds=1.0), str(tmp_path / "s.zarr")
@@ -346,7 +346,7 @@ def test_what_is_replaced_makes_room_for_what_replaces_it(
 
 
 @pytest.mark.usefixtures("unestimated")
-def test_of_many_missing_sources_the_first_are_named(
+def test_only_the_first_of_many_missing_sources_are_named(
     tmp_path: Path,
     make_songs: Callable[..., Path],
     config: ExtractConfig,

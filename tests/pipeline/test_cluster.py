@@ -105,7 +105,7 @@ def planned(songs: Path, root: Path, config: ExtractConfig) -> Plan:
     return plan_run(songs, str(root), spec, augment=1)
 
 
-def test_a_worker_killed_loses_nothing_and_no_byte_differs(
+def test_killing_a_worker_changes_no_byte(
     tmp_path: Path, songs: Path, config: ExtractConfig, undisturbed: dict[str, bytes], record_bytes: Records
 ) -> None:
     root = tmp_path / "dask.zarr"
@@ -132,7 +132,7 @@ def test_a_worker_killed_loses_nothing_and_no_byte_differs(
     assert record_bytes(root) == undisturbed
 
 
-def test_a_scheduler_elsewhere_fills_the_store_that_is_named_here(
+def test_a_remote_scheduler_fills_a_store_given_by_relative_path(
     tmp_path: Path,
     songs: Path,
     config: ExtractConfig,
@@ -151,7 +151,7 @@ def test_a_scheduler_elsewhere_fills_the_store_that_is_named_here(
     assert list((tmp_path / "elsewhere").iterdir()) == []
 
 
-def test_what_travels_to_workers_is_absolute(
+def test_paths_sent_to_workers_are_absolute(
     tmp_path: Path, songs: Path, config: ExtractConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given = []
@@ -179,7 +179,7 @@ def test_a_workers_error_ends_the_run(tmp_path: Path, songs: Path, config: Extra
 
 
 @pytest.mark.parametrize("workers", [1, 6])
-def test_no_more_songs_are_submitted_than_keep_all_workers_busy(
+def test_only_as_many_songs_are_submitted_as_keep_all_workers_busy(
     tmp_path: Path, songs: Path, config: ExtractConfig, client: Client, monkeypatch: pytest.MonkeyPatch, workers: int
 ) -> None:
     plan, stop, submitted, reported = planned(songs, tmp_path / "s.zarr", config), threading.Event(), [], []
@@ -205,7 +205,7 @@ def test_no_more_songs_are_submitted_than_keep_all_workers_busy(
     assert reported[0] == workers + SONGS_AHEAD
 
 
-def test_ctrl_c_reaches_all_processes_and_only_what_is_in_hand_is_finished(
+def test_ctrl_c_finishes_only_the_current_views_in_all_processes(
     tmp_path: Path, songs: Path, undisturbed: dict[str, bytes], record_bytes: Records, begin: Begin, family: Any
 ) -> None:
     root, views = tmp_path / "dask.zarr", 101
@@ -230,7 +230,7 @@ def test_ctrl_c_reaches_all_processes_and_only_what_is_in_hand_is_finished(
     assert {path: written[path] for path in both} == {path: undisturbed[path] for path in both}
 
 
-def test_a_scheduler_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_scheduler_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cluster, "CONNECT_SECONDS", 0.5)
     with (
         pytest.raises(ClusterError, match=r"--scheduler tcp://127\.0\.0\.1:9: no Dask scheduler answers"),
@@ -252,7 +252,7 @@ def test_a_scheduler_without_workers_is_named(monkeypatch: pytest.MonkeyPatch) -
             pass
 
 
-def test_the_loss_of_the_last_worker_is_said_and_a_stop_ends_the_wait(
+def test_the_loss_of_the_last_worker_is_reported_and_a_stop_ends_the_wait(
     tmp_path: Path, songs: Path, config: ExtractConfig, begin: Begin
 ) -> None:
     plan, worker = (
@@ -277,7 +277,7 @@ def test_the_loss_of_the_last_worker_is_said_and_a_stop_ends_the_wait(
     assert tally.failures == []
 
 
-def test_a_scheduler_that_dies_is_one_line_and_what_is_stored_stays(
+def test_a_lost_scheduler_is_one_line_and_stored_records_stay(
     tmp_path: Path, songs: Path, record_bytes: Records, begin: Begin
 ) -> None:
     root, about = tmp_path / "s.zarr", tmp_path / "scheduler.json"
@@ -326,7 +326,7 @@ def test_full_shared_memory_is_one_line_on_gpus(monkeypatch: pytest.MonkeyPatch)
         ("workers", "hear-music", "0.0.9", "the worker at tcp://.* has hear-music 0.0.9, this command has {}; install"),
     ],
 )
-def test_versions_that_do_not_fit_are_one_line(
+def test_versions_that_do_not_match_are_one_line(
     client: Client, place: str, name: str, found: str, line: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ours = report_version(monkeypatch, place, name, lambda version: found)

@@ -128,7 +128,7 @@ def test_metrics_and_plots_are_shown(clone: Clone) -> None:
     assert len(list((clone.folder / "dvc_plots" / "static").glob("*.png"))) == 4
 
 
-def test_a_changed_beta_reruns_stage_two_alone_also_as_experiments(clone: Clone) -> None:
+def test_a_changed_beta_reruns_only_stage_two_also_in_experiments(clone: Clone) -> None:
     two = {"train@1", "train@2", "evaluate@1", "evaluate@2"}
     params = json.loads((clone.folder / "models" / "track2" / "params.json").read_text())
     assert params["beta"] == 0.05
@@ -145,7 +145,7 @@ def test_a_changed_beta_reruns_stage_two_alone_also_as_experiments(clone: Clone)
     assert all(float(value) == float(value) for name in ("strong", "queued") for value in found[name].values())
 
 
-def test_other_songs_under_the_same_names_are_encoded_again(clone: Clone) -> None:
+def test_replaced_songs_with_the_same_names_are_encoded_again(clone: Clone) -> None:
     """The last test: it leaves other songs in the clone than those that its commit stands for."""
     root, manifest = clone.folder / "data" / "demo-tiny.zarr", clone.folder / "data" / "manifest.csv"
     before = EmbeddingStore.open(root).rows

@@ -75,7 +75,7 @@ def test_readers_change_no_byte(
     assert len(record_bytes(tmp_path / "alone")) >= 8
 
 
-def test_a_bad_file_is_named_and_the_others_go_on(
+def test_a_bad_file_is_named_and_the_others_are_extracted(
     tmp_path: Path, make_songs: Callable[..., Path], config: ExtractConfig
 ) -> None:
     manifest = make_songs(tmp_path / "songs", count=3)
@@ -91,7 +91,7 @@ def test_a_bad_file_is_named_and_the_others_go_on(
     assert failures(tmp_path) == []
 
 
-def test_a_failure_is_written_down_before_the_next_song_is_begun(
+def test_a_failure_is_listed_before_the_next_song_starts(
     tmp_path: Path, make_songs: Callable[..., Path], config: ExtractConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     manifest = make_songs(tmp_path / "songs", count=2)
@@ -131,7 +131,7 @@ def test_a_record_made_in_smaller_batches_says_so(
         (None, "out of memory, even one segment at a time"),
     ],
 )
-def test_a_song_that_cannot_be_encoded_fails_by_name_and_the_others_go_on(
+def test_a_song_that_cannot_be_encoded_is_named_and_the_others_are_extracted(
     tmp_path: Path,
     make_songs: Callable[..., Path],
     config: ExtractConfig,
@@ -170,7 +170,7 @@ def test_too_many_failures_stop_the_run(tmp_path: Path, make_songs: Callable[...
     assert (len(summary.tally.failures), summary.left) == (1, 3)
 
 
-def test_another_spec_is_refused_by_the_field_that_differs(
+def test_another_spec_is_refused_and_the_differing_field_is_named(
     tmp_path: Path, make_songs: Callable[..., Path], config: ExtractConfig
 ) -> None:
     manifest = make_songs(tmp_path / "songs", count=1)
@@ -185,7 +185,7 @@ def test_another_spec_is_refused_by_the_field_that_differs(
         run_extraction(manifest, root, replace(config, seed=4), augment=0, receipt=None, options=INLINE)
 
 
-def test_a_dry_run_tells_the_cost_and_makes_nothing(
+def test_a_dry_run_reports_the_cost_and_writes_nothing(
     tmp_path: Path, make_songs: Callable[..., Path], config: ExtractConfig
 ) -> None:
     manifest = make_songs(tmp_path / "songs", count=2, seconds=3.0)
@@ -272,7 +272,7 @@ def until_a_record_is_there(root: Path, run: "subprocess.Popen[str]") -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupt_finishes_what_is_in_hand_and_says_how_to_go_on(
+def test_an_interrupt_finishes_the_current_views_and_says_how_to_continue(
     tmp_path: Path,
     make_songs: Callable[..., Path],
     begin: Begin,

@@ -74,7 +74,9 @@ def test_imported_embeddings_train_evaluate_and_predict(
     assert set(again.score(frames)) == set(DIMENSIONS)
 
 
-def test_such_a_head_says_that_it_cannot_hear_audio(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_head_on_imported_embeddings_says_that_it_cannot_score_audio(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     lay_out(tmp_path, ("mine",), 3)
     monkeypatch.chdir(tmp_path)
     call(store.app, "import", "theirs.h5", "their.zarr")
@@ -94,7 +96,7 @@ def test_such_a_head_says_that_it_cannot_hear_audio(tmp_path: Path, monkeypatch:
     assert set(literal_eval(printed.getvalue())) == set(load_head("model").dimensions)
 
 
-def test_songevals_head_learns_from_a_stream_that_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_songevals_head_trains_on_the_given_stream(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     lay_out(tmp_path, ("mine", "other"), 4)
     monkeypatch.chdir(tmp_path)
     call(store.app, "import", "theirs.h5", "their.zarr")

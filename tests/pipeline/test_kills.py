@@ -124,7 +124,7 @@ def test_twenty_kills_and_a_resume_equal_an_undisturbed_run(told: Told, record_b
     assert record_bytes(told.folder / "killed.zarr") == record_bytes(told.folder / "calm.zarr")
 
 
-def test_kills_while_changed_songs_are_made_again_leave_no_mixture(told: Told, record_bytes: Records) -> None:
+def test_kills_while_changed_songs_are_extracted_again_leave_no_mixture(told: Told, record_bytes: Records) -> None:
     assert (told.again["status"], told.fresh["status"]) == (0, 0)
     assert min(told.again["seen"]) >= 2 * SONGS - 1, "a kill took more than the record in hand"
     assert 0 < int(told.again["line"].split(" done")[0]) < 2 * SONGS, "the kills must strike runs that are at work"

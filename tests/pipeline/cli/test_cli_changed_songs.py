@@ -71,7 +71,7 @@ def test_a_replaced_song_is_refused_in_one_line_before_anything_is_written(
     assert not list(folder.glob("out*"))
 
 
-def test_a_song_of_another_split_than_is_measured_may_have_changed(
+def test_a_changed_song_of_another_split_does_not_matter(
     folder: Path, call: Callable[[str], tuple[int, list[str]]]
 ) -> None:
     (folder / "1.wav").write_text("a longer song than it was")
@@ -82,9 +82,7 @@ def test_a_song_of_another_split_than_is_measured_may_have_changed(
 
 
 @pytest.mark.parametrize("left", [0, 23])
-def test_without_the_audio_one_note_is_all(
-    left: int, folder: Path, call: Callable[[str], tuple[int, list[str]]]
-) -> None:
+def test_missing_audio_gives_one_note(left: int, folder: Path, call: Callable[[str], tuple[int, list[str]]]) -> None:
     for number in range(left, 24):
         (folder / f"{number}.wav").unlink()
     code, lines = call("probe")
@@ -96,7 +94,7 @@ def test_without_the_audio_one_note_is_all(
 
 
 @pytest.mark.parametrize("name", ["probe", "train"])
-def test_songs_that_were_only_touched_are_no_others(
+def test_touched_files_count_as_unchanged(
     name: str, folder: Path, call: Callable[[str], tuple[int, list[str]]]
 ) -> None:
     for path in folder.glob("*.wav"):
@@ -107,7 +105,7 @@ def test_songs_that_were_only_touched_are_no_others(
 
 
 @pytest.mark.parametrize("writable", [True, False])
-def test_songs_that_were_only_touched_are_hashed_once_where_the_store_can_be_written(
+def test_touched_files_are_hashed_once_if_the_store_is_writable(
     writable: bool, folder: Path, call: Callable[[str], tuple[int, list[str]]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """All of SongEval is 11 GB. `evaluate` stands for the commands: here it ends at a head that is not there."""

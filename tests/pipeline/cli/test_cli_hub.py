@@ -75,7 +75,7 @@ def test_pushed_scored_by_its_id_and_pulled_offline(hub, place):
         assert (place / "pulled" / name).read_bytes() == (place / "model" / name).read_bytes()
 
 
-def test_the_pages_commands_run(on_hub, place, monkeypatch, code_in):
+def test_the_commands_of_the_docs_page_run(on_hub, place, monkeypatch, code_in):
     monkeypatch.chdir(place)
     (place / "models").mkdir()
     (place / "model").rename(place / "models/mine")
@@ -89,7 +89,7 @@ def test_the_pages_commands_run(on_hub, place, monkeypatch, code_in):
     assert load_head(place / "models/theirs").config == load_head(place / "models/mine").config
 
 
-def test_what_goes_wrong_is_one_line(on_hub, place, monkeypatch, capsys):
+def test_errors_are_one_line(on_hub, place, monkeypatch, capsys):
     for arguments, line in {
         ("pull", "someone/other", "--out", "other"): "someone/other: the hub has no such model",
         ("push", "gone", "someone/mine"): "gone: no such folder; push the folder that hear-head train wrote",

@@ -77,7 +77,7 @@ def extract_config(found: tuple[tuple[Any, ...], dict[str, Any]]) -> ExtractConf
     return next(value for value in found[0] if isinstance(value, ExtractConfig))
 
 
-def test_files_and_variables_that_nobody_names_change_nothing(
+def test_files_and_variables_that_are_not_given_change_nothing(
     reached: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The checkout has a params.yaml of the demo: one's own songs must not be trained by it."""
@@ -94,7 +94,7 @@ def test_files_and_variables_that_nobody_names_change_nothing(
     assert reached(*DEMO)[1]["songs"] == Params().demo.songs
 
 
-def test_the_file_that_is_named_gives_the_defaults_and_options_win(reached: Callable[..., Any]) -> None:
+def test_the_given_file_sets_defaults_and_options_win(reached: Callable[..., Any]) -> None:
     file = write(
         """
         encoders: {preset: tiny, layers: [2, 3], streams: [muq/track], device: cpu, precision: fp32}
@@ -131,7 +131,7 @@ def test_the_file_that_is_named_gives_the_defaults_and_options_win(reached: Call
 @pytest.mark.parametrize(
     ("said", "trained", "ablated"), [("0", 0, 0), ("2", 2, 2), ("null", 0, 1)], ids=["all", "two", "own default"]
 )
-def test_all_views_can_be_asked_for_in_a_file_and_by_an_option(
+def test_all_views_can_be_selected_in_a_file_and_by_an_option(
     reached: Callable[..., Any], said: str, trained: int, ablated: int
 ) -> None:
     file = write(f"head: {{views_per_epoch: {said}}}")
@@ -182,7 +182,7 @@ def test_a_wrong_file_is_one_line(
     assert error.count("\n") == 1
 
 
-def test_help_shows_the_papers_values_and_those_of_a_file_that_is_named_first(
+def test_help_shows_the_papers_values_or_those_of_a_file_given_before(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -206,7 +206,7 @@ def test_the_pipeline_names_its_file_in_every_command() -> None:
     assert all(" --params params.yaml " in command for command in commands)
 
 
-def test_every_command_that_takes_defaults_from_a_section_takes_the_file() -> None:
+def test_every_command_with_defaults_from_a_section_has_the_option_params() -> None:
     fields = {name for section in Params.model_fields if section != "dataset"
               for name in type(getattr(Params(), section)).model_fields}  # fmt: skip
     for name in ("data", "extract", "head", "serve"):

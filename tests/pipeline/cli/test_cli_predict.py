@@ -79,7 +79,7 @@ def rows(result: Result) -> list[dict]:
     return [json.loads(line) for line in result.stdout.splitlines()]
 
 
-def test_a_pipe_gets_a_json_line_a_song(call: Callable[..., Result]) -> None:
+def test_a_pipe_gets_one_json_line_per_song(call: Callable[..., Result]) -> None:
     result = call("songs", "bad.wav", code=1)
     found = rows(result)
     assert [row["path"] for row in found] == ["songs/a1.wav", "songs/a2.wav", "songs/b1.wav", "bad.wav"]
@@ -127,7 +127,7 @@ def test_files_and_a_store_that_needs_no_audio(call: Callable[..., Result], plac
     assert [row["song_id"] for row in rows(call("b1", "--store", "store.zarr"))] == ["b1"]
 
 
-def test_resume_scores_only_what_is_missing(call: Callable[..., Result], place: Path) -> None:
+def test_resume_scores_only_missing_songs(call: Callable[..., Result], place: Path) -> None:
     keep = ("--jsonl", "resumed.jsonl", "--resume")
     first = rows(call("songs/a1.wav", *keep))
     again = call("songs", *keep)
@@ -141,7 +141,7 @@ def test_resume_scores_only_what_is_missing(call: Callable[..., Result], place: 
     assert len((place / "resumed.jsonl").read_text().splitlines()) == 1
 
 
-def test_what_was_scored_before_ctrl_c_is_kept(
+def test_songs_scored_before_ctrl_c_are_kept(
     call: Callable[..., Result], place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told = []
@@ -161,7 +161,7 @@ def test_what_was_scored_before_ctrl_c_is_kept(
     assert [row["song_id"] for row in json.loads((place / "cut.json").read_text())] == ["a1", "a2", "b1"]
 
 
-def test_silent_songs_are_counted_as_such(call: Callable[..., Result], tmp_path: Path) -> None:
+def test_silent_songs_are_counted(call: Callable[..., Result], tmp_path: Path) -> None:
     soundfile.write(tmp_path / "nothing.wav", np.zeros(RATE), RATE)
     result = call(str(tmp_path / "nothing.wav"), "songs/a1.wav")
     assert "2 scored, 0 skipped, 0 failed; 1 silent\n" in result.stderr
@@ -178,7 +178,7 @@ def test_best_of_n_and_groups(call: Callable[..., Result]) -> None:
     assert sorted(groups) == [("a", "2"), ("b", "1")]
 
 
-def test_songs_of_two_models_that_are_called_alike(call: Callable[..., Result], place: Path) -> None:
+def test_songs_of_two_models_with_the_same_file_names(call: Callable[..., Result], place: Path) -> None:
     for model, song in (("modelA", "a1"), ("modelB", "b1")):
         (place / "out" / model).mkdir(parents=True, exist_ok=True)
         shutil.copy(place / "songs" / f"{song}.wav", place / "out" / model / "001.wav")
@@ -195,7 +195,7 @@ def test_songs_of_two_models_that_are_called_alike(call: Callable[..., Result], 
     assert sorted(re.findall(r"^ *(model[AB]) +1 +\d\.\d\d", result.stderr, re.MULTILINE)) == ["modelA", "modelB"]
 
 
-def test_pictures_of_songs_with_one_id_are_called_by_path(
+def test_plots_of_songs_with_the_same_id_are_named_by_path(
     call: Callable[..., Result], place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     titles = []
@@ -315,7 +315,7 @@ def test_our_errors_are_one_line(
         assert error.count("\n") == 1
 
 
-def test_a_song_that_changed_since_it_was_stored_is_a_row_with_an_error(
+def test_a_song_that_changed_after_extraction_is_a_row_with_an_error(
     call: Callable[..., Result], place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stored = EmbeddingStore.open(place / "store.zarr")

@@ -48,7 +48,7 @@ def test_a_wide_terminal_has_a_song_and_its_spread_in_one_line(printed: Callable
     assert ["median", *(["3.75"] * 6)] in words
 
 
-def test_doubts_stand_below_the_song_and_the_caution_below_all(printed: Callable[..., list[str]]) -> None:
+def test_warnings_are_below_the_song_and_the_caution_below_the_table(printed: Callable[..., list[str]]) -> None:
     silent = replace(ROWS[1], loudest=-140.0, caution="trained on the demo: meaningless for music")
     lines = [line.strip() for line in printed([ROWS[0], silent], 140)]
     below = lines.index("⚠ silence")
