@@ -58,7 +58,7 @@ def linked(path: Path) -> Path:
     return path
 
 
-# What the song gives: frames of embeddings at 25 a second, or a part of the one line that says why not.
+# Expected: frames of embeddings (25 per second), or part of the line that reports the error.
 SONGS: dict[str, tuple[Callable[[Path], Path], int | str]] = {
     "8 bits": (lambda at: write(at / "8 bits.wav", subtype="PCM_U8"), 25),
     "24 bits": (lambda at: write(at / "24 bits.WAV", subtype="PCM_24", format="WAV"), 25),

@@ -1,4 +1,4 @@
-"""Songs whose files change between two runs: whatever changed, and wherever the store is or the work is done."""
+"""Songs whose files change between two runs: any kind of change, any kind of store, and any place of work."""
 
 import json
 import os
@@ -124,7 +124,7 @@ def songs(tmp_path: Path) -> Songs:
 
 
 def records(root: str, *songs: Callable[[Path], None]) -> dict[tuple[str, int], list[bytes | None]]:
-    """Both objects of each record, byte for byte; of these songs, or of all."""
+    """The bytes of both objects of each record, for these songs or for all."""
     objects, names = open_objects(root), {song.__name__ for song in songs or CHANGES}
     return {
         (song, view): [objects.get(f"{record_path(song, view)}/{name}") for name in (SHARD, METADATA)]
@@ -178,7 +178,7 @@ def test_a_rerun_after_changes_equals_a_fresh_run(
     assert f"source missing: a_folder_now: {folder / 'a_folder_now.wav'}: is not a regular file; " in told[1]
     assert f"failed: undecodable view 0: {folder / 'undecodable.wav'}: " in told[2]
     assert len(told) == 3
-    # What could not be made again still stands for the song that it was.
+    # A song that could not be extracted again keeps its old records.
     assert not (tmp_path / "receipt.json").exists()
     assert verify(root).problems == []
 
@@ -198,7 +198,7 @@ def test_a_rerun_after_changes_equals_a_fresh_run(
 
 @pytest.fixture
 def unestimated(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Runs do not count the hours before they begin: it starts a process, which takes longer than a few short songs."""
+    """Do not measure lengths before a run: it starts a process, which takes longer than a few short songs."""
     monkeypatch.setattr(estimates, "durations", lambda paths, processes, track: [1.0] * len(paths))
 
 
@@ -247,7 +247,7 @@ def test_extra_views_of_the_old_file_are_removed(
 def test_records_of_older_versions_and_imports(
     known: str, tmp_path: Path, make_songs: Callable[..., Path], config: ExtractConfig
 ) -> None:
-    """Those with a hash are compared by it; those without count as they are."""
+    """Records with a hash are compared by it; records without one are accepted."""
     manifest, root = make_songs(tmp_path / "songs", count=2, seconds=1.0), str(tmp_path / "new.zarr")
     run_extraction(manifest, root, config, augment=0, receipt=None, options=INLINE)
     store = EmbeddingStore.open(root)
@@ -303,7 +303,7 @@ def test_a_run_with_nothing_to_do_rebuilds_the_index(
         with monkeypatch.context() as patched:
             patched.setattr("store.catalogue._read_row", None)
             assert len(EmbeddingStore.open(root)) == 2
-    # A store that cannot be written is left as it is.
+    # A read-only store stays unchanged.
     shutil.rmtree(catalogue)
     catalogue.write_text("Where a file is, no folder can be made.")
     rerun()
@@ -364,5 +364,5 @@ def test_only_the_first_of_many_missing_sources_are_named(
     told = capsys.readouterr().err.splitlines()
     assert [line.split(": ")[1] for line in told[:2]] == ["söng 0", "söng 1"]
     assert told[2:] == ["source missing: 2 more songs; hear-store verify --manifest names them all"]
-    # The records are as good as they were.
+    # The records have not changed.
     assert (tmp_path / "receipt.json").exists()

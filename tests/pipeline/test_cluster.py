@@ -85,7 +85,7 @@ def wait_until(holds: Callable[[], object]) -> None:
 
 
 def returned(call: Callable[[], Tally]) -> Tally:
-    """What the call returns; one that hangs fails its test, and no other."""
+    """The result of the call; a call that hangs fails only its own test."""
     result: Future[Tally] = Future()
 
     def work() -> None:
@@ -99,7 +99,7 @@ def returned(call: Callable[[], Tally]) -> Tally:
 
 
 def planned(songs: Path, root: Path, config: ExtractConfig) -> Plan:
-    """Plan two views a song, in a store that is there."""
+    """Plan two views per song, in an existing store."""
     spec = config.spec(config.load_encoders())
     StoreWriter.open(root, spec)
     return plan_run(songs, str(root), spec, augment=1)
@@ -113,7 +113,7 @@ def test_killing_a_worker_changes_no_byte(
     outcomes: list[Outcome] = []
     with dask_client(workers=2, scheduler="", device="cpu") as client:
         pids = list(client.run(os.getpid).values())
-        # With Dask's own threshold, every large array would be mapped and faulted in anew.
+        # With Dask's own threshold, every large array would be mapped and faulted in again.
         assert set(client.run(os.getenv, "MALLOC_TRIM_THRESHOLD_").values()) == {os.getenv("MALLOC_TRIM_THRESHOLD_")}
         assert set(client.run(os.getenv, "OMP_WAIT_POLICY").values()) == {os.environ["OMP_WAIT_POLICY"]}
 
@@ -190,7 +190,7 @@ def test_only_as_many_songs_are_submitted_as_keep_all_workers_busy(
         return submit(function, task, *more, **how)
 
     def info(n_workers: int = 5) -> dict[str, Any]:
-        """As the oldest version of Dask that is allowed: it tells of five unless asked."""
+        """Like the oldest allowed version of Dask: it reports five workers unless asked for all."""
         return {"workers": dict.fromkeys(range(workers if n_workers < 0 else min(workers, n_workers)))}
 
     def report(outcome: Outcome) -> None:
@@ -200,7 +200,7 @@ def test_only_as_many_songs_are_submitted_as_keep_all_workers_busy(
     monkeypatch.setattr(client, "submit", counted)
     monkeypatch.setattr(client, "scheduler_info", info)
     worker = WorkerConfig(str(tmp_path / "s.zarr"), config, processes=0)
-    # More songs than there are, so that what is submitted is never all.
+    # More songs than are ever submitted at once.
     run_on_cluster(client, plan.tasks * 2, worker, report=report, say=print, stop=stop)
     assert reported[0] == workers + SONGS_AHEAD
 
@@ -211,10 +211,10 @@ def test_ctrl_c_finishes_only_the_current_views_in_all_processes(
     root, views = tmp_path / "dask.zarr", 101
     run = begin_extract(begin, tmp_path, songs, root, "--augment", str(views - 1), "--workers", "2")
     wait_until(lambda: list(root.glob("records/*/*/*/zarr.json")) or run.poll() is not None)
-    # The command, two workers, and a reader of each: what would stay if all were killed now.
+    # The command, two workers, and one reader each: these would remain if all were killed now.
     wait_until(lambda: len(family(run.pid).living()) >= 5 or run.poll() is not None)
     assert family(run.pid).shared_memory() == set()
-    # As a terminal does: the workers and the processes that read ahead hear Ctrl-C, too.
+    # Like a terminal: the workers and the reading processes get Ctrl-C, too.
     os.killpg(run.pid, signal.SIGINT)
     printed, said = run.communicate(timeout=SECONDS)
     assert run.returncode == 1, said
@@ -350,7 +350,7 @@ def test_a_small_difference_of_versions_is_a_note(client: Client, monkeypatch: p
 def report_version(
     monkeypatch: pytest.MonkeyPatch, place: str, name: str, change: Callable[[str], str]
 ) -> dict[str, str]:
-    """Have the scheduler, or its workers, report another version of a package; returns ours."""
+    """Have the scheduler, or its workers, report another version of a package; return ours."""
     real = {method: getattr(Client, method) for method in ("get_versions", "run", "run_on_scheduler")}
     ours = {"hear-music": version("hear-music"), **get_versions()["packages"]}
 

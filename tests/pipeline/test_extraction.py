@@ -144,7 +144,7 @@ def test_a_song_that_cannot_be_encoded_is_named_and_the_others_are_extracted(
 
     def second_song_fails(self: MultiScale, samples: Tensor, batch: int) -> Any:
         frames = encode(self, samples, batch)
-        # Memory runs out at each of the two batches that the encoders try.
+        # Memory runs out at each of the two batch sizes that the encoders try.
         if next(calls) not in ((1, 2) if spoil is None else (1,)):
             return frames
         if spoil is None:
@@ -209,7 +209,7 @@ def test_without_space_it_does_not_start_unless_forced(
     with pytest.raises(HearError, match=r"need 0\.0 MB, and the target has 0\.0 MB free; choose"):
         run_extraction(manifest, str(root), config, augment=0, receipt=None, options=INLINE)
     assert not root.parent.exists()
-    # As the message advises: another spec, which a store that is there would refuse.
+    # As the message advises: another spec, which an existing store would refuse.
     forced, smaller = ExtractionOptions(readers=0, force=True), replace(config, dtype="int8")
     assert run_extraction(manifest, str(root), smaller, augment=0, receipt=None, options=forced).tally.done == 1
 
@@ -244,7 +244,7 @@ def test_failures_and_free_space_are_those_of_the_stores_own_folder(
 
 
 class Usage(NamedTuple):
-    """What `shutil.disk_usage` tells, of which only this is asked."""
+    """Stands for the result of `shutil.disk_usage`."""
 
     free: int
 
@@ -281,7 +281,7 @@ def test_an_interrupt_finishes_the_current_views_and_says_how_to_continue(
     manifest, root = make_songs(tmp_path / "songs", count=30, seconds=4.0), tmp_path / "s.zarr"
     run = begin(manifest, root, "--layers", "2", "--augment", "1", output=subprocess.PIPE)
     until_a_record_is_there(root, run)
-    # As a terminal does: the whole process group hears Ctrl-C, also the processes that read ahead.
+    # Like a terminal: the whole process group gets Ctrl-C, also the reading processes.
     os.killpg(run.pid, number) if number == signal.SIGINT else run.send_signal(number)
     printed, said = run.communicate(timeout=SECONDS)
     assert run.returncode == 1, said

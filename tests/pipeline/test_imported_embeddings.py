@@ -1,4 +1,4 @@
-"""Somebody else's HDF5 file, streams and datasets alone: imported, learned from, evaluated and scored."""
+"""An HDF5 file from elsewhere, with only streams and datasets: imported, trained on, evaluated and scored."""
 
 import json
 from ast import literal_eval
@@ -84,7 +84,7 @@ def test_a_head_on_imported_embeddings_says_that_it_cannot_score_audio(
     call(head.app, "train", "--manifest", "manifest.csv", "--store", "their.zarr", *options)
     with pytest.raises(ScoringError, match=r"trained on stream 'mine' of imported embeddings.*--store"):
         load_encoders(load_ensemble(["model"]))
-    # Its card does not promise it either, and what the card shows runs.
+    # Its card does not promise it either, and the commands of the card run.
     card = model_card("their.zarr", [load_head("model")], metrics={}, run={}, receipt={}, license="mit")
     usage = card.partition("## Use")[2].partition("\n## ")[0]
     assert "hear-head predict --store store.zarr --checkpoint their.zarr\n" in usage

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-# A quiet machine takes 0.1 s.
+# An idle machine takes 0.1 s.
 SECONDS = 10.0
 
-# A command at work in a library, which handles no signal of Python's, with processes of its own.
+# A command in a computation of a library, which handles no Python signals, with child processes.
 COMMAND = """
 import signal, subprocess, sys, threading, time
 import numpy as np
@@ -59,7 +59,7 @@ def test_the_second_signal_ends_a_command_and_its_processes(
 
 
 def test_two_signals_end_a_command_that_blocks_all_threads(start_process: Any, family: Any) -> None:
-    """As while a large library is loaded from a cold disk."""
+    """Like a command that loads a large library from a cold disk."""
     code = COMMAND.format(first="pass", work="sum(range(10**12))").replace('"sleep", "600"', '"true"')
     process = start_process([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout.readline() == "at work\n"

@@ -1,4 +1,4 @@
-"""Kill −9 at random moments, then go on: the store is byte-identical to that of an undisturbed run."""
+"""Kill −9 at random moments, then continue: the store is byte-identical to that of an undisturbed run."""
 
 import json
 import os
@@ -13,7 +13,7 @@ import pytest
 from store import EmbeddingStore, verify
 
 Records = Callable[[Path], dict[str, bytes]]
-# Each in two views; of twenty kills, each comes after one new record, or two.
+# Two views each. Each of twenty kills comes after one or two new records.
 SONGS = 28
 
 # One process imports everything, then forks each run and kills it: 20 kills cost seconds, not minutes. It has run
@@ -61,7 +61,7 @@ def step(name, kills=0, pause=0.0):
     told = f"{root}.line"
     for _ in range(kills):
         before, pid = records(root), child(root, told)
-        # Wait for a first new record, so that each kill strikes a run at work; then any moment of the next ones.
+        # Wait for a first new record, so that each kill interrupts work; then any moment of the next ones.
         while records(root) == before and os.waitpid(pid, os.WNOHANG) == (0, 0):
             time.sleep(0.002)
         time.sleep(draw.uniform(0, pause))
@@ -80,7 +80,7 @@ def change():
         soundfile.write(path, numpy.random.default_rng(100 + number).uniform(-0.3, 0.3, 24_000), 24_000)
 
 calm = step("calm.zarr")
-# As long as a record takes here: the kills then strike at any moment of the next one, on a fast machine, too.
+# As long as a record takes here, so that kills come at any moment of the next record, also on a fast machine.
 pause = calm["seconds"] / len(records(folder / "calm.zarr"))
 killed = step("killed.zarr", 20, pause)
 shutil.copytree(folder / "killed.zarr", folder / "again.zarr")
@@ -90,7 +90,7 @@ print(json.dumps([calm, killed, step("again.zarr", 4, pause), step("fresh.zarr")
 
 
 class Told(NamedTuple):
-    """The folder of the four stores, and what each one's runs told.
+    """The folder of the four stores, and the output of each one's runs.
 
     `calm` and `killed` are of the same songs; `again` and `fresh` are of other songs under the same names, `again` made
     from a copy of `killed`. Runs of `killed` and `again` were killed 20 and 4 times before the last.

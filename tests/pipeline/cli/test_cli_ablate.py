@@ -1,4 +1,4 @@
-"""`hear-head ablate` and `train --seeds` as their users run them: the same bytes however many run at a time."""
+"""`hear-head ablate` and `train --seeds` as users run them: the same bytes for any number of parallel runs."""
 
 import csv
 import json
@@ -27,7 +27,7 @@ SMALL = ["--size", "small", "--epochs", "1", "--batch-size", "4", "--accumulate"
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Twelve songs of 12 to 30 frames, an augmented view of each of the nine that are learned from, and a manifest."""
+    """Twelve songs of 12 to 30 frames, one augmented view of each of the nine training songs, and a manifest."""
     folder = tmp_path_factory.mktemp("ablate")
     generator = np.random.default_rng(0)
     spec = Spec(streams=("muq/segment", "muq/track"), channels=8, encoders={"muq": "sha256:b"}, layers=(10,))
@@ -67,7 +67,7 @@ def whole(place: Path) -> Path:
 
 
 def numbers_of(out: Path) -> dict[str, bytes]:
-    """What a table's runs computed, and the table."""
+    """The results of a table's runs, and the table."""
     names = ("model.safetensors", "novelty.safetensors", "metrics.json", "predictions.csv", "evaluations.csv")
     runs = {f"{row}/{name}": (out / row / name) for row in ROWS for name in names if (out / row / name).exists()}
     files = {**runs, **{name: out / name for name in ("ablation.md", "ablation.csv")}}
@@ -102,7 +102,7 @@ def test_the_table_is_printed_and_written_beside_the_papers(whole: Path, call: C
 def test_rows_take_equal_steps_unless_epochs_have_more_views(
     tmp_path: Path, place: Path, call: Callable[..., Result], views: int | None
 ) -> None:
-    """Nine songs to learn from, three views of each: 27 records in rows with augmentation, 9 in the others."""
+    """Nine training songs, three views of each: 27 records in rows with augmentation, 9 in the others."""
     store = EmbeddingStore.open(place / "store.zarr")
     writer = StoreWriter.open(tmp_path / "store.zarr", store.spec)
     for song, view in store:
@@ -114,7 +114,7 @@ def test_rows_take_equal_steps_unless_epochs_have_more_views(
     done = call("ablate", *options, "--parallel", "1")
     assert done.exit_code == 0, done.output
     steps = {row: json.loads((tmp_path / "out" / row / "run.json").read_text())["steps"] for row in ROWS}
-    # Batches of 4: 3 a pass over 9 records, 7 over 27.
+    # Batches of 4: 3 per pass over 9 records, 7 over 27.
     expected = {row: 2 * (7 if views == 0 and "has" in row else 3) for row in ROWS}
     assert steps == expected
     with (tmp_path / "out" / "ablation.csv").open(newline="", encoding="utf-8") as file:
@@ -189,7 +189,7 @@ def test_rows_made_with_other_settings_are_refused_and_stay(
 def test_an_ablation_by_an_older_version_is_kept_and_completed_with_all_views(
     tmp_path: Path, whole: Path, call: Callable[..., Result]
 ) -> None:
-    """It showed all views without more, and wrote null for it."""
+    """That version used all views by default, and wrote null for it."""
     out = shutil.copytree(whole, tmp_path / "out")
     for row in ROWS:
         params = json.loads((out / row / "params.json").read_text())

@@ -1,4 +1,4 @@
-"""What learns from stored songs, or is measured by them, refuses songs that were replaced since."""
+"""Training and evaluation refuse songs whose files were replaced after extraction."""
 
 import os
 import sys
@@ -24,7 +24,7 @@ COMMANDS = {
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A working directory with a store of 24 songs, their files and a manifest; one in four validates."""
+    """A working directory with a store of 24 songs, their files and a manifest; one in four is for validation."""
     generator = np.random.default_rng(0)
     spec = Spec(streams=("muq/track",), channels=4, encoders={"muq": "sha256:b"}, layers=(10,))
     writer, songs = StoreWriter.open(tmp_path / "store.zarr", spec), []
@@ -108,7 +108,7 @@ def test_touched_files_count_as_unchanged(
 def test_touched_files_are_hashed_once_if_the_store_is_writable(
     writable: bool, folder: Path, call: Callable[[str], tuple[int, list[str]]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """All of SongEval is 11 GB. `evaluate` stands for the commands: here it ends at a head that is not there."""
+    """All of SongEval is 11 GB. `evaluate` stands for all commands: here it ends at a missing head."""
     for path in folder.glob("*.wav"):
         os.utime(path, (1, 1))
     if not writable:

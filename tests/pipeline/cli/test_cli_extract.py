@@ -1,4 +1,4 @@
-"""`hear-extract`: what it prints, where, and with which exit code."""
+"""`hear-extract`: its output and exit codes."""
 
 import json
 import re

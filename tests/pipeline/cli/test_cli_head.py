@@ -1,4 +1,4 @@
-"""`hear-head train` and `evaluate` as a user meets them: usage, errors in one line, Ctrl-C, kill −9 and --resume."""
+"""`hear-head train` and `evaluate` as users run them: usage, errors in one line, Ctrl-C, kill −9 and --resume."""
 
 import json
 import signal

@@ -19,7 +19,7 @@ from stages.head.model.sizes import preset_sizes
 from stages.songs import Song, write_manifest
 from store import EmbeddingStore, Spec, StoreWriter
 
-# The client's own, where it uploads large files without xet.
+# The client's own size, for large uploads without xet.
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
 
 STREAMS = ("musicfm/track", "muq/track")
@@ -28,7 +28,7 @@ MANIFEST = ("--manifest", "songs.csv")
 
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
-    """A head in `model`, and `songs.zarr` with what it takes."""
+    """A head in `model`, and its songs in `songs.zarr`."""
     spec = Spec(streams=STREAMS, channels=8, encoders={"musicfm": "sha256:a", "muq": "sha256:b"}, layers=(10,))
     torch.manual_seed(0)
     sizes = preset_sizes("small", features=16, classes=1)
@@ -108,7 +108,7 @@ def test_errors_are_one_line(on_hub, place, monkeypatch, capsys):
 def fails(
     command: str, arguments: list[str], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> str:
-    """What a command that fails prints: one line."""
+    """The one line that a failing command prints."""
     monkeypatch.setattr("sys.argv", [f"hear-{command}", *arguments])
     with pytest.raises(SystemExit, match="1"):
         entry.run(command)
@@ -143,7 +143,7 @@ def fails(
     ],
 )
 def test_a_mistyped_path_is_not_looked_up(place, monkeypatch, capfd, command, arguments):
-    """No connection is tried, and the path that was meant is named."""
+    """There is no connection attempt, and the message names the path."""
     monkeypatch.chdir(place)
     monkeypatch.setattr("stages.common.hub_reach._connects", lambda host, port: pytest.fail("looked up"))
     (place / "models").mkdir()
@@ -166,7 +166,7 @@ def test_a_mistyped_path_is_not_looked_up(place, monkeypatch, capfd, command, ar
     ],
 )
 def test_without_a_network_there_is_one_line(on_hub, place, monkeypatch, capfd, command, arguments):
-    """No second try, and none of the library's own lines."""
+    """There is no second attempt, and no output of the library."""
     monkeypatch.chdir(place)
     on_hub.stop()
     monkeypatch.setattr("time.sleep", lambda seconds: pytest.fail("a second try"))

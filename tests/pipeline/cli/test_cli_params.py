@@ -1,4 +1,4 @@
-"""`--params FILE`: the one way a file of parameters reaches a command; without it the paper's values hold, anywhere."""
+"""`--params FILE` is the only way to give a command a parameters file; without it, the paper's values apply."""
 
 import importlib
 import re
@@ -37,7 +37,7 @@ class ReachedError(Exception):
 
 @pytest.fixture
 def reached(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Any]:
-    """A function that runs a command in an empty folder up to its work, and returns what the work was told."""
+    """A function that runs a command in an empty folder up to its work, and returns the arguments of the work."""
     seen: list[Any] = []
 
     def work(*told: Any, **named: Any) -> None:
@@ -80,7 +80,7 @@ def extract_config(found: tuple[tuple[Any, ...], dict[str, Any]]) -> ExtractConf
 def test_files_and_variables_that_are_not_given_change_nothing(
     reached: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The checkout has a params.yaml of the demo: one's own songs must not be trained by it."""
+    """The repository's params.yaml is for the demo: training on other songs must not use it."""
     Path("params.yaml").write_bytes((ROOT / "params.yaml").read_bytes())
     monkeypatch.setenv("HEAR_PARAMS", "params.yaml")
     papers = {field: value for field, value in HeadParams().model_dump().items() if field in asdict(TrainConfig())}
@@ -114,7 +114,7 @@ def test_the_given_file_sets_defaults_and_options_win(reached: Callable[..., Any
     said |= {"shuffle_labels": True, "seed": 6, "device": "cpu", "allow_missing": 7}
     for command, own in ((TRAIN, {}), (ABLATE, {"views_per_epoch": 1})):
         assert reached(*command, "--params", file)[1]["config"] == TrainConfig(**said, **own)
-        # Wherever the option stands.
+        # At any position of the option.
         explicit = reached(*command, "--seed", "1", "--params", file, "--size", "paper")[1]["config"]
         assert explicit == TrainConfig(**{**said, **own, "seed": 1, "size": "paper"})
     told, about = reached(*EVALUATE, "--params", file)

@@ -1,4 +1,4 @@
-"""`hear-head predict` as its users run it: what is printed where, which files are written, and the exit codes."""
+"""`hear-head predict` as users run it: output, files and exit codes."""
 
 import csv
 import json
@@ -134,7 +134,7 @@ def test_resume_scores_only_missing_songs(call: Callable[..., Result], place: Pa
     assert "2 scored, 1 skipped, 0 failed" in again.stderr
     assert rows(again)[0] == first[0]
     assert len((place / "resumed.jsonl").read_text().splitlines()) == 3
-    # Another head: nothing of the first one's is kept.
+    # Another head: no results of the first one are kept.
     assert "3 scored, 0 skipped" in call("songs", *keep, head="several").stderr
     assert "0 scored, 3 skipped" in call("songs", *keep).stderr
     call("songs/a1.wav", "--jsonl", "resumed.jsonl")
@@ -229,14 +229,14 @@ def test_over_time_with_plots_and_a_report(
     assert "data:audio/mpeg;base64," in page
     assert '"over_time"' in page
     assert "report: report/index.html" in result.stderr
-    # The page has curves whether they are asked for or not.
+    # The page has curves even without --over-time.
     assert "over_time" in rows(call("songs/a1.wav", "--report", "report"))[0]
     (plain,) = rows(call("songs/a1.wav", "--over-time"))
     assert plain["over_time"]["seconds"] == [1.5]
 
 
 def test_a_terminal_gets_a_table(place: Path, start_process: "Callable[..., subprocess.Popen[bytes]]") -> None:
-    """Run in a real terminal: nothing tells one by looking at anything but the terminal."""
+    """Run in a real terminal, as the command checks the terminal itself."""
     leader, follower = pty.openpty()
     command = "from pipeline.cli.head_predict import predict; import typer; typer.run(predict)"
     options = ["--checkpoint", "several", "--precision", "fp32", "--top", "2"]
@@ -334,7 +334,7 @@ def test_a_song_that_changed_after_extraction_is_a_row_with_an_error(
     error = "its file has changed since it was extracted; run hear-extract again"
     assert {name: row.get("error", "") for name, row in found.items()} == {"a1": error, "a2": "", "b1": ""}
     assert [bool(row["scores"]) for row in found.values()] == [False, True, True]
-    # What was only touched is hashed once.
+    # Touched files are hashed once.
     os.utime(tmp_path / "b1.wav", (1, 1))
     read: list[str] = []
     monkeypatch.setattr(
@@ -342,5 +342,5 @@ def test_a_song_that_changed_after_extraction_is_a_row_with_an_error(
     )
     assert [rows(call(*options, code=1))[2].get("error", "") for _ in range(2)] == ["", ""]
     assert sorted(read) == ["a1", "a1", "b1"]
-    # Without a manifest nothing is known of files.
+    # Without a manifest, the files are unknown.
     assert ["error" in row for row in rows(call("--store", writer.root))] == [False] * 3

@@ -1,4 +1,4 @@
-"""`hear-probe`: fitting, applying, what goes where, and exit codes."""
+"""`hear-probe`: fitting, applying, output and exit codes."""
 
 import json
 from pathlib import Path

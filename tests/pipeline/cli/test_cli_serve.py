@@ -1,4 +1,4 @@
-"""`hear-serve`: what reaches the server, and what it says without its extra."""
+"""`hear-serve`: the server's arguments, and the message if the extra is missing."""
 
 import importlib.util
 import socket

@@ -1,4 +1,4 @@
-"""`hear-store`: each subcommand, what it prints and its exit code."""
+"""`hear-store`: output and exit code of each subcommand."""
 
 import json
 import os
@@ -89,7 +89,7 @@ def test_verify_against_a_receipt(filled: str, tmp_path: Path) -> None:
 
 @pytest.fixture
 def extracted(tmp_path: Path) -> tuple[str, Path]:
-    """A store of songs a, b, c and d, two views each, made from their files, and the manifest that names them."""
+    """A store of songs a, b, c and d, two views each, made from their files, and their manifest."""
     spec = Spec(streams=("muq/track",), channels=4, encoders={"muq": "sha256:aa"}, layers=(10,))
     writer, rows = StoreWriter.open(tmp_path / "store.zarr", spec), ["song_id,path,split,system"]
     for song in "abcd":
@@ -114,7 +114,7 @@ def test_verify_against_the_songs_files(extracted: tuple[str, Path]) -> None:
     changed, gone, bare = (manifest.with_name(f"{song}.wav") for song in "bcd")
     before = changed.stat()
     changed.write_text("song B")
-    # As a program does that sets all times to one: nothing but the hash tells.
+    # Like a program that resets all times: only the hash shows the change.
     os.utime(changed, ns=(before.st_atime_ns, before.st_mtime_ns))
     gone.unlink()
     bare.write_text("another song d")

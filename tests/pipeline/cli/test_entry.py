@@ -1,4 +1,4 @@
-"""What no module expects of a machine ends a command in one line all the same."""
+"""Unexpected failures of the machine end a command with one line."""
 
 import errno
 import os

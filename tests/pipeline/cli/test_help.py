@@ -1,4 +1,4 @@
-"""Help pages: groups in one order, one example that works per command, no riddles; and completion in a shell."""
+"""Help pages: groups in one order, one valid example per command; and completion in bash."""
 
 import importlib
 import os
@@ -101,7 +101,7 @@ def test_without_arguments_a_command_shows_its_help(name: str, monkeypatch: pyte
     ],
 )
 def test_bash_completes_commands_options_and_values(words: str, offered: list[str]) -> None:
-    """As the script of `--show-completion` asks the console script."""
+    """Ask the console script in the same way as the script of `--show-completion` does."""
     name = words.split()[0].removeprefix("hear-")
     asked = {
         "COMP_WORDS": words,

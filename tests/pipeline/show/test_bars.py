@@ -1,4 +1,4 @@
-"""What a run shows: a bar on a terminal, lines in a log."""
+"""Progress: a bar on a terminal, lines in a log."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What is printed: names are shown, never obeyed, whoever prints them; programs get JSON and CSV that reads back."""
+"""Output: names never act on the terminal, whichever library prints them; JSON and CSV for programs read back."""
 
 import ast
 import io
@@ -33,7 +33,7 @@ class Terminal(io.StringIO):
 
 @pytest.fixture
 def terminal(monkeypatch: pytest.MonkeyPatch) -> Callable[[], Terminal]:
-    """A function that makes a terminal of both standard streams; pytest has its own there until a test begins."""
+    """A function that replaces both standard streams by a terminal; pytest uses its own until a test starts."""
 
     def make() -> Terminal:
         stream = Terminal()
@@ -97,7 +97,7 @@ def test_a_line_stays_one_line_and_text_keeps_its_lines(terminal: Callable[[], T
 
 
 def test_a_name_adds_no_line_to_a_table() -> None:
-    """Tables keep their newlines when they are printed, so none may come from a name."""
+    """Tables keep their newlines when they are printed, so names must not add any."""
     evil = "x\n(all) all 99 songs \x1b[2J"
     total = {"records": 1, "hours": 0.5, "bytes": 9}
     tables = []
