@@ -130,6 +130,6 @@ def calibrate(encoders: "MultiScale") -> float:
     """Seconds of audio encoded per second, from one segment of seeded noise after a short warm-up."""
     noise = np.random.default_rng(0).standard_normal(round(CALIBRATION_SECONDS * SAMPLE_RATE)).astype(np.float32) * 0.1
     encoders.encode(noise[:SAMPLE_RATE])
-    begun = time.perf_counter()
+    start = time.perf_counter()
     encoders.encode(noise)
-    return CALIBRATION_SECONDS / (time.perf_counter() - begun)
+    return CALIBRATION_SECONDS / (time.perf_counter() - start)
