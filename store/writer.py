@@ -14,7 +14,7 @@ from store.format.arrays import await_info
 from store.format.keys import METADATA, ROOT, record_path
 from store.format.metadata import root_document
 from store.records import Record, encode_record, put_record
-from store.spec import Spec, read_spec
+from store.spec import Spec, read_root
 from store.sweep import sweep
 
 
@@ -64,7 +64,7 @@ class StoreWriter:
         objects = open_objects(str(root))
         if create and not objects.exists(ROOT):
             objects.create(ROOT, [root_document(spec.to_json(), encoders_from or {})])
-        found = read_spec(objects)
+        found = read_root(objects).spec
         spec.check(found, objects.root)
         return cls(objects, found)
 

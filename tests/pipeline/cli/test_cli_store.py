@@ -234,7 +234,7 @@ def track(items):
 store.bar = lambda what: track
 signal.signal(signal.SIGINT, signal.default_int_handler)  # where tests run in the background, it is ignored
 sys.argv[0] = "hear-store"
-entry.store()
+entry.run("store")
 """
 
 
