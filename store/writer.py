@@ -1,6 +1,7 @@
 """Writing records: any number of writers, anywhere, at any time."""
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -140,8 +141,4 @@ class StoreWriter:
         return put_record(self._objects, self.spec, record, digest=digest, replaces=replaces)
 
     def __reduce__(self) -> Any:
-        return _reopen, (self.root, self.spec)
-
-
-def _reopen(root: str, spec: Spec) -> StoreWriter:
-    return StoreWriter.open(root, spec, create=False)
+        return partial(StoreWriter.open, create=False), (self.root, self.spec)

@@ -105,17 +105,10 @@ class Probe:
         """
         arrays = save(arrays_of(self.predictor))
         about = About(
-            target=self.target,
-            task=self.task,
-            model=self.model,
-            setting=self.setting,
-            streams=self.streams,
-            pooling=self.pooling,
-            classes=self.classes,
+            **{name: getattr(self, name) for name in _SHARED},
             predictor=self.predictor.kind,
             arrays=_digest(arrays),
             spec=self.spec.to_json(),
-            report=dict(self.report),
         )
         with write_errors(folder, ProbeError):
             put(folder / ARRAYS, arrays)
