@@ -14,8 +14,11 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save
 
-from stages.probe import ProbeConfig, ProbeError, apply_probe, fit_probe, load_probe
-from stages.probe.config import POOLINGS
+from stages.probe.apply import apply_probe
+from stages.probe.config import POOLINGS, ProbeConfig
+from stages.probe.errors import ProbeError
+from stages.probe.fit import fit_probe
+from stages.probe.saved import load_probe
 
 COUNT = 60
 KIND = np.arange(COUNT) % 3
