@@ -146,11 +146,7 @@ def dry_run(
 def _cost(plan: Plan, spec: Spec, store: str, readers: int) -> Estimate:
     return estimate(
         plan.tasks,
-        streams=len(spec.streams),
-        channels=spec.channels,
-        dtype=spec.dtype,
-        pool=spec.pool,
-        frame_rate=spec.frame_rate,
+        spec=spec,
         root=store,
         processes=readers,
         progress=progress("lengths"),

@@ -27,11 +27,8 @@ def write_receipt(store: EmbeddingStore, path: str | Path) -> None:
     """
     location = str(store.root) if "://" in str(store.root) else str(Path(store.root).absolute())
     text = json.dumps({**store.receipt(), "location": location}, indent=2, sort_keys=True) + "\n"
-    try:
-        with replacing(Path(path)) as place:
-            place.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise StoreError(f"{path}: the receipt cannot be written: {error.strerror or error}") from error
+    with replacing(Path(path), error=StoreError) as place:
+        place.write_text(text, encoding="utf-8")
 
 
 def read_receipt(path: str | Path) -> dict[str, Any]:

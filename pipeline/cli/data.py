@@ -36,7 +36,7 @@ def demo(
       hear-data demo --out demo --songs 24
     """
     from pipeline.show.bars import Bar
-    from stages.songs.demo import make_demo
+    from stages.songs.demo.layout import make_demo
     from stages.songs.songeval import read_songeval
 
     with Bar("songs", songs) as bar:

@@ -119,33 +119,3 @@ def _watched_output() -> Iterator[None]:
 def _interrupted(command: str) -> int:
     note(f"hear-{command}: interrupted")
     return INTERRUPTED
-
-
-def data() -> None:
-    """`hear-data`."""
-    run("data")
-
-
-def extract() -> None:
-    """`hear-extract`."""
-    run("extract")
-
-
-def head() -> None:
-    """`hear-head`."""
-    run("head")
-
-
-def store() -> None:
-    """`hear-store`."""
-    run("store")
-
-
-def probe() -> None:
-    """`hear-probe`."""
-    run("probe")
-
-
-def serve() -> None:
-    """`hear-serve`."""
-    run("serve")

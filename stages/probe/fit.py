@@ -24,6 +24,7 @@ from stages.probe.saved import ABOUT, ARRAYS, Probe, put
 from stages.probe.scores import ProbeScores, score
 from stages.songs import Manifest
 from store import EmbeddingStore, open_store
+from store.files.replacing import write_errors
 from store.progress import Progress
 
 PREDICTIONS = "predictions.csv"
@@ -161,13 +162,11 @@ def _write(out: Path, report: ProbeReport, store: EmbeddingStore, predictor: Pre
         "left_out": {reason: len(songs) for reason, songs in sample.left_out.items()},
         "scores": asdict(report.scores),
     }
-    try:
+    with write_errors(out, ProbeError):
         for name in _WRITTEN:
             (out / name).unlink(missing_ok=True)
         put(out / PREDICTIONS, _csv(report).encode())
         draw(report, out)
-    except OSError as error:
-        raise ProbeError(f"{out}: cannot be written: {error.strerror}") from error
     Probe(
         target=config.target, task=report.task, model=config.model, setting=report.chosen, streams=report.streams,
         pooling=config.pooling, classes=sample.classes, spec=store.spec, predictor=predictor, report=summary,

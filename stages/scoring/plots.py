@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from stages.common.figures import plain_text
 from stages.scoring.errors import ScoringError
 from stages.scoring.rows import Curve, SongScore
+from store.files.replacing import write_errors
 from store.files.visible import visible
 
 if TYPE_CHECKING:
@@ -46,11 +47,9 @@ def plot_song(path: Path, row: SongScore, outline: NDArray[np.float32] | None = 
     """
     with plain_text():
         figure = _figure(row, outline, title or row.song_id)
-        try:
+        with write_errors(path, ScoringError):
             path.parent.mkdir(parents=True, exist_ok=True)
             figure.savefig(path)
-        except OSError as error:
-            raise ScoringError(f"{path}: cannot be written: {error.strerror}") from error
 
 
 def _figure(row: SongScore, outline: NDArray[np.float32] | None, title: str) -> "Figure":

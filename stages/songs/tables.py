@@ -16,7 +16,7 @@ from stages.common.csv_text import CsvError, read_rows
 from stages.songs.errors import SongsError, printable, shown
 from stages.songs.manifest import DIMENSIONS, near_dimension
 from stages.songs.manifest_file import KNOWN, check_names
-from stages.songs.text_files import read_json_lines, read_text
+from stages.songs.text_files import csv_rows, read_json_lines, read_text
 
 # Columns that hold a path: names used by NeMo, AudioFolder and others.
 PATH_COLUMNS = ("path", "audio_path", "audio_filepath", "file_name")
@@ -107,7 +107,9 @@ def read_cells(path: Path) -> Cells:
         return _json_cells(path)
     text = read_text(path)
     separator = _separator(text)
-    rows = list(_csv_rows(path, text, separator))
+    # Spreadsheets write an empty line as separators alone.
+    found = csv_rows(path, text, separator=separator)
+    rows = [(line, cells) for line, cells in found if any(cell.strip() for cell in cells)]
     if not rows:
         raise SongsError(f"{shown(path)}: empty file; expected a header with {' or '.join(ID_COLUMNS)}")
     header = _without_empty_end([name.strip() for name in rows[0][1]])
@@ -142,16 +144,6 @@ def _first_row(text: str, separator: str) -> list[str]:
         return next(read_rows(io.StringIO(text, newline=""), separator=separator), (1, []))[1]
     except CsvError:  # reported when the rows are read
         return []
-
-
-def _csv_rows(path: Path, text: str, separator: str) -> Iterator[tuple[int, list[str]]]:
-    """Rows that are not blank. Spreadsheets write an empty line as separators alone."""
-    try:
-        for begins, cells in read_rows(io.StringIO(text, newline=""), separator=separator):
-            if any(cell.strip() for cell in cells):
-                yield begins, cells
-    except CsvError as error:
-        raise SongsError(f"{shown(path)} line {error.line}: not valid CSV: {error}") from error
 
 
 def _without_empty_end(cells: Sequence[str]) -> list[str]:

@@ -29,7 +29,7 @@ from store.backends.opening import open_objects
 from store.catalogue import write_index
 from store.errors import StoreError
 from store.files.json_text import parse_json
-from store.files.replacing import replacing
+from store.files.replacing import replacing, write_errors
 from store.format.keys import DEPTH, METADATA, RECORDS, ROOT
 from store.format.metadata import FORMAT
 from store.format.quantisation import Levels
@@ -96,14 +96,12 @@ def _seal(about: Mapping[str, Any]) -> str:
 @contextmanager
 def _new_file(target: Path) -> Iterator[Path]:
     """As `replacing`, for a file that must not exist."""
-    try:
+    with write_errors(target, StoreError):
         if target.exists():
             raise StoreError(f"{target}: exists; remove it or name another file")
         next(target.parent.iterdir(), None)  # an error if this is not a folder, which `replacing` would make
         with replacing(target) as partial:
             yield partial
-    except OSError as error:
-        raise StoreError(f"{target}: cannot be written: {error.strerror or error}") from error
 
 
 class _ErrorKeepingFile(FileIO):

@@ -33,7 +33,7 @@ from store.format.quantisation import all_finite
 from store.format.rereading import get_document, read_checked
 from store.progress import Progress
 from store.records import check_info, levels_of
-from store.spec import Spec, read_spec
+from store.spec import Spec, read_root
 from store.sweep import sweep
 
 _UNFINISHED = "data without zarr.json: its writer stopped or is still writing; the next write removes it"
@@ -137,7 +137,7 @@ def verify(
     []
     """
     objects = open_objects(str(root))
-    spec = read_spec(objects)
+    spec = read_root(objects).spec
     sizes, problems = _sort(objects.find())
     arrays = {key.removesuffix(f"/{SHARD}").removesuffix(f"/{METADATA}") for key in sizes}
     found: dict[str, Damage | None] = {}

@@ -72,7 +72,7 @@ def begin_worker(begin: Begin, address: str, folder: Path) -> "subprocess.Popen[
 
 
 def begin_extract(begin: Begin, folder: Path, songs: Path, root: Path, *more: str) -> "subprocess.Popen[str]":
-    (folder / "run.py").write_text("from pipeline.cli.entry import extract\nif __name__ == '__main__': extract()")
+    (folder / "run.py").write_text("from pipeline.cli.entry import run\nif __name__ == '__main__': run('extract')")
     options = ("--preset", "tiny", "--layers", "2", "--seed", "3", "--readers", "1", *more)
     command = (str(folder / "run.py"), "--manifest", str(songs), "--store", str(root), *options)
     return begin(*command, cwd=folder, stderr=subprocess.PIPE, stdout=subprocess.PIPE)

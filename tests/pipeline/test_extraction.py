@@ -257,7 +257,7 @@ def begin(tmp_path: Path, start_process: Begin) -> Begin:
     """A function that starts a run."""
 
     def start(manifest: Path, root: Path, *more: str, output: int) -> "subprocess.Popen[str]":
-        script = "import sys; from pipeline.cli.entry import extract; extract()"
+        script = "import sys; from pipeline.cli.entry import run; run('extract')"
         arguments = ("--manifest", str(manifest), "--store", str(root), "--preset", "tiny", *more)
         command = [sys.executable, "-c", script, *arguments]
         return start_process(command, stderr=output, stdout=output, text=True, cwd=tmp_path)

@@ -30,7 +30,7 @@ def app(prog_name):
 
 sys.modules["pipeline.cli.data"] = type(sys)("data")
 sys.modules["pipeline.cli.data"].app = app
-entry.data()
+entry.run("data")
 """
 IN_A_LIBRARY = "np.linalg.svd(matrix)"
 ASKED = "signal.signal(signal.SIGTERM, lambda *_: None)"  # as hear-extract, which finishes what is in hand

@@ -169,7 +169,7 @@ def test_hostile_requests_and_slow_clients(
     song = song_file.read_bytes()
     expected = Scorer.load(head, device="cpu").score(song_file).scores
     with log.open("wb") as file:
-        code = "from pipeline.cli.entry import serve; serve()"
+        code = "from pipeline.cli.entry import run; run('serve')"
         options = ["--port", "0", "--device", "cpu", "--checkpoint", str(head)]
         places = {**os.environ, "TMPDIR": str(place)}
         service = start_process([sys.executable, "-c", code, *options], stderr=file, stdout=file, env=places)

@@ -20,23 +20,21 @@ LOWEST_DBFS = -140.0
 STEP_SECONDS = 0.1
 
 
-def loudest_second(samples: NDArray[np.float32], rate: int = SAMPLE_RATE) -> float:
+def loudest_second(samples: NDArray[np.float32]) -> float:
     """Level of the loudest second in dBFS, rounded to 0.1; of the whole song if it is shorter.
 
     Parameters
     ----------
     samples
-        (n,) float32, mono, full scale at ±1, all finite; n ≥ 1.
-    rate
-        In hertz.
+        (n,) float32, mono at 24 kHz, full scale at ±1, all finite; n ≥ 1.
     """
-    step = max(1, round(STEP_SECONDS * rate))
+    step = round(STEP_SECONDS * SAMPLE_RATE)
     whole = len(samples) // step * step
     parts = [samples[:whole].reshape(-1, step), *([samples[None, whole:]] if whole < len(samples) else [])]
     counts = np.concatenate([np.full(len(part), part.shape[1], np.float64) for part in parts])
     sums = np.concatenate([part.sum(axis=1, dtype=np.float64) for part in parts])
     squares = np.concatenate([np.einsum("ij,ij->i", part, part, dtype=np.float64) for part in parts])
-    second = np.ones(min(round(rate / step), len(counts)))
+    second = np.ones(min(SAMPLE_RATE // step, len(counts)))
     count, total, square = (np.convolve(values, second, "valid") for values in (counts, sums, squares))
     power = float(np.max(square / count - (total / count) ** 2))
     return round(max(LOWEST_DBFS, 10 * math.log10(max(power, 1e-30))), 1)

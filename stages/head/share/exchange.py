@@ -34,6 +34,7 @@ from stages.head.errors import HeadError
 from stages.head.files import read_object, to_json
 from stages.head.share.card import CARD, model_card
 from stages.head.training.report import SONG_NAMES, read_run
+from store.files.replacing import write_errors
 
 # run.json before params.json: params.json alone marks an unfinished run.
 ABOUT = (METRICS_FILE, RUN, PARAMS, VERSIONS, RECEIPT)
@@ -128,14 +129,13 @@ def pull(reference: str, out: Path, *, revision: str | None = None) -> Path:
     place = fetch(reference, revision=revision)
     partial = out.with_name(f".{out.name}.partial")
     try:
-        shutil.rmtree(partial, ignore_errors=True)
-        if place.is_file():
-            save_head(partial, load_head(place))
-        else:
-            _copy(reference, place, partial)
-        partial.replace(out)
-    except OSError as error:
-        raise HeadError(f"{out}: cannot be written: {error.strerror or error}") from error
+        with write_errors(out, HeadError):
+            shutil.rmtree(partial, ignore_errors=True)
+            if place.is_file():
+                save_head(partial, load_head(place))
+            else:
+                _copy(reference, place, partial)
+            partial.replace(out)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return out

@@ -44,7 +44,7 @@ from stages.head.training.history import EVALUATIONS, STEPS, EvaluationRow, Step
 from stages.head.training.trainer import RunState, Trainer
 from store.files.json_text import brief
 from store.files.regular import IrregularFileError, open_regular
-from store.files.replacing import replacing
+from store.files.replacing import replacing, write_errors
 
 # These change the speed of a run, not its results: a resumed run may differ in them.
 FREE_PARAMS = ("memory", "workers")
@@ -91,11 +91,9 @@ class RunFolder:
         # Files that mark something as complete go first: if the process is killed here, they must not remain.
         markers = (RUN, ENSEMBLE, RESUME, CONFIG)
         figures = (METRICS_FILE, PREDICTIONS, STEPS, EVALUATIONS)
-        try:
+        with write_errors(self.path, HeadError):
             for name in (*markers, WEIGHTS, NOVELTY, *figures, PARAMS, VERSIONS, RECEIPT, RATINGS):
                 (self.path / name).unlink(missing_ok=True)
-        except OSError as error:
-            raise HeadError(f"{self.path}: cannot be written: {error.strerror}") from error
 
     @property
     def is_complete(self) -> bool:

@@ -94,10 +94,7 @@ def write_report(folder: Path, page: str) -> Path:
         The file cannot be written.
     """
     path = folder / REPORT
-    try:
-        with replacing(path) as place:
-            # Half a surrogate pair in a name becomes an escape, as in JSON.
-            place.write_text(page, encoding="utf-8", errors="backslashreplace")
-    except OSError as error:
-        raise ScoringError(f"{folder}: the report cannot be written: {error.strerror}") from error
+    with replacing(path, error=ScoringError) as place:
+        # Half a surrogate pair in a name becomes an escape, as in JSON.
+        place.write_text(page, encoding="utf-8", errors="backslashreplace")
     return path

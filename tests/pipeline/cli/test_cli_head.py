@@ -117,7 +117,7 @@ def test_wrong_usage_is_2_and_our_errors_are_one_line(
     monkeypatch.chdir(place)
     monkeypatch.setattr(sys, "argv", ["hear-head", *arguments])
     with pytest.raises(SystemExit, check=lambda end: end.code == code):
-        entry.head()
+        entry.run("head")
     said = capsys.readouterr()
     assert said.out == ""
     assert message in said.err
@@ -130,7 +130,7 @@ def call(monkeypatch: pytest.MonkeyPatch, place: Path, *arguments: str) -> None:
     monkeypatch.chdir(place)
     monkeypatch.setattr(sys, "argv", ["hear-head", *arguments])
     with pytest.raises(SystemExit, check=lambda end: end.code in (0, None)):
-        entry.head()
+        entry.run("head")
 
 
 def test_a_finished_training_is_told_again_with_resume(
@@ -144,7 +144,7 @@ def test_a_finished_training_is_told_again_with_resume(
     assert capsys.readouterr().out == f"already complete: {first}"
     monkeypatch.setattr(sys, "argv", ["hear-head", *train, "--sigma", "0.5", "--resume"])
     with pytest.raises(SystemExit, check=lambda end: end.code == 1):
-        entry.head()
+        entry.run("head")
     assert "sigma was 1.0, now it is 0.5" in capsys.readouterr().err
     assert (place / "whole" / "run.json").stat().st_mtime_ns == before
 
@@ -160,7 +160,7 @@ def test_where_an_evaluation_cannot_be_written_is_told_first(
         sys, "argv", ["hear-head", "evaluate", "--checkpoint", "none", "--manifest", "manifest.csv", *options]
     )
     with pytest.raises(SystemExit, check=lambda end: end.code == 1):
-        entry.head()
+        entry.run("head")
     assert capsys.readouterr().err == f"hear-head: {option} .: is a folder; expected a file to write\n"
 
 

@@ -40,7 +40,7 @@ def place(tmp_path: Path) -> Path:
 
 
 def hear_head(place: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    code = "import sys; from pipeline.cli.entry import head; sys.argv[0] = 'hear-head'; head()"
+    code = "import sys; from pipeline.cli.entry import run; sys.argv[0] = 'hear-head'; run('head')"
     others = ("HF_", "HUGGINGFACE_", "TRANSFORMERS_")
     environment = {name: value for name, value in os.environ.items() if not name.startswith(others)}
     return subprocess.run(
@@ -84,7 +84,7 @@ def test_the_pages_commands_run(on_hub, place, monkeypatch, code_in):
     for words in (pushing, pulling):
         monkeypatch.setattr("sys.argv", words)
         with pytest.raises(SystemExit, match="0"):
-            entry.head()
+            entry.run("head")
     assert b"- ASLP-lab/SongEval" in on_hub.files("me/my-head")["README.md"]
     assert load_head(place / "models/theirs").config == load_head(place / "models/mine").config
 
@@ -98,7 +98,7 @@ def test_what_goes_wrong_is_one_line(on_hub, place, monkeypatch, capsys):
         monkeypatch.chdir(place)
         monkeypatch.setattr("sys.argv", ["hear-head", *map(str, arguments)])
         with pytest.raises(SystemExit, match="1"):
-            entry.head()
+            entry.run("head")
         printed = capsys.readouterr()
         assert printed.out == ""
         assert printed.err.startswith(f"hear-head: {line}")

@@ -241,7 +241,7 @@ def interrupted(items):
 store.progress = lambda what: interrupted
 signal.signal(signal.SIGINT, signal.default_int_handler)  # where tests run in the background, it is ignored
 sys.argv[0] = "hear-store"
-entry.store()
+entry.run("store")
 """
 
 

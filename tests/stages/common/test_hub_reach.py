@@ -26,7 +26,8 @@ from stages.extract.encoders.weights.hub import weight_files
 from stages.head.checkpoint.hub import fetch
 from stages.head.checkpoint.saved import load_head, local_checkpoint
 from stages.head.errors import HeadError
-from stages.probe import ProbeError, load_probe
+from stages.probe.errors import ProbeError
+from stages.probe.saved import load_probe
 from store.errors import HearError
 
 

@@ -7,7 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stages.probe import ProbeConfig, ProbeError, ProbeReport, fit_probe, load_probe
+from stages.probe.config import ProbeConfig
+from stages.probe.errors import ProbeError
+from stages.probe.fit import fit_probe
+from stages.probe.report import ProbeReport
+from stages.probe.saved import load_probe
 
 RNG = np.random.default_rng(0)
 COUNT = 60

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stages.probe import load_probe
+from stages.probe.saved import load_probe
 from stages.songs import Song, write_manifest
 
 KIND = np.arange(30) % 3

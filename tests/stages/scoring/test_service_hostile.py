@@ -375,7 +375,7 @@ def test_a_stop_lets_a_song_finish(serve: Callable[..., Service]) -> None:
 _PROCESSES = """
 import os, sys, tempfile, time
 from types import ModuleType, SimpleNamespace
-from pipeline.cli.entry import serve
+from pipeline.cli.entry import run
 from stages.scoring.service import app, scoring_queue, server
 
 class Fake:
@@ -396,7 +396,7 @@ for folder in sys.argv[1:]:
         os.mkdir(tempfile.tempdir)
         os.dup2(os.open(folder + "/error", os.O_CREAT | os.O_WRONLY), 2)
         sys.argv = ["hear-serve", "--checkpoint", "fake", "--port", "0"]
-        serve()
+        run("serve")
     folders[process] = folder
     print(process, flush=True)
 while folders:

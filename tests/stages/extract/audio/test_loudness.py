@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from stages.extract.audio.loudness import LOWEST_DBFS, SILENCE_DBFS, is_silence, loudest_second
 from stages.extract.audio.reading import read_audio, resample
-from stages.songs.demo import make_demo
+from stages.songs.demo.layout import make_demo
 from stages.songs.folder import audio_files
 
 RATE = 24_000

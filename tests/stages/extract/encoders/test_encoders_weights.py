@@ -18,6 +18,7 @@ from stages.common.provenance import FOLDER, Provenance
 from stages.extract.encoders import EncoderError, load_multiscale
 from stages.extract.encoders.load import assemble
 from stages.extract.encoders.weights.untrained import Sizes, untrained
+from tests.pickles import Runs
 
 PARITY = Path(__file__).parents[3] / "parity"
 COMMIT = "0" * 40
@@ -103,16 +104,6 @@ def test_the_hash_covers_all_inputs(musicfm):
     after = load(musicfm=musicfm).hashes
     (musicfm / "msd_stats.json").write_text('{"melspec_2048_mean": 6.0, "melspec_2048_std": 18.0}')
     assert len({*before.values(), *after.values(), *load(musicfm=musicfm).hashes.values()}) == 3
-
-
-class Runs:
-    """Would touch a file when unpickled without restriction."""
-
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return (Path.touch, (self.path,))
 
 
 def test_a_checkpoint_runs_no_code(musicfm, tmp_path):

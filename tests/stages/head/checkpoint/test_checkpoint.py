@@ -16,6 +16,7 @@ from stages.head.errors import HeadError
 from stages.head.model.hear import HearHead
 from stages.head.model.sizes import HeadSizes, preset_sizes
 from stages.songs import DIMENSIONS
+from tests.pickles import Runs
 
 PARITY = Path(__file__).parents[3] / "parity"
 STREAMS = ("musicfm/track", "muq/track")
@@ -70,16 +71,6 @@ def test_a_published_file_saved_on_a_gpu_loads_without_one(tmp_path, monkeypatch
     frames = np.random.default_rng(0).standard_normal((4, 30, here.config.channels)).astype(np.float32)
     assert next(head.model.parameters()).device.type == "cpu"
     assert head.score(frames) == here.score(frames)
-
-
-class Runs:
-    """Would touch a file when unpickled without restriction."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __reduce__(self) -> tuple[object, ...]:
-        return (Path.touch, (self.path,))
 
 
 @pytest.mark.parametrize("protocol", [0, 2, 5])

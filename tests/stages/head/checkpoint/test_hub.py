@@ -22,6 +22,7 @@ from stages.head.share.exchange import pull, push
 from stages.head.training.runs import Job
 from stages.head.training.seeds import train_seeds
 from store import EmbeddingStore
+from tests.pickles import Runs
 
 # The client's own, where it uploads large files without xet.
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
@@ -204,16 +205,6 @@ def test_published_files_are_named_or_the_only_one(on_hub, tmp_path):
     pulled, direct = load_head(tmp_path / "two"), load_head(PARITY / "hear_track2.pth")
     frames = np.random.default_rng(0).standard_normal((4, 30, direct.config.channels)).astype(np.float32)
     assert pulled.score(frames) == direct.score(frames)
-
-
-class Runs:
-    """Would touch a file when unpickled without restriction."""
-
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return (Path.touch, (self.path,))
 
 
 def test_a_strangers_pickle_runs_no_code(on_hub, tmp_path):

@@ -13,10 +13,11 @@ from stages.evaluate.evaluation import evaluate_heads
 from stages.head.checkpoint.ensemble import head_places, load_heads
 from stages.head.config import TrainConfig
 from stages.head.errors import HeadError
-from stages.head.training.history import Listener, StepRow
+from stages.head.training.history import Listener
 from stages.head.training.runs import Job
 from stages.head.training.seeds import SeedsReport, train_seeds
 from stages.head.training.train import train_head
+from tests.stages.head.training.helpers import StopsAt
 
 
 @pytest.fixture
@@ -29,17 +30,6 @@ def job(tmp_path: Path, learnable, config: TrainConfig) -> Job:
         out=tmp_path / "seeds",
         config=replace(config, epochs=1, seed=3),
     )
-
-
-class StopsAt(Listener):
-    """Ends a run after a step, as a kill would."""
-
-    def __init__(self, step: int) -> None:
-        self._step = step
-
-    def step(self, row: StepRow) -> None:
-        if row.step == self._step:
-            raise InterruptedError
 
 
 def predictions(folder: Path) -> np.ndarray:

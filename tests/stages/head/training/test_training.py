@@ -21,18 +21,12 @@ from stages.head.data.splits import open_data
 from stages.head.errors import HeadError
 from stages.head.model.packed import PackedModel
 from stages.head.training import trainer
-from stages.head.training.history import EvaluationRow, Listener, StepRow
+from stages.head.training.history import EvaluationRow, Listener
 from stages.head.training.step import Objective, batch_loss
-from stages.head.training.train import TrainReport, train_head
 from stages.metrics.agreement import total
 from stages.songs import DIMENSIONS
 from store import EmbeddingStore, StoreError, StoreWriter, write_receipt
-
-
-def trained(learnable, out: Path, config: TrainConfig, *, track: int = 2, **options) -> TrainReport:
-    return train_head(
-        store=learnable.store, manifest=learnable.manifest, track=track, out=out, config=config, **options
-    )
+from tests.stages.head.training.helpers import StopsAt, trained
 
 
 def numbers_of(out: Path) -> dict[str, object]:
@@ -45,17 +39,6 @@ def numbers_of(out: Path) -> dict[str, object]:
 def rows(path: Path) -> list[dict[str, str]]:
     with path.open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
-
-
-class StopsAt(Listener):
-    """Ends a run at a step, as a kill would."""
-
-    def __init__(self, step: int) -> None:
-        self._step = step
-
-    def step(self, row: StepRow) -> None:
-        if row.step == self._step:
-            raise InterruptedError
 
 
 def test_a_head_learns_and_fails_on_shuffled_ratings(tmp_path: Path, make_learnable: Callable) -> None:
