@@ -54,7 +54,7 @@ def read_receipt(path: str | Path) -> dict[str, Any]:
 def locate_store(path: str | Path) -> str:
     """Locate the store of a receipt: beside the receipt if it is there, else at the location in the receipt.
 
-    So a receipt leads to its store from another workspace, and after both were moved together.
+    So the store is found from another workspace, and after both were moved together.
 
     Raises
     ------

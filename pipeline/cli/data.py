@@ -30,7 +30,7 @@ def demo(
     manifest: ManifestOption = None,
     params_file: Annotated[Path | None, params_option("demo")] = None,
 ) -> None:
-    """Synthesise songs in SongEval's layout; each dimension follows something audible.
+    """Synthesise songs in SongEval's layout; each dimension controls an audible property.
 
     Example:
       hear-data demo --out demo --songs 24
@@ -87,7 +87,7 @@ def folder(
     ] = False,
     manifest: ManifestOption = None,
 ) -> None:
-    """List any folder of audio, with optional labels and a seeded split.
+    """Make a manifest of any folder of audio, with optional labels and a seeded split.
 
     A song's id is its path within the folder without the suffix, such as modelA/001.
 

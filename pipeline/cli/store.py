@@ -80,7 +80,7 @@ def verify(
         found = verify_store(store, repair=repair, outdated=sources, progress=progress("verify"), removed=tell_removed)
     except BaseException:  # also Ctrl-C
         if repair:
-            say(f"ended early: {len(removed)} removed, all named above; run it again")
+            say(f"ended early: {len(removed)} removed, all named above; run the same command again to continue")
         raise
     for problem in found.problems:
         if not problem.removed:
@@ -125,7 +125,7 @@ def import_(file: Annotated[Path, typer.Argument(metavar="FILE.h5", help="The fi
     if spec.origin == "import":
         streams = f"{len(spec.streams)} stream{'s' if len(spec.streams) > 1 else ''} ({', '.join(spec.streams)})"
         say(
-            f"taken as {streams} of {spec.channels} channels in {spec.dtype}, {spec.frame_rate:g} frames a second; "
+            f"taken as {streams} of {spec.channels} channels in {spec.dtype}, {spec.frame_rate:g} frames per second; "
             "encoders and layers unknown"
         )
 
@@ -166,7 +166,7 @@ def merge(
     if len(stores) < 2:
         raise typer.BadParameter("give at least one source and a target")
     report = merge_stores(stores[:-1], stores[-1], progress=progress("merge"))
-    say(f"{report.copied} records copied to {stores[-1]}, {report.kept} were there or came twice")
+    say(f"{report.copied} records copied to {stores[-1]}, {report.kept} were there already or occurred twice")
 
 
 @app.command()
@@ -207,7 +207,7 @@ def prune(
         for record in removed:
             tell(record)
         if removed:
-            say(f"ended early: {len(removed)} records removed, all named above; the same command goes on")
+            say(f"ended early: {len(removed)} records removed, all named above; run the same command again to continue")
         raise
     for record in chosen if dry_run else ():
         tell(record)

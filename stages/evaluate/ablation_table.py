@@ -33,7 +33,7 @@ class AblationRow:
 
 
 def ablation_markdown(rows: Sequence[AblationRow], *, track: int, notes: Sequence[str]) -> str:
-    """The table in the paper's order, with our results beside the paper's and the notes below."""
+    """The table in the paper's order, with our results beside the paper's, followed by the notes."""
     lines = [
         "| MMR | HAS | L | " + " | ".join(f"{metric} | paper" for metric in METRICS) + " |",
         "|" + ":-:|" * 3 + "--:|" * (2 * len(METRICS)),

@@ -95,7 +95,7 @@ def read_journal(path: Path) -> dict[ResumeKey, SongScore]:
     Raises
     ------
     ScoringError
-        The file exists but cannot be read, or no complete line of it is a journal's.
+        The file exists but cannot be read, or it has no complete line of a journal.
     """
     if not path.exists() or is_device(path):
         return {}
@@ -127,5 +127,5 @@ def _parsed(line: str) -> SongScore | None:
 
 
 def resume_key(song_id: str, path: str, source: str, model: str) -> ResumeKey:
-    """What two rows must share to be the same: the file (or, without one, the song id), its bytes, and the model."""
+    """The key of a row, equal for the same result: the file (or, without one, the song id), its bytes, and the model."""
     return (path or song_id, source, model)

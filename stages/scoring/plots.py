@@ -75,7 +75,7 @@ def _figure(row: SongScore, outline: NDArray[np.float32] | None, title: str) -> 
 def plot_names(song_ids: Sequence[str]) -> list[str]:
     """A file name for each song, without suffix: letters, digits, `-`, `_`, `.` and spaces; all are different.
 
-    Of a long id, the end is kept, because ids with folders often begin alike.
+    Of a long id, the end is kept, because ids with folders often share their beginning.
     """
     names: list[str] = []
     used: set[str] = set()

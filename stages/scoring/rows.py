@@ -52,7 +52,7 @@ class SongScore:
     Attributes
     ----------
     song_id, path, group
-        Which song: its id, its file (empty for a store's song without one), and the group that it is compared in.
+        Its id, its file (empty for a store's song without one), and its group for comparisons.
     scores
         By dimension, 1 to 5; the mean if several heads scored. Empty if the song failed.
     spread
@@ -64,7 +64,7 @@ class SongScore:
     damage
         Parts of its file that could not be read: `truncated`, `missing` (s) and `skipped`; empty for an intact file.
     caution
-        Why no score of these heads can be trusted, whatever the song; empty for heads that are meant to be used.
+        Why no score of these heads can be trusted, for any song; empty for usable heads.
     error
         Why there are no scores, in one line.
     seconds
@@ -72,7 +72,7 @@ class SongScore:
     curve
         Scores over time, if asked for.
     source, model
-        Hashes of the file, and of everything that decides the scores.
+        Hashes of the file, and of everything that affects the scores.
 
     Examples
     --------

@@ -55,7 +55,7 @@ def read_folder(
     Raises
     ------
     SongsError
-        There is no audio; two files have the same id; a line of the table names no song or several, or has an error;
+        There is no audio; two files have the same id; a line of the table matches no song or several, or has an error;
         a fraction is invalid, or no song is left for training.
     """
     place = Path(audio).absolute()

@@ -1,4 +1,4 @@
-"""Song ids: made from file paths, and matched with the names that people write in tables."""
+"""Song ids: made from file paths, and matched with names in tables."""
 
 import difflib
 import os
@@ -49,7 +49,7 @@ def first_folder(song_id: str) -> str:
 
 
 class SongIndex:
-    """Finds songs by names as people write them.
+    """Finds songs by names in tables, which may be incomplete.
 
     Parameters
     ----------

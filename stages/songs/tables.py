@@ -1,4 +1,4 @@
-"""Tables about songs, as spreadsheets and other programs write them: one line per song, and a column that names it.
+"""Tables about songs from spreadsheets and other programs: one line per song, and a column that names it.
 
 CSV with commas, semicolons or tabs, detected from the header; or JSON lines (`.jsonl`). Names of dimensions are
 case-insensitive, and numbers may have a decimal comma. `manifest.csv` is stricter, and read by `manifest_file`.

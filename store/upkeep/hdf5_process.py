@@ -61,7 +61,7 @@ def read_in_subprocess(path: str | Path) -> Generator[Message, None, None]:
 
 
 def _messages(pipe: IO[bytes]) -> Iterator[Message]:
-    """The messages that arrived complete."""
+    """The messages that arrived completely."""
     while (line := pipe.readline()).endswith(b"\n"):
         header: dict[str, Any] = json.loads(line)
         if "error" in header:

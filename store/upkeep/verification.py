@@ -46,12 +46,12 @@ _SUMMARY = re.compile(r"catalogue/summaries/[0-9]+")
 
 @dataclass(frozen=True)
 class Damage:
-    """What is wrong with an object or a record of a store.
+    """A problem with an object or a record of a store.
 
     Attributes
     ----------
     path, kind, detail
-        Where it is; `damaged`, `unfinished`, `unreadable`, `missing`, `foreign` or `stale`; and the reason.
+        Its path; `damaged`, `unfinished`, `unreadable`, `missing`, `foreign` or `stale`; and the reason.
     removed
         Whether a repair has removed it.
 
@@ -77,7 +77,7 @@ class Verification:
     records
         Number of good records.
     problems
-        Everything that is wrong, sorted by path.
+        All problems, sorted by path.
 
     Examples
     --------

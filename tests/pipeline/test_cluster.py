@@ -272,7 +272,7 @@ def test_the_loss_of_the_last_worker_is_said_and_a_stop_ends_the_wait(
             return run_on_cluster(client, plan.tasks, bench, report=lambda _: worker.kill(), say=say, stop=stop)
 
         tally = returned(run)
-    assert said == ["no Dask worker is left; the run goes on when one joins, and Ctrl-C ends it"]
+    assert said == ["no Dask worker is left; the run continues when one joins; Ctrl-C ends it"]
     assert 0 < tally.done < 16
     assert tally.failures == []
 

@@ -51,7 +51,7 @@ def push(
 ) -> str:
     """Push a run's head, or the heads of several seeds, to the hub, with a model card.
 
-    The commit replaces a head that is there; other files stay.
+    The commit replaces an existing head; other files stay.
 
     Parameters
     ----------

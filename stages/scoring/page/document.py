@@ -72,7 +72,7 @@ def _document(data: Mapping[str, Any], title: str, scripts: Sequence[str], *, fo
         "/*SCRIPT*/": "\n".join(_part(name) for name in scripts),
         "<!--FORM-->": form,
         "<!--TITLE-->": html.escape(title),
-        # Last, and without a `<`, so that nothing in the data is taken for a mark of the template.
+        # Last, and without a `<`, so that no data is mistaken for a placeholder of the template.
         "<!--DATA-->": json.dumps(data, ensure_ascii=False, allow_nan=False).translate(_ESCAPES),
     }
     page = _part("page.html")

@@ -17,7 +17,7 @@ from store.files.visible import visible
 
 # Uploads that may arrive at the same time. Each keeps a file open; they take disk space, not memory.
 MOST_UPLOADS = 128
-# Seconds that the song being scored has left when the service is told to stop.
+# Seconds left for the song being scored when the service stops.
 GRACE = 5.0
 LONGEST_NAME = 255
 

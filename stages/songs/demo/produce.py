@@ -1,4 +1,4 @@
-"""Production: notes → stereo samples, with balance, room, noise and level each driven by one quality."""
+"""Production: notes → stereo samples, where one quality drives each of balance, room, noise and level."""
 
 import numpy as np
 from scipy.signal import lfilter

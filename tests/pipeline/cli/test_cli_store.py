@@ -301,7 +301,7 @@ def test_other_errors_of_the_system_are_not_taken_for_one_of_standard_output(
     sys.stdout.write("standard output is as it was")
     shown = capsys.readouterr()
     assert shown.out == "standard output is as it was"
-    assert shown.err == "hear-store: No space left on device; mend the cause and run again\n"
+    assert shown.err == "hear-store: No space left on device; fix the cause and run again\n"
 
 
 @pytest.mark.parametrize(

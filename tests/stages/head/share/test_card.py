@@ -26,7 +26,7 @@ def test_a_card_says_only_what_is_known():
     assert card.data.datasets is card.data.eval_results is card.data.metrics is None
     assert "Figures" not in card.text
     # The fixture's streams are narrower than the published encoders'.
-    assert f"It takes {head.config.channels} channels a stream, the published encoders give 1024" in card.text
+    assert f"It takes {head.config.channels} channels per stream, the published encoders give 1024" in card.text
     assert "| data | songs: mine \\| #1 |" in card.text
 
 
