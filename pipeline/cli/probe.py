@@ -44,9 +44,7 @@ Setting = Annotated[
 Seed = Annotated[int, option("Evaluation", "Seed of the folds and of the bootstrap.", min=0, max=2**32 - 1)]
 MemoryLimit = Annotated[
     str,
-    option(
-        "Machine", "Memory for fitting, such as 4GB; larger features are read in passes. auto: half of free memory."
-    ),
+    option("Machine", "Memory for fitting, such as 4GB; larger features are read in passes. auto: half of the memory."),
 ]
 Out = Annotated[Path | None, option("Output", "Folder for the probe, predictions.csv and the plots.")]
 

@@ -69,22 +69,22 @@ def verify(
     sources = SourceCheck(read_manifest(manifest, check_files=False).songs if manifest else ())
     removed: list[Damage] = []
 
-    def tell(problem: Damage) -> None:
+    def show(problem: Damage) -> None:
         say(f"{problem.kind}: {problem.path}: {problem.detail}{' (removed)' if problem.removed else ''}")
 
-    def tell_removed(problem: Damage) -> None:
+    def show_removed(problem: Damage) -> None:
         removed.append(problem)
-        tell(problem)
+        show(problem)
 
     try:
-        found = verify_store(store, repair=repair, outdated=sources, progress=progress("verify"), removed=tell_removed)
+        found = verify_store(store, repair=repair, outdated=sources, progress=progress("verify"), removed=show_removed)
     except BaseException:  # also Ctrl-C
         if repair:
-            say(f"ended early: {len(removed)} removed, all named above; run the same command again to continue")
+            say(f"ended early: {len(removed)} removed, all listed above; run it again")
         raise
     for problem in found.problems:
         if not problem.removed:
-            tell(problem)
+            show(problem)
     for song, reason in sources.missing.items():
         say(f"no source: {song}: {reason}")
     left = sum(not problem.removed for problem in found.problems)
@@ -125,8 +125,8 @@ def import_(file: Annotated[Path, typer.Argument(metavar="FILE.h5", help="The fi
     if spec.origin == "import":
         streams = f"{len(spec.streams)} stream{'s' if len(spec.streams) > 1 else ''} ({', '.join(spec.streams)})"
         say(
-            f"taken as {streams} of {spec.channels} channels in {spec.dtype}, {spec.frame_rate:g} frames per second; "
-            "encoders and layers unknown"
+            f"interpreted as {streams} of {spec.channels} channels in {spec.dtype}, {spec.frame_rate:g} frames per "
+            "second; encoders and layers unknown"
         )
 
 
@@ -166,7 +166,7 @@ def merge(
     if len(stores) < 2:
         raise typer.BadParameter("give at least one source and a target")
     report = merge_stores(stores[:-1], stores[-1], progress=progress("merge"))
-    say(f"{report.copied} records copied to {stores[-1]}, {report.kept} were there already or occurred twice")
+    say(f"{report.copied} records copied to {stores[-1]}, {report.kept} were already there or occurred twice")
 
 
 @app.command()
@@ -191,7 +191,7 @@ def prune(
         raise typer.BadParameter("give --song, --view or both")
     removed: list[tuple[str, int]] = []
 
-    def tell(record: tuple[str, int]) -> None:
+    def show(record: tuple[str, int]) -> None:
         say(f"{to_json(record[0])} {record[1]}")
 
     try:
@@ -205,10 +205,10 @@ def prune(
         )
     except BaseException:  # also Ctrl-C
         for record in removed:
-            tell(record)
+            show(record)
         if removed:
-            say(f"ended early: {len(removed)} records removed, all named above; run the same command again to continue")
+            say(f"ended early: {len(removed)} records removed, all listed above; run it again to continue")
         raise
     for record in chosen if dry_run else ():
-        tell(record)
+        show(record)
     say(f"{len(chosen)} records {'would be ' if dry_run else ''}removed")

@@ -139,6 +139,11 @@ class Scorer:
             Time limit. When it has passed, decoding stops at once, and the models stop before their next operation.
             Do not score several songs with deadlines at the same time.
 
+        Returns
+        -------
+        SongScore
+            Its scores, and the reasons to doubt them.
+
         Raises
         ------
         SongTooLongError
@@ -153,7 +158,7 @@ class Scorer:
         finally:
             self._source.deadline = None
         if scored.row.error:
-            raise (SongTooLongError if scored.too_long else ScoringError)(scored.row.error)
+            raise (SongTooLongError if scored.too_long else ScoringError)(f"{path}: {scored.row.error}")
         return scored.row
 
     def score_many(self, paths: Iterable[str | Path]) -> Iterator[SongScore]:

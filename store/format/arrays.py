@@ -241,12 +241,13 @@ def get_info(objects: Objects, path: str) -> ArrayInfo:
 
 def await_info(objects: Objects, path: str) -> ArrayInfo:
     """Read the array's zarr.json; wait for it while a writer replaces the array. Raises as `get_info`."""
-    try:
-        return get_info(objects, path)
-    except StoreNotFoundError:
-        if not await_replacement(objects, [path]):
-            raise
-    return get_info(objects, path)
+    while True:
+        try:
+            return get_info(objects, path)
+        except StoreNotFoundError:
+            # The next replacement may begin before zarr.json is read: then wait again.
+            if not await_replacement(objects, [path]):
+                raise
 
 
 def await_replacement(objects: Objects, paths: Sequence[str]) -> bool:

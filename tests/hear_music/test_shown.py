@@ -71,6 +71,8 @@ def test_a_scorer(work_folder: Path) -> None:
     assert repr(scorer) == (f"<Scorer: {', '.join(hear.DIMENSIONS)}; 2 heads on musicfm, muq, fp32 on cpu; {caution}>")
     texts = Text(scorer._repr_html_()).texts
     assert texts[0] == "Scorer"
+    with pytest.raises(hear.ScoringError, match=r"^none\.mp3: cannot be read"):
+        scorer.score("none.mp3")
     assert texts[-4:] == ["over time", "windows of 1 s every 0.5 s", "caution", caution]
 
 

@@ -46,9 +46,13 @@ def lay_out(folder: Path, streams: tuple[str, ...], channels: int) -> None:
 @pytest.mark.parametrize(
     ("streams", "channels", "line"),
     [
-        (("mine",), 5, "taken as 1 stream (mine) of 5 channels in float32, 25 frames a second; encoders and layers"),
-        (("a b@best", "c/d/e", "@"), 7, "taken as 3 streams (a b@best, c/d/e, @) of 7 channels in float32"),
-        (("muq/track@6", "muq/track@10"), 4, "taken as 2 streams (muq/track@6, muq/track@10) of 4 channels"),
+        (
+            ("mine",),
+            5,
+            "interpreted as 1 stream (mine) of 5 channels in float32, 25 frames per second; encoders and",
+        ),
+        (("a b@best", "c/d/e", "@"), 7, "interpreted as 3 streams (a b@best, c/d/e, @) of 7 channels in float32"),
+        (("muq/track@6", "muq/track@10"), 4, "interpreted as 2 streams (muq/track@6, muq/track@10) of 4 channels"),
     ],
 )
 def test_imported_embeddings_train_evaluate_and_predict(

@@ -1,57 +1,16 @@
 """params.yaml: every key known, every value of its type, and the message names the key."""
 
 import os
-from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.params import HeadParams, ParamsError, load_params, option_values
-from stages.head.config import TrainConfig
+from pipeline.params import ParamsError, load_params, option_values
+from tests.pipeline.yaml_pieces import YAML_PIECES
 
 ROOT = Path(__file__).resolve().parents[2]
-# Pieces of which YAML, and what nearly is YAML, can be put together.
-YAML_PARTS = [
-    *("head", "demo", "seed", "beta", "layers", "streams", "device", "<<", "a", "ä", "\x1b[2J", "\u202e"),
-    *(
-        ": ",
-        ":",
-        "\n",
-        "\n  ",
-        "- ",
-        "? ",
-        ", ",
-        "[",
-        "]",
-        "{",
-        "}",
-        "&a ",
-        "*a",
-        "!!int ",
-        "!x ",
-        "!<",
-        "|\n ",
-        ">-\n ",
-    ),
-    *("1", "-0.5", "1:30", "0x1f", "1e9", ".inf", ".nan", "2026-01-01", "yes", "null", "~", "''", '"\\x1b"', "'", '"'),
-    *(
-        "# c\n",
-        "--- ",
-        "...\n",
-        "%YAML 1.1\n---\n",
-        "%TAG ! x\n",
-        "\t",
-        "\r\n",
-        "\0",
-        "\ufeff",
-        "9" * 400,
-        "=",
-        "@",
-        "`",
-    ),
-]
 
 
 def written(folder: Path, text: str) -> Path:
@@ -67,17 +26,12 @@ def test_the_projects_own_file_is_valid_and_small() -> None:
     assert params.head.size == "small"
 
 
-def test_what_is_left_out_is_the_papers(tmp_path: Path) -> None:
+def test_missing_keys_have_the_papers_values(tmp_path: Path) -> None:
     params = load_params(written(tmp_path, "dataset: songeval\n"))
     assert params.encoders.layers == (10,)
     assert params.extract.augment == 8
     assert (params.head.learning_rate, params.head.epochs, params.head.batch_size) == (1e-5, 60, 8)
     assert (params.head.sigma, params.head.alpha, params.head.smooth_l1_beta) == (1.0, 2.0, 0.5)
-
-
-def test_options_and_recipes_have_the_same_defaults() -> None:
-    config = asdict(TrainConfig())
-    assert {name: config[name] for name in HeadParams.model_fields} == HeadParams().model_dump()
 
 
 @pytest.mark.parametrize(
@@ -108,7 +62,7 @@ def test_a_wrong_key_or_value_is_named(tmp_path: Path, text: str, message: str) 
         ("a: " + "{b: " * 3000 + "}" * 3000, r"params\.yaml: cannot be read as YAML: line 1: it is nested too deep$"),
         ("a: [\n\n", r"params\.yaml: cannot be read as YAML: line 3: expected the node content"),
         ("a: \0", r"params\.yaml: cannot be read as YAML: unacceptable character"),
-        # Each of these is another error of Python's own.
+        # Each of these raises a different error in PyYAML.
         ("demo: {seed: 0b_}", r"params\.yaml: cannot be read as YAML: invalid literal"),
         ("demo: {[1]: 2}", r"params\.yaml: cannot be read as YAML: line 1: a key is a list or a mapping"),
         ("? {a: 1}\n: 2", r"params\.yaml: cannot be read as YAML: line 1: a key is a list or a mapping"),
@@ -123,7 +77,7 @@ def test_a_wrong_key_or_value_is_named(tmp_path: Path, text: str, message: str) 
         ("# " + "x" * 50_000, r"params\.yaml: cannot be read as YAML: it has more than 50000 bytes$"),
     ],
 )
-def test_what_is_not_yaml_is_refused_in_one_line(tmp_path: Path, text: str, message: str) -> None:
+def test_invalid_yaml_is_refused_in_one_line(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(ParamsError, match=message) as caught:
         load_params(written(tmp_path, text))
     assert "\n" not in str(caught.value)
@@ -137,7 +91,7 @@ def test_what_is_not_yaml_is_refused_in_one_line(tmp_path: Path, text: str, mess
         ("head: {seed: 1, seed: 2}", r"line 1: .*the key 'seed' is on line 1 already"),
     ],
 )
-def test_a_key_that_is_there_twice_is_refused(tmp_path: Path, text: str, message: str) -> None:
+def test_a_repeated_key_is_refused(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(ParamsError, match=message):
         load_params(written(tmp_path, text))
 
@@ -156,7 +110,7 @@ def test_a_key_that_is_there_twice_is_refused(tmp_path: Path, text: str, message
         ("[" + "1," * 5_000 + "]", r"\[1, "),
     ],
 )
-def test_what_only_looks_like_a_number_is_refused_by_its_key(tmp_path: Path, value: str, found: str) -> None:
+def test_a_value_that_only_looks_like_a_number_is_refused_by_its_key(tmp_path: Path, value: str, found: str) -> None:
     with pytest.raises(ParamsError, match=rf"params\.yaml: demo\.seed: Input should be a valid integer, found {found}"):
         load_params(written(tmp_path, f"demo: {{seed: {value}}}"))
 
@@ -176,7 +130,7 @@ def test_bombs_are_refused_at_once(tmp_path: Path) -> None:
             load_params(written(tmp_path, bomb))
 
 
-def test_what_is_no_file_is_refused_without_waiting(tmp_path: Path) -> None:
+def test_only_regular_files_are_opened(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
     (tmp_path / "zero").symlink_to("/dev/zero")
     for path in (tmp_path / "fifo", tmp_path / "zero", tmp_path):
@@ -184,7 +138,7 @@ def test_what_is_no_file_is_refused_without_waiting(tmp_path: Path) -> None:
             load_params(path)
 
 
-def test_a_mark_of_utf_8_is_skipped_and_utf_16_is_named(tmp_path: Path) -> None:
+def test_a_byte_order_mark_is_skipped_and_other_encodings_are_refused(tmp_path: Path) -> None:
     (tmp_path / "marked").write_text("demo: {seed: 3}", encoding="utf-8-sig")
     assert load_params(tmp_path / "marked").demo.seed == 3
     for encoding in ("utf-16", "utf-32", "latin-1"):
@@ -194,7 +148,7 @@ def test_a_mark_of_utf_8_is_skipped_and_utf_16_is_named(tmp_path: Path) -> None:
 
 
 @settings(max_examples=300, deadline=2000, derandomize=True)
-@given(st.lists(st.sampled_from(YAML_PARTS), max_size=30).map("".join))
+@given(st.lists(st.sampled_from(YAML_PIECES), max_size=30).map("".join))
 def test_any_text_is_read_or_refused_in_one_line(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
     problem = ""
     try:
@@ -210,7 +164,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         load_params(tmp_path / "nowhere.yaml")
 
 
-def test_options_get_what_a_section_says_and_nothing_else(tmp_path: Path) -> None:
+def test_options_get_only_the_values_that_a_section_sets(tmp_path: Path) -> None:
     text = "encoders: {layers: [6, 10], preset: tiny}\nextract: {seed: 4}\nhead: {beta: null, seed: 7}\n"
     params = load_params(written(tmp_path, text))
     assert option_values(params, ["encoders", "extract"]) == {"layers": "6,10", "preset": "tiny", "seed": 4}

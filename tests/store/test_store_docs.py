@@ -45,6 +45,6 @@ def test_the_commands_run(code_in) -> None:
     environment = {"PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin", "COLUMNS": "80"}
     done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[-1] == "6 records copied to both.zarr, 3 were there or came twice"
+    assert done.stdout.splitlines()[-1] == "6 records copied to both.zarr, 3 were already there or occurred twice"
     assert len(EmbeddingStore.open("both.zarr")) == 6
     assert verify("both.zarr").problems == []

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from stages.common.streams import with_layer
 from stages.head.checkpoint.head import Head, score_packed
 from stages.head.data.epoch_plan import Item
 from stages.head.data.records import Records
@@ -22,7 +23,7 @@ _SPEC_FIELDS = ("frame_rate", "window_seconds", "sample_rate", "pool")
 
 def qualified(streams: Sequence[str], layers: Sequence[int]) -> list[str]:
     """Stream names with their layer, such as `muq/track@10` for `muq/track` of layer 10; unchanged without layers."""
-    return [name if "@" in name or not layers else f"{name}@{layers[0]}" for name in streams]
+    return [name if "@" in name or not layers else with_layer(name, layers[0]) for name in streams]
 
 
 def stream_rows(wanted: Sequence[str], offered: Sequence[str], layers: Sequence[int]) -> list[int]:

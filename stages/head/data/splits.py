@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from stages.common.streams import with_layer, without_layer
 from stages.head.config import TrainConfig
 from stages.head.data.corpus import Corpus, select_corpus
 from stages.head.data.ratings import Ratings, ratings_of
@@ -127,9 +128,11 @@ def pick_streams(store: EmbeddingStore, wanted: Sequence[str], *, architecture: 
     favourite = SONGEVAL_LAYER if architecture == "songeval" else PAPER_LAYER
     layers = store.spec.layers
     layer = favourite if favourite in layers else max(layers, default=None)
-    of_layer = [name for name in store.streams if layer is None or "@" not in name or name.endswith(f"@{layer}")]
+    of_layer = [
+        name for name in store.streams if layer is None or "@" not in name or name.endswith(with_layer("", layer))
+    ]
     if architecture == "songeval":
-        of_layer = [name for name in of_layer if name.split("@")[0] == "muq/track"]
+        of_layer = [name for name in of_layer if without_layer(name) == "muq/track"]
     if not of_layer:
         raise HeadError(f"{store.root}: SongEval's head needs stream muq/track; found {', '.join(store.streams)}")
     return tuple(of_layer)

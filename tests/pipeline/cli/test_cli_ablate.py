@@ -134,7 +134,10 @@ def test_rows_make_equal_steps_unless_epochs_are_to_have_more_views(
 def test_two_at_a_time_give_the_same_bytes(tmp_path: Path, whole: Path, call: Callable[..., Result]) -> None:
     done = call("ablate", "--out", str(tmp_path / "two"), "--parallel", "2", "--threads", "1")
     assert done.exit_code == 0, done.output
-    assert "0 of 8 runs are complete; 8 to train, 2 at a time, 1 CPU thread each (about 0.7 GB a run" in done.stderr
+    assert (
+        "0 of 8 runs are complete; 8 to train, 2 at a time, 1 CPU thread each (at most about 0.7 GB per run"
+        in done.stderr
+    )
     assert numbers_of(tmp_path / "two") == numbers_of(whole)
 
 
@@ -165,7 +168,7 @@ def test_interrupted_it_says_what_is_left_and_goes_on_to_the_same_bytes(
     [
         (("--beta", "0.4"), "l/params.json: beta was 0.05, now it is 0.4; 4 of 8"),
         (("--views-per-epoch", "0"), "baseline/params.json: views_per_epoch was 1, now it is 0; 8 of 8"),
-        (("--seeds", "2"), "baseline: this is the run of one seed, now it is 2; 8 of 16"),
+        (("--seeds", "2"), "baseline: this is a run of one seed, expected 2 seeds; 8 of 16"),
     ],
 )
 def test_rows_that_something_else_made_are_refused_and_stay(
@@ -177,8 +180,8 @@ def test_rows_that_something_else_made_are_refused_and_stay(
     assert done.exit_code == 1
     assert isinstance(done.exception, HeadError)
     assert str(done.exception) == (
-        f"{out}/{difference} runs in {out} differ from this command, and nothing was changed: set it back, choose "
-        "another --out, or train them again with --replace"
+        f"{out}/{difference} runs in {out} differ from this command, and nothing was changed: restore the setting, "
+        "choose another --out, or train them again with --replace"
     )
     assert files_in(out) == before
 
@@ -209,7 +212,7 @@ def test_only_rows_that_a_change_concerns_are_trained_again(
     before = made(out)
     done = call("ablate", "--out", str(out), "--parallel", "1", "--threads", "1", "--beta", "0.4", "--replace")
     assert done.exit_code == 0, done.output
-    assert f"mmr-l is trained again: {out}/mmr-l/params.json: beta was 0.05, now it is 0.4\n" in done.stderr
+    assert f"mmr-l will be trained again: {out}/mmr-l/params.json: beta was 0.05, now it is 0.4\n" in done.stderr
     assert "4 of 8 runs are complete; 4 to train" in done.stderr
     after = made(out)
     assert {row for row in ROWS if after[row] != before[row]} == {row for row in ROWS if row.split("-")[-1] == "l"}
@@ -286,5 +289,5 @@ def test_as_many_run_at_a_time_as_cores_and_memory_allow(
         out=place / "none",
         config=TrainConfig(size="small", device="cpu"),
     )
-    room = choose_parallelism([(job, job.open())] * 8, **given)
-    assert (room.parallel, room.threads, room.spread) == (*expected, False)
+    chosen = choose_parallelism([(job, job.open())] * 8, **given)
+    assert (chosen.parallel, chosen.threads, chosen.one_gpu_each) == (*expected, False)

@@ -115,7 +115,10 @@ def test_files_and_a_store_that_needs_no_audio(call: Callable[..., Result], plac
 
     heard = call("songs/a1.wav", "--scp", "out/s.scp")
     assert heard.stderr.count("⚠ trained on the demo: meaningless for music") == 1
-    assert "out/s.scp: its format has no room for this: trained on the demo: meaningless for music" in heard.stderr
+    assert (
+        "out/s.scp: its format has no place for this caution: trained on the demo: meaningless for music"
+        in heard.stderr
+    )
 
     stored = rows(call("--store", "store.zarr"))
     assert [row["path"] for row in stored] == ["", "", ""]
@@ -279,9 +282,9 @@ def test_a_terminal_gets_a_table(place: Path, start_process: "Callable[..., subp
     ("arguments", "message"),
     [
         ([], "give songs"),
-        (["songs", "--resume"], "--resume goes on with the file of --jsonl"),
-        (["songs", "--by", "system"], "--by names something in a manifest"),
-        (["songs", "--split", "val"], "--split names something in a manifest"),
+        (["songs", "--resume"], "--resume continues the file of --jsonl"),
+        (["songs", "--by", "system"], "--by refers to a manifest"),
+        (["songs", "--split", "val"], "--split refers to a manifest"),
         (["songs", "--manifest", "manifest.csv", "--split", "val"], "leave INPUT out"),
         (["songs", "--top", "0"], "or equal to 1"),
     ],

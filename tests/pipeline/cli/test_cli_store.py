@@ -55,7 +55,7 @@ def test_info(filled: str, tmp_path: Path) -> None:
     manifest = tmp_path / "manifest.csv"
     manifest.write_text("song_id,path,split,system\na,a.wav,train,\nb,b.wav,val,\nc,c.wav,val,\n")
     text = call("info", filled, "--manifest", manifest).stdout
-    assert text.endswith("val: 1 songs of the manifest are not here\n")
+    assert text.endswith("val: 1 songs of the manifest are not in the store\n")
     counts = [tuple(line.split()[:3]) for line in text.splitlines()[-10:-1]]
     assert counts == [
         (split, view, str(records * songs))
@@ -146,13 +146,14 @@ def test_export_and_import(filled: str, tmp_path: Path) -> None:
     assert EmbeddingStore.open(again).receipt() == EmbeddingStore.open(filled).receipt()
 
 
-def test_an_import_from_elsewhere_says_what_it_was_taken_for(tmp_path: Path) -> None:
+def test_an_import_from_elsewhere_says_how_it_was_interpreted(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "theirs.h5", "w") as file:
         file.attrs.update({"streams": ["a", "b/c"], "frame_rate": 12.5})
         file.create_dataset("x/1/0", data=np.zeros((2, 4, 3), ">f2"))
     assert call("import", tmp_path / "theirs.h5", tmp_path / "their.zarr").stdout == (
         f"1 records imported to {tmp_path / 'their.zarr'}\n"
-        "taken as 2 streams (a, b/c) of 3 channels in float16, 12.5 frames a second; encoders and layers unknown\n"
+        "interpreted as 2 streams (a, b/c) of 3 channels in float16, 12.5 frames per second; "
+        "encoders and layers unknown\n"
     )
     call("prune", tmp_path / "their.zarr", "--song", "x/1")
     assert len(EmbeddingStore.open(tmp_path / "their.zarr")) == 0
@@ -167,7 +168,10 @@ def test_index(filled: str) -> None:
 
 def test_merge(filled: str, tmp_path: Path) -> None:
     both = tmp_path / "both.zarr"
-    assert call("merge", filled, filled, both).stdout == f"4 records copied to {both}, 4 were there or came twice\n"
+    assert (
+        call("merge", filled, filled, both).stdout
+        == f"4 records copied to {both}, 4 were already there or occurred twice\n"
+    )
     assert len(EmbeddingStore.open(both)) == 4
     call("merge", filled, code=2)
 
@@ -211,7 +215,10 @@ def test_what_was_removed_is_told_also_when_the_rest_fails(
     assert (result.exit_code != 0, len(gone)) == (True, removals)
     told = {record_path(*_record_of(line)) if name == "prune" else line.split(": ")[1] for line in lines[:-1]}
     assert told == gone
-    ending = {"verify": "all named above; run it again", "prune": "all named above; the same command goes on"}[name]
+    ending = {
+        "verify": "all listed above; run it again",
+        "prune": "all listed above; run it again to continue",
+    }[name]
     counted = {"verify": f"{removals} removed", "prune": f"{removals} records removed"}[name]
     assert lines[-1:] == ([f"ended early: {counted}, {ending}"] if removals or name == "verify" else [])
 
@@ -222,16 +229,16 @@ def _record_of(line: str) -> tuple[str, int]:
 
 
 INSTALLED = Path(sys.executable).with_name("hear-store")
-# The same in a process of its own, with a Ctrl-C when it comes to its third record.
+# The same command in its own process, with a Ctrl-C at its third record.
 INTERRUPTED = """
 import os, signal, sys
 from pipeline.cli import entry, store
-def track(items):
+def interrupted(items):
     for number, item in enumerate(items):
         if number == 2:
             os.kill(os.getpid(), signal.SIGINT)
         yield item
-store.bar = lambda what: track
+store.progress = lambda what: interrupted
 signal.signal(signal.SIGINT, signal.default_int_handler)  # where tests run in the background, it is ignored
 sys.argv[0] = "hear-store"
 entry.store()

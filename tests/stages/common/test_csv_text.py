@@ -1,4 +1,4 @@
-"""CSV: any text reads back; no spreadsheet takes a cell for a formula; numbers and other programs' files stay."""
+"""CSV: any text reads back, no cell is a formula to a spreadsheet, numbers and other programs' files stay unchanged."""
 
 import csv
 import io
@@ -30,7 +30,7 @@ def test_any_text_reads_back(rows: list[list[str]]) -> None:
 
 
 @given(ROWS)
-def test_no_spreadsheet_finds_a_formula(rows: list[list[str]]) -> None:
+def test_cells_are_never_formulas(rows: list[list[str]]) -> None:
     text = written(rows)
     for cells in csv.reader(io.StringIO(text, newline="")):
         # With semicolons or tabs for separators, a spreadsheet finds cells within cells.
@@ -64,11 +64,11 @@ def test_no_spreadsheet_finds_a_formula(rows: list[list[str]]) -> None:
         *((-0.5, "-0.5"), (-1, "-1"), (float("-inf"), "-inf"), (None, ""), (True, "True"), ("\udcff", "\\udcff")),
     ],
 )
-def test_a_cell_in_the_file(cell: object, there: str) -> None:
+def test_cells_as_written(cell: object, there: str) -> None:
     assert next(csv.reader(io.StringIO(written([["x", cell]]), newline=""))) == ["x", there]
 
 
-def test_files_of_others_are_read_as_they_are() -> None:
+def test_files_from_other_programs_read_unchanged() -> None:
     text = "song_id;=sum;-x\n'tis;-0.5;'quoted'\n@home;=1+1;+\n"
     assert read(text, ";") == [["song_id", "=sum", "-x"], ["'tis", "-0.5", "'quoted'"], ["@home", "=1+1", "+"]]
 
@@ -81,7 +81,7 @@ def test_lines_are_counted_and_named() -> None:
     assert caught.value.line == 6
 
 
-def test_no_cell_takes_long() -> None:
+def test_long_cells_are_fast() -> None:
     for piece in ("'", " ", ";", "';", "-", "1", ".", "1.", "=", "\t", "-1e"):
         cell = piece * (60_000 // len(piece))
         assert read(written([[f"-{cell}", f"-{cell}x"]])) == [[f"-{cell}", f"-{cell}x"]]

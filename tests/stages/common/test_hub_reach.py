@@ -1,4 +1,4 @@
-"""A hub that is out of reach: one line at once, no second tries, and what is in the cache is used."""
+"""An unreachable hub: one line at once, no retries, and cached files are used."""
 
 import socket
 import threading
@@ -31,7 +31,7 @@ from store.errors import HearError
 
 
 class Mute:
-    """Takes every connection and says nothing."""
+    """Accepts every connection and never answers."""
 
     def __init__(self) -> None:
         self.server = socket.create_server(("127.0.0.1", 0))
@@ -57,7 +57,7 @@ def closed() -> str:
 
 @pytest.fixture
 def black_hole() -> Iterator[str]:
-    """A queue of connections that is full: the kernel answers no more of them."""
+    """A server with a full queue: the kernel accepts no more connections."""
     with closing(socket.socket()) as server:
         server.bind(("127.0.0.1", 0))
         server.listen(0)
@@ -72,7 +72,7 @@ def black_hole() -> Iterator[str]:
 
 @pytest.fixture
 def point(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str], None]:
-    """A function that makes an address the hub's. Whoever waits between two tries fails the test."""
+    """A function that sets the hub's URL. Waiting between two attempts fails the test."""
     from huggingface_hub import close_session, constants
 
     def to(url: str) -> None:
@@ -114,7 +114,7 @@ def one_line(call: Callable[[str, Path], object], url: str, folder: Path, capfd:
 
 
 @pytest.mark.parametrize("name", CALLS)
-def test_a_port_where_nobody_listens(
+def test_closed_port(
     point: Callable[[str], None], tmp_path: Path, capfd: pytest.CaptureFixture[str], name: str
 ) -> None:
     url = closed()
@@ -123,7 +123,7 @@ def test_a_port_where_nobody_listens(
 
 
 @pytest.mark.parametrize("name", CALLS)
-def test_a_server_that_never_answers(
+def test_server_that_never_answers(
     point: Callable[[str], None], tmp_path: Path, capfd: pytest.CaptureFixture[str], name: str
 ) -> None:
     with closing(Mute()) as mute:
@@ -136,7 +136,7 @@ def test_a_server_that_never_answers(
 
 
 @pytest.mark.parametrize("name", ["download", "small", "encoder"])
-def test_a_host_that_takes_no_connection(
+def test_host_that_accepts_no_connection(
     point: Callable[[str], None], black_hole: str, tmp_path: Path, capfd: pytest.CaptureFixture[str], name: str
 ) -> None:
     point(black_hole)
@@ -145,7 +145,7 @@ def test_a_host_that_takes_no_connection(
 
 @pytest.mark.parametrize("name", ["download", "list", "small"])
 @pytest.mark.parametrize("resolves", ["to nothing", "never"])
-def test_a_name_that_is_not_known(
+def test_unknown_host_name(
     point: Callable[[str], None],
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
@@ -153,7 +153,7 @@ def test_a_name_that_is_not_known(
     resolves: str,
     name: str,
 ) -> None:
-    """Also with a name server that does not answer, for which a client waits ten seconds and more."""
+    """Also with a name server that does not answer, for which a client waits ten seconds or more."""
     over = threading.Event()
 
     def look_up(*_: object, **__: object) -> list[Any]:
@@ -167,7 +167,7 @@ def test_a_name_that_is_not_known(
     over.set()
 
 
-def test_the_cache_is_used_where_the_hub_is_not(
+def test_cache_is_used_without_the_hub(
     on_hub: Any, point: Callable[[str], None], black_hole: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     commit = on_hub.add("some/one", {"config.json": b"{}"})
@@ -189,10 +189,8 @@ def test_the_cache_is_used_where_the_hub_is_not(
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_hub_that_is_slow_is_waited_for(
-    on_hub: Any, point: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Its answer takes longer than a connection may: the connection is the kernel's."""
+def test_slow_hub_is_waited_for(on_hub: Any, point: Callable[[str], None], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its answer takes longer than the limit for the connection, which the kernel accepts."""
     answered = threading.Event()
 
     def slowly(handler: Any) -> None:
@@ -210,10 +208,10 @@ def test_a_hub_that_is_slow_is_waited_for(
 
 
 @pytest.mark.parametrize("name", ["list", "upload", "data set"])
-def test_a_hub_that_falls_silent(
+def test_hub_that_stops_answering(
     on_hub: Any, point: Callable[[str], None], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
 ) -> None:
-    """It answered that it is there, and then nothing more: the library itself would wait for ever."""
+    """The hub answers the first request only; the library alone would wait for ever."""
     over = threading.Event()
 
     def silent(handler: Any) -> None:
@@ -231,10 +229,10 @@ def test_a_hub_that_falls_silent(
     over.set()
 
 
-def test_a_proxy_is_who_must_be_in_reach(
+def test_only_the_proxy_must_be_reachable(
     on_hub: Any, point: Callable[[str], None], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """The hub's own name is the proxy's to look up."""
+    """The proxy looks up the hub's name."""
     from huggingface_hub import close_session
 
     def look_up(host: str, *rest: Any, **options: Any) -> list[Any]:
@@ -258,7 +256,7 @@ def test_a_proxy_is_who_must_be_in_reach(
     assert capfd.readouterr().err == ""
 
 
-def test_what_is_larger_than_a_head_is_not_fetched(on_hub: Any) -> None:
+def test_large_files_are_not_downloaded(on_hub: Any) -> None:
     on_hub.add("some/large", {"track_2.pth": bytes(1000), "config.json": b"{" + b" " * (17 << 20) + b"}"})
     with pytest.raises(HubFileTooLargeError, match=r"track_2\.pth has 1000 bytes on the hub, expected at most 999"):
         download("some/large", "track_2.pth", largest=999)
@@ -273,7 +271,7 @@ def test_what_is_larger_than_a_head_is_not_fetched(on_hub: Any) -> None:
 
 @pytest.fixture
 def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder `models` here, with two heads in it; nothing may be looked up on a hub."""
+    """A folder `models` with heads; requests to a hub fail the test."""
 
     def asked(*_: object, **__: object) -> bool:
         raise AssertionError("looked up")
@@ -296,7 +294,7 @@ def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("{here}/models/trak2", "{here}/models/track2"),
     ],
 )
-def test_a_path_is_not_looked_up(models: Path, typed: str, meant: str) -> None:
+def test_paths_are_not_looked_up_on_the_hub(models: Path, typed: str, meant: str) -> None:
     typed, meant = (text.format(here=models.parent) for text in (typed, meant))
     uses: dict[Callable[[], object], type[HearError]] = {
         lambda: local_checkpoint(typed): HeadError,
@@ -304,12 +302,14 @@ def test_a_path_is_not_looked_up(models: Path, typed: str, meant: str) -> None:
         lambda: load_probe(typed): ProbeError,
     }
     for call, kind in uses.items():
-        with pytest.raises(kind, match=rf"{typed.removeprefix('./')}: no .*; did you mean {meant}\w*\?$") as raised:
+        with pytest.raises(
+            kind, match=rf"{typed.removeprefix('./')}: (no|neither) .*; did you mean {meant}\w*\?$"
+        ) as raised:
             call()
         assert "\n" not in str(raised.value)
 
 
-def test_a_path_that_is_like_nothing(models: Path) -> None:
+def test_path_without_a_similar_name(models: Path) -> None:
     with pytest.raises(HeadError, match=r"models/zzz: no such file or folder$"):
         local_checkpoint("models/zzz")
     with pytest.raises(HeadError, match=r"gonex*: no such checkpoint"):

@@ -1,4 +1,4 @@
-"""Cores and memory as affinity and control groups allow, and how OpenMP's threads wait."""
+"""Cores and memory by affinity and control groups, and the wait policy of OpenMP's threads."""
 
 import os
 import subprocess
@@ -15,7 +15,7 @@ from stages.common.processes import Processes
 
 @pytest.fixture
 def groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder of control groups that limit nothing yet, on a machine with 16 cores and 64 GiB."""
+    """A folder of control groups without limits, on a machine with 16 cores and 64 GiB."""
     monkeypatch.setattr(machine, "CGROUPS", tmp_path / "cgroup")
     monkeypatch.setattr(machine, "MEMBERSHIP", tmp_path / "membership")
     monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(16)), raising=False)
@@ -140,11 +140,11 @@ def test_waiting_is_passive_before_torch_is_loaded(code: str) -> None:
     ("given", "expected"),
     [({"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE"), ({"GOMP_SPINCOUNT": "9"}, "None"), ({"KMP_BLOCKTIME": "1"}, "None")],
 )
-def test_the_users_own_way_of_waiting_stays(given: dict[str, str], expected: str) -> None:
+def test_users_wait_policy_is_kept(given: dict[str, str], expected: str) -> None:
     assert waiting_at_loading("import stages.head.data.torch_dataset", **given) == expected
 
 
-def test_processes_that_are_begun_wait_the_same_way(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_child_processes_inherit_the_wait_policy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_WAIT_POLICY", "PASSIVE")
     with Processes(1) as pool:
         assert pool.call(60.0, os.getenv, "OMP_WAIT_POLICY") == "PASSIVE"

@@ -1,4 +1,4 @@
-"""Calls in processes that can be ended: what a call may do to its process, and that it costs no other call."""
+"""Calls in child processes: whatever happens to a process, only its own call fails."""
 
 import importlib
 import math
@@ -31,7 +31,7 @@ def pool() -> Iterator[Processes]:
         yield pool
 
 
-def test_a_call_returns_what_its_function_returns_and_raises_what_it_raises(pool: Processes, tmp_path: Path) -> None:
+def test_calls_return_results_and_raise_errors(pool: Processes, tmp_path: Path) -> None:
     assert pool.call(LONG, operator.add, 2, 3) == 5
     with pytest.raises(AudioError, match="cannot be read: No such file"):
         pool.call(LONG, probe_seconds, tmp_path / "none.wav")
@@ -48,7 +48,7 @@ def test_a_call_returns_what_its_function_returns_and_raises_what_it_raises(pool
         (LONG, os._exit, (3,), r"^died \(exit code 3\)"),
     ],
 )
-def test_a_call_that_loses_its_process_costs_no_other(
+def test_a_lost_process_fails_only_its_call(
     pool: Processes, seconds: float, function: Callable[..., Any], args: tuple[Any, ...], problem: str
 ) -> None:
     with ThreadPoolExecutor(2) as threads:
@@ -71,7 +71,7 @@ def test_memory_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
         assert pool.call(LONG, operator.add, 1, 1) == 2
 
 
-def test_what_a_call_returns_is_not_copied_in_its_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_results_are_not_copied_in_the_child(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(processes, "MEMORY_SHARE", 0.0)
     monkeypatch.setattr(processes, "LEAST_MEMORY", 300_000_000)
     with Processes(1) as pool:
@@ -81,7 +81,7 @@ def test_what_a_call_returns_is_not_copied_in_its_memory(monkeypatch: pytest.Mon
         assert not values[1:].any()
 
 
-def test_closing_ends_calls_that_wait() -> None:
+def test_close_ends_waiting_calls() -> None:
     pool = Processes(1)
     threading.Timer(0.5, pool.close).start()
     begun = time.monotonic()
@@ -100,7 +100,7 @@ pool.call(60, time.sleep, 60)
 """
 
 
-def test_a_plain_script_may_use_them_and_a_killed_one_leaves_none(start_process: Any, tmp_path: Path) -> None:
+def test_plain_scripts_can_use_processes_and_leave_none_when_killed(start_process: Any, tmp_path: Path) -> None:
     """A script without `if __name__ == "__main__"` is not run again by its processes."""
     script = tmp_path / "script.py"
     script.write_text(SCRIPT, encoding="utf-8")
@@ -149,7 +149,7 @@ def length(argument):
         ("while_sending", b"", False, 2.0),
     ],
 )
-def test_a_process_that_is_stopped_costs_its_own_call(
+def test_a_suspended_process_fails_only_its_call(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     function: str,

@@ -1,4 +1,4 @@
-"""Where weights came from, in JSON: it comes back as it went, and what a stranger writes there is checked."""
+"""Provenance of weights in JSON: it reads back, and untrusted values are checked."""
 
 import json
 from typing import Any
@@ -19,7 +19,7 @@ JSON = st.recursive(
 )
 
 
-def test_it_comes_back_as_it_went_and_names_no_folder() -> None:
+def test_round_trip_without_folder_names() -> None:
     encoders = {"muq": HUB, "musicfm": FOLDER, "other": TINY}
     values = json.loads(json.dumps(provenance_to_json(encoders)))
     assert read_provenance(values, "config.json") == encoders
@@ -31,7 +31,7 @@ def test_only_the_hub_has_a_source() -> None:
     assert (HUB.source, FOLDER.source, TINY.source) == (f"{HUB.id}@{COMMIT}", "", "")
 
 
-def test_what_a_newer_version_adds_is_left_alone() -> None:
+def test_keys_of_newer_versions_are_ignored() -> None:
     assert read_provenance({"muq": {**HUB.to_json(), "licence": "mit"}}, "x") == {"muq": HUB}
 
 
@@ -52,13 +52,13 @@ def test_what_a_newer_version_adds_is_left_alone() -> None:
         ({"kind": "untrained", "preset": "tiny"}, "seed must be a number, found None"),
     ],
 )
-def test_what_cannot_be_is_refused(changes: dict[str, Any], message: str) -> None:
+def test_invalid_values_are_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ProvenanceError, match=rf"config\.json: encoders_from\.muq: {message}"):
         read_provenance({"muq": {**HUB.to_json(), **changes}}, "config.json")
 
 
 @given(JSON)
-def test_nothing_else_than_our_error_comes_of_any_json(values: Any) -> None:
+def test_any_json_gives_a_value_or_a_provenance_error(values: Any) -> None:
     try:
         found = read_provenance(values, "x")
     except ProvenanceError:

@@ -1,4 +1,4 @@
-"""Files of tensors that ask for more than they hold: refused in one line, before they take memory or time."""
+"""Hostile files of tensors are refused in one line, before they take memory or time."""
 
 import io
 import json
@@ -67,7 +67,7 @@ class View:
         ((4,), (-1,), 3),
     ],
 )
-def test_a_view_of_a_few_bytes_is_not_filled(
+def test_views_larger_than_the_file_are_refused(
     tmp_path: Path, in_a_zip: bool, size: tuple[int, ...], stride: tuple[int, ...], start: int
 ) -> None:
     path = tmp_path / "hostile.pth"
@@ -76,7 +76,7 @@ def test_a_view_of_a_few_bytes_is_not_filled(
 
 
 @pytest.mark.filterwarnings("ignore:TypedStorage is deprecated:UserWarning")
-def test_one_storage_is_not_a_thousand_tensors(tmp_path: Path) -> None:
+def test_many_tensors_on_one_storage_are_refused(tmp_path: Path) -> None:
     path, storage = tmp_path / "hostile.pth", torch.zeros(1 << 18)
     torch.save({str(number): storage[:] for number in range(1000)}, path)
     assert "its tensors need 1048576000 bytes, the file has" in refusal(path)
@@ -87,7 +87,7 @@ def test_one_storage_is_not_a_thousand_tensors(tmp_path: Path) -> None:
 
 
 def rewritten(path: Path, change: Callable[[str, bytes], bytes], **options: int) -> bytes:
-    """A zip again, its members changed, written by Python's own library."""
+    """A zip with changed members, written by Python's own library."""
     whole = io.BytesIO()
     with zipfile.ZipFile(path) as before, zipfile.ZipFile(whole, "w", **options) as after:  # type: ignore[call-overload]
         for name in before.namelist():
@@ -155,7 +155,7 @@ ZIPS: dict[str, tuple[Callable[[bytes], bytes], str]] = {
 
 
 @pytest.mark.parametrize("kind", ZIPS)
-def test_a_zip_that_lies_about_its_members(tmp_path: Path, kind: str) -> None:
+def test_zip_with_wrong_sizes(tmp_path: Path, kind: str) -> None:
     change, message = ZIPS[kind]
     path = tmp_path / "hostile.pth"
     torch.save({"a": torch.zeros(4)}, tmp_path / "good.pth")
@@ -217,7 +217,7 @@ def test_a_hostile_pickle(tmp_path: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["values", "get"])
-def test_a_dictionary_that_hides_its_methods(tmp_path: Path, name: str) -> None:
+def test_dictionary_with_its_own_methods(tmp_path: Path, name: str) -> None:
     state = OrderedDict(a=torch.ones(4))
     state.__dict__[name] = "no method"
     for within in ("", "state_dict"):
@@ -227,7 +227,7 @@ def test_a_dictionary_that_hides_its_methods(tmp_path: Path, name: str) -> None:
         assert read_tensors(tmp_path / "a.pth", within=within)["a"].sum() == 4
 
 
-def test_more_axes_than_weights_have(tmp_path: Path) -> None:
+def test_tensors_with_too_many_axes(tmp_path: Path) -> None:
     path = tmp_path / "hostile.pth"
     torch.save({"a": torch.zeros([1] * 5_000)}, path)
     assert "expected a plain state dict" in refusal(path)
@@ -242,7 +242,7 @@ def test_a_file_without_checksums_is_read(tmp_path: Path) -> None:
     assert read_tensors(tmp_path / "a.pth")["a"].sum() == 4
 
 
-def test_a_file_of_before_torch_1_6_is_read(tmp_path: Path) -> None:
+def test_files_from_before_torch_1_6_are_read(tmp_path: Path) -> None:
     state = {"a": torch.arange(6.0).view(2, 3), "b": torch.zeros(3, dtype=torch.bfloat16)}
     torch.save(state, tmp_path / "old.pth", _use_new_zipfile_serialization=False)
     back = read_tensors(tmp_path / "old.pth")
@@ -322,7 +322,7 @@ def test_a_file_that_is_too_large(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["hostile.pth", "hostile.safetensors"])
-def test_what_is_no_regular_file(tmp_path: Path, name: str) -> None:
+def test_irregular_files(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
     os.mkfifo(path)
     assert "expected a regular file, found a FIFO" in refusal(path)
@@ -341,7 +341,7 @@ def test_names_that_are_not_utf_8(tmp_path: Path) -> None:
     assert read_tensors(path, mapped=True)["a"].sum() == 4
 
 
-def test_whole_files_are_read_as_they_are() -> None:
+def test_valid_files_are_read_unchanged() -> None:
     for path in (PARITY / "hear_track1.pth", PARITY / "hear_track2.pth"):
         state = torch.load(path, weights_only=True)
         for mapped in (False, True):
@@ -350,7 +350,7 @@ def test_whole_files_are_read_as_they_are() -> None:
             assert all(torch.equal(back[name], value) for name, value in state.items())
 
 
-def test_integers_where_they_are_taken(tmp_path: Path) -> None:
+def test_integers_if_allowed(tmp_path: Path) -> None:
     tensors = {"a": torch.arange(4), "b": torch.zeros(2)}
     save_file(tensors, tmp_path / "a.safetensors")
     torch.save({"state_dict": tensors, "epoch": 3}, tmp_path / "a.pt")

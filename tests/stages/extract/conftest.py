@@ -1,4 +1,4 @@
-"""A song to encode, and how to encode it."""
+"""Test songs and a function that encodes them."""
 
 from collections.abc import Callable, Mapping
 from fractions import Fraction

@@ -1,4 +1,4 @@
-"""Stored records against songs' files, whatever happened to either."""
+"""Comparison of stored records with songs' files."""
 
 import hashlib
 import os
@@ -32,7 +32,7 @@ CONTENTS = (b"one", b"two", b"three")
 
 
 class File(NamedTuple):
-    """A file as it may be, or may have been."""
+    """A possible present or past state of a file."""
 
     content: bytes
     mtime_ns: int
@@ -51,7 +51,7 @@ class File(NamedTuple):
 
 
 def row(song: str, view: int, file: File, kind: str) -> CatalogueRow:
-    """A record of a file, as this version or an older one wrote it, or an import without a word of its file."""
+    """A record of a file, written by this version or an older one, or imported without its source."""
     size, mtime_ns = file.stamp if kind == "now" else (None, None)
     return CatalogueRow(song, view, 3, 1.0, f"{song} {view}", None if kind == "import" else file.hash, size, mtime_ns)
 
@@ -91,7 +91,7 @@ def song(tmp_path: Path) -> Song:
 
 @pytest.fixture
 def store(tmp_path: Path, song: Song) -> EmbeddingStore:
-    """`song` as an older version stored it, `bare` without a word of its file, and `gone`, whose file is not here."""
+    """`song` as an older version stored it, `bare` without its source, and `gone`, whose file is missing."""
     writer = StoreWriter.open(tmp_path / "s.zarr", SPEC)
     for name in ("song", "gone", "bare"):
         about = {} if name == "bare" else {"source": File(b"one", 0).hash}
@@ -99,9 +99,7 @@ def store(tmp_path: Path, song: Song) -> EmbeddingStore:
     return EmbeddingStore.open(writer.root)
 
 
-def test_what_was_hashed_once_is_not_hashed_again(
-    song: Song, store: EmbeddingStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_files_are_hashed_once(song: Song, store: EmbeddingStore, monkeypatch: pytest.MonkeyPatch) -> None:
     found = stored_freshness(store, [song])
     assert (found.stale, list(found.hashed)) == (frozenset(), ["song"])
     remember_hashes(store.root, found.hashed)
@@ -126,7 +124,7 @@ def test_remembered_hashes_add_up(song: Song, store: EmbeddingStore) -> None:
     assert set(read_seen_files(store.root)) == {"another", "song"}
 
 
-def test_a_store_that_cannot_be_written_is_compared_all_the_same(song: Song, store: EmbeddingStore) -> None:
+def test_read_only_stores_are_compared(song: Song, store: EmbeddingStore) -> None:
     (Path(store.root) / "catalogue").write_text("Where a file is, no folder can be made.")
     with pytest.raises(StoreError, match=r"sources\.json: cannot write"):
         write_seen_files(store.root, {})
@@ -135,20 +133,20 @@ def test_a_store_that_cannot_be_written_is_compared_all_the_same(song: Song, sto
     assert remembered_freshness(store, [song]).changed == ("song",)
 
 
-def test_progress_hears_of_files_that_are_hashed_and_of_no_others(song: Song, store: EmbeddingStore) -> None:
+def test_progress_is_shown_for_hashed_files_only(song: Song, store: EmbeddingStore) -> None:
     counts: list[int] = []
 
-    def track(items: object) -> object:
+    def counted(items: object) -> object:
         counts.append(len(items))  # type: ignore[arg-type]
         return items
 
-    stored_freshness(store, [song], progress=track)  # type: ignore[arg-type]
+    stored_freshness(store, [song], progress=counted)  # type: ignore[arg-type]
     remember_hashes(store.root, stored_freshness(store, [song]).hashed)
-    stored_freshness(store, [song], progress=track)  # type: ignore[arg-type]
+    stored_freshness(store, [song], progress=counted)  # type: ignore[arg-type]
     assert counts == [1]
 
 
-def test_a_file_that_cannot_be_read_or_changes_meanwhile_is_not_compared(
+def test_unreadable_and_changing_files_are_not_compared(
     song: Song, store: EmbeddingStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stamp = freshness.file_stamp
@@ -164,7 +162,7 @@ def test_a_file_that_cannot_be_read_or_changes_meanwhile_is_not_compared(
     assert found.missing == {"song": f"{song.path}: changed while it was read; run again when no program writes to it"}
 
 
-def test_changed_songs_are_refused_and_files_that_are_not_here_are_one_note(
+def test_changed_songs_are_refused_and_missing_files_give_one_note(
     tmp_path: Path, song: Song, store: EmbeddingStore
 ) -> None:
     said: list[str] = []
@@ -182,7 +180,7 @@ def test_changed_songs_are_refused_and_files_that_are_not_here_are_one_note(
     assert len(said) == 1
 
 
-def test_a_check_of_every_byte_finds_what_size_and_time_hide(tmp_path: Path, song: Song) -> None:
+def test_hashing_finds_changes_with_the_same_size_and_time(tmp_path: Path, song: Song) -> None:
     old = File(b"one", 10_000_000_000)
     about = {"source": old.hash, "source_size": 3, "source_mtime_ns": old.mtime_ns, "song_id": "song", "view": 0}
     File(b"two", old.mtime_ns).put(song.path)

@@ -1,4 +1,4 @@
-"""What is to be extracted: what a store lacks, and what it has of files that were replaced since."""
+"""Plans of extractions: missing views, and views of files that were replaced."""
 
 from pathlib import Path
 
@@ -25,7 +25,7 @@ def test_without_a_store_everything_is_missing() -> None:
 
 @pytest.fixture(params=["{folder}/s.zarr", "memory://{folder}/s.zarr"])
 def filled(request: pytest.FixtureRequest, tmp_path: Path) -> EmbeddingStore:
-    """Songs a and b whole, c with view 1 alone, and a song that no manifest has; three frames each."""
+    """Complete songs a and b, c with only view 1, and a song that is in no manifest; three frames each."""
     writer = StoreWriter.open(request.param.format(folder=tmp_path), SPEC)
     for song, view in (("a", 0), ("a", 1), ("b", 0), ("c", 1), ("another", 0)):
         writer.write(song, view, np.ones((1, 3, 2), np.float32), attributes={})
@@ -33,7 +33,7 @@ def filled(request: pytest.FixtureRequest, tmp_path: Path) -> EmbeddingStore:
     return EmbeddingStore.open(writer.root)
 
 
-def test_one_listing_tells_what_a_store_lacks(filled: EmbeddingStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_listing_finds_missing_views(filled: EmbeddingStore, monkeypatch: pytest.MonkeyPatch) -> None:
     def asked(self: object, key: str, **limits: int) -> bytes | None:
         assert not key.startswith(RECORDS), "a request for one record"
         return get[type(self)](self, key, **limits)
@@ -58,7 +58,7 @@ def test_stored_views_of_a_changed_song_are_made_again_also_those_beyond_augment
     assert (plan.records, plan.stored, plan.replaced_frames) == (4, 1, 9)
 
 
-def test_a_song_that_was_made_again_in_part_goes_on_there(filled: EmbeddingStore) -> None:
+def test_partly_replaced_songs_are_resumed(filled: EmbeddingStore) -> None:
     plan = plan_extraction(SONGS[:1], augment=1, rows=filled.rows, sources=Freshness(stale=frozenset({("a", 1)})))
     assert [task.views for task in plan.tasks] == [(1,)]
     assert plan.stored == 1

@@ -1,4 +1,4 @@
-"""Extraction in one process: what is bounded, and what fails a view alone."""
+"""Extraction in one process: memory is bounded, and errors fail single views."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -21,7 +21,7 @@ TASK = SongTask("song", Path("song.wav"), tuple(range(10)))
 
 
 class LazyThread:
-    """A thread that is as slow as can be: it does a task when its result is asked for, and not before."""
+    """The slowest possible thread: it runs a task when its result is requested."""
 
     def __init__(self, *_: object, **__: object) -> None:
         pass
@@ -37,7 +37,7 @@ class LazyThread:
 
 
 class Feed:
-    """Views that are there at once."""
+    """Views that are ready at once."""
 
     def views(self, requests: list[ViewRequest]) -> Any:
         return ((request, PreparedView(np.zeros(960, np.float32), FILE, {})) for request in requests)
@@ -50,7 +50,7 @@ def extractor(encode: Callable[[Any], Any], written: list[int]) -> Extractor:
     return Extractor(encoders, writer, feed, seed=0)
 
 
-def test_no_more_is_encoded_than_may_wait_for_a_slow_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_encoding_waits_for_a_slow_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run, "ThreadPoolExecutor", LazyThread)
     encoded, written, behind = [], [], []
 
@@ -66,7 +66,7 @@ def test_no_more_is_encoded_than_may_wait_for_a_slow_disk(monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize("error", [MemoryError(), MemoryError("Unable to allocate 9 GiB")])
-def test_memory_that_runs_out_beside_the_encoders_fails_the_view(error: MemoryError) -> None:
+def test_memory_errors_outside_the_encoders_fail_the_view(error: MemoryError) -> None:
     outcomes: list[Outcome] = []
 
     def encode(samples: Any) -> Any:

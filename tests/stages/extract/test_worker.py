@@ -1,4 +1,4 @@
-"""One song on a worker, in this process: what is there is not made again, and errors come back as values."""
+"""Extraction of one song on a worker: existing views are kept, and errors are returned as values."""
 
 import threading
 from collections.abc import Iterator
@@ -31,9 +31,7 @@ def bench(tmp_path: Path) -> WorkerConfig:
     return WorkerConfig(str(tmp_path / "s.zarr"), EXTRACT_CONFIG, processes=0)
 
 
-def test_views_that_a_lost_worker_has_written_are_not_made_again(
-    task: SongTask, bench: WorkerConfig, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_views_of_a_lost_worker_are_kept(task: SongTask, bench: WorkerConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     StoreWriter.open(bench.root, EXTRACT_CONFIG.spec(EXTRACT_CONFIG.load_encoders()))
     encode, made = MultiScale.encode, []
 
@@ -50,7 +48,7 @@ def test_views_that_a_lost_worker_has_written_are_not_made_again(
     assert {outcome.status for outcome in after.outcomes} == {"done"}
 
 
-def test_stale_views_are_made_again_but_not_those_that_a_lost_worker_has_replaced(
+def test_stale_views_are_made_again_unless_a_lost_worker_replaced_them(
     task: SongTask, bench: WorkerConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     writer = StoreWriter.open(bench.root, EXTRACT_CONFIG.spec(EXTRACT_CONFIG.load_encoders()))
@@ -76,7 +74,7 @@ def test_stale_views_are_made_again_but_not_those_that_a_lost_worker_has_replace
     assert all(writer.digest("song", view) not in (None, digest) for view, digest in old.items())
 
 
-def test_a_store_that_is_not_there_is_named_and_not_made(task: SongTask, bench: WorkerConfig) -> None:
+def test_missing_store_is_an_error_and_not_created(task: SongTask, bench: WorkerConfig) -> None:
     result = extract_song(task, bench, threading.Event())
     assert result.outcomes == ()
     assert "cannot find the store" in str(result.error)
@@ -84,9 +82,7 @@ def test_a_store_that_is_not_there_is_named_and_not_made(task: SongTask, bench: 
     assert not Path(bench.root).exists()
 
 
-def test_what_was_done_before_an_error_counts(
-    task: SongTask, bench: WorkerConfig, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_views_before_an_error_count(task: SongTask, bench: WorkerConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     StoreWriter.open(bench.root, EXTRACT_CONFIG.spec(EXTRACT_CONFIG.load_encoders()))
     assert extract_song(SongTask("song", task.path, (0,)), bench, threading.Event()).error is None
     full = StoreError("no space left")
@@ -100,9 +96,7 @@ def test_what_was_done_before_an_error_counts(
     assert [outcome.view for outcome in result.outcomes] == [0]
 
 
-def test_folders_of_weights_travel_as_absolute_paths_and_hub_ids_as_they_are(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_folders_of_weights_become_absolute_and_hub_ids_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "weights" / "muq").mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
     config = ExtractConfig(preset="pretrained", muq="weights/muq", musicfm="minzwon/MusicFM").with_absolute_paths()

@@ -59,7 +59,7 @@ def make_store(tmp_path: Path) -> MakeStore:
 
 @pytest.fixture
 def make_labels(tmp_path: Path) -> MakeLabels:
-    """A labels CSV with a line a song."""
+    """A CSV of labels with one line per song."""
 
     def make(name: str = "labels.csv", **columns: Sequence[object]) -> Path:
         path = tmp_path / name

@@ -1,4 +1,4 @@
-"""Who trains on what: no row of a held-out fold, and no say of it in the choice of the setting."""
+"""Held-out folds are used neither for fitting nor for choosing the setting."""
 
 from collections.abc import Collection, Sequence
 
@@ -43,7 +43,7 @@ def test_every_score_is_of_a_fold_that_was_left_out() -> None:
 
 
 def test_the_setting_of_a_split_is_chosen_without_its_fold() -> None:
-    """Fold 3 alone would choose the other setting; it may not choose for itself."""
+    """Only fold 3 would choose the other setting, and it must not influence its own choice."""
     labels = np.where(FOLDS == 3, 10.0, 0.0)
     found = cross_validate(Recorder(), labels, FOLDS, [0.0, 6.0])
     assert found.settings[3] == 0.0
@@ -58,7 +58,7 @@ def test_one_setting_needs_no_inner_folds() -> None:
 
 
 def test_augmented_rows_train_and_clean_rows_are_scored() -> None:
-    """The clean rows say nothing; the augmented ones carry the label: only a fit on them can know the slope."""
+    """Only the augmented rows carry the label, so only a fit on them can find the slope."""
     x = np.zeros((24, 1), dtype=np.float32)
     x[1::2, 0] = LABELS
     design = Design(x, np.repeat(np.arange(12), 2), np.tile([True, False], 12))

@@ -1,4 +1,4 @@
-"""From a store to an answer: what carries the label is found, what leaks is not believed."""
+"""Fitting probes on a store: real signals are found, and leaks do not raise the scores."""
 
 import csv
 import json
@@ -46,7 +46,7 @@ def test_classes_are_predicted(make_store, make_labels, model: str) -> None:
     assert report.scores.gain.low > 0
 
 
-def test_a_label_that_is_not_there_is_not_found(make_store, make_labels) -> None:
+def test_a_random_label_scores_at_chance(make_store, make_labels) -> None:
     report = answer(make_store(ONE_HOT), make_labels(value=VALUE), target="value", model="ridge")
     assert report.scores.gain.low < 0
     assert "not distinguishable from the baseline" in report.to_text() or "below the baseline" in report.to_text()
@@ -65,7 +65,7 @@ def test_the_sweep_finds_the_stream(make_store, make_labels) -> None:
     assert "musicfm/segment" in report.to_text()
 
 
-def test_what_changes_over_time_needs_the_standard_deviation(make_store, make_labels) -> None:
+def test_changes_over_time_need_the_standard_deviation(make_store, make_labels) -> None:
     spread = np.exp(RNG.normal(size=COUNT))
     store, labels = make_store(VALUE * 0, spread=spread), make_labels(busy=np.log(spread))
     asked = {"target": "busy", "model": "ridge", "streams": ("muq/track",), "setting": 1.0}
@@ -77,7 +77,7 @@ def test_what_changes_over_time_needs_the_standard_deviation(make_store, make_la
 
 
 def test_a_label_that_is_the_group_scores_at_chance(make_store, make_labels) -> None:
-    """Embeddings know the artist, and the label is a property of the artist: only --group tells."""
+    """Embeddings identify the artist, and the label belongs to the artist: only --group shows that."""
     artist = np.arange(COUNT) // 6
     labels = make_labels(artist=[f"a{one}" for one in artist], likes=RNG.permutation(10)[artist])
     store = make_store(np.eye(10)[artist][:, :6] * 5 + np.eye(10)[artist][:, 4:] * 3, noise=0.1)
@@ -101,7 +101,7 @@ def test_classes_of_groups_score_at_chance(make_store, make_labels) -> None:
 
 
 def test_augmented_views_train_and_never_straddle(make_store, make_labels) -> None:
-    """A random label: a probe that saw another view of the song would know it."""
+    """A random label, which a probe could only know from another view of the song."""
     store = make_store(RNG.normal(size=(COUNT, 6)), views=(0, 1, 2))
     labels = make_labels(value=RNG.normal(size=COUNT))
     asked = {"target": "value", "model": "knn", "setting": 1}
@@ -131,7 +131,7 @@ def test_songs_without_a_clean_view_or_a_label_are_named(make_store, make_labels
     assert short.sample.left_out == {"not in the labels": ("song 060",)}
 
 
-def test_what_is_written(make_store, make_labels, tmp_path: Path) -> None:
+def test_written_files(make_store, make_labels, tmp_path: Path) -> None:
     out = tmp_path / "probe of songs"
     (tmp_path / "probe of songs").mkdir()
     (out / "scatter.png").write_bytes(b"of an earlier probe")
@@ -154,14 +154,14 @@ def test_what_is_written(make_store, make_labels, tmp_path: Path) -> None:
     assert load_probe(out).setting == 0.01
 
 
-def test_names_that_are_no_formula(make_store, make_labels, tmp_path: Path) -> None:
+def test_names_are_not_drawn_as_formulas(make_store, make_labels, tmp_path: Path) -> None:
     """Class names go into plots: dollars, scripts without glyphs and line breaks do not stop them."""
     names = [("$a_b$ {", "流行", "very " * 20)[kind] for kind in KIND]
     answer(make_store(ONE_HOT), make_labels(**{"$x": names}), target="$x", model="logistic", out=tmp_path / "o")
     assert (tmp_path / "o" / "confusion.png").stat().st_size > 1000
 
 
-def test_the_same_question_has_the_same_answer(make_store, make_labels) -> None:
+def test_the_same_settings_give_the_same_result(make_store, make_labels) -> None:
     store, labels = make_store(VALUE), make_labels(value=VALUE)
     one, other = (answer(store, labels, target="value", model="ridge").to_json() for _ in range(2))
     assert one == other
@@ -236,7 +236,7 @@ def test_two_songs_of_a_class_do_with_a_setting(make_store, make_labels) -> None
     assert sorted(report.sample.folds[:2]) == [0, 1]
 
 
-def test_few_songs_are_said(make_store, make_labels) -> None:
+def test_few_songs_give_a_note(make_store, make_labels) -> None:
     asked = {"target": "value", "model": "ridge", "setting": 1.0}
     few = answer(make_store(VALUE[:12]), make_labels(value=VALUE[:12]), **asked).to_text()
     assert few.endswith("only 12 songs: the intervals are rough")

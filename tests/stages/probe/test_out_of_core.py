@@ -1,4 +1,4 @@
-"""Fitting in passes gives what fitting in memory gives, through the whole nested cross-validation."""
+"""Fitting in passes equals fitting in memory, through the whole nested cross-validation."""
 
 import tracemalloc
 from pathlib import Path
@@ -17,7 +17,7 @@ from stages.probe.models.registry import MODELS
 SONGS, VIEWS, FEATURES = 40, 3, 9
 RNG = np.random.default_rng(1)
 FOLDS = np.arange(SONGS) % 4
-# Large means beside small spreads: what loses digits when squares are summed without care.
+# Large means with small spreads, which lose digits if squares are summed naively.
 X = (RNG.normal(size=(SONGS * VIEWS, FEATURES)) * 0.5 + np.linspace(-40, 40, FEATURES)).astype(np.float32)
 X[:, 4] = 7.0
 SONG = np.repeat(np.arange(SONGS), VIEWS)

@@ -1,4 +1,4 @@
-"""Which numbers of a store a probe sees, and the same answer whether they fit in memory or not."""
+"""Features of a probe, with the same results in memory and out of core."""
 
 from pathlib import Path
 
@@ -100,7 +100,7 @@ def test_the_same_answer_out_of_core(make_store, make_labels, tmp_path: Path, mo
         ({"model": "ridge"}, "0", "expected more than 0 bytes"),
     ],
 )
-def test_what_does_not_fit(make_store, make_labels, asked: dict, limit: str, message: str) -> None:
+def test_features_above_the_memory_limit(make_store, make_labels, asked: dict, limit: str, message: str) -> None:
     with pytest.raises(ProbeError, match=message):
         fit_probe(
             make_store(SIGNAL),
@@ -110,7 +110,7 @@ def test_what_does_not_fit(make_store, make_labels, asked: dict, limit: str, mes
         )
 
 
-def test_no_room_on_the_disk(make_store, make_labels, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_full_disk(make_store, make_labels, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("stages.probe.data.features.shutil.disk_usage", lambda path: type("Usage", (), {"free": 100}))
     with pytest.raises(ProbeError, match=r"0\.0 GB are free; free some space, or set TMPDIR"):
         fit_probe(

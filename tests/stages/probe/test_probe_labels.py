@@ -1,4 +1,4 @@
-"""Columns of a manifest and of a labels CSV."""
+"""Columns of a manifest and of a table of labels."""
 
 from pathlib import Path
 
@@ -27,7 +27,7 @@ def test_every_column_of_a_manifest_is_a_label(tmp_path: Path) -> None:
     }
 
 
-def test_where_both_have_a_column_the_csv_counts(tmp_path: Path) -> None:
+def test_the_table_overrides_the_manifest(tmp_path: Path) -> None:
     manifest = write(tmp_path, "manifest.csv", MANIFEST)
     labels = write(tmp_path, "labels.csv", "song_id,mood,key\nb, sad ,NaN\nc,,F♯\n")
     table = read_labels(manifest=manifest, labels=labels)

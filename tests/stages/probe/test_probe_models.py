@@ -1,4 +1,4 @@
-"""Each model's arrays predict what scikit-learn's own pipeline predicts."""
+"""Each model's arrays give the predictions of scikit-learn's pipeline."""
 
 import numpy as np
 import pytest

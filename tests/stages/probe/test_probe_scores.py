@@ -1,4 +1,4 @@
-"""Metrics against scikit-learn's, intervals that cover, and a baseline at its definition."""
+"""Metrics equal scikit-learn's, intervals have their coverage, and the baseline is constant."""
 
 import numpy as np
 import pytest
@@ -19,12 +19,12 @@ def test_metrics_are_scikit_learns() -> None:
     assert found["macro_F1"] == pytest.approx(f1_score(classes, said, average="macro"))
 
 
-def test_confusion_has_a_row_a_true_class() -> None:
+def test_confusion_has_one_row_per_true_class() -> None:
     table = confusion(np.array([0, 0, 1, 2]), np.array([0, 1, 1, 0]), classes=3)
     np.testing.assert_array_equal(table, [[1, 1, 0], [0, 1, 0], [1, 0, 0]])
 
 
-def test_the_baseline_knows_nothing() -> None:
+def test_the_baseline_is_constant() -> None:
     labels = np.repeat([0.0, 1.0, 2.0], [5, 9, 4])
     np.testing.assert_array_equal(baseline(labels, classes=3), 1.0)
     found = score(labels, labels, np.arange(18), classes=3, draws=50)
@@ -34,8 +34,8 @@ def test_the_baseline_knows_nothing() -> None:
     assert score(values, values, np.arange(18), classes=0, draws=50).baseline["R2"].value == pytest.approx(0.0)
 
 
-def test_the_interval_covers_the_truth_nineteen_times_in_twenty() -> None:
-    """Answers right 7 times in 10, 200 times over: the interval holds 0.7 in about 95 % of them."""
+def test_intervals_cover_the_true_value_in_95_percent() -> None:
+    """200 samples with accuracy 0.7: the interval contains 0.7 in about 95 % of them."""
     hits = 0
     for seed in range(200):
         right = np.random.default_rng(seed).random(120) < 0.7
@@ -46,7 +46,7 @@ def test_the_interval_covers_the_truth_nineteen_times_in_twenty() -> None:
 
 
 def test_songs_of_one_group_are_drawn_together() -> None:
-    """Ten groups of twelve songs with one fate a group: the interval is that of ten answers, not of 120."""
+    """Ten groups of twelve equal songs: the interval is that of ten answers, not of 120."""
     truth = np.tile([0.0, 1.0], 60)
     group = np.repeat(np.arange(10), 12)
     said = np.where(group < 7, truth, 1 - truth)

@@ -1,4 +1,4 @@
-"""A saved probe scores other stores of its spec, refuses others, and loads without running anything."""
+"""A saved probe scores stores with its spec, refuses others, and loads without running code."""
 
 import csv
 import hashlib
@@ -54,7 +54,7 @@ def test_other_songs_of_the_same_spec_are_scored(make_store, make_labels, tmp_pa
 
 
 @pytest.mark.parametrize(("model", "setting"), [("ridge", 1.0), ("svr", 10.0), ("knn", 3)])
-def test_what_is_loaded_says_what_was_fitted(
+def test_a_loaded_probe_equals_the_fitted_one(
     make_store, make_labels, tmp_path: Path, model: str, setting: float
 ) -> None:
     """On its own songs a probe of all folds is close to the truth, in the label's units."""
@@ -69,7 +69,7 @@ def test_what_is_loaded_says_what_was_fitted(
         assert (tmp_path / "copy" / name).read_bytes() == (probe / name).read_bytes()
 
 
-def test_clean_views_alone_are_scored(make_store, genre_probe: Path) -> None:
+def test_only_clean_views_are_scored(make_store, genre_probe: Path) -> None:
     store = make_store(SIGNAL[:4], views=(0, 1), name="other.zarr")
     make_store(SIGNAL[:5], views=(1,), name="other.zarr")
     applied = apply_probe(genre_probe, store)
@@ -125,7 +125,7 @@ def test_a_pickle_is_not_run(genre_probe: Path, tmp_path: Path) -> None:
         ({"arrays": "sha256:0"}, "expected 'sha256:0', as probe.json says"),
     ],
 )
-def test_a_probe_that_does_not_fit_itself(genre_probe: Path, changes: dict, message: str) -> None:
+def test_inconsistent_probes_are_refused(genre_probe: Path, changes: dict, message: str) -> None:
     edit(genre_probe, **changes)
     with pytest.raises(ProbeError, match=message):
         load_probe(genre_probe)
@@ -136,7 +136,7 @@ def test_no_probe(tmp_path: Path) -> None:
         load_probe(tmp_path)
 
 
-def test_a_folder_that_cannot_be_made(make_store, make_labels, tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_created(make_store, make_labels, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ProbeError, match=r"cannot be created: .*choose another folder"):
         fit(make_store(SIGNAL), make_labels(genre=GENRE), tmp_path / "file" / "probe")
@@ -229,7 +229,7 @@ def test_scores_that_are_not_finite(make_store, genre_probe: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["probe.json", "probe.safetensors"])
-def test_what_lies_in_place_of_a_probes_file(genre_probe: Path, name: str) -> None:
+def test_irregular_files_in_place_of_a_probe(genre_probe: Path, name: str) -> None:
     (genre_probe / name).unlink()
     os.mkfifo(genre_probe / name)
     with pytest.raises(ProbeError, match=rf"{name}: expected a regular file, found a FIFO"):

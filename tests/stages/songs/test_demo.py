@@ -1,4 +1,4 @@
-"""Demo songs: SongEval's layout, seeded, and each dimension audible in simple spectral statistics."""
+"""Demo songs: SongEval's layout, seeded, with each dimension visible in simple spectral statistics."""
 
 import hashlib
 import json
@@ -51,7 +51,7 @@ def test_the_layout_is_songevals(demo: Path, songs: list[Song]) -> None:
     assert len({song.system for song in songs}) > 3
 
 
-def test_songs_are_stereo_flac_of_the_length_asked_for(songs: list[Song]) -> None:
+def test_songs_are_stereo_flac_of_the_requested_length(songs: list[Song]) -> None:
     for song in songs:
         about = soundfile.info(song.path)
         assert (about.format, about.samplerate, about.channels, about.frames) == ("FLAC", 44_100, 2, 12 * 44_100)
@@ -93,7 +93,7 @@ def bands(samples: np.ndarray) -> np.ndarray:
     return 10 * np.log10(np.add.reduceat(power, edges[:-1], axis=1).T + 1e-6)
 
 
-def test_a_ridge_on_spectral_statistics_ranks_songs_it_has_not_seen(songs: list[Song]) -> None:
+def test_ridge_on_spectral_statistics_ranks_new_songs(songs: list[Song]) -> None:
     tables = [bands(soundfile.read(song.path)[0]) for song in songs]
     features = np.array([np.concatenate([table.mean(axis=1), table.std(axis=1)]) for table in tables])
     features = (features - features.mean(axis=0)) / features.std(axis=0)
@@ -123,7 +123,7 @@ def measured(**changed: float) -> np.ndarray:
         ("naturalness", lambda table: table.mean() - table[18:26].mean()),
     ],
 )
-def test_each_dimension_can_be_heard(dimension: str, statistic: Callable[[np.ndarray], float]) -> None:
+def test_each_dimension_changes_the_audio(dimension: str, statistic: Callable[[np.ndarray], float]) -> None:
     poor, fair, good = (statistic(measured(**{dimension: value})) for value in (0.0, 0.5, 1.0))
     assert poor < fair < good
 

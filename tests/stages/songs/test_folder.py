@@ -1,4 +1,4 @@
-"""Any folder or list of audio: what counts as a song, labels, and the seeded split."""
+"""Folders and lists of audio: songs, labels, and the seeded split."""
 
 import os
 import tempfile
@@ -66,7 +66,7 @@ def test_stems_that_differ_in_case_only_are_two_songs(tmp_path: Path) -> None:
     assert {song.song_id for song in read_folder(tmp_path, validation=0)} == {"a/Song", "a/song"}
 
 
-def test_the_first_folder_is_the_system_if_asked_for_and_labels_name_none(tmp_path: Path) -> None:
+def test_the_first_folder_is_the_system_on_request(tmp_path: Path) -> None:
     fill(tmp_path, "mA/x/1.wav", "mB/1.wav", "2.wav")
     labels = put(tmp_path, "song_id,system\nmB/1,suno\n")
     songs = read_folder(tmp_path, labels=labels, validation=0, system_from_folder=True)
@@ -88,7 +88,7 @@ def test_a_name_that_a_manifest_cannot_hold_is_an_error(tmp_path: Path) -> None:
         read_folder(tmp_path)
 
 
-def test_the_split_is_seeded_and_has_the_shares(tmp_path: Path) -> None:
+def test_the_split_is_seeded_and_has_the_requested_sizes(tmp_path: Path) -> None:
     ids = [str(number) for number in range(100)]
     splits = draw_splits(ids, validation=0.2, test=0.1, seed=0)
     assert [list(splits.values()).count(name) for name in ("val", "test", "train")] == [20, 10, 70]
@@ -96,7 +96,7 @@ def test_the_split_is_seeded_and_has_the_shares(tmp_path: Path) -> None:
     assert draw_splits(ids, validation=0.2, test=0.1, seed=1) != splits
 
 
-def test_a_share_gets_a_song_and_train_must_keep_one() -> None:
+def test_fractions_get_at_least_one_song_and_train_keeps_one() -> None:
     assert sorted(draw_splits(["a", "b"], validation=0.01, test=0, seed=0).values()) == ["train", "val"]
     with pytest.raises(SongsError, match="1 songs, 1 of them for val and 0 for test, leave none for training"):
         draw_splits(["a"], validation=0.1, test=0, seed=0)
@@ -142,7 +142,7 @@ def test_errors_in_labels_name_the_line(tmp_path: Path, text: str, problem: str)
 
 
 @pytest.mark.parametrize("target", ["nowhere.wav", "bad.wav", "/dev/zero"])
-def test_a_link_that_leads_to_no_file_is_named(tmp_path: Path, target: str) -> None:
+def test_broken_links_are_named(tmp_path: Path, target: str) -> None:
     fill(tmp_path, "a.wav")
     (tmp_path / "bad.wav").symlink_to(target)
     with pytest.raises(SongsError, match=r"bad.wav: not a file, or a broken link; fix or remove it$"):

@@ -1,4 +1,4 @@
-"""Songs' lists, labels and data sets from strangers: any JSON and any kind of file is songs or one line."""
+"""Untrusted lists, labels and data sets: any JSON and any kind of file gives songs or one line."""
 
 import json
 from collections.abc import Callable
@@ -43,7 +43,7 @@ def songs(tmp_path: Path) -> Path:
 
 
 def readers(folder: Path) -> dict[str, Callable[[], object]]:
-    """What reads each file, and writes down what was read."""
+    """Functions that read each file and write a manifest."""
 
     def written(songs: Any) -> None:
         write_manifest(folder / "out/manifest.csv", songs)
@@ -96,7 +96,7 @@ def test_hostile_text(name: str, songs: Path) -> None:
 
 @pytest.mark.parametrize("kind", IRREGULAR)
 @pytest.mark.parametrize("name", NAMES)
-def test_no_irregular_file_is_waited_for(name: str, kind: str, songs: Path) -> None:
+def test_irregular_files_do_not_block(name: str, kind: str, songs: Path) -> None:
     (songs / name).unlink()
     IRREGULAR[kind](songs / name)
     with within(60):
@@ -105,7 +105,7 @@ def test_no_irregular_file_is_waited_for(name: str, kind: str, songs: Path) -> N
         assert str(songs / name) in problem
 
 
-def test_lines_with_a_column_each_are_no_table(songs: Path) -> None:
+def test_lines_with_different_columns_are_refused(songs: Path) -> None:
     lines = [json.dumps({"song_id": "a", f"c{number}": 1}) for number in range(5_000)]
     (songs / "labels.jsonl").write_text("\n".join(lines))
     with within(20):
@@ -114,7 +114,7 @@ def test_lines_with_a_column_each_are_no_table(songs: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["labels.csv", "manifest.csv"])
-def test_many_columns_take_no_time(name: str, songs: Path) -> None:
+def test_many_columns_are_fast(name: str, songs: Path) -> None:
     (songs / name).write_text("song_id,path,split" + ",c" * 100_000 + "\n")
     with within(20):
         assert "line 1: expected at most 10000 columns, found 100003" in attempt(readers(songs)[name])

@@ -1,4 +1,4 @@
-"""Tables of labels as people have them: read as they are meant, or refused with the likely fix."""
+"""Tables of labels in many forms: read as meant, or refused with the likely fix."""
 
 import json
 import tempfile
@@ -97,7 +97,7 @@ def test_a_comma_in_a_name_stays(put: Put, column: str, separator: str) -> None:
     assert rated == {"1,5": ({"Clarity": 3.0}, "3,5", "90.5"), "2,25": ({"Clarity": 4.5}, "4,5", "100")}
 
 
-def test_a_spreadsheets_empty_rows_and_columns_are_no_matter(put: Put) -> None:
+def test_empty_rows_and_columns_are_ignored(put: Put) -> None:
     songs = read(put("song_id;Clarity;;\na;3;;\n;;;\nb;4;;\n", "a.wav", "b.wav"))
     assert [song.labels["Clarity"] for song in songs.values()] == [3.0, 4.0]
     assert songs["a"].extra == {}
@@ -121,7 +121,7 @@ def test_dimensions_in_any_case(put: Put, written: str) -> None:
         ("natturalness", "Naturalness"),
     ],
 )
-def test_a_dimension_that_is_misspelt_is_refused(put: Put, written: str, meant: str) -> None:
+def test_a_misspelt_dimension_is_refused(put: Put, written: str, meant: str) -> None:
     with pytest.raises(
         SongsError, match=rf"line 1: column '{written}' is not a dimension; did you mean {meant}\? Rename"
     ):
@@ -202,7 +202,7 @@ def test_a_song_may_be_named_with_or_without_folder_suffix_and_zeros(put: Put, w
         ("", "'' is not an audio file in"),
     ],
 )
-def test_what_is_not_clear_is_refused_with_what_it_may_be(put: Put, written: str, problem: str) -> None:
+def test_ambiguous_names_are_refused_with_suggestions(put: Put, written: str, problem: str) -> None:
     with pytest.raises(SongsError, match=rf"labels\.csv line 2: song_id {problem}"):
         read(put(f"song_id,Clarity\n{written},3\n", *FILES))
 
@@ -218,7 +218,7 @@ def test_an_exact_id_is_never_another_song(put: Put) -> None:
 
 
 @pytest.mark.parametrize("cwd", ["", "mA", "mB"])
-def test_the_working_directory_does_not_decide(put: Put, monkeypatch: pytest.MonkeyPatch, cwd: str) -> None:
+def test_the_working_directory_does_not_matter(put: Put, monkeypatch: pytest.MonkeyPatch, cwd: str) -> None:
     labels = put("file,Clarity\n001.wav,3\n", "mA/001.wav", "mB/001.wav")
     monkeypatch.chdir(labels.parent / "songs" / cwd)
     with pytest.raises(SongsError, match=r"line 2: file '001\.wav' may be 'mA/001' or 'mB/001'; write the full"):
@@ -236,7 +236,7 @@ def test_a_path_beside_the_table_and_below_the_songs_must_be_one_song(put: Put) 
         read_folder(labels.parents[1], labels=labels, validation=0)
 
 
-def test_a_path_of_two_songs_is_not_clear(put: Put) -> None:
+def test_a_path_of_two_songs_is_ambiguous(put: Put) -> None:
     scp = put("u1 songs/a.wav\nu2 songs/a.wav\n", "a.wav", name="wav.scp")
     with pytest.raises(SongsError, match=r"line 2: path 'songs/a\.wav' may be 'u1' or 'u2'; write the full id"):
         read_folder(scp, labels=put("path,Clarity\nsongs/a.wav,3\n"), validation=0)
@@ -250,7 +250,7 @@ def rated(labels: Path, said: list[str] | None = None) -> dict[str, float]:
 
 
 @pytest.mark.parametrize("column", ["path", "audio_path", "audio_filepath", "file_name", "file", "filename"])
-def test_paths_count_where_no_id_is_a_songs(put: Put, column: str) -> None:
+def test_paths_are_used_if_no_id_matches(put: Put, column: str) -> None:
     said: list[str] = []
     labels = put(f"song_id,{column},Clarity\n1,003.wav,3\n2,001.wav,4\n3,002.wav,5\n", *NUMBERED)
     assert rated(labels, said) == {"003": 3.0, "001": 4.0, "002": 5.0}
@@ -277,7 +277,7 @@ def test_an_id_and_a_path_of_two_songs_are_refused(put: Put, text: str, problem:
         read(put(text, *NUMBERED))
 
 
-def test_an_id_and_a_path_may_say_the_same_in_two_ways(put: Put) -> None:
+def test_id_and_path_of_the_same_song_may_differ_in_form(put: Put) -> None:
     assert rated(put("song_id,path,file_name,Clarity\n1,gone,003.wav,3\n", *NUMBERED)) == {"003": 3.0}
     # Paths of another machine say nothing here; a path may tell songs apart that an id does not, or stand for it.
     assert rated(put("song_id,path,Clarity\n001,/data/x.wav,3\n2,/data/y.wav,4\n", *NUMBERED)) == {"001": 3, "002": 4}
@@ -323,7 +323,7 @@ def test_a_lists_id_may_be_another_songs_file(put: Put) -> None:
         read_folder(scp, labels=labels, validation=0)
 
 
-def test_every_line_that_names_no_song_counts_in_one_message(put: Put) -> None:
+def test_one_message_counts_all_lines_without_a_song(put: Put) -> None:
     lines = [f"other {number},3" for number in range(13)]
     with pytest.raises(SongsError, match=r"line 3: song_id 'other 0' is not .*; .* \(12 more lines match no file\)$"):
         read(put("\n".join(["song_id,Clarity", "top,3", *lines]), *FILES))
@@ -354,7 +354,7 @@ def test_json_lines_keep_values_as_text_and_errors_their_line(put: Put) -> None:
 
 
 @pytest.mark.parametrize("name", ["metadata.csv", "metadata.jsonl"])
-def test_the_table_of_an_audio_folder_is_told_of_and_read_if_named(put: Put, tmp_path: Path, name: str) -> None:
+def test_tables_of_an_audio_folder_are_mentioned_and_read_on_request(put: Put, tmp_path: Path, name: str) -> None:
     rows = {"metadata.csv": "file_name,Clarity\nm/a.wav,4\n", "metadata.jsonl": '{"file_name":"m/a.wav","Clarity":4}'}
     put("", "m/a.wav")
     table = put(rows[name], name=f"songs/{name}")
@@ -435,7 +435,7 @@ LONG = "x" * 300
 
 
 @pytest.mark.parametrize("name", [LONG, f"{LONG}.scp", f"{LONG}.jsonl", "a\0"])
-def test_a_name_that_no_file_can_have_is_refused(put: Put, tmp_path: Path, name: str) -> None:
+def test_impossible_file_names_are_refused(put: Put, tmp_path: Path, name: str) -> None:
     with pytest.raises(SongsError, match="not a folder; expected a folder of audio files or a list"):
         read_folder(tmp_path / name)
     for table in (name, f"{name}.csv", f"{name}.jsonl"):
@@ -491,7 +491,7 @@ MARKS = [",", ";", "\t", "\n", "\r\n", "\r"]
 
 
 def problem_of(audio: Path, labels: Path | None) -> str:
-    """What is refused; empty if nothing is."""
+    """The error; empty if there is none."""
     try:
         read_folder(audio, labels=labels, validation=0)
     except SongsError as error:
@@ -516,7 +516,7 @@ def test_any_file_is_read_or_refused_in_one_line(words: list[str], suffix: str, 
         assert not any("\n" in problem for problem in problems)
 
 
-def test_a_table_that_was_written_here_names_songs_behind_apostrophes(put: Put) -> None:
+def test_tables_with_apostrophes_are_read(put: Put) -> None:
     labels = put("song_id;'@x;Clarity\n'-intro;'=1+1;3,5\n@home;-2;4\n", "-intro.wav", "@home.wav")
     songs = read(labels)
     assert {name: (song.labels, song.extra) for name, song in songs.items()} == {

@@ -1,4 +1,4 @@
-"""`manifest.csv`: what is read, what is written, and the errors with their lines."""
+"""`manifest.csv`: reading, writing, and errors with their lines."""
 
 from pathlib import Path
 
@@ -32,7 +32,7 @@ def test_a_row_becomes_a_song_with_an_absolute_path(folder: Path) -> None:
     assert second == Song("b", folder / "b.flac", "val", "", {}, {"genre": ""})
 
 
-def test_what_is_written_reads_back(folder: Path) -> None:
+def test_written_manifests_read_back(folder: Path) -> None:
     names = [
         "a/b",
         "car\rriage",
@@ -58,7 +58,7 @@ def test_what_is_written_reads_back(folder: Path) -> None:
     assert sorted(path.name for path in (folder / "below").iterdir()) == ["manifest.csv"]
 
 
-def test_a_byte_order_mark_and_blank_lines_are_no_matter(folder: Path) -> None:
+def test_byte_order_mark_and_blank_lines_are_ignored(folder: Path) -> None:
     manifest = read_manifest(put(folder, "\ufeff" + HEADER + "\na,a.flac,train,,,\n\n"))
     assert [song.song_id for song in manifest.songs] == ["a"]
 
@@ -111,7 +111,7 @@ def test_other_encodings_and_missing_files_are_errors(folder: Path) -> None:
         read_manifest(folder)
 
 
-def test_a_manifest_that_would_not_read_is_not_written(folder: Path) -> None:
+def test_invalid_manifests_are_not_written(folder: Path) -> None:
     song = Song("a", folder / "a.flac", "train")
     with pytest.raises(SongsError, match=r"manifest\.csv line 3: song_id .a. is already on line 2"):
         write_manifest(folder / "manifest.csv", [song, song])
@@ -122,7 +122,7 @@ def manifest_of(folder: Path) -> Manifest:
     return read_manifest(put(folder, HEADER + "a,a.flac,train,suno,4.5,folk\nb,b.flac,val,,,\n"))
 
 
-def test_a_split_without_songs_is_an_error_that_says_what_there_is(folder: Path) -> None:
+def test_an_empty_split_is_an_error_with_the_counts(folder: Path) -> None:
     manifest = manifest_of(folder)
     assert [song.song_id for song in manifest.split("val")] == ["b"]
     assert manifest.counts() == {"train": 1, "val": 1}
@@ -140,7 +140,7 @@ def test_labels_are_a_table_and_a_missing_one_is_an_error(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("column", ["clarity", "CLARITY", "Clarty"])
-def test_a_dimension_that_is_misspelt_is_told_where_it_is_missed(folder: Path, column: str) -> None:
+def test_a_misspelt_dimension_is_suggested(folder: Path, column: str) -> None:
     manifest = read_manifest(put(folder, f"song_id,path,split,system,{column}\na,a.flac,train,,4\n"))
     with pytest.raises(SongsError, match=f"no label for Clarity; did you mean column '{column}'\\? Rename it Clarity"):
         manifest.labels(manifest.songs, ("Clarity",))

@@ -1,4 +1,4 @@
-"""SongEval's layout: means over raters, the official split, and what is said when something is missing."""
+"""SongEval's layout: means over raters, the official split, and messages about missing files."""
 
 import hashlib
 import json
@@ -60,13 +60,13 @@ def test_a_rating_that_is_written_as_text_counts_as_a_number(tmp_path: Path, tex
 
 
 @pytest.mark.parametrize("value", ["good", "4,5", "nan", "inf", True, [4], {"value": 4}, "0.9", "6", 10**300])
-def test_a_rating_that_is_no_number_is_an_error_with_its_line(tmp_path: Path, value: Any) -> None:
+def test_invalid_ratings_are_errors_with_their_line(tmp_path: Path, value: Any) -> None:
     row = {"file_name": "mp3/a.mp3", "annotation": [rater(3), rater(5, Clarity=value)]}
     with pytest.raises(SongsError, match=r"jsonl line 2: expected a rating from 1 to 5 for Clarity, found .*; correct"):
         read_songeval(lay_out(tmp_path, [GOOD[1], row]), official=False)
 
 
-def test_other_keys_may_be_called_as_a_manifests_columns(tmp_path: Path) -> None:
+def test_other_keys_may_have_names_of_manifest_columns(tmp_path: Path) -> None:
     row = line("mp3/a_1.mp3", split="test", path="x", song_id=7, Clarity=2, key="C")
     songs = read_songeval(lay_out(tmp_path, [row, GOOD[1]]), official=False)
     write_manifest(tmp_path / "manifest.csv", songs)
@@ -105,7 +105,7 @@ def test_a_list_that_does_not_fit_is_an_error(tmp_path: Path, validation: str, p
         read_songeval(lay_out(tmp_path, GOOD, validation), official=False)
 
 
-def test_what_is_missing_is_said_and_how_to_get_it(tmp_path: Path) -> None:
+def test_missing_files_are_named_with_advice(tmp_path: Path) -> None:
     with pytest.raises(SongsError, match=r"metadata\.jsonl: cannot be read: .*hear-data songeval --root .* --download"):
         read_songeval(tmp_path)
     folder = lay_out(tmp_path, GOOD)
@@ -132,7 +132,7 @@ def test_songeval_itself_needs_the_challenges_list_and_all_songs(
 
 
 class ListHandler(BaseHTTPRequestHandler):
-    """Where the challenge's list lies; `/moved` leads there, `/endless` has no end, `/503` is broken."""
+    """Serves the challenge's list; `/moved` redirects to it, `/endless` never ends, `/503` is broken."""
 
     content: ClassVar[bytes] = b"mp3/a_2.mp3\n"
     asked: ClassVar[list[str]] = []
@@ -158,7 +158,7 @@ class ListHandler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def lists(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """A server of the list, whose SHA-256 is the one that is expected; the hub's data set is asked of nobody."""
+    """A server of the list with the expected SHA-256; the data set is not requested from a hub."""
     from huggingface_hub import constants
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), ListHandler)
@@ -174,7 +174,7 @@ def lists(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 @pytest.fixture
 def hub_asked(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-    """What is asked of the hub, which gives SongEval's files, two songs of them."""
+    """Requests to the hub, which has two of SongEval's songs."""
     import huggingface_hub
 
     asked: list[dict[str, Any]] = []
@@ -243,7 +243,7 @@ def test_the_list_is_fetched_from_the_challenges_repository(tmp_path: Path, monk
         ("http://[", r"http://\[: could not be downloaded"),
     ],
 )
-def test_a_list_that_cannot_be_had_is_one_line_and_leaves_nothing(
+def test_a_failed_download_is_one_line_and_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lists: str, hub_asked: list[Any], place: str, problem: str
 ) -> None:
     monkeypatch.setenv("HEAR_VAL_IDS_URL", place if "://" in place else f"{lists}/{place}")
@@ -255,7 +255,7 @@ def test_a_list_that_cannot_be_had_is_one_line_and_leaves_nothing(
     assert hub_asked == []
 
 
-def test_offline_nothing_is_fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lists: str) -> None:
+def test_nothing_is_downloaded_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lists: str) -> None:
     from huggingface_hub import constants
 
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
@@ -265,7 +265,7 @@ def test_offline_nothing_is_fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert ListHandler.asked == []
 
 
-def test_another_list_that_is_there_is_not_replaced(
+def test_another_list_is_not_replaced(
     tmp_path: Path, lists: str, hub_asked: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HEAR_VAL_IDS_URL", f"{lists}/val_ids.txt")
@@ -278,7 +278,7 @@ def test_another_list_that_is_there_is_not_replaced(
     assert hub_asked == []
 
 
-def test_a_hub_that_does_not_answer_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lists: str) -> None:
+def test_a_silent_hub_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lists: str) -> None:
     import huggingface_hub
 
     def snapshot(*_: Any, **how: Any) -> None:

@@ -108,6 +108,23 @@ def test_concurrent_readers_see_the_old_record_or_the_new_one(
     assert verify(root).problems == []
 
 
+def test_a_reader_waits_for_several_replacements_in_a_row(
+    root: str, writer: StoreWriter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each time that it has waited for zarr.json, the next replacement has removed it before it is read."""
+    store, get, missed = EmbeddingStore.open(writer.root), type(open_objects(root)).get, list[str]()
+
+    def get_late(self: Objects, key: str, **limit: int) -> bytes | None:
+        if key.endswith(METADATA) and len(missed) < 3:
+            missed.append(key)
+            return None
+        return get(self, key, **limit)
+
+    monkeypatch.setattr(type(open_objects(root)), "get", get_late)
+    assert store.read("a").shape[1] == 20
+    assert len(missed) == 3
+
+
 @pytest.mark.parametrize("place", ["local", "memory"], indirect=False)
 def test_a_reader_waits_during_a_replacement(
     place: str, tmp_path: Path, spec: Spec, record: Callable[[int], Record], monkeypatch: pytest.MonkeyPatch

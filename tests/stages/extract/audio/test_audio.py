@@ -66,7 +66,7 @@ def test_resampling_keeps_the_tone(rate: int) -> None:
     np.testing.assert_allclose(resampled.samples[middle], expected[middle], atol=2e-4)
 
 
-def test_resampling_removes_what_24_khz_cannot_hold() -> None:
+def test_resampling_removes_frequencies_above_12_khz() -> None:
     resampled = resample(Waveform(tone(48_000, frequency=15_000.0), 48_000))
     assert np.abs(resampled.samples[1_000:-1_000]).max() < 1e-4
 

@@ -64,7 +64,7 @@ READABLE: dict[str, Callable[[Path], Path]] = {
 
 
 @pytest.mark.parametrize("name", READABLE)
-def test_odd_but_sound_files_give_a_waveform(tmp_path: Path, name: str) -> None:
+def test_unusual_but_valid_files_are_read(tmp_path: Path, name: str) -> None:
     path = READABLE[name](tmp_path)
     samples = resample(read_audio(path)).samples
     assert len(samples) == pytest.approx(24_000, abs=600)
@@ -86,7 +86,7 @@ def test_40_milliseconds_are_read(tmp_path: Path) -> None:
     assert len(read_audio(write(tmp_path / "a.wav", noise(0.04))).samples) == round(0.04 * RATE)
 
 
-def test_samples_over_full_scale_are_fed_as_they_are(tmp_path: Path) -> None:
+def test_samples_over_full_scale_are_not_clipped(tmp_path: Path) -> None:
     path = write(tmp_path / "a.wav", np.array([0.0, 1.5, -2.0]), subtype="FLOAT")
     assert read_audio(path).samples.tolist() == [0.0, 1.5, -2.0]
 
@@ -147,7 +147,7 @@ def test_bad_files_give_one_line(tmp_path: Path, name: str) -> None:
 
 @pytest.mark.parametrize("kind", ["mp3", "ogg", "flac", "wav"])
 @pytest.mark.parametrize("share", [0.02, 0.3, 0.9])
-def test_a_truncated_file_gives_what_is_there_or_one_line(tmp_path: Path, kind: str, share: float) -> None:
+def test_truncated_files_give_a_part_or_one_line(tmp_path: Path, kind: str, share: float) -> None:
     path = truncate(write(tmp_path / f"a.{kind}", noise(5)), share)
     outcome = outcome_of(path)
     if isinstance(outcome, str):
@@ -159,7 +159,7 @@ def test_a_truncated_file_gives_what_is_there_or_one_line(tmp_path: Path, kind: 
 
 
 @pytest.mark.parametrize("kind", ["mp3", "ogg", "flac", "wav"])
-def test_a_file_damaged_in_the_middle_never_escapes_as_another_error(tmp_path: Path, kind: str) -> None:
+def test_damaged_files_raise_no_other_error(tmp_path: Path, kind: str) -> None:
     path = write(tmp_path / f"a.{kind}", noise(2))
     content = bytearray(path.read_bytes())
     rng = np.random.default_rng(1)
@@ -194,7 +194,7 @@ def test_a_file_without_read_permission(tmp_path: Path) -> None:
 
 
 def peak_of(path: Path, call: str) -> tuple[float, float]:
-    """Seconds of a song, and the memory in bytes that a call took beyond what was taken before."""
+    """Seconds of a song, and the additional memory of the call in bytes."""
     code = (
         "import resource, sys; from pathlib import Path; from stages.extract.audio.reading import read_audio\n"
         "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"

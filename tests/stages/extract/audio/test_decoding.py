@@ -1,4 +1,4 @@
-"""Every container and codec that people have, and what goes wrong with each: heard whole, told, or refused.
+"""All common containers and codecs, intact and broken: decoded completely, reported, or refused.
 
 The signal that went in decides, not another decoder: the length to a codec's frame, the correlation at its best place
 within a frame. Signals are alike at no two places, so that a part that is missing or doubled shows.
@@ -24,7 +24,7 @@ RATE = 48_000
 
 
 class Kind(NamedTuple):
-    """How PyAV writes a file, samples in a frame of its codec at most, and what two joined files become."""
+    """PyAV's settings for a file, the samples per frame of its codec, and the result of joining two files."""
 
     container: str
     codec: str
@@ -63,7 +63,7 @@ KINDS = {
 
 
 def agree(waveform: Waveform, samples: Samples, rate: int, frame: int) -> None:
-    """The song is there from end to end: its length to a frame at each end, and no part of it elsewhere."""
+    """The song is complete: its length is right to a frame at each end, and no part is misplaced."""
     assert waveform.rate == SAMPLE_RATE
     assert waveform.seconds == pytest.approx(len(samples) / rate, abs=2 * frame / rate + 0.001)
     expected = resample(Waveform(samples.mean(axis=1), rate)).samples
@@ -100,7 +100,7 @@ def song(melody: Any) -> Samples:
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_a_sound_file_is_heard_whole(files: dict[str, Path], song: Samples, name: str) -> None:
+def test_intact_files_are_decoded_completely(files: dict[str, Path], song: Samples, name: str) -> None:
     waveform = read_audio(files[name], rate=SAMPLE_RATE)
     agree(waveform, song, RATE, KINDS[name].frame)
     assert waveform.damage == {}
@@ -109,7 +109,9 @@ def test_a_sound_file_is_heard_whole(files: dict[str, Path], song: Samples, name
 
 @pytest.mark.parametrize("share", [0.3, 0.93])
 @pytest.mark.parametrize("name", KINDS)
-def test_a_truncated_file_is_told_or_refused(files: dict[str, Path], tmp_path: Path, name: str, share: float) -> None:
+def test_truncated_files_are_reported_or_refused(
+    files: dict[str, Path], tmp_path: Path, name: str, share: float
+) -> None:
     content = files[name].read_bytes()
     path = tmp_path / name
     path.write_bytes(content[: int(len(content) * share)])
@@ -125,7 +127,7 @@ def test_a_truncated_file_is_told_or_refused(files: dict[str, Path], tmp_path: P
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_joined_files_are_heard_to_the_end_or_refused(
+def test_joined_files_are_decoded_completely_or_refused(
     files: dict[str, Path], song: Samples, tmp_path: Path, name: str
 ) -> None:
     path = tmp_path / name
@@ -140,7 +142,9 @@ def test_joined_files_are_heard_to_the_end_or_refused(
 
 
 @pytest.mark.parametrize("name", ["opus.ogg", "flac.oga"])
-def test_a_chain_whose_first_part_breaks_off_is_told(files: dict[str, Path], tmp_path: Path, name: str) -> None:
+def test_chained_file_with_a_truncated_first_part_is_reported(
+    files: dict[str, Path], tmp_path: Path, name: str
+) -> None:
     content, path = files[name].read_bytes(), tmp_path / name
     path.write_bytes(content[: int(len(content) * 0.7)] + content)
     waveform = outcome_of(path)
@@ -148,7 +152,7 @@ def test_a_chain_whose_first_part_breaks_off_is_told(files: dict[str, Path], tmp
 
 
 @pytest.mark.parametrize("name", ["info.mp3", "plain.mp3"])
-def test_a_tag_between_joined_mp3s_is_no_damage(
+def test_tags_between_joined_mp3s_are_not_damage(
     files: dict[str, Path], song: Samples, tmp_path: Path, name: str
 ) -> None:
     path = tmp_path / name
@@ -158,8 +162,8 @@ def test_a_tag_between_joined_mp3s_is_no_damage(
     assert waveform.damage == {}
 
 
-def test_what_is_lost_is_measured_in_bytes_not_in_packets(files: dict[str, Path], tmp_path: Path) -> None:
-    """FFmpeg takes all frames of FLAC from a damaged one to the next good one for a single packet."""
+def test_losses_are_measured_in_bytes(files: dict[str, Path], tmp_path: Path) -> None:
+    """FFmpeg reads all FLAC frames from a damaged one to the next good one as a single packet."""
     content = bytearray(with_flac_total(0)(files["plain.flac"].read_bytes()))
     for place in range(len(content) // 3, 2 * len(content) // 3, 500):
         content[place : place + 300] = bytes(300)
@@ -171,7 +175,7 @@ def test_what_is_lost_is_measured_in_bytes_not_in_packets(files: dict[str, Path]
 
 @pytest.mark.parametrize("junk", [bytes(5_000), np.random.default_rng(1).bytes(3_000)], ids=["zeros", "noise"])
 @pytest.mark.parametrize("name", KINDS)
-def test_junk_before_a_file_is_passed_over_or_refused(
+def test_leading_junk_is_skipped_or_refused(
     files: dict[str, Path], song: Samples, tmp_path: Path, name: str, junk: bytes
 ) -> None:
     path = tmp_path / name
@@ -185,10 +189,10 @@ def test_junk_before_a_file_is_passed_over_or_refused(
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_a_file_damaged_in_the_middle_is_told_or_refused_or_still_the_song(
+def test_damage_in_the_middle_is_reported_refused_or_harmless(
     files: dict[str, Path], song: Samples, tmp_path: Path, name: str
 ) -> None:
-    """A stretch of zeros: what has no checksums plays on, and the rest of the song is where it was."""
+    """A block of zeros: formats without checksums keep playing, and the rest of the song is not moved."""
     content = bytearray(files[name].read_bytes())
     middle = len(content) // 2
     content[middle : middle + len(content) // 50] = bytes(len(content) // 50)
@@ -244,7 +248,7 @@ def with_wav_size(size: int) -> Callable[[bytes], bytes]:
 
 
 def with_flac_total(total: int) -> Callable[[bytes], bytes]:
-    """The total of samples is the last 36 bits of the 8 bytes at 18."""
+    """The total number of samples is the last 36 bits of the 8 bytes at offset 18."""
 
     def change(content: bytes) -> bytes:
         (packed,) = struct.unpack(">Q", content[18:26])
@@ -296,7 +300,7 @@ TAGS = {
 
 @pytest.mark.parametrize("tag", TAGS)
 @pytest.mark.parametrize("name", ["info.mp3", "plain.mp3", "plain.flac", "plain.wv", "plain.aac"])
-def test_tags_behind_the_audio_are_neither_heard_nor_damage(
+def test_trailing_tags_are_neither_audio_nor_damage(
     files: dict[str, Path], song: Samples, tmp_path: Path, name: str, tag: str
 ) -> None:
     path = tmp_path / name
@@ -329,7 +333,7 @@ WRONG: dict[str, tuple[str, Callable[[bytes], bytes]]] = {
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_a_header_that_says_nothing_or_too_little_does_not_cut_the_song(
+def test_short_or_missing_lengths_do_not_cut_the_song(
     files: dict[str, Path], song: Samples, tmp_path: Path, name: str
 ) -> None:
     kind, change = WRONG[name]
@@ -349,7 +353,7 @@ def test_a_header_that_says_nothing_or_too_little_does_not_cut_the_song(
         ("pcm.wav", with_wav_size(1 << 26)),
     ],
 )
-def test_a_header_that_says_too_much_is_told(files: dict[str, Path], tmp_path: Path, kind: str, change: Any) -> None:
+def test_too_long_lengths_are_reported(files: dict[str, Path], tmp_path: Path, kind: str, change: Any) -> None:
     path = tmp_path / kind
     path.write_bytes(change(files[kind].read_bytes()))
     with pytest.raises(AudioError, match=r"truncated or damaged: expected \d+\.\d s by its header, decoded [23]\.\d s"):
@@ -358,8 +362,8 @@ def test_a_header_that_says_too_much_is_told(files: dict[str, Path], tmp_path: P
 
 @pytest.mark.parametrize("rate", [8_000, 11_025, 12_000])
 @pytest.mark.parametrize("seconds", [1.3, 3.07])
-def test_slow_mp3s_are_whole(tmp_path: Path, melody: Any, encode: Any, rate: int, seconds: float) -> None:
-    """Their frames are long, and so is the padding that the header counts."""
+def test_mp3s_at_low_rates_are_complete(tmp_path: Path, melody: Any, encode: Any, rate: int, seconds: float) -> None:
+    """Their frames are long, and so is the padding in the header's count."""
     path = encode(tmp_path / "a.mp3", melody(rate, channels=1, seconds=seconds), rate, "mp3", "libmp3lame")
     waveform = read_audio(path)
     assert waveform.seconds == pytest.approx(seconds, abs=0.15)
@@ -367,7 +371,7 @@ def test_slow_mp3s_are_whole(tmp_path: Path, melody: Any, encode: Any, rate: int
 
 
 @pytest.mark.parametrize("seconds", [0.1, 0.41, 0.72])
-def test_the_length_of_a_short_vorbis_is_right(tmp_path: Path, melody: Any, seconds: float) -> None:
+def test_length_of_a_short_vorbis_file(tmp_path: Path, melody: Any, seconds: float) -> None:
     """FFmpeg gives the last packet a negative duration, as 4,294,967,232."""
     soundfile.write(tmp_path / "a.ogg", melody(44_100, seconds=seconds), 44_100)
     assert probe_seconds(tmp_path / "a.ogg") == pytest.approx(seconds, abs=0.05)
@@ -377,7 +381,7 @@ def test_the_length_of_a_short_vorbis_is_right(tmp_path: Path, melody: Any, seco
     ("container", "subtype"), [("AIFF", "PCM_24"), ("AIFF", "PCM_S8"), ("WAV", "PCM_24"), ("W64", "PCM_24")]
 )
 @pytest.mark.parametrize("count", [83_199, 83_200, 83_201])
-def test_the_padding_of_odd_chunks_costs_no_samples(
+def test_padding_of_odd_chunks_loses_no_samples(
     tmp_path: Path, melody: Any, container: str, subtype: str, count: int
 ) -> None:
     samples = melody(44_100, channels=1)[:count]
@@ -388,8 +392,8 @@ def test_the_padding_of_odd_chunks_costs_no_samples(
 
 
 @pytest.mark.parametrize(("length", "start"), [(3.0, 0.0), (6.0, 0.0), (1.0, 0.0), (5.0, 2.0)])
-def test_a_film_is_as_long_as_its_sound(tmp_path: Path, song: Samples, length: float, start: float) -> None:
-    """The container's length is that of its longest stream; its end is that of a sound that begins late."""
+def test_length_of_a_film_is_that_of_its_sound(tmp_path: Path, song: Samples, length: float, start: float) -> None:
+    """The container's length is that of its longest stream, and its sound may begin late."""
     path = tmp_path / "film.mkv"
     with av.open(str(path), "w") as file:
         sound, picture = file.add_stream("flac", rate=RATE, layout="stereo"), file.add_stream("ffv1", rate=10)
@@ -427,7 +431,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_files_that_were_cut_before_are_heard_whole(name: str) -> None:
+def test_files_that_libsndfile_cut_are_complete(name: str) -> None:
     path = Path(__file__).parents[3] / "cases" / name
     waveform = read_audio(path, rate=SAMPLE_RATE)
     assert waveform.seconds == pytest.approx(CASES[name], abs=0.03)
@@ -446,8 +450,8 @@ def test_rf64_and_its_truncation(tmp_path: Path, song: Samples) -> None:
     assert waveform.damage == {"truncated": True, "missing": pytest.approx(20_000 / 4 / RATE, abs=0.002)}
 
 
-def test_a_file_may_change_its_rate_and_channels_midway(tmp_path: Path, melody: Any, encode: Any) -> None:
-    """Two chained Ogg FLACs: each part is heard at its own rate."""
+def test_rate_and_channels_may_change_midway(tmp_path: Path, melody: Any, encode: Any) -> None:
+    """Two chained Ogg FLACs: each part is decoded at its own rate."""
     first, second = melody(48_000, channels=2), melody(16_000, channels=1)
     parts = [
         encode(tmp_path / f"{rate}.oga", samples, rate, "ogg", "flac").read_bytes()
@@ -465,8 +469,8 @@ def test_a_file_may_change_its_rate_and_channels_midway(tmp_path: Path, melody: 
 
 
 @pytest.mark.parametrize("suffix", ["mp3", "opus", "ogg", "flac", "wav"])
-def test_samples_are_soundfiles_where_both_read_a_file(tmp_path: Path, song: Samples, suffix: str) -> None:
-    """No offset, and next to no difference; Opus differs most, as the two have decoders of their own."""
+def test_samples_equal_those_of_soundfile(tmp_path: Path, song: Samples, suffix: str) -> None:
+    """No offset and almost no difference; Opus differs most, because the decoders differ."""
     path = tmp_path / f"a.{suffix}"
     soundfile.write(path, song, RATE, **({"format": "OGG", "subtype": "OPUS"} if suffix == "opus" else {}))
     theirs = soundfile.read(path, dtype="float32", always_2d=True)[0].mean(axis=1)
@@ -489,7 +493,7 @@ PLAYLISTS = {
 
 @pytest.mark.parametrize("name", PLAYLISTS)
 @pytest.mark.parametrize("suffix", ["wav", "mp3", "m4a", "m3u8"])
-def test_a_playlist_leads_to_no_other_file(files: dict[str, Path], tmp_path: Path, name: str, suffix: str) -> None:
+def test_playlists_are_not_followed(files: dict[str, Path], tmp_path: Path, name: str, suffix: str) -> None:
     path = tmp_path / f"list.{suffix}"
     path.write_text(PLAYLISTS[name].format(secret=files["plain.mp3"]), encoding="utf-8")
     for look in (read_audio, probe_seconds):
@@ -498,7 +502,7 @@ def test_a_playlist_leads_to_no_other_file(files: dict[str, Path], tmp_path: Pat
 
 
 @pytest.mark.parametrize("name", ["http:song.wav", "concat:a|b.wav", "pipe:0", "data:x", "subfile,,start,0:a.wav"])
-def test_a_name_is_never_an_address(
+def test_names_are_never_urls(
     files: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -519,7 +523,7 @@ def test_a_film_without_sound_is_refused(tmp_path: Path) -> None:
         read_audio(path)
 
 
-def test_a_song_that_is_too_long_is_not_decoded_to_its_end(files: dict[str, Path]) -> None:
+def test_decoding_stops_at_the_length_limit(files: dict[str, Path]) -> None:
     with pytest.raises(AudioError, match=r"is longer than 0\.01 min, the longest allowed"):
         read_audio(files["pcm.wav"], longest=0.6)
     assert read_audio(files["pcm.wav"], longest=3.0).seconds == 3.0

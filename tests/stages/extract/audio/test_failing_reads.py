@@ -1,4 +1,4 @@
-"""A disk that fails while a song is decoded is told from damage of the song."""
+"""A disk that fails during decoding is an error, not damage of the song."""
 
 import errno
 import os
@@ -15,9 +15,7 @@ from stages.extract.audio.waveform import AudioError
 
 
 @pytest.mark.parametrize("name", ["a.wav", "a.flac", "a.mp3", "a.ogg"])
-def test_no_read_that_fails_is_taken_for_the_end_of_a_song(
-    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_read_errors_are_not_the_end_of_a_song(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / name
     soundfile.write(path, np.random.default_rng(0).standard_normal((48_000, 2)) * 0.1, 24_000)
     left = [10**9]
@@ -40,7 +38,7 @@ def test_no_read_that_fails_is_taken_for_the_end_of_a_song(
             read_audio(path)
 
 
-def test_a_seek_to_nowhere_is_ffmpegs_to_judge(tmp_path: Path) -> None:
+def test_seeking_to_an_invalid_position_returns_an_error_code(tmp_path: Path) -> None:
     path = tmp_path / "a.bin"
     path.write_bytes(b"1234")
     with decoder._Source(path) as source:

@@ -1,4 +1,4 @@
-"""The level of a song's loudest second: known levels exactly, and no music, however quiet, is silence."""
+"""The level of a song's loudest second: known levels are exact, and quiet music is not silence."""
 
 from pathlib import Path
 
@@ -20,7 +20,7 @@ def tone(seconds: float, peak: float) -> np.ndarray:
     return (peak * np.sin(2 * np.pi * 440 * np.arange(int(seconds * RATE)) / RATE)).astype(np.float32)
 
 
-def test_levels_that_are_known() -> None:
+def test_known_levels() -> None:
     square = np.where(np.arange(3 * RATE) % 100 < 50, 1.0, -1.0).astype(np.float32)
     assert loudest_second(square) == 0.0
     assert loudest_second(tone(3, 1.0)) == -3.0
@@ -35,7 +35,7 @@ def test_any_length_has_a_level(samples: int) -> None:
     assert loudest_second(0.1 * noise) == pytest.approx(-20, abs=0.5)
 
 
-def test_one_loud_second_counts_wherever_it_is_also_the_end() -> None:
+def test_a_loud_second_is_found_anywhere() -> None:
     for start in (0.0, 3.05, 58.93, 59.0):
         song = np.zeros(60 * RATE, np.float32)
         song[int(start * RATE) : int((start + 1) * RATE)] = tone(1, 1.0)
@@ -44,14 +44,14 @@ def test_one_loud_second_counts_wherever_it_is_also_the_end() -> None:
 
 
 @given(offset=st.floats(-1, 1, width=32), gain=st.floats(-60, 0))
-def test_an_offset_is_not_heard_and_a_gain_is_its_decibels(offset: float, gain: float) -> None:
+def test_offset_is_ignored_and_gain_adds_decibels(offset: float, gain: float) -> None:
     assert is_silence(loudest_second(np.full(RATE + 7, offset, np.float32)))
     played = (tone(1.5, 1.0) * 10 ** (gain / 20)).astype(np.float32)
     assert loudest_second(played) == pytest.approx(-3.0103 + gain, abs=0.0501)
     assert loudest_second(played + np.float32(offset / 2)) == pytest.approx(-3.0 + gain, abs=0.2)
 
 
-def test_music_is_no_silence_30_db_lower_either_and_noise_of_the_last_bit_is(tmp_path: Path) -> None:
+def test_quiet_music_is_not_silence_and_last_bit_noise_is(tmp_path: Path) -> None:
     make_demo(tmp_path, songs=4, seconds=4.0, seed=0)
     paths = audio_files(tmp_path)
     assert len(paths) == 4

@@ -1,4 +1,4 @@
-"""The file of a song: what is told of it, and that what was hashed is what was decoded."""
+"""Identity of a song's file: the hashed content is the decoded content."""
 
 import hashlib
 import os
@@ -20,7 +20,7 @@ def test_the_source_hash_is_that_of_the_bytes(tmp_path: Path) -> None:
     assert source_hash(tmp_path / "a") == f"sha256:{hashlib.sha256(b'song').hexdigest()}"
 
 
-def test_the_stamp_is_that_of_what_a_link_leads_to(tmp_path: Path) -> None:
+def test_stamp_of_a_link_is_its_targets(tmp_path: Path) -> None:
     song, link = tmp_path / "song", tmp_path / "link"
     song.write_bytes(b"12345")
     os.utime(song, ns=(5, 1_764_000_000_123_456_789))
@@ -39,7 +39,7 @@ def test_the_stamp_is_that_of_what_a_link_leads_to(tmp_path: Path) -> None:
         ("a\0b", "cannot be read: embedded null byte"),
     ],
 )
-def test_what_is_no_file_is_told_and_never_waited_for(tmp_path: Path, name: str, reason: str) -> None:
+def test_irregular_files_are_refused_at_once(tmp_path: Path, name: str, reason: str) -> None:
     (tmp_path / "folder").mkdir()
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "loop").symlink_to("loop")
@@ -73,7 +73,7 @@ def test_a_file_that_changes_while_it_is_read_fails_its_view(
     assert outcome.error.startswith(f"{song}: {expected}")
 
 
-def test_a_view_tells_hash_size_and_time_of_its_file(tmp_path: Path) -> None:
+def test_views_have_hash_size_and_time_of_their_file(tmp_path: Path) -> None:
     song = tmp_path / "song.wav"
     soundfile.write(song, np.random.default_rng(0).uniform(-0.5, 0.5, 12_000), 24_000)
     prepared = prepare_view(ViewRequest("song", song, 0, 0))

@@ -48,7 +48,7 @@ def test_the_last_published_layer_comes_after_the_final_norm():
     assert conformer(11).last_norm is None
 
 
-def test_signals_of_a_batch_do_not_see_each_other():
+def test_signals_of_a_batch_are_independent():
     tokens = noise(3, 40, 64)
     batch = conformer(3)(tokens, (3,))[0]
     for signal, state in zip(tokens, batch, strict=True):

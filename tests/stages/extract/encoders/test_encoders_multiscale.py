@@ -33,7 +33,7 @@ def test_tiny_is_the_same_everywhere(tiny):
     assert (tiny.channels, tiny.layers, tiny.frame_rate, tiny.precision) == (64, (10,), 25.0, "fp32")
 
 
-def test_hash_is_of_the_weights_whatever_is_asked_of_them(tiny):
+def test_hash_depends_only_on_the_weights(tiny):
     assert load(layers=(2, 0), streams=("muq/track",)).hashes == {"muq": tiny.hashes["muq"]}
 
 
@@ -44,7 +44,7 @@ def test_streams_are_rows_of_all_four(tiny):
     np.testing.assert_array_equal(some.encode(song(33)), everything[[3, 0]])
 
 
-def test_layers_of_one_pass_are_streams_of_their_own():
+def test_several_layers_give_several_streams():
     both = load(layers=(6, 10), streams=("muq/track", "muq/segment"))
     assert both.streams == ("muq/track@6", "muq/track@10", "muq/segment@6", "muq/segment@10")
     encoded = both.encode(song(31))
@@ -62,7 +62,7 @@ def test_one_segment_is_the_track(tiny):
     np.testing.assert_array_equal(encoded[0], encoded[2])
 
 
-def test_a_song_does_not_depend_on_what_came_before(tiny):
+def test_songs_do_not_depend_on_earlier_songs(tiny):
     first = tiny.encode(song(65))
     tiny.encode(song(7, seed=1))
     np.testing.assert_array_equal(tiny.encode(song(65)), first)
@@ -87,7 +87,7 @@ def test_bf16_is_close_to_fp32(tiny):
     ],
     ids=str,
 )
-def test_memory_running_out_in_any_words_halves_the_batch(error):
+def test_any_out_of_memory_message_halves_the_batch(error):
     batches = []
 
     def run(batch):
@@ -129,7 +129,7 @@ def test_memory_running_out_with_one_segment_fails_the_song(tiny, monkeypatch):
         tiny.encode(song(3))
 
 
-def test_other_errors_are_not_taken_for_it(tiny, monkeypatch):
+def test_other_errors_do_not_halve_the_batch(tiny, monkeypatch):
     def broken(self, tokens, layers):
         raise RuntimeError("something else")
 

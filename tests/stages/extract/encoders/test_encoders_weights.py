@@ -1,4 +1,4 @@
-"""Published weights: what must be in them, what need not, and how they are fetched."""
+"""Published weights: required and optional tensors, and downloads."""
 
 import hashlib
 import json
@@ -97,7 +97,7 @@ def test_a_tensor_of_another_shape_is_named(musicfm, muq):
         load(muq=muq)
 
 
-def test_the_hash_names_everything_that_counts(musicfm):
+def test_the_hash_covers_all_inputs(musicfm):
     before = load(musicfm=musicfm).hashes
     change_musicfm(musicfm, lambda tensors: tensors["model.conv.linear.bias"].add_(1))
     after = load(musicfm=musicfm).hashes
@@ -123,7 +123,7 @@ def test_a_checkpoint_runs_no_code(musicfm, tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"", b"text", pickle.dumps([1, 2])])
-def test_other_files_are_no_checkpoint(musicfm, content):
+def test_other_files_are_refused(musicfm, content):
     (musicfm / "pretrained_msd.pt").write_bytes(content)
     with pytest.raises(
         EncoderError, match=r"pretrained_msd\.pt: cannot be read as tensors: neither a pickle nor a zip"
@@ -181,7 +181,7 @@ def test_loading_leaves_the_generators_and_stdout_alone(capsys):
     assert capsys.readouterr().out == ""
 
 
-def test_where_weights_are_not(tmp_path):
+def test_missing_weights(tmp_path):
     with pytest.raises(EncoderError, match="neither a folder nor a hub id"):
         load(musicfm=tmp_path / "nowhere")
     with pytest.raises(EncoderError, match=r"has no msd_stats\.json; the folder must have the published files"):
@@ -189,7 +189,7 @@ def test_where_weights_are_not(tmp_path):
 
 
 class Hub(BaseHTTPRequestHandler):
-    """As much of a hub as a download needs: one model, one revision."""
+    """A minimal hub for a download: one model with one revision."""
 
     def do_HEAD(self):
         self.answer(send=False)
@@ -246,7 +246,7 @@ def test_a_hub_id_is_downloaded_once_and_then_works_offline(hub, monkeypatch):
     assert load(musicfm="someone/music").hashes == downloaded.hashes
 
 
-def test_where_weights_came_from_is_known(hub, tmp_path):
+def test_provenance_of_weights(hub, tmp_path):
     found = Provenance(kind="hub", id="someone/music", revision=COMMIT)
     assert load(musicfm="someone/music").provenance == {"musicfm": found}
     assert load(musicfm=found.source).provenance == {"musicfm": found}

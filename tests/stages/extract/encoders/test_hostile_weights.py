@@ -1,4 +1,4 @@
-"""Encoders' files of strangers: every setting and every tensor replaced by hostile ones is loaded, or is one line."""
+"""Untrusted files of encoders: any hostile setting or tensor is loaded or refused in one line."""
 
 import copy
 import json
@@ -60,8 +60,8 @@ def test_settings(weights: tuple[str, Path]) -> None:
             refusal(name, folder)
 
 
-def test_numbers_of_a_configuration_build_nothing(tmp_path: Path) -> None:
-    """What the `muq` package would build from: terabytes of layers, or files read from elsewhere."""
+def test_sizes_in_a_configuration_are_ignored(tmp_path: Path) -> None:
+    """From these settings the `muq` package would build terabytes of layers or read other files."""
     folder = Path(shutil.copytree(PARITY / "muq", tmp_path / "muq"))
     config = json.loads((folder / "config.json").read_text())
     config |= {"encoder_dim": 2**40, "encoder_depth": 10**9, "codebook_size": 2**60, "conv_dim": 2**50, "n_mels": -1}
@@ -126,7 +126,7 @@ def test_tensors(weights: tuple[str, Path]) -> None:
             refusal(name, folder)
 
 
-def test_variances_below_zero_and_a_kernel_that_is_even(tmp_path: Path) -> None:
+def test_negative_variances_and_an_even_kernel(tmp_path: Path) -> None:
     folder = Path(shutil.copytree(PARITY / "muq", tmp_path / "muq"))
     whole = {key: value.clone() for key, value in load_file(folder / "model.safetensors").items()}
     change(
@@ -154,8 +154,8 @@ def test_small_tensors_do_not_become_large_ones(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("width", "flat", "told"), [(2, 320_000, "conv1.weight"), (30_000, 32, "conv1.weight")])
-def test_sizes_that_one_tensor_tells_take_no_memory(tmp_path: Path, width: int, flat: int, told: str) -> None:
-    """A file of 3 MB: models of these sizes have gigabytes in a single tensor."""
+def test_sizes_in_one_tensor_allocate_no_memory(tmp_path: Path, width: int, flat: int, told: str) -> None:
+    """A file of 3 MB with sizes that would need gigabytes in a single tensor."""
     folder = Path(shutil.copytree(PARITY / "musicfm", tmp_path / "musicfm"))
     whole = torch.load(folder / "pretrained_msd.pt", weights_only=True)["state_dict"]
     hostile = {
@@ -209,7 +209,7 @@ def test_untrained_encoders_need_no_package(monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.mark.parametrize("kind", ["FIFO", "device", "folder"])
 @pytest.mark.parametrize("number", [0, 1])
-def test_what_lies_in_place_of_a_file(weights: tuple[str, Path], number: int, kind: str) -> None:
+def test_irregular_files_in_place_of_weights(weights: tuple[str, Path], number: int, kind: str) -> None:
     name, folder = weights
     path = folder / FILES[name][number]
     path.unlink()
@@ -218,7 +218,7 @@ def test_what_lies_in_place_of_a_file(weights: tuple[str, Path], number: int, ki
     assert "a regular file, found" in (told := refusal(name, folder)) or "Is a directory" in told
 
 
-def test_whole_files_encode(weights: tuple[str, Path]) -> None:
+def test_valid_files_encode(weights: tuple[str, Path]) -> None:
     name, folder = weights
     encoders = load_multiscale(
         layers=(1,),

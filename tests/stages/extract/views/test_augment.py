@@ -1,4 +1,4 @@
-"""Table 1: what is drawn, how often, in which ranges, and that a view is the same bytes anywhere."""
+"""Table 1: parameters, probabilities and ranges; and a view is the same bytes anywhere."""
 
 import json
 import random
@@ -181,7 +181,7 @@ def test_time_shift_keeps_the_length_and_loses_nothing(monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize("rate", [8_000, 22_050, 32_000])
-def test_what_lies_above_half_the_rate_is_left_out_and_said(monkeypatch: pytest.MonkeyPatch, rate: int) -> None:
+def test_transforms_above_half_the_rate_are_skipped_with_a_reason(monkeypatch: pytest.MonkeyPatch, rate: int) -> None:
     only(monkeypatch, "low_pass", min_cutoff_freq=17_000.0)
     waveform = song(0.2, rate)
     same, drawn = draw_view(waveform, song_id="a", view=1, seed=0)

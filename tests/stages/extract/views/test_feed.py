@@ -1,4 +1,4 @@
-"""Views prepared ahead: in order, in bounded numbers, and whatever happens to a process that prepares."""
+"""Views prepared ahead: in order, in bounded number, with any failure of a process."""
 
 import os
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ def song(tmp_path: Path) -> Path:
 
 
 class Deadly:
-    """A path whose arrival ends the process, as a decoder with a fault in its C code does."""
+    """A path that ends the process on arrival, as a crash in a decoder's C code would."""
 
     def __reduce__(self) -> Any:
         return os._exit, (9,)
@@ -30,7 +30,7 @@ class Deadly:
         return "deadly.mp3"
 
 
-def test_a_process_that_dies_costs_the_view_that_killed_it_and_no_other(song: Path) -> None:
+def test_a_dead_process_fails_only_its_view(song: Path) -> None:
     paths: list[Any] = [song, Deadly(), song, song]
     requests = [ViewRequest(str(number), path, 0, 0) for number, path in enumerate(paths)]
     with ViewFeed(processes=2) as views:
@@ -42,7 +42,7 @@ def test_a_process_that_dies_costs_the_view_that_killed_it_and_no_other(song: Pa
     assert failed.error == "deadly.mp3: the process that decoded it died (exit code 9)"
 
 
-def test_memory_that_runs_out_beside_the_decoding_is_the_views_failure(song: Path) -> None:
+def test_memory_errors_fail_the_view(song: Path) -> None:
     class Full:
         def call(self, *_: Any) -> Any:
             raise MemoryError
@@ -52,7 +52,7 @@ def test_memory_that_runs_out_beside_the_decoding_is_the_views_failure(song: Pat
     assert outcome.error.startswith(f"{song}: decoding and augmenting it exceeds its share of memory")
 
 
-def test_no_more_is_begun_than_is_to_be_ahead(song: Path) -> None:
+def test_the_number_of_views_ahead_is_limited(song: Path) -> None:
     begun = []
 
     def many() -> Iterator[ViewRequest]:
@@ -72,7 +72,7 @@ def test_no_more_is_begun_than_is_to_be_ahead(song: Path) -> None:
         (ZeroDivisionError("a decoder's\nfault"), "ZeroDivisionError: a decoder's fault"),
     ],
 )
-def test_whatever_a_decoder_raises_is_the_views_failure(
+def test_any_decoder_error_fails_the_view(
     song: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, told: str
 ) -> None:
     def broken(path: Path, **_: Any) -> None:
