@@ -46,7 +46,7 @@ def run_ablation(
     seeds
         Heads per row; figures are means over them.
     parallel, threads
-        Runs at a time, and CPU threads per run; chosen by `choose_parallelism` if None. `parallel` does not change results.
+        Runs at a time, and CPU threads per run; chosen by `choose_parallelism` if None. `parallel` changes no result.
     say
         Called with each line to print.
 

@@ -112,7 +112,7 @@ def _wait_for_all(client: "Client", workers: int, given_up: Callable[[], bool]) 
 
 @contextmanager
 def _quiet(name: str) -> Iterator[None]:
-    """While open, silence a logger: clients log tracebacks when the scheduler is lost, which this module reports itself."""
+    """While open, silence a logger: clients log tracebacks when the scheduler is lost, which is reported here."""
     logger = logging.getLogger(name)
     before = logger.level
     logger.setLevel(logging.CRITICAL + 1)

@@ -35,7 +35,7 @@ def test_imports_go_down_only(layer: str) -> None:
     assert wrong == {}
 
 
-def test_the_store_knows_nothing_of_models() -> None:
+def test_the_store_imports_no_model_code() -> None:
     heavy = {"torch", "torchaudio", "muq", "transformers", "typer", "yaml"}
     wrong = {str(file.relative_to(ROOT)): names for file in files("store") if (names := imported(file) & heavy)}
     assert wrong == {}
@@ -47,7 +47,7 @@ def test_only_one_module_reads_yaml() -> None:
 
 
 @pytest.mark.parametrize("command", ["data", "extract", "head", "store", "probe", "serve"])
-def test_a_command_loads_nothing_heavy_for_its_help(command: str) -> None:
+def test_help_imports_no_heavy_package(command: str) -> None:
     script = (
         f"import pipeline.cli.{command}, sys;"
         "print(*{'torch', 'muq', 'transformers', 'zarr', 'dask', 'sklearn', 'matplotlib', 'audiomentations', 'fastapi'}"

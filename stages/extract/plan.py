@@ -48,8 +48,8 @@ def views_of(song: Song, *, augment: int) -> tuple[int, ...]:
 def plan_extraction(songs: Sequence[Song], *, augment: int, rows: Rows, sources: Freshness) -> Plan:
     """Compare the views that the songs should have with the stored records.
 
-    All stored views of a changed song are made again, including those beyond `augment`, so that no record of the old audio
-    remains.
+    All stored views of a changed song are made again, including those beyond `augment`, so that no record of the
+    old audio remains.
 
     Parameters
     ----------

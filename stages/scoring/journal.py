@@ -127,5 +127,5 @@ def _parsed(line: str) -> SongScore | None:
 
 
 def resume_key(song_id: str, path: str, source: str, model: str) -> ResumeKey:
-    """The key of a row, equal for the same result: the file (or, without one, the song id), its bytes, and the model."""
+    """A row's key, equal for equal results: the file (or, without one, the song id), its bytes, and the model."""
     return (path or song_id, source, model)

@@ -29,7 +29,7 @@ class Song:
     Attributes
     ----------
     song_id, path, split, system
-        Its id, the absolute path of its audio file, `train`, `val` or `test`, and the system that generated it (may be empty).
+        Its id, the absolute path of its audio file, `train`, `val` or `test`, and its generating system (may be empty).
     labels
         Dimension → mean rating, 1 to 5; only the dimensions that were rated.
     extra

@@ -14,7 +14,7 @@ from store.errors import HearError
 def replacing(
     path: Path, *, error: type[HearError] | None = None, causes: tuple[type[Exception], ...] = (OSError,)
 ) -> Iterator[Path]:
-    """Yield a path beside `path` to write to; it replaces the file once everything is written, and is removed on failure.
+    """Yield a path beside `path` to write to; it replaces the file once all is written, and is removed on failure.
 
     For a device or a pipe, this is `path` itself.
 

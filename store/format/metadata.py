@@ -46,7 +46,7 @@ def unsealed(
 ) -> dict[str, Any]:
     """Read a sealed document of at most `largest` bytes.
 
-    The digest only shows that no byte has changed: the writer may have sealed any values, including numbers of any size.
+    The digest only shows that no byte has changed: the writer may have sealed any values, even numbers of any size.
 
     Raises
     ------

@@ -17,7 +17,7 @@ ERRORS = [name for name in NAMES if name.endswith("Error")]
 DOCUMENTED = [name for name in NAMES if name not in ERRORS]
 
 
-def test_importing_it_loads_nothing_heavy() -> None:
+def test_the_import_loads_no_heavy_package() -> None:
     heavy = "{'torch', 'numpy', 'zarr', 'dask', 'stages', 'store'}"
     script = f"import hear_music, sys; print({heavy} & set(sys.modules)); hear_music.HearError"
     script += "; print({'torch', 'numpy'} & set(sys.modules))"

@@ -135,8 +135,8 @@ def _usage(repo: str, head: Head, encoders: Mapping[str, Provenance]) -> str:
         other = f"Its encoders' weights came from local folders: without {folders}, the published ones are tried.\n\n"
     elif not encoders and channels != PUBLISHED_CHANNELS:
         other = (
-            f"It takes {channels} channels per stream, the published encoders give {PUBLISHED_CHANNELS}: it was trained "
-            "with other encoders; name them with `--muq` and `--musicfm`.\n\n"
+            f"It takes {channels} channels per stream, the published encoders give {PUBLISHED_CHANNELS}: it was "
+            "trained with other encoders; name them with `--muq` and `--musicfm`.\n\n"
         )
     else:
         other = ""
@@ -217,8 +217,8 @@ def _making(
 
 def _licence(licence: str) -> str:
     return (
-        f"## Licence\n\n{_plain(licence)}. Licences of possible sources: SongEval's ratings CC-BY-NC-SA 4.0, MuQ's weights "
-        "CC-BY-NC 4.0, MusicFM's weights MIT."
+        f"## Licence\n\n{_plain(licence)}. Licences of possible sources: SongEval's ratings CC-BY-NC-SA 4.0, "
+        "MuQ's weights CC-BY-NC 4.0, MusicFM's weights MIT."
     )
 
 

@@ -1,4 +1,4 @@
-"""Connections of clients that may be slow, broken or hostile; these close in cases where uvicorn's own would stay open."""
+"""Connections of clients that may be slow, broken or hostile; these close when uvicorn's own would stay open."""
 
 import asyncio
 

@@ -25,8 +25,8 @@ LONGEST_NAME = 255
 class ScoringQueue:
     """Scores uploads one after the other, so that memory is that of one song.
 
-    Uploads arrive side by side. A song enters the queue when its upload is complete, so that slow uploads delay nobody
-    else.
+    Uploads arrive side by side. A song enters the queue when its upload is complete, so that slow uploads do not delay
+    others.
 
     Parameters
     ----------

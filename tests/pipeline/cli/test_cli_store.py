@@ -37,7 +37,7 @@ def call(*arguments: object, code: int = 0) -> Result:
     return result
 
 
-def test_info_tells_where_the_weights_came_from(tmp_path: Path) -> None:
+def test_info_prints_the_origin_of_the_weights(tmp_path: Path) -> None:
     spec = Spec(streams=("muq/track",), channels=4, encoders={"muq": "sha256:aa"}, layers=(10,))
     encoders = {"muq": {"kind": "hub", "id": "OpenMuQ/MuQ-large-msd-iter", "revision": "c" * 40}}
     root = StoreWriter.open(tmp_path / "store.zarr", spec, encoders_from=encoders).root
@@ -114,7 +114,7 @@ def test_verify_against_the_songs_files(extracted: tuple[str, Path]) -> None:
     changed, gone, bare = (manifest.with_name(f"{song}.wav") for song in "bcd")
     before = changed.stat()
     changed.write_text("song B")
-    # As a program does that sets all times to one: nothing but the hash tells.
+    # As a program that sets all times to one: only the hash shows the change.
     os.utime(changed, ns=(before.st_atime_ns, before.st_mtime_ns))
     gone.unlink()
     bare.write_text("another song d")
@@ -200,7 +200,7 @@ def stopping_after(removals: int, error: BaseException, monkeypatch: pytest.Monk
 @pytest.mark.parametrize("error", [StoreError("s3: cannot remove: gone"), KeyboardInterrupt()], ids=["fails", "Ctrl-C"])
 @pytest.mark.parametrize("removals", [0, 2])
 @pytest.mark.parametrize("name", ["verify", "prune"])
-def test_what_was_removed_is_told_also_when_the_rest_fails(
+def test_removed_records_are_listed_even_after_a_failure(
     name: str, removals: int, error: BaseException, filled: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = {path.parent.relative_to(filled).as_posix() for path in Path(filled, "records").rglob("zarr.json")}
@@ -281,7 +281,7 @@ def test_standard_output_that_cannot_be_written_is_one_line(arguments: tuple[str
 
 
 @pytest.mark.usefixtures("filled")
-def test_a_reader_that_has_gone_is_no_error_to_speak_of(tmp_path: Path) -> None:
+def test_a_closed_pipe_is_not_reported(tmp_path: Path) -> None:
     reading, writing = os.pipe()
     os.close(reading)
     with os.fdopen(writing, "w") as gone:
@@ -296,7 +296,7 @@ def test_standard_output_may_be_closed(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (0, b"")
 
 
-def test_other_errors_of_the_system_are_not_taken_for_one_of_standard_output(
+def test_other_system_errors_are_not_reported_as_errors_of_standard_output(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def fail(**_: object) -> None:

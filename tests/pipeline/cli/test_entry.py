@@ -1,4 +1,4 @@
-"""What no module expects of a machine ends a command in one line all the same."""
+"""Unexpected errors of a machine also end a command in one line."""
 
 import errno
 import os

@@ -1,4 +1,4 @@
-"""What a run shows: a bar on a terminal, lines in a log."""
+"""Progress of a run: a bar on a terminal, lines in a log."""
 
 import pytest
 

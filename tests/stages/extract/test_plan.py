@@ -25,7 +25,7 @@ def test_without_a_store_everything_is_missing() -> None:
 
 @pytest.fixture(params=["{folder}/s.zarr", "memory://{folder}/s.zarr"])
 def filled(request: pytest.FixtureRequest, tmp_path: Path) -> EmbeddingStore:
-    """Complete songs a and b, c with only view 1, and a song that is in no manifest; three frames each."""
+    """Complete songs a and b, c with only view 1, and a song outside the manifest; three frames each."""
     writer = StoreWriter.open(request.param.format(folder=tmp_path), SPEC)
     for song, view in (("a", 0), ("a", 1), ("b", 0), ("c", 1), ("another", 0)):
         writer.write(song, view, np.ones((1, 3, 2), np.float32), attributes={})

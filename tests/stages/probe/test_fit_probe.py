@@ -25,7 +25,7 @@ def answer(store: Path, labels: Path, *, out: Path | None = None, sweep: bool = 
 
 @pytest.mark.parametrize("model", ["ridge", "svr", "knn"])
 def test_numbers_are_predicted(make_store, make_labels, model: str) -> None:
-    # In all channels: features are standardised, so for what is near one that says nothing counts like one that does.
+    # In all channels: features are standardised, so uninformative ones affect distances as much as others.
     store = make_store(np.tile(VALUE * 3, (6, 1)).T)
     report = answer(store, make_labels(tempo=VALUE), target="tempo", model=model, streams=("muq/track",))
     assert report.task == "regression"
@@ -101,7 +101,7 @@ def test_classes_of_groups_score_at_chance(make_store, make_labels) -> None:
 
 
 def test_augmented_views_train_and_never_straddle(make_store, make_labels) -> None:
-    """A random label, which a probe could only know from another view of the song."""
+    """A random label, which a probe could only learn from another view of the song."""
     store = make_store(RNG.normal(size=(COUNT, 6)), views=(0, 1, 2))
     labels = make_labels(value=RNG.normal(size=COUNT))
     asked = {"target": "value", "model": "knn", "setting": 1}
@@ -215,7 +215,7 @@ def test_no_common_songs(make_store, make_labels, tmp_path: Path) -> None:
         answer(make_store(VALUE), labels, target="value", model="ridge")
 
 
-def test_one_stream_has_nothing_to_sweep(make_store, make_labels) -> None:
+def test_a_sweep_needs_several_streams(make_store, make_labels) -> None:
     with pytest.raises(ProbeError, match="only stream 'muq/track' is chosen"):
         answer(
             make_store(VALUE),

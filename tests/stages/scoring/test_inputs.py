@@ -196,7 +196,7 @@ def test_a_list_may_give_one_file_several_ids(generated: Path) -> None:
     Path("wav.scp").write_text(f"u1 {a}\nu2 {a}\nu3 {b}\nu2 {a}\n")
     listed = [("u1", a), ("u2", a), ("u3", b)]
     assert pairs("wav.scp") == listed
-    # A file that another input names, too, keeps the list's ids and gets no third one.
+    # A file that is also another input keeps the list's ids and gets no third one.
     assert pairs(a, "wav.scp") == pairs("wav.scp", a) == listed
     assert pairs("out/modelA", "wav.scp") == [("002", "out/modelA/002.wav"), *listed]
     # A manifest with both ids of a file does not merge them; a file without an id from a list gets the manifest's.

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from stages.songs import SongsError, read_manifest, write_manifest
 from stages.songs.folder import draw_splits, read_folder
 
-# What a file system takes as a name, with room for a suffix; a leading dot hides a file.
+# Valid file names, with room for a suffix; a leading dot hides a file.
 NAMES = (
     st.text(st.characters(exclude_characters="/\0", exclude_categories=["Cs"]), min_size=1, max_size=12)
     .filter(lambda name: not name.startswith("."))

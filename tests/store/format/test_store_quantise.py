@@ -85,7 +85,7 @@ def test_overflow_names_the_types_that_fit() -> None:
 
 
 class Labelled(np.ndarray):
-    """A subclass of ndarray, as some libraries have."""
+    """A subclass of ndarray, as in some libraries."""
 
 
 def frozen(frames: np.ndarray) -> np.ndarray:

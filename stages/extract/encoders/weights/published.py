@@ -53,7 +53,7 @@ class Published:
             return self.tensors[name].detach().float()
         except KeyError:
             raise EncoderError(
-                f"{self.origin}: no tensor {name}, which the encoder needs; the file is incomplete or belongs to another model"
+                f"{self.origin}: no tensor {name}, which the encoder needs; the file is incomplete or of another model"
             ) from None
 
     def shape(self, name: str, *, axes: int) -> tuple[int, ...]:

@@ -41,7 +41,7 @@ def test_chunks_give_the_whole(stem, frames, monkeypatch):
     torch.testing.assert_close(stem.long(mel), whole, atol=2e-5, rtol=0)
 
 
-def test_memory_format_and_form_change_nothing():
+def test_memory_format_and_form_do_not_change_the_output():
     plain, tuned = build_stem(untrained("muq"), 128), build_stem(untrained("muq"), 128).tuned()
     mel = noise(1, 128, 90)
     torch.testing.assert_close(tuned(mel), plain(mel), atol=2e-5, rtol=0)

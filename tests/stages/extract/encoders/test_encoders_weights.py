@@ -256,7 +256,7 @@ def test_provenance_of_weights(hub, tmp_path):
         "musicfm": "untrained (tiny, seed 2)",
         "muq": "untrained (tiny, seed 1)",
     }
-    # What only serves to measure is known to nobody by name.
+    # Names that only tests of speed use are not public.
     assert untrained("muq", Sizes(layers=2, width=32, heads=4, inner=16, channels=4)).provenance is None
     with pytest.raises(EncoderError, match="someone/music: has no such revision"):
         load(musicfm=f"someone/music@{'f' * 40}")

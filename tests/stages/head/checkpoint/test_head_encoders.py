@@ -90,7 +90,7 @@ def test_weights_from_the_hub_are_found_again_at_their_commit(
         "muq": {"kind": "hub", "id": "lab/MuQ", "revision": muq},
         "musicfm": {"kind": "hub", "id": "lab/MusicFM", "revision": musicfm},
     }
-    # Another commit, of other weights: the head's own are meant, also on a machine that never saw them.
+    # Another commit has other weights: the head's own are used, even if they were never downloaded here.
     stats = b'{"melspec_2048_mean": 1.0, "melspec_2048_std": 2.0}'
     on_hub.add("lab/MusicFM", {**files("musicfm"), "msd_stats.json": stats})
     shutil.rmtree(head.parent / "cache")
@@ -99,7 +99,7 @@ def test_weights_from_the_hub_are_found_again_at_their_commit(
     row = scorer.score(songs.parent / "0.wav")
     assert row.scores.keys() == set(DIMENSIONS)
     assert "caution" not in row.to_json()
-    # What the user names wins, and is checked.
+    # Weights from the user win, and are checked.
     Scorer.load(head, muq=PARITY / "muq", musicfm=PARITY / "musicfm", precision="fp32")
     with pytest.raises(HeadError, match=r"musicfm weights sha256:\w+ \(from lab/MusicFM, commit \w+\), found sha"):
         Scorer.load(head, musicfm="lab/MusicFM", precision="fp32")
@@ -139,7 +139,7 @@ def test_the_demos_head_needs_no_weights_and_warns(trained: Callable[..., Path],
     assert row.caution == scorer.caution == "trained on the demo: meaningless for music"
     about = {"store": tmp_path / "head.zarr", "manifest": read_manifest(songs), "draws": 10}
     assert evaluate_heads([load_head(head)], **about).caution == CAUTION
-    # As it was before this was recorded: its hashes tell.
+    # As before this was recorded: its hashes show it.
     values = config_of(head)
     del values["encoders_from"]
     (head / "config.json").write_text(json.dumps(values))
@@ -188,7 +188,7 @@ def test_heads_that_score_together_agree_on_their_encoders() -> None:
     other = replace(HUB, revision="b" * 40)
     assert encoders_from([make_head(muq=FOLDER), make_head(muq=HUB), make_head(muq=FOLDER)]) == {"muq": HUB}
     assert encoders_from([make_head(), make_head(muq=HUB, musicfm=FOLDER)]) == {"muq": HUB, "musicfm": FOLDER}
-    # An encoder that no head needs is nobody's business.
+    # Encoders that no head needs are ignored.
     assert encoders_from([make_head(streams=("musicfm/track",), muq=HUB)]) == {}
     with pytest.raises(HeadError, match=r"agree on the weights of muq: expected lab/MuQ, commit a{40}, found .* b{40}"):
         encoders_from([make_head(muq=HUB), make_head(muq=other)])
@@ -225,7 +225,7 @@ def test_which_weights_are_loaded(
         (EncoderError, {}, "a reason"),
     ],
 )
-def test_advice_about_weights_is_given_where_the_user_named_none(
+def test_advice_about_weights_is_given_if_the_user_named_none(
     kind: type[EncoderError], given: dict, message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(**about: object) -> None:

@@ -1,4 +1,4 @@
-"""Heads to a hub and back: shared and private files, byte by byte; without a network; from strangers."""
+"""Heads to a hub and back: shared and private files, byte by byte; offline; and untrusted heads."""
 
 import hashlib
 import json
@@ -84,7 +84,7 @@ def test_a_pulled_head_equals_the_pushed_one(on_hub, runs, frames, tmp_path):
     assert load_novelty(fetch("someone/one")).of_song(frames) == load_novelty(runs / "seed-0").of_song(frames)
 
 
-def test_nothing_private_leaves(on_hub, runs):
+def test_no_private_data_is_uploaded(on_hub, runs):
     for folder in (runs, runs / "seed-0"):
         push(folder, "someone/private")
         for content in on_hub.files("someone/private").values():
@@ -127,7 +127,7 @@ def test_a_push_replaces_the_old_head_and_keeps_other_files(on_hub, runs):
     }
 
 
-def test_the_card_has_the_figures_and_what_it_is_made_of(on_hub, runs):
+def test_the_card_has_results_and_provenance(on_hub, runs):
     push(runs, "someone/carded", dataset="ASLP-lab/SongEval")
     card = ModelCard(on_hub.files("someone/carded")["README.md"].decode())
     assert card.data.license == "cc-by-nc-sa-4.0"

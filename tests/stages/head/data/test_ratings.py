@@ -1,4 +1,4 @@
-"""Ratings that are kept beside a head: their digest, the file, how changes are told, and songs without any."""
+"""Ratings saved with a head: their digest, the file, reported changes, and songs without ratings."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -99,7 +99,7 @@ def test_a_damaged_file_is_one_line(tmp_path: Path, content: bytes) -> None:
 
 
 def without_ratings(manifest: Manifest, lacking: dict[int, tuple[str, ...]]) -> Manifest:
-    """The same songs; those of these positions lack these dimensions."""
+    """The same songs; those at these positions lack these dimensions."""
 
     def cut(number: int, song: Song) -> Song:
         return replace(song, labels={k: v for k, v in song.labels.items() if k not in lacking.get(number, ())})

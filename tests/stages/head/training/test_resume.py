@@ -177,7 +177,7 @@ def test_a_stream_that_is_named_twice_is_refused(tmp_path: Path, train: Train) -
     assert not (tmp_path / "run").exists()
 
 
-def test_a_report_is_read_as_it_was_written(tmp_path: Path, train: Train) -> None:
+def test_a_report_round_trip(tmp_path: Path, train: Train) -> None:
     written = train()
     read = read_report(tmp_path / "run")
     assert read.to_json() == written.to_json()
