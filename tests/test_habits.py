@@ -73,7 +73,7 @@ def test_the_hooks_of_pre_commit_are_valid() -> None:
         "README.md",
     ],
 )
-def test_every_make_target_that_is_named_exists(name: str) -> None:
+def test_named_make_targets_exist(name: str) -> None:
     named = set(re.findall(r"(?:^|[`\"]|: )make ([a-z]+)", text(name), re.MULTILINE))
     assert named
     assert named <= TARGETS
@@ -84,7 +84,7 @@ def test_help_lists_every_target() -> None:
     assert set(re.findall(r"^  ([a-z]+) +\S", listed, re.MULTILINE)) == TARGETS
 
 
-def test_every_python_that_is_allowed_is_tested_and_no_other_is_named() -> None:
+def test_exactly_the_allowed_python_versions_are_tested() -> None:
     jobs = yaml.safe_load(text(WORKFLOW))["jobs"]
     assert set(jobs["tests"]["strategy"]["matrix"]["python"]) == minor_versions()
     named = {row.rpartition(" ")[2] for row in PROJECT["classifiers"] if row.startswith("Programming Language")}
@@ -155,7 +155,7 @@ def test_the_version_is_in_one_place_and_the_others_follow() -> None:
 
 
 @pytest.mark.parametrize("name", ["CONTRIBUTING.md", "CHANGELOG.md", "CODE_OF_CONDUCT.md", "SECURITY.md"])
-def test_every_file_that_is_named_exists(name: str) -> None:
+def test_named_files_exist(name: str) -> None:
     """Links, and paths in backticks such as `stages/head/`; built folders are not in the repository."""
     links = re.findall(r"\]\((?!https?:)([^)#]+)\)", text(name))
     paths = re.findall(r"`([\w.-]+/[\w./-]*)`", text(name))

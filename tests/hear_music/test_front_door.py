@@ -41,7 +41,7 @@ def test_every_name_is_in_the_reference() -> None:
 
 
 @pytest.mark.parametrize("name", ERRORS)
-def test_an_error_says_when_it_is_raised(name: str) -> None:
+def test_errors_document_when_they_are_raised(name: str) -> None:
     assert getattr(hear, name).__dict__["__doc__"]
 
 

@@ -346,7 +346,7 @@ def test_the_space_of_replaced_records_counts_as_free(
 
 
 @pytest.mark.usefixtures("unestimated")
-def test_of_many_missing_sources_the_first_are_named(
+def test_only_the_first_missing_sources_are_named(
     tmp_path: Path,
     make_songs: Callable[..., Path],
     config: ExtractConfig,

@@ -132,7 +132,7 @@ def test_a_killed_worker_changes_no_byte_of_the_store(
     assert record_bytes(root) == undisturbed
 
 
-def test_a_scheduler_elsewhere_fills_the_store_that_is_named_here(
+def test_a_remote_scheduler_fills_the_given_store(
     tmp_path: Path,
     songs: Path,
     config: ExtractConfig,
@@ -179,7 +179,7 @@ def test_a_workers_error_ends_the_run(tmp_path: Path, songs: Path, config: Extra
 
 
 @pytest.mark.parametrize("workers", [1, 6])
-def test_no_more_songs_are_submitted_than_keep_all_workers_busy(
+def test_only_enough_songs_to_keep_workers_busy_are_submitted(
     tmp_path: Path, songs: Path, config: ExtractConfig, client: Client, monkeypatch: pytest.MonkeyPatch, workers: int
 ) -> None:
     plan, stop, submitted, reported = planned(songs, tmp_path / "s.zarr", config), threading.Event(), [], []
@@ -230,7 +230,7 @@ def test_after_ctrl_c_in_all_processes_only_current_views_are_finished(
     assert {path: written[path] for path in both} == {path: undisturbed[path] for path in both}
 
 
-def test_a_scheduler_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_scheduler_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cluster, "CONNECT_SECONDS", 0.5)
     with (
         pytest.raises(ClusterError, match=r"--scheduler tcp://127\.0\.0\.1:9: no Dask scheduler answers"),
@@ -300,7 +300,7 @@ def test_a_lost_scheduler_gives_one_line_and_stored_records_stay(
     assert record_bytes(root)
 
 
-def test_full_shared_memory_is_one_line_on_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_full_shared_memory_gives_one_line_on_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     full = SimpleNamespace(free=4096)
     monkeypatch.setattr(cluster.shutil, "disk_usage", {"/dev/shm": full}.__getitem__)
     with (
@@ -326,7 +326,7 @@ def test_full_shared_memory_is_one_line_on_gpus(monkeypatch: pytest.MonkeyPatch)
         ("workers", "hear-music", "0.0.9", "the worker at tcp://.* has hear-music 0.0.9, this command has {}; install"),
     ],
 )
-def test_versions_that_do_not_fit_are_one_line(
+def test_incompatible_versions_give_one_line(
     client: Client, place: str, name: str, found: str, line: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ours = report_version(monkeypatch, place, name, lambda version: found)

@@ -128,7 +128,7 @@ def test_metrics_and_plots_are_shown(clone: Clone) -> None:
     assert len(list((clone.folder / "dvc_plots" / "static").glob("*.png"))) == 4
 
 
-def test_a_changed_beta_reruns_stage_two_alone_also_as_experiments(clone: Clone) -> None:
+def test_a_changed_beta_reruns_only_stage_two_even_in_experiments(clone: Clone) -> None:
     two = {"train@1", "train@2", "evaluate@1", "evaluate@2"}
     params = json.loads((clone.folder / "models" / "track2" / "params.json").read_text())
     assert params["beta"] == 0.05

@@ -200,7 +200,7 @@ def test_a_dry_run_reports_the_cost_and_writes_no_file(
     assert dry_run(manifest, str(root), config, augment=1)["views"] == 0
 
 
-def test_without_space_it_does_not_start_unless_forced(
+def test_without_disk_space_a_run_starts_only_if_forced(
     tmp_path: Path, make_songs: Callable[..., Path], config: ExtractConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     manifest = make_songs(tmp_path / "songs", count=1)

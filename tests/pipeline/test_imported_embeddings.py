@@ -94,7 +94,7 @@ def test_a_head_of_imported_embeddings_refuses_audio(tmp_path: Path, monkeypatch
     assert set(literal_eval(printed.getvalue())) == set(load_head("model").dimensions)
 
 
-def test_songevals_head_learns_from_a_stream_that_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_songevals_head_trains_on_a_given_stream(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     lay_out(tmp_path, ("mine", "other"), 4)
     monkeypatch.chdir(tmp_path)
     call(store.app, "import", "theirs.h5", "their.zarr")

@@ -40,7 +40,7 @@ ASKED = "signal.signal(signal.SIGTERM, lambda *_: None)"  # like hear-extract, w
     ("first", "number"),
     [("pass", signal.SIGINT), (ASKED, signal.SIGTERM)],
 )
-def test_the_second_ends_a_command_and_its_processes(
+def test_the_second_signal_ends_a_command_and_its_processes(
     start_process: Any, family: Any, first: str, number: signal.Signals
 ) -> None:
     code = COMMAND.format(first=first, work=IN_A_LIBRARY)
@@ -58,7 +58,7 @@ def test_the_second_ends_a_command_and_its_processes(
     assert process.stderr.read().splitlines()[-1] == "hear-data: interrupted"
 
 
-def test_two_end_a_command_that_lets_no_thread_run(start_process: Any, family: Any) -> None:
+def test_two_signals_end_a_command_that_blocks_all_threads(start_process: Any, family: Any) -> None:
     """As while a large library is loaded from a cold disk."""
     code = COMMAND.format(first="pass", work="sum(range(10**12))").replace('"sleep", "600"', '"true"')
     process = start_process([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

@@ -14,9 +14,7 @@ from store.backends.opening import open_objects
 from store.format.keys import DEPTH, INDEX, METADATA, RECORDS, ROOT, SHARD
 
 
-def test_opening_reads_no_record_that_the_index_knows(
-    fill: Callable[..., str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_opening_reads_no_indexed_record(fill: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
     """So 20,000 records open in less than a second, which the benchmark measures."""
     root = fill(songs=tuple(str(number) for number in range(100)))
     index(root)

@@ -415,7 +415,7 @@ class TestStoreContract:
         writer = StoreWriter.open(filled, spec)
         assert [writer.has(song, 0) for song in ("a", "b", SONG)] == [False, False, True]
 
-    def test_there_and_back_through_hdf5(self, filled: str, root: str, contents: Make, tmp_path: Path) -> None:
+    def test_round_trip_through_hdf5(self, filled: str, root: str, contents: Make, tmp_path: Path) -> None:
         assert export_hdf5(filled, tmp_path / "all.h5") == 6
         assert import_hdf5(tmp_path / "all.h5", f"{root}-again") == 6
         assert contents(f"{root}-again") == contents(filled)

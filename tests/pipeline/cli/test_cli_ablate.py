@@ -171,7 +171,7 @@ def test_an_interrupted_ablation_reports_remaining_runs_and_resumes_to_the_same_
         (("--seeds", "2"), "baseline: this is a run of one seed, expected 2 seeds; 8 of 16"),
     ],
 )
-def test_rows_that_something_else_made_are_refused_and_stay(
+def test_rows_of_other_runs_are_refused_and_kept(
     tmp_path: Path, whole: Path, call: Callable[..., Result], options: tuple[str, ...], difference: str
 ) -> None:
     out = shutil.copytree(whole, tmp_path / "out")
@@ -218,7 +218,7 @@ def test_only_rows_that_a_change_concerns_are_trained_again(
     assert {row for row in ROWS if after[row] != before[row]} == {row for row in ROWS if row.split("-")[-1] == "l"}
 
 
-def test_several_seeds_a_row(tmp_path: Path, call: Callable[..., Result]) -> None:
+def test_several_seeds_per_row(tmp_path: Path, call: Callable[..., Result]) -> None:
     out = tmp_path / "seeds"
     done = call("ablate", "--out", str(out), "--parallel", "1", "--seeds", "2")
     assert done.exit_code == 0, done.output
@@ -234,7 +234,7 @@ def test_several_seeds_a_row(tmp_path: Path, call: Callable[..., Result]) -> Non
     assert files_in(out) == before
 
 
-def test_a_row_that_fails_is_named_and_the_others_are_there(
+def test_a_failed_row_is_named_and_the_others_are_complete(
     tmp_path: Path, whole: Path, call: Callable[..., Result]
 ) -> None:
     out = shutil.copytree(whole, tmp_path / "out")

@@ -82,7 +82,7 @@ def test_a_song_of_another_split_than_is_measured_may_have_changed(
 
 
 @pytest.mark.parametrize("left", [0, 23])
-def test_without_the_audio_one_note_is_all(
+def test_without_the_audio_there_is_one_note(
     left: int, folder: Path, call: Callable[[str], tuple[int, list[str]]]
 ) -> None:
     for number in range(left, 24):

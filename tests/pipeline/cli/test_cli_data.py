@@ -75,7 +75,7 @@ def test_songeval_reports_missing_files_in_one_line(
     assert error.count("\n") == 1
 
 
-def test_a_manifest_that_cannot_be_written_is_one_line(
+def test_a_manifest_that_cannot_be_written_gives_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "a.mp3").touch()

@@ -144,7 +144,7 @@ def test_wrong_usage_is_exit_code_2(
         (("--store", "söngs 🎵/manifest.csv"), r"manifest\.csv"),
     ],
 )
-def test_our_errors_are_one_line_and_exit_code_1(
+def test_our_errors_give_one_line_and_exit_code_1(
     tmp_path: Path,
     manifest: Path,
     monkeypatch: pytest.MonkeyPatch,

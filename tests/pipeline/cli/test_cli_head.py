@@ -106,7 +106,7 @@ def test_a_killed_training_resumes_to_the_bytes_of_an_undisturbed_one(place: Pat
         (["train", *OPTIONS[2:], "--manifest", "none.csv", "--out", "x"], 1, "none.csv"),
     ],
 )
-def test_wrong_usage_is_2_and_our_errors_are_one_line(
+def test_wrong_usage_is_2_and_our_errors_give_one_line(
     place: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],

@@ -54,7 +54,7 @@ def hear_head(place: Path, *arguments: str, **variables: str) -> subprocess.Comp
     )
 
 
-def test_pushed_scored_by_its_id_and_pulled_offline(hub, place):
+def test_a_pushed_head_scores_by_its_id_and_is_pulled_offline(hub, place):
     online = {"HF_ENDPOINT": hub.url, "HF_HUB_DISABLE_XET": "1"}
     pushed = hear_head(place, "push", "model", "someone/mine", "--private", **online, HF_TOKEN=hub.TOKEN)
     assert (pushed.returncode, pushed.stdout) == (0, f"{hub.url}/someone/mine/commit/{hub.commit('someone/mine')}\n")
@@ -165,7 +165,7 @@ def test_a_mistyped_path_is_not_looked_up(place, monkeypatch, capfd, command, ar
         ("data", ["songeval", "--root", "songeval", "--download"]),
     ],
 )
-def test_without_a_network_there_is_one_line(on_hub, place, monkeypatch, capfd, command, arguments):
+def test_without_a_network_there_gives_one_line(on_hub, place, monkeypatch, capfd, command, arguments):
     """No second try, and none of the library's own lines."""
     monkeypatch.chdir(place)
     on_hub.stop()

@@ -94,7 +94,7 @@ def test_files_and_variables_that_are_not_given_have_no_effect(
     assert reached(*DEMO)[1]["songs"] == Params().demo.songs
 
 
-def test_the_file_that_is_named_gives_the_defaults_and_options_win(reached: Callable[..., Any]) -> None:
+def test_the_given_file_sets_defaults_and_options_win(reached: Callable[..., Any]) -> None:
     file = write(
         """
         encoders: {preset: tiny, layers: [2, 3], streams: [muq/track], device: cpu, precision: fp32}
@@ -166,7 +166,7 @@ def test_weights_on_the_command_line_win_over_the_preset_of_a_file(
         (None, "cannot be read as YAML"),
     ],
 )
-def test_a_wrong_file_is_one_line(
+def test_a_wrong_file_gives_one_line(
     command: tuple[str, ...], text: str | None, message: str, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
@@ -182,9 +182,7 @@ def test_a_wrong_file_is_one_line(
     assert error.count("\n") == 1
 
 
-def test_help_shows_the_papers_values_and_those_of_a_file_that_is_named_first(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_help_shows_the_papers_values_or_those_of_a_given_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "200")
     write("head: {learning_rate: 0.125}", "params.yaml")

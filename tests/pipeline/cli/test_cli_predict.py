@@ -79,7 +79,7 @@ def rows(result: Result) -> list[dict]:
     return [json.loads(line) for line in result.stdout.splitlines()]
 
 
-def test_a_pipe_gets_a_json_line_a_song(call: Callable[..., Result]) -> None:
+def test_a_pipe_gets_one_json_line_per_song(call: Callable[..., Result]) -> None:
     result = call("songs", "bad.wav", code=1)
     found = rows(result)
     assert [row["path"] for row in found] == ["songs/a1.wav", "songs/a2.wav", "songs/b1.wav", "bad.wav"]
@@ -291,7 +291,7 @@ def test_wrong_usage(call: Callable[..., Result], arguments: list[str], message:
     assert message in " ".join(result.stderr.replace("│", " ").split())
 
 
-def test_our_errors_are_one_line(
+def test_our_errors_give_one_line(
     place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(place)

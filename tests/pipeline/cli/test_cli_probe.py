@@ -106,7 +106,7 @@ def test_wrong_usage(arguments: list[str]) -> None:
         (["--target", "loud", "--model", "ridge", "--manifest", "absent"], "absent: cannot be read: No such file"),
     ],
 )
-def test_errors_are_one_line(
+def test_errors_give_one_line(
     asked: list[str],
     arguments: list[str],
     message: str,

@@ -63,7 +63,7 @@ def test_the_server_gets_the_application(monkeypatch: pytest.MonkeyPatch) -> Non
     assert {route.path for route in seen["app"].routes} >= {"/", "/score", "/health"}
 
 
-def test_without_the_extra_it_says_how_to_install_it(
+def test_without_the_extra_the_message_names_it(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     find = importlib.util.find_spec

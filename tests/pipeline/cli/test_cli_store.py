@@ -146,7 +146,7 @@ def test_export_and_import(filled: str, tmp_path: Path) -> None:
     assert EmbeddingStore.open(again).receipt() == EmbeddingStore.open(filled).receipt()
 
 
-def test_an_import_from_elsewhere_says_how_it_was_interpreted(tmp_path: Path) -> None:
+def test_an_import_from_another_program_prints_its_interpretation(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "theirs.h5", "w") as file:
         file.attrs.update({"streams": ["a", "b/c"], "frame_rate": 12.5})
         file.create_dataset("x/1/0", data=np.zeros((2, 4, 3), ">f2"))
@@ -274,7 +274,7 @@ FULL = "hear-store: standard output cannot be written: No space left on device; 
 @pytest.mark.skipif(not Path("/dev/full").is_char_device(), reason="no /dev/full on this machine")
 @pytest.mark.parametrize("arguments", [("info", "store.zarr"), ("info", "store.zarr", "--json"), ("--help",)])
 @pytest.mark.usefixtures("filled")
-def test_standard_output_that_cannot_be_written_is_one_line(arguments: tuple[str, ...], tmp_path: Path) -> None:
+def test_standard_output_that_cannot_be_written_gives_one_line(arguments: tuple[str, ...], tmp_path: Path) -> None:
     with Path("/dev/full").open("w") as full:
         done = subprocess.run([INSTALLED, *arguments], cwd=tmp_path, stdout=full, stderr=subprocess.PIPE, text=True)
     assert (done.returncode, done.stderr) == (1, FULL)
@@ -314,7 +314,7 @@ def test_other_system_errors_are_not_reported_as_errors_of_standard_output(
 @pytest.mark.parametrize(
     "arguments", [("info",), ("verify",), ("index",), ("prune", "--song", "a"), ("export", "x.h5"), ("merge", "other")]
 )
-def test_no_store_is_one_line(
+def test_no_store_gives_one_line(
     arguments: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)

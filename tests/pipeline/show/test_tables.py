@@ -84,7 +84,7 @@ def test_a_single_score_leaves_room_for_its_heading(
     assert [line.split() for line in lines if "a" in line] == [["song", "Musicality"], ["a.mp3", "3.25"]]
 
 
-def test_songs_without_a_common_folder_have_their_whole_path(printed: Callable[..., list[str]]) -> None:
+def test_songs_without_a_common_folder_have_their_full_path(printed: Callable[..., list[str]]) -> None:
     one = printed(ROWS[:1], 140)
     assert sum("/music/süß/a.mp3 " in line for line in one) == 1
     assert not any("mean" in line for line in one)

@@ -127,7 +127,7 @@ def test_a_run_without_digests_adds_no_note(tmp_path: Path, trained: Trained) ->
 
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"labels": 3}'])
-def test_damaged_parameters_are_one_line(tmp_path: Path, trained: Trained, content: str) -> None:
+def test_damaged_parameters_give_one_line(tmp_path: Path, trained: Trained, content: str) -> None:
     for name in ("config.json", "model.safetensors"):
         (tmp_path / name).write_bytes((trained.run / name).read_bytes())
     (tmp_path / "params.json").write_text(content)

@@ -47,7 +47,7 @@ def test_one_listing_finds_missing_views(filled: EmbeddingStore, monkeypatch: py
     assert plan.stored == 4
 
 
-def test_stored_views_of_a_changed_song_are_made_again_also_those_beyond_augment(filled: EmbeddingStore) -> None:
+def test_all_stored_views_of_a_changed_song_are_made_again(filled: EmbeddingStore) -> None:
     rows = filled.rows
     sources = Freshness(stale=frozenset({("a", 0), ("a", 1), ("c", 1)}))
     plan = plan_extraction(SONGS, augment=0, rows=rows, sources=sources)

@@ -76,7 +76,7 @@ def test_changes_over_time_need_the_standard_deviation(make_store, make_labels) 
     assert [report.features for report in found.values()] == [6, 6, 12]
 
 
-def test_a_label_that_is_the_group_scores_at_chance(make_store, make_labels) -> None:
+def test_a_label_equal_to_the_group_scores_at_chance(make_store, make_labels) -> None:
     """Embeddings identify the artist, and the label belongs to the artist: only --group shows that."""
     artist = np.arange(COUNT) // 6
     labels = make_labels(artist=[f"a{one}" for one in artist], likes=RNG.permutation(10)[artist])
@@ -227,7 +227,7 @@ def test_a_sweep_needs_several_streams(make_store, make_labels) -> None:
         )
 
 
-def test_two_songs_of_a_class_do_with_a_setting(make_store, make_labels) -> None:
+def test_two_songs_per_class_suffice_with_a_setting(make_store, make_labels) -> None:
     kind = ["two"] * 2 + ["pop"] * (COUNT - 2)
     store, labels = make_store(np.array([one == "two" for one in kind]) * 9.0), make_labels(kind=kind)
     asked = {"target": "kind", "model": "logistic", "streams": ("muq/track",), "cv": 2, "setting": 1.0}

@@ -189,7 +189,7 @@ def test_names_cannot_become_markup_and_the_page_loads_no_file() -> None:
     assert "default-src 'none'" in page
 
 
-def test_the_report_is_written_whole(tmp_path: Path) -> None:
+def test_the_report_is_written_atomically(tmp_path: Path) -> None:
     path = write_report(tmp_path / "new", "<p>ö</p>")
     assert path == tmp_path / "new" / "index.html"
     assert path.read_text(encoding="utf-8") == "<p>ö</p>"

@@ -125,7 +125,7 @@ def test_a_song_that_fails_with_the_same_error_adds_no_line(tmp_path: Path) -> N
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this machine")
-def test_a_full_disk_while_songs_are_scored_is_one_line(tmp_path: Path) -> None:
+def test_a_full_disk_while_songs_are_scored_gives_one_line(tmp_path: Path) -> None:
     (tmp_path / "scores.jsonl").symlink_to("/dev/full")
 
     def score() -> None:

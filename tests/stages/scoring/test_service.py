@@ -167,7 +167,7 @@ def test_limits_are_finite() -> None:
         Limits(megabytes=float("inf"))
 
 
-def test_the_page_scores_files_that_are_dropped_on_it(scorer: Scorer, dump: Callable[[str], dict]) -> None:
+def test_the_page_scores_dropped_files(scorer: Scorer, dump: Callable[[str], dict]) -> None:
     """In a browser, with a server: the page uploads two files, of which one is not audio, and draws the report."""
     drop = """<script>
       const content = Uint8Array.from(atob("CONTENT"), (letter) => letter.charCodeAt(0));

@@ -528,7 +528,7 @@ def test_the_port_is_taken_while_models_load() -> None:
             listen(sockets)
 
 
-def test_a_host_name_may_have_addresses_that_this_machine_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_host_name_may_have_addresses_of_other_machines(monkeypatch: pytest.MonkeyPatch) -> None:
     """Such as `localhost` without IPv6; at least one address must work, and all share a port."""
     absent, first, second = (
         (socket.AF_INET, 0, 0, "", (host, 0)) for host in ("203.0.113.1", "127.0.0.1", "127.0.0.2")

@@ -131,7 +131,7 @@ def test_silence_has_a_warning_from_a_store_that_records_the_level(
     assert len(rows) == 6
 
 
-def test_every_row_of_a_demo_head_has_the_caution_also_from_an_earlier_run(
+def test_every_row_of_a_demo_head_has_the_caution_even_if_resumed(
     quiet: Path, encoders: MultiScale, make_head: Callable[..., Head]
 ) -> None:
     ensemble = Ensemble([make_head(0), make_head(1)])

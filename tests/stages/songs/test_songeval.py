@@ -37,7 +37,7 @@ def lay_out(folder: Path, rows: list[Any], validation: str = "mp3/a_2.mp3\n") ->
 GOOD = [line("mp3/a_1.mp3", system="suno", gender="female", tempo=90), line("mp3/a_2.mp3")]
 
 
-def test_labels_are_means_and_ids_whole_stems(tmp_path: Path) -> None:
+def test_labels_are_means_and_ids_are_stems(tmp_path: Path) -> None:
     first, second = read_songeval(lay_out(tmp_path, GOOD), official=False)
     assert first.labels == dict.fromkeys(DIMENSIONS, 3.5)
     assert (first.song_id, first.path, first.split) == ("a_1", tmp_path / "mp3" / "a_1.mp3", "train")
@@ -278,7 +278,7 @@ def test_another_list_is_not_replaced(
     assert hub_asked == []
 
 
-def test_a_silent_hub_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lists: str) -> None:
+def test_a_silent_hub_gives_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lists: str) -> None:
     import huggingface_hub
 
     def snapshot(*_: Any, **how: Any) -> None:

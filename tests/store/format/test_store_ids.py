@@ -75,7 +75,7 @@ def test_different_ids_have_different_paths_and_names(first: str, second: str) -
     dtype=st.sampled_from(["float16", "float32", "int8"]),
     seed=st.integers(0, 99),
 )
-def test_any_id_and_shape_there_and_back(
+def test_any_id_and_shape_round_trip(
     songs: list[str], shape: tuple[int, int, int], dtype: str, seed: int, spec: Spec, tmp_path: Path
 ) -> None:
     spec = replace(spec, streams=tuple(map(str, range(shape[0]))), channels=shape[2], dtype=dtype)

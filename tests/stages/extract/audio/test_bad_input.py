@@ -73,7 +73,7 @@ def test_unusual_but_valid_files_are_read(tmp_path: Path, name: str) -> None:
     assert probe_seconds(path) == pytest.approx(1.0, abs=0.02)
 
 
-def test_names_that_differ_in_case_only_are_two_files(tmp_path: Path) -> None:
+def test_names_that_differ_only_in_case_are_two_files(tmp_path: Path) -> None:
     write(tmp_path / "Song.wav", np.full(RATE, 0.25), subtype="FLOAT")
     write(tmp_path / "song.wav", np.full(RATE, 0.5), subtype="FLOAT")
     if (tmp_path / "SONG.wav").exists():

@@ -33,7 +33,7 @@ def test_winograd_equals_the_convolution(width, shape):
 
 
 @pytest.mark.parametrize("frames", [1, 3, 4, 39, 41, 160, 401])
-def test_chunks_give_the_whole(stem, frames, monkeypatch):
+def test_chunks_join_to_the_whole(stem, frames, monkeypatch):
     mel = noise(1, 128, frames)
     whole = stem(mel)
     assert whole.shape == (1, -(-frames // 4), 64)

@@ -159,7 +159,7 @@ def test_bad_statistics(musicfm, content):
         load(musicfm=musicfm)
 
 
-def test_layers_that_the_weights_do_not_have(musicfm):
+def test_missing_layers_are_named(musicfm):
     with pytest.raises(EncoderError, match=r"musicfm: layers \[5\]: expected different numbers from 0 to 4"):
         load(musicfm=musicfm, layers=(5,))
 
@@ -184,7 +184,7 @@ def test_loading_leaves_the_generators_and_stdout_alone(capsys):
 def test_missing_weights(tmp_path):
     with pytest.raises(EncoderError, match="neither a folder nor a hub id"):
         load(musicfm=tmp_path / "nowhere")
-    with pytest.raises(EncoderError, match=r"has no msd_stats\.json; the folder must have the published files"):
+    with pytest.raises(EncoderError, match=r"no msd_stats\.json; the folder must contain the published files"):
         load(musicfm=tmp_path)
 
 

@@ -89,7 +89,7 @@ def test_each_transform_is_applied_as_often_as_the_table_says(many: list[dict[st
         assert share == pytest.approx(p, abs=4 * (p * (1 - p) / len(many)) ** 0.5)
 
 
-def test_transforms_come_in_the_tables_order(many: list[dict[str, Any]]) -> None:
+def test_transforms_are_in_the_tables_order(many: list[dict[str, Any]]) -> None:
     assert all(list(drawn) == [name for name in ORDER if name in drawn] for drawn in many)
 
 

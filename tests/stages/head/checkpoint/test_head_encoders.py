@@ -115,7 +115,7 @@ def test_a_missing_commit_says_how_to_name_a_copy(on_hub, trained: Callable[...,
         Scorer.load(head)
 
 
-def test_a_folder_s_weights_are_looked_for_under_the_published_ids(on_hub, trained: Callable[..., Path]) -> None:
+def test_for_weights_from_a_folder_the_published_ids_are_tried(on_hub, trained: Callable[..., Path]) -> None:
     head = trained(muq=str(PARITY / "muq"), musicfm=str(PARITY / "musicfm"))
     assert config_of(head)["encoders_from"] == {"muq": {"kind": "folder"}, "musicfm": {"kind": "folder"}}
     assert str(PARITY) not in json.dumps(config_of(head))
@@ -236,7 +236,7 @@ def test_advice_about_weights_is_given_if_the_user_named_none(
         load_encoders(Ensemble([make_head(muq=HUB)]), **given)
 
 
-def test_published_files_take_the_published_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_published_files_use_the_published_weights(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[dict] = []
     monkeypatch.setattr("stages.scoring.encoders.load_multiscale", lambda **about: asked.append(about))
     ensemble = load_ensemble([PARITY / "hear_track2.pth"])
@@ -257,7 +257,7 @@ def test_published_files_take_the_published_weights(monkeypatch: pytest.MonkeyPa
         ),
     ],
 )
-def test_a_stranger_s_configuration_is_checked(tmp_path: Path, encoders: object, message: str) -> None:
+def test_an_untrusted_configuration_is_checked(tmp_path: Path, encoders: object, message: str) -> None:
     save_head(tmp_path, make_head(muq=HUB))
     values = {**config_of(tmp_path), "encoders_from": encoders}
     (tmp_path / "config.json").write_text(json.dumps(values))

@@ -96,7 +96,7 @@ def test_no_private_data_is_uploaded(on_hub, runs):
     assert run["songs"] == json.loads((runs / "seed-0/run.json").read_text())["songs"]
 
 
-def test_several_heads_are_one_model_and_each_can_be_named(on_hub, runs, frames, tmp_path):
+def test_several_heads_are_one_model_and_each_has_its_own_id(on_hub, runs, frames, tmp_path):
     push(runs, "someone/both")
     there = set(on_hub.files("someone/both"))
     assert {"ensemble.json", "metrics.json", "seed-0/config.json", "seed-1/model.safetensors"} <= there
@@ -235,7 +235,7 @@ def test_a_strangers_pickle_runs_no_code(on_hub, tmp_path):
         ({"ensemble.json": b'{"heads": ["a"]}'}, r"other/model: has no file a/config\.json on the hub"),
     ],
 )
-def test_models_of_others_are_refused_before_their_weights_are_fetched(on_hub, files, message):
+def test_other_models_are_refused_before_the_download_of_weights(on_hub, files, message):
     on_hub.add("other/model", {**files, "model.safetensors.index.json": b"{}"})
     with pytest.raises((HeadError, HubError), match=message):
         load_heads("other/model")

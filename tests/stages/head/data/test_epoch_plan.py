@@ -61,7 +61,7 @@ def test_shares_are_drawn_from_beta_once_a_batch(alpha: float) -> None:
     assert shares.var() == pytest.approx(1 / (4 * (2 * alpha + 1)), rel=0.06)
 
 
-def test_every_record_is_an_anchor_once_an_epoch_in_another_order_each(corpus: Corpus) -> None:
+def test_every_record_is_an_anchor_once_per_epoch_in_a_new_order(corpus: Corpus) -> None:
     orders = []
     for epoch in range(2):
         batches = plan_epoch(corpus, TrainConfig(batch_size=5), epoch=epoch)
@@ -71,7 +71,7 @@ def test_every_record_is_an_anchor_once_an_epoch_in_another_order_each(corpus: C
     assert orders[0] != orders[1]
 
 
-def test_partners_come_in_all_their_views_and_no_others(corpus: Corpus) -> None:
+def test_partners_have_all_their_views_and_no_others(corpus: Corpus) -> None:
     partners = [item for batch in epochs(corpus, TrainConfig(), 40) for item in halves(batch)[1]]
     assert {(item.song, item.view) for item in partners} == set(corpus.records())
 
@@ -96,7 +96,7 @@ def test_views_are_drawn_uniformly_in_each_epoch(corpus: Corpus) -> None:
     assert set(seen) == set(corpus.records())
 
 
-def test_two_views_an_epoch_are_two_different_ones(corpus: Corpus) -> None:
+def test_two_views_per_epoch_are_different(corpus: Corpus) -> None:
     for epoch in range(20):
         batches = plan_epoch(corpus, TrainConfig(views_per_epoch=2, mix="none"), epoch=epoch)
         anchors = [(item.song, item.view) for batch in batches for item in batch.items]

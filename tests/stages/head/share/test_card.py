@@ -63,7 +63,7 @@ def test_names_in_a_card_are_plain_text():
         (("musicfm/track", "muq/track@6"), "my/songs", "cc-by-nc-4.0"),
     ],
 )
-def test_the_licence_that_is_due(streams, dataset, expected):
+def test_the_required_licence(streams, dataset, expected):
     assert default_license(streams, dataset) == expected
 
 

@@ -136,7 +136,7 @@ def test_changed_songs_or_ratings_are_refused_and_named(
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"best_step": 1}'])
-def test_a_damaged_run_json_is_one_line(tmp_path: Path, train: Train, text: str) -> None:
+def test_a_damaged_run_json_gives_one_line(tmp_path: Path, train: Train, text: str) -> None:
     train()
     (tmp_path / "run" / "run.json").write_text(text)
     with pytest.raises(HeadError, match=r"run: cannot read the run's results: .*; train again without --resume"):

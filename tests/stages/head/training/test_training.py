@@ -183,7 +183,7 @@ def test_a_changed_store_is_refused(tmp_path: Path, make_learnable: Callable, co
         trained(other, tmp_path / "run", config, receipt=tmp_path / "receipt.json")
 
 
-def test_songs_that_the_store_lacks_are_named_or_allowed(
+def test_songs_missing_in_the_store_are_named_or_allowed(
     tmp_path: Path, make_learnable: Callable, config: TrainConfig
 ) -> None:
     small = make_learnable(tmp_path, songs=12)
