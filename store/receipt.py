@@ -65,8 +65,8 @@ def locate_store(path: str | Path) -> str:
     if not isinstance(location, str) or len(location) > _LONGEST_PATH:
         raise StoreError(f"{path}: does not say where its store is; name the store, or run hear-extract with --receipt")
     beside = Path(path).absolute().parent / Path(location).name
-    there = os.path.isdir(beside)  # noqa: PTH112 - Path.is_dir raises for names that are too long
-    return str(beside) if "://" not in location and there else location
+    is_beside = os.path.isdir(beside)  # noqa: PTH112 - Path.is_dir raises for names that are too long
+    return str(beside) if "://" not in location and is_beside else location
 
 
 def check_receipt(path: str | Path, store: EmbeddingStore) -> None:

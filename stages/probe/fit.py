@@ -153,11 +153,11 @@ def _sweep(
 
 def _write(out: Path, report: ProbeReport, store: EmbeddingStore, predictor: Predictor) -> None:
     """Write the probe last, so that a folder with a probe is complete and has no plots of an earlier one."""
-    asked, sample = report.config, report.sample
+    config, sample = report.config, report.sample
     summary = {
         "songs": len(sample.songs),
-        "group": asked.group,
-        "cv": asked.cv,
+        "group": config.group,
+        "cv": config.cv,
         "left_out": {reason: len(songs) for reason, songs in sample.left_out.items()},
         "scores": asdict(report.scores),
     }
@@ -169,8 +169,8 @@ def _write(out: Path, report: ProbeReport, store: EmbeddingStore, predictor: Pre
     except OSError as error:
         raise ProbeError(f"{out}: cannot be written: {error.strerror}") from error
     Probe(
-        target=asked.target, task=report.task, model=asked.model, setting=report.chosen, streams=report.streams,
-        pooling=asked.pooling, classes=sample.classes, spec=store.spec, predictor=predictor, report=summary,
+        target=config.target, task=report.task, model=config.model, setting=report.chosen, streams=report.streams,
+        pooling=config.pooling, classes=sample.classes, spec=store.spec, predictor=predictor, report=summary,
     ).save(out)  # fmt: skip
 
 

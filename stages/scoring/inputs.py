@@ -12,7 +12,7 @@ from stages.scoring.errors import ScoringError
 from stages.songs import Manifest
 from stages.songs.errors import SongsError, shown
 from stages.songs.folder import audio_files
-from stages.songs.lists import beside, is_list, read_list
+from stages.songs.lists import is_list, listed_path, read_list
 from stages.songs.song_ids import common_folder, distinct_ids, first_folder, relative_id
 from stages.songs.text_files import read_names
 from store import EmbeddingStore
@@ -130,7 +130,7 @@ def _listed(lines: Iterable[str], folder: Path) -> Iterator[_NamedFile]:
     for line in lines:
         name = line.rstrip("\r\n")
         if name.strip():
-            yield from _file_or_folder(beside(folder, name))
+            yield from _file_or_folder(listed_path(folder, name))
 
 
 def _read_list(path: Path) -> list[str]:

@@ -70,7 +70,7 @@ class SongScore:
     seconds
         Duration of the song.
     curve
-        Scores over time, if asked for.
+        Scores over time, if requested.
     source, model
         Hashes of the file, and of everything that affects the scores.
 
@@ -150,8 +150,8 @@ class SongScore:
     def __repr__(self) -> str:
         scores = ", ".join(f"{name} {value:.2f}" for name, value in self.scores.items())
         doubts = "; ".join([*self.notes, *([self.caution] if self.caution else [])])
-        said = f"error: {self.error}" if self.error else scores + (f" ({doubts})" if doubts else "")
-        return visible(f"<SongScore {self.song_id!r}: {said}>")
+        text = f"error: {self.error}" if self.error else scores + (f" ({doubts})" if doubts else "")
+        return visible(f"<SongScore {self.song_id!r}: {text}>")
 
     def _repr_html_(self) -> str:
         return ScoreTable([self])._repr_html_()

@@ -130,11 +130,11 @@ def _separator(text: str) -> str:
     """The separator for which the header has a column that names songs, or else the most columns."""
     headers = {mark: _first_row(text, mark) for mark in SEPARATORS}
 
-    def worth(mark: str) -> tuple[bool, int]:
+    def fit(mark: str) -> tuple[bool, int]:
         names = {plain_name(name) for name in headers[mark]}
         return bool(names & {*ID_COLUMNS, *LOOSE_ID_COLUMNS}), len(headers[mark])
 
-    return max(headers, key=worth)
+    return max(headers, key=fit)
 
 
 def _first_row(text: str, separator: str) -> list[str]:
@@ -202,7 +202,7 @@ def plain_name(name: str) -> str:
 
 def _check_spelling(path: Path, names: Sequence[str]) -> None:
     for name in names:
-        if name not in DIMENSIONS and (near := near_dimension(name, there=names)):
+        if name not in DIMENSIONS and (near := near_dimension(name, present=names)):
             raise SongsError(
                 f"{shown(path)} line 1: column {name!r} is not a dimension; did you mean {near}? Rename it"
             )

@@ -519,7 +519,7 @@ def test_a_film_without_sound_is_refused(tmp_path: Path) -> None:
         frame = av.VideoFrame.from_ndarray(np.zeros((24, 16), np.uint8), format="yuv420p")
         file.mux(stream.encode(frame))
         file.mux(stream.encode(None))
-    with pytest.raises(AudioError, match="has no audio stream"):
+    with pytest.raises(AudioError, match=": no audio stream"):
         read_audio(path)
 
 
