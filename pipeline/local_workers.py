@@ -77,7 +77,7 @@ class _Worker:
         with self._lock:
             if self._ending.is_set():
                 return False
-            # The pipe shows the worker that this process has ended, for whatever reason.
+            # The pipe shows the worker that this process has ended, for any reason.
             self._process = subprocess.Popen(self._command, stdin=subprocess.PIPE, env=_environment())
             return True
 

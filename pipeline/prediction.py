@@ -100,7 +100,7 @@ class Prediction:
 
     @property
     def caution(self) -> str:
-        """A warning to show beside the scores; empty if there is none."""
+        """A warning to show with the scores; empty if there is none."""
         return caution_in(self.rows)
 
 

@@ -15,7 +15,7 @@ LARGEST_INDEX = 4 << 20
 
 
 class TensorsError(HearError):
-    """A file holds no plain tensors, or other data beside them."""
+    """A file holds no plain tensors, or also other data."""
 
 
 def check_safetensors(file: BinaryIO, called: object, *, largest: int) -> int:

@@ -1,4 +1,4 @@
-"""Our results beside the paper's Table 2: as Markdown, as CSV and as a plot."""
+"""Our results compared with the paper's Table 2: as Markdown, as CSV and as a plot."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

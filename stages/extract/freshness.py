@@ -201,7 +201,7 @@ def refuse_changed(
 
 @dataclass
 class SourceCheck:
-    """Checks single records for `store.verify`, by hashing every file, whatever its size and time.
+    """Checks single records for `store.verify`, by hashing every file, even with unchanged size and time.
 
     Attributes
     ----------

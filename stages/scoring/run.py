@@ -127,7 +127,7 @@ class Scoring:
             model=self.model,
         )
         if scores is None or loaded.frames is None:
-            # Tables and files show the path beside the error.
+            # Tables and files show the path in their own column.
             return replace(row, error=self._error(loaded).removeprefix(f"{song.path}: "))
         curve = None
         if self.windows is not None:

@@ -43,7 +43,7 @@ def read_folder(
     labels
         A table (see `read_table`) with a column that names songs, and columns as in a manifest: `split`, `system`, the
         dimensions and any others, all optional. Songs may be named by id or path, with or without folder, suffix and
-        leading zeros, if that is unambiguous. A path beside an id must name the same song. If no id matches a song
+        leading zeros, if that is unambiguous. Id and path in a row must name the same song. If no id matches a song
         exactly, the paths are used instead. Without `labels`, a list in JSON lines is its own table.
     validation, test
         Fractions of the songs without a split in the table, drawn with `seed`. The rest is for training.

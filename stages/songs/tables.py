@@ -194,7 +194,7 @@ def cell_text(value: Any) -> str:
 
 
 def plain_name(name: str) -> str:
-    """The standard name of a dimension or known column, whatever its case; other names unchanged."""
+    """The standard name of a dimension or known column, in any case; other names unchanged."""
     folded = re.sub(r"[\s-]+", "_", name.strip()).casefold()
     own = {known.casefold(): known for known in (*DIMENSIONS, *KNOWN, *ID_COLUMNS, *LOOSE_ID_COLUMNS)}
     return own.get(folded, name.strip())

@@ -299,7 +299,7 @@ def _is_removable(objects: Objects, problem: Damage) -> bool:
 
 
 def _recheck(objects: Objects, spec: Spec, outdated: StaleCheck, largest: int, problem: Damage) -> Damage | None:
-    """The problem as it is now: reading a large store takes hours, and a record may have been replaced meanwhile."""
+    """The current problem: reading a large store takes hours, and a record may have been replaced meanwhile."""
     if problem.kind not in ("damaged", "stale"):
         return problem
     if problem.path in CATALOGUE_FILES:

@@ -1,6 +1,6 @@
 """Heads on disk: a folder of config.json and model.safetensors, or a published file, here or on the hub.
 
-Loading runs no code from these files, whoever wrote them.
+Loading runs no code from these files.
 """
 
 import os

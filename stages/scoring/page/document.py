@@ -34,7 +34,7 @@ def report_html(
     rows, dimensions
         The songs, and the names of their scores.
     title, about
-        The heading, and a note beside the counts.
+        The heading, and a note after the counts.
     by
         Name of the rows' groups; empty if there are none.
     previews

@@ -147,7 +147,7 @@ class ScoringQueue:
         try:
             row = self._score(path, deadline)
         except HearError as error:
-            if not deadline.remaining:  # the cause, whatever the error says
+            if not deadline.remaining:  # the actual cause of the error
                 raise self._too_late() from error
             status = 413 if isinstance(error, SongTooLongError) else 422
             raise RefusedError(status, f"{name}: {str(error).removeprefix(f'{path}: ')}") from error
