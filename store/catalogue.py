@@ -108,7 +108,7 @@ def _stamps(objects: Objects) -> dict[str, str]:
 
 
 def indexed(objects: Objects, records: int) -> dict[str, tuple[str, CatalogueRow]]:
-    """Path → (stamp, row) as the index has it, whether or not it is up to date; empty if it is missing or damaged.
+    """Path → (stamp, row) from the index, which may be out of date; empty if it is missing or damaged.
 
     An index with an impossible value, or too large for this number of records, counts as damaged.
     """

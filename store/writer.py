@@ -131,7 +131,7 @@ class StoreWriter:
         Raises
         ------
         StoreError
-            As `write`; or the record does not have the given digest, because it changed on the way.
+            As `write`; or the record does not have the given digest, because it changed in transit.
         """
         if not self._swept:
             sweep(self._objects)

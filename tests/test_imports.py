@@ -7,7 +7,7 @@ import pytest
 
 
 @pytest.mark.parametrize("command", ["data", "extract", "head", "store", "probe", "serve"])
-def test_a_command_loads_nothing_heavy_for_its_help(command: str) -> None:
+def test_help_imports_no_heavy_package(command: str) -> None:
     script = (
         f"import pipeline.cli.{command}, sys;"
         "print(*{'torch', 'muq', 'transformers', 'zarr', 'dask', 'sklearn', 'matplotlib', 'audiomentations', 'fastapi'}"

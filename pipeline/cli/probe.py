@@ -23,7 +23,7 @@ ModelName = Annotated[
 ]
 TaskName = Annotated[
     Literal["regression", "classification"] | None,
-    option("Model", "Task of knn; if not given, regression where all values are numbers."),
+    option("Model", "Task of knn; if not given, regression if all values are numbers."),
 ]
 Streams = Annotated[
     list[str] | None,

@@ -57,7 +57,7 @@ def estimate(
     processes: int = 1,
     progress: Progress = iter,
 ) -> Estimate:
-    """Add up the durations of the files. Unreadable files are counted, and add nothing.
+    """Add up the durations of the files. Unreadable files are counted, but add no duration.
 
     Parameters
     ----------

@@ -64,7 +64,7 @@ def fit_probe(
     Returns
     -------
     ProbeReport
-        Metrics with intervals beside a baseline, and each song's out-of-fold prediction.
+        Metrics with intervals, compared with a baseline, and each song's out-of-fold prediction.
 
     Raises
     ------

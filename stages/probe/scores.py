@@ -1,4 +1,4 @@
-"""Metrics of a probe with 95 % intervals, beside a baseline that only knows the labels' distribution."""
+"""Metrics of a probe with 95 % intervals, compared with a baseline that uses only the labels' distribution."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

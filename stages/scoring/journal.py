@@ -86,7 +86,7 @@ def read_journal(path: Path) -> dict[ResumeKey, SongScore]:
     Raises
     ------
     ScoringError
-        The file exists but cannot be read, or no complete line of it is a journal's.
+        The file exists but cannot be read, or it has no complete line of a journal.
     """
     if not path.exists() or is_device(path):
         return {}
@@ -118,5 +118,5 @@ def _parsed(line: str) -> SongScore | None:
 
 
 def resume_key(song_id: str, path: str, source: str, model: str) -> ResumeKey:
-    """What two rows must share to be the same: the file (or, without one, the song id), its bytes, and the model."""
+    """A row's key, equal for equal results: the file (or, without one, the song id), its bytes, and the model."""
     return (path or song_id, source, model)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Okabe and Ito's colours, which colour-blind readers can tell apart; one per dimension, in order.
+# Okabe and Ito's colours, which colour-blind readers can distinguish; one per dimension, in order.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00")
 MARKERS = ("o", "s", "^", "D", "v")
 LOWEST, HIGHEST = 1.0, 5.0
@@ -74,7 +74,7 @@ def _figure(row: SongScore, outline: NDArray[np.float32] | None, title: str) -> 
 def plot_names(song_ids: Sequence[str]) -> list[str]:
     """A file name for each song, without suffix: letters, digits, `-`, `_`, `.` and spaces; all are different.
 
-    Of a long id, the end is kept, because ids with folders often begin alike.
+    Of a long id, the end is kept, because ids with folders often share their beginning.
     """
     names: list[str] = []
     used: set[str] = set()

@@ -1,4 +1,4 @@
-"""Tables about songs, as spreadsheets and other programs write them: one line per song, and a column that names it.
+"""Tables about songs from spreadsheets and other programs: one line per song, and a column that names it.
 
 CSV with commas, semicolons or tabs, detected from the header; or JSON lines (`.jsonl`). Names of dimensions are
 case-insensitive, and numbers may have a decimal comma. `manifest.csv` is stricter, and read by `manifest_file`.
@@ -132,11 +132,11 @@ def _separator(text: str) -> str:
     """The separator for which the header has a column that names songs, or else the most columns."""
     headers = {mark: _first_row(text, mark) for mark in SEPARATORS}
 
-    def worth(mark: str) -> tuple[bool, int]:
+    def fit(mark: str) -> tuple[bool, int]:
         names = {plain_name(name) for name in headers[mark]}
         return bool(names & {*ID_COLUMNS, *LOOSE_ID_COLUMNS}), len(headers[mark])
 
-    return max(headers, key=worth)
+    return max(headers, key=fit)
 
 
 def _first_row(text: str, separator: str) -> list[str]:
@@ -186,7 +186,7 @@ def cell_text(value: Any) -> str:
 
 
 def plain_name(name: str) -> str:
-    """The standard name of a dimension or known column, whatever its case; other names unchanged."""
+    """The standard name of a dimension or known column, in any case; other names unchanged."""
     folded = re.sub(r"[\s-]+", "_", name.strip()).casefold()
     own = {known.casefold(): known for known in (*DIMENSIONS, *KNOWN, *ID_COLUMNS, *LOOSE_ID_COLUMNS)}
     return own.get(folded, name.strip())
@@ -194,7 +194,7 @@ def plain_name(name: str) -> str:
 
 def _check_spelling(path: Path, names: Sequence[str]) -> None:
     for name in names:
-        if name not in DIMENSIONS and (near := near_dimension(name, there=names)):
+        if name not in DIMENSIONS and (near := near_dimension(name, present=names)):
             raise SongsError(
                 f"{shown(path)} line 1: column {name!r} is not a dimension; did you mean {near}? Rename it"
             )

@@ -20,7 +20,7 @@ def read_text(path: Path, *, advice: str = "") -> str:
     Parameters
     ----------
     advice
-        What to do about a file that cannot be read.
+        Advice for the message if the file cannot be read.
 
     Raises
     ------
@@ -49,7 +49,7 @@ def read_json_lines(path: Path, *, advice: str = "") -> Iterator[tuple[int, dict
     Parameters
     ----------
     advice
-        What to do about a file that cannot be read.
+        Advice for the message if the file cannot be read.
 
     Raises
     ------

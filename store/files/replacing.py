@@ -14,7 +14,7 @@ from store.errors import HearError
 def replacing(
     path: Path, *, error: type[HearError] | None = None, causes: tuple[type[Exception], ...] = (OSError,)
 ) -> Iterator[Path]:
-    """Yield a path beside `path` to write to; it takes the file's place once all is written, and is removed on failure.
+    """Yield a path beside `path` to write to; it replaces the file once all is written, and is removed on failure.
 
     For a device or a pipe, this is `path` itself.
 
@@ -25,7 +25,7 @@ def replacing(
     error
         Raised if the file cannot be written; OSError passes unchanged if None.
     causes
-        Exceptions by which the writer reports that, such as SafetensorError.
+        Exceptions that the writer raises for this, such as SafetensorError.
 
     Raises
     ------

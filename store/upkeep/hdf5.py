@@ -6,7 +6,7 @@
                          other attributes and the list of records
 
 In song ids `%`, `/`, control characters and lone surrogates are written as `%XX` of their UTF-8, and so are the dots of
-an id made only of dots. A file of another program needs only `streams` and the datasets. Its ids stay as they are, and
+an id made only of dots. A file from another program needs only `streams` and the datasets. Its ids stay unchanged, and
 nested groups are ids with `/` (`/modelA/001/0` is view 0 of `modelA/001`); the file attribute `frame_rate` (frames per
 second) is optional.
 """
@@ -87,7 +87,7 @@ def export_hdf5(root: str, path: str | Path, *, progress: Progress = iter) -> in
 
 
 def _seal(about: Mapping[str, Any]) -> str:
-    """Digest of all that the records' own digests do not cover: the file's attributes and the list of records."""
+    """Digest of all parts without digests of their own: the file's attributes and the list of records."""
     parts = [about.get(key) for key in ("streams", "spec", "encoders_from")]
     names = sorted([song, view] for song, view in about["names"])
     return hashlib.sha256(json.dumps([*parts, names]).encode()).hexdigest()

@@ -101,7 +101,7 @@ def slow_clients(port: int, counts: Counter[str]) -> Iterator[None]:
 
 @contextmanager
 def honest_client(home: str, song: bytes, expected: dict[str, float], counts: Counter[str]) -> Iterator[list[str]]:
-    """A client that sends a song again and again; yields a list that collects wrong answers."""
+    """A client that sends a song repeatedly; yields a list that collects wrong answers."""
     over, wrong = threading.Event(), []
 
     def go_on() -> None:

@@ -58,7 +58,7 @@ def _data_chunk(file: BinaryIO, chunks: _Chunks, first: int, size: int) -> tuple
         length -= chunks.header.size if chunks.counts_itself else 0
         place += chunks.header.size
         if name == chunks.data:
-            # RF64 and BW64 have the largest number here, and the real size in an earlier chunk.
+            # RF64 and BW64 have the largest number here; the real size is in an earlier chunk.
             length = large if large and length == 0xFFFF_FFFF else length
             unknown = length <= 0 or (not large and length >= _UNKNOWN_BYTES and chunks.step == 2)
             return place, 0 if unknown else length

@@ -1,7 +1,7 @@
 """The level of a song's loudest second, and the level below which a song counts as silence.
 
 The level is the root mean square around the mean, so that a constant offset counts as silence, in dBFS: 0 is a square
-wave at full scale. Songs are at −5 to −30; the quietest one tested (the beginning of Ravel's Boléro) is at −41, and at
+wave at full scale. Songs are at −5 to −30; the quietest tested one (the beginning of Ravel's Boléro) is at −41, and at
 −71 when attenuated by 30 dB. The noise of a silent 16-bit recording is at −93 and below.
 """
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from stages.extract.audio.reading import SAMPLE_RATE
 
-# Below this level a song is so near to silence that scores mean nothing.
+# Below this level a song is so close to silence that its scores mean nothing.
 SILENCE_DBFS = -80.0
 # Reported for digital silence, because JSON has no infinity.
 LOWEST_DBFS = -140.0

@@ -1,4 +1,4 @@
-"""Decoding and augmentation of views ahead of the encoders, in other processes, in order and in bounded memory."""
+"""Decoding and augmentation of views ahead of the encoders, in other processes, in order and with bounded memory."""
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping

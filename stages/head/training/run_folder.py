@@ -50,7 +50,7 @@ from store.files.replacing import replacing, write_errors
 FREE_PARAMS = ("memory", "workers")
 # Runs from before these options existed do not name them, or name them null; these are the values that they used.
 IMPLIED_PARAMS = {"schedule": "constant", "plateau_patience": 400, "views_per_epoch": 0}
-# Digests show that something differs, but not what. So they are compared last, and messages name them like this.
+# Digests show that something differs, but not which value. So they are compared last, under these names.
 DIGESTS = {"data": "songs, their views and ratings", "labels": "ratings"}
 # Errors from reading a file that `save` did not write.
 _NOT_SAVED_HERE = (

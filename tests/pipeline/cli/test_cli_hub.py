@@ -28,7 +28,7 @@ MANIFEST = ("--manifest", "songs.csv")
 
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
-    """A head in `model`, and `songs.zarr` with what it takes."""
+    """A head in `model`, and `songs.zarr` with its streams."""
     spec = Spec(streams=STREAMS, channels=8, encoders={"musicfm": "sha256:a", "muq": "sha256:b"}, layers=(10,))
     torch.manual_seed(0)
     sizes = preset_sizes("small", features=16, classes=1)
@@ -54,7 +54,7 @@ def hear_head(place: Path, *arguments: str, **variables: str) -> subprocess.Comp
     )
 
 
-def test_pushed_scored_by_its_id_and_pulled_offline(hub, place):
+def test_a_pushed_head_scores_by_its_id_and_is_pulled_offline(hub, place):
     online = {"HF_ENDPOINT": hub.url, "HF_HUB_DISABLE_XET": "1"}
     pushed = hear_head(place, "push", "model", "someone/mine", "--private", **online, HF_TOKEN=hub.TOKEN)
     assert (pushed.returncode, pushed.stdout) == (0, f"{hub.url}/someone/mine/commit/{hub.commit('someone/mine')}\n")
@@ -89,7 +89,7 @@ def test_the_pages_commands_run(on_hub, place, monkeypatch, code_in):
     assert load_head(place / "models/theirs").config == load_head(place / "models/mine").config
 
 
-def test_what_goes_wrong_is_one_line(on_hub, place, monkeypatch, capsys):
+def test_errors_give_one_line(on_hub, place, monkeypatch, capsys):
     for arguments, line in {
         ("pull", "someone/other", "--out", "other"): "someone/other: the hub has no such model",
         ("push", "gone", "someone/mine"): "gone: no such folder; push the folder that hear-head train wrote",
@@ -108,7 +108,7 @@ def test_what_goes_wrong_is_one_line(on_hub, place, monkeypatch, capsys):
 def fails(
     command: str, arguments: list[str], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> str:
-    """What a command that fails prints: one line."""
+    """The one line that a failing command prints."""
     monkeypatch.setattr("sys.argv", [f"hear-{command}", *arguments])
     with pytest.raises(SystemExit, match="1"):
         entry.run(command)
@@ -143,7 +143,7 @@ def fails(
     ],
 )
 def test_a_mistyped_path_is_not_looked_up(place, monkeypatch, capfd, command, arguments):
-    """No connection is tried, and the path that was meant is named."""
+    """No connection is tried, and the correct path is suggested."""
     monkeypatch.chdir(place)
     monkeypatch.setattr("stages.common.hub_reach._connects", lambda host, port: pytest.fail("looked up"))
     (place / "models").mkdir()
@@ -165,7 +165,7 @@ def test_a_mistyped_path_is_not_looked_up(place, monkeypatch, capfd, command, ar
         ("data", ["songeval", "--root", "songeval", "--download"]),
     ],
 )
-def test_without_a_network_there_is_one_line(on_hub, place, monkeypatch, capfd, command, arguments):
+def test_without_a_network_there_gives_one_line(on_hub, place, monkeypatch, capfd, command, arguments):
     """No second try, and none of the library's own lines."""
     monkeypatch.chdir(place)
     on_hub.stop()

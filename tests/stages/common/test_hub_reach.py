@@ -58,7 +58,7 @@ def closed() -> str:
 
 @pytest.fixture
 def black_hole() -> Iterator[str]:
-    """A server with a full queue: the kernel accepts no more connections."""
+    """A server with a full queue: the kernel accepts no further connections."""
     with closing(socket.socket()) as server:
         server.bind(("127.0.0.1", 0))
         server.listen(0)

@@ -141,7 +141,7 @@ VALUES = (None, True, 0, -1, 0.5, 2**62, 10**400, "", "a\nb", [], {}, ["x", "x"]
 
 
 def use(probe: Path) -> bool:
-    """Load and score one row; whether it did. Whatever else is raised than one line fails the test."""
+    """Load and score one row; return whether that succeeded. Only our own one-line errors may be raised."""
     try:
         loaded = load_probe(probe)
     except ProbeError as error:

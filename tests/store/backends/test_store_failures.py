@@ -160,7 +160,7 @@ def test_a_truncated_shard_is_refused(tmp_path: Path) -> None:
     assert objects.read_into("b", [(0, buffer)]) is None
 
 
-def test_an_unknown_home_folder() -> None:
+def test_a_path_in_an_unknown_home_folder() -> None:
     with pytest.raises(StoreError, match=r"^~nobody-of-this-name/store: Could not determine home directory"):
         EmbeddingStore.open("~nobody-of-this-name/store")
 

@@ -150,7 +150,7 @@ def test_bad_statistics(musicfm, content):
         load(musicfm=musicfm)
 
 
-def test_layers_that_the_weights_do_not_have(musicfm):
+def test_missing_layers_are_named(musicfm):
     with pytest.raises(EncoderError, match=r"musicfm: layers \[5\]: expected different numbers from 0 to 4"):
         load(musicfm=musicfm, layers=(5,))
 
@@ -175,7 +175,7 @@ def test_loading_leaves_the_generators_and_stdout_alone(capsys):
 def test_missing_weights(tmp_path):
     with pytest.raises(EncoderError, match="neither a folder nor a hub id"):
         load(musicfm=tmp_path / "nowhere")
-    with pytest.raises(EncoderError, match=r"has no msd_stats\.json; the folder must have the published files"):
+    with pytest.raises(EncoderError, match=r"no msd_stats\.json; the folder must contain the published files"):
         load(musicfm=tmp_path)
 
 
@@ -247,7 +247,7 @@ def test_provenance_of_weights(hub, tmp_path):
         "musicfm": "untrained (tiny, seed 2)",
         "muq": "untrained (tiny, seed 1)",
     }
-    # What only serves to measure is known to nobody by name.
+    # Names that only tests of speed use are not public.
     assert untrained("muq", Sizes(layers=2, width=32, heads=4, inner=16, channels=4)).provenance is None
     with pytest.raises(EncoderError, match="someone/music: has no such revision"):
         load(musicfm=f"someone/music@{'f' * 40}")

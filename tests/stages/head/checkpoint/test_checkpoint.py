@@ -226,7 +226,7 @@ def test_a_missing_checkpoint_is_named(tmp_path):
 
 
 @pytest.mark.parametrize("heads", [[], [".."], ["."], ["/etc"], ["a/b"], [1], "seed-0"])
-def test_a_list_of_heads_names_folders_beside_it(tmp_path, heads):
+def test_a_list_of_heads_contains_names_of_folders_next_to_it(tmp_path, heads):
     (tmp_path / "ensemble.json").write_text(json.dumps({"heads": heads}))
     with pytest.raises(HeadError, match=r"ensemble\.json: expected the names of folders beside it"):
         head_places(tmp_path)

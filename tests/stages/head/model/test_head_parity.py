@@ -80,7 +80,7 @@ def test_a_padded_batch_scores_as_each_song_alone(model: tuple[HearHead, dict[st
     np.testing.assert_allclose(scores[3], expected["score_ragged"], atol=1e-5, rtol=0)
 
 
-def test_the_content_of_the_padding_changes_nothing(model: tuple[HearHead, dict[str, np.ndarray]]) -> None:
+def test_padding_does_not_change_the_scores(model: tuple[HearHead, dict[str, np.ndarray]]) -> None:
     head, expected = model
     songs = [expected["features_ragged"], expected["features_1"]]
     with torch.no_grad():

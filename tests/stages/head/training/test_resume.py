@@ -118,7 +118,7 @@ def test_changed_songs_or_ratings_are_refused_and_named(
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"best_step": 1}'])
-def test_a_damaged_run_json_is_one_line(tmp_path: Path, train: Train, text: str) -> None:
+def test_a_damaged_run_json_gives_one_line(tmp_path: Path, train: Train, text: str) -> None:
     train()
     (tmp_path / "run" / "run.json").write_text(text)
     with pytest.raises(HeadError, match=r"run: cannot read the run's results: .*; train again without --resume"):
@@ -159,7 +159,7 @@ def test_a_stream_that_is_named_twice_is_refused(tmp_path: Path, train: Train) -
     assert not (tmp_path / "run").exists()
 
 
-def test_a_report_is_read_as_it_was_written(tmp_path: Path, train: Train) -> None:
+def test_a_report_round_trip(tmp_path: Path, train: Train) -> None:
     written = train()
     read = read_report(tmp_path / "run")
     assert read.to_json() == written.to_json()

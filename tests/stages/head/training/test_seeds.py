@@ -123,7 +123,7 @@ def test_other_labels_make_another_run(job: Job) -> None:
 
 
 @pytest.mark.parametrize("names", [["../elsewhere"], [""], [], "seed-3", [3]])
-def test_a_list_of_heads_names_folders_beside_it(tmp_path: Path, names: object) -> None:
+def test_a_list_of_heads_contains_names_of_folders_next_to_it(tmp_path: Path, names: object) -> None:
     (tmp_path / "ensemble.json").write_text(json.dumps({"heads": names}))
     with pytest.raises(HeadError, match=r"ensemble\.json: expected the names of folders beside it, found"):
         head_places(tmp_path)
