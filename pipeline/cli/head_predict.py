@@ -103,7 +103,7 @@ def _run(request: "Request", outputs: "Outputs", *, by: str, top: int | None) ->
     _show(found.rows, found.dimensions, by=by, top=top, table=table)
     note(found.line)
     if outputs.scp and found.caution:
-        note(f"{outputs.scp}: its format has no place for this caution: {found.caution}")
+        note(f"{outputs.scp}: its format cannot hold this caution: {found.caution}")
     if found.report:
         note(f"report: {found.report}")
     if found.failed:
@@ -134,5 +134,5 @@ def _show(rows: list["SongScore"], dimensions: tuple[str, ...], *, by: str, top:
         for row in best(rows, top):
             _echo(row)
     if not table:
-        # Standard output is read by a program here; the batch's figures are for people.
+        # A program reads standard output here; the batch's statistics are for people.
         print_scores(rows, dimensions, by=by, top=0, err=True)

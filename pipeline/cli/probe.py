@@ -23,7 +23,7 @@ ModelName = Annotated[
 ]
 TaskName = Annotated[
     Literal["regression", "classification"] | None,
-    option("Model", "Task of knn; if not given, regression where all values are numbers."),
+    option("Model", "Task of knn; if not given, regression if all values are numbers."),
 ]
 Streams = Annotated[
     list[str] | None,
@@ -91,7 +91,8 @@ def fit(
       hear-probe fit --store songs.zarr --manifest manifest.csv \\
           --target Musicality --model ridge
     """
-    from stages.probe import ProbeConfig, fit_probe
+    from stages.probe.config import ProbeConfig
+    from stages.probe.fit import fit_probe
     from stages.songs import read_manifest
 
     if manifest is None and labels is None:
@@ -132,7 +133,7 @@ def apply(
     Example:
       hear-probe apply probes/musicality --store other.zarr
     """
-    from stages.probe import apply_probe
+    from stages.probe.apply import apply_probe
 
     applied = apply_probe(probe, store, progress=progress("pool"))
     if as_json:

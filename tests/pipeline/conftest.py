@@ -40,7 +40,7 @@ def make_songs() -> Callable[..., Path]:
 
 @pytest.fixture(scope="session")
 def record_bytes() -> Callable[[Path], dict[str, bytes]]:
-    """A function that reads every record file of a store by its path; derived files are left out."""
+    """A function that reads every record file of a store by its path; files derived from records are left out."""
 
     def read(store: Path) -> dict[str, bytes]:
         files = (file for file in sorted((store / "records").rglob("*")) if file.is_file())

@@ -1,4 +1,4 @@
-"""Songs whose files change between two runs: any kind of change, any kind of store, and any place of work."""
+"""Songs whose files change between two runs: all kinds of changes, stores and workers."""
 
 import json
 import os
@@ -91,7 +91,7 @@ def a_folder_now(path: Path) -> None:
 
 
 def as_it_was(path: Path) -> None:
-    """Nothing happens."""
+    """No change."""
 
 
 MADE_AGAIN = (same_size, other_size, shorter_with_the_old_time, older_file_moved_over_it, link_to_another)
@@ -135,7 +135,7 @@ def records(root: str, *songs: Callable[[Path], None]) -> dict[tuple[str, int], 
 
 @pytest.fixture(params=["local", "memory", "s3", "dask"])
 def place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[str, str]:
-    """Where the store is, and the scheduler of the workers, if any."""
+    """The store's place, and the scheduler of the workers, if any."""
     monkeypatch.chdir(tmp_path)  # a store elsewhere has its failures listed here
     if request.param == "memory":
         return f"memory://{uuid.uuid4().hex}/s.zarr", ""
@@ -153,7 +153,7 @@ def scheduler() -> Iterator[str]:
         yield client.scheduler.address
 
 
-def test_a_rerun_after_changes_equals_a_fresh_run(
+def test_a_rerun_gives_the_same_store_as_a_fresh_run(
     tmp_path: Path, songs: Songs, config: ExtractConfig, place: tuple[str, str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     root, scheduler = place
@@ -178,7 +178,7 @@ def test_a_rerun_after_changes_equals_a_fresh_run(
     assert f"source missing: a_folder_now: {folder / 'a_folder_now.wav'}: is not a regular file; " in told[1]
     assert f"failed: undecodable view 0: {folder / 'undecodable.wav'}: " in told[2]
     assert len(told) == 3
-    # A song that could not be extracted again keeps its old records.
+    # Views that could not be made again still belong to the old song.
     assert not (tmp_path / "receipt.json").exists()
     assert verify(root).problems == []
 
@@ -198,12 +198,12 @@ def test_a_rerun_after_changes_equals_a_fresh_run(
 
 @pytest.fixture
 def unestimated(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Do not measure lengths before a run: it starts a process, which takes longer than a few short songs."""
+    """Skip the count of hours before runs: it starts a process, which takes longer than a few short songs."""
     monkeypatch.setattr(estimates, "durations", lambda paths, processes, track: [1.0] * len(paths))
 
 
 @pytest.mark.usefixtures("unestimated")
-def test_a_hashed_file_is_not_read_again(
+def test_hashed_files_are_not_read_again(
     songs: Songs, tmp_path: Path, config: ExtractConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root = str(tmp_path / "s.zarr")
@@ -225,7 +225,7 @@ def test_a_hashed_file_is_not_read_again(
 
 
 @pytest.mark.usefixtures("unestimated")
-def test_extra_views_of_the_old_file_are_removed(
+def test_surplus_views_of_the_old_song_do_not_stay(
     tmp_path: Path, make_songs: Callable[..., Path], config: ExtractConfig
 ) -> None:
     manifest, root = make_songs(tmp_path / "songs", count=2, seconds=1.0), str(tmp_path / "s.zarr")
@@ -247,7 +247,7 @@ def test_extra_views_of_the_old_file_are_removed(
 def test_records_of_older_versions_and_imports(
     known: str, tmp_path: Path, make_songs: Callable[..., Path], config: ExtractConfig
 ) -> None:
-    """Records with a hash are compared by it; records without one are accepted."""
+    """Records with a hash are compared by it; those without count as fresh."""
     manifest, root = make_songs(tmp_path / "songs", count=2, seconds=1.0), str(tmp_path / "new.zarr")
     run_extraction(manifest, root, config, augment=0, receipt=None, options=INLINE)
     store = EmbeddingStore.open(root)
@@ -284,7 +284,7 @@ def has_a_record_too_few(root: Path) -> None:
 
 
 @pytest.mark.usefixtures("unestimated")
-def test_a_run_with_nothing_to_do_rebuilds_the_index(
+def test_a_run_without_work_rebuilds_a_stale_index(
     tmp_path: Path, make_songs: Callable[..., Path], config: ExtractConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     manifest, root = make_songs(tmp_path / "songs", count=2, seconds=0.2), tmp_path / "s.zarr"
@@ -332,7 +332,7 @@ def test_an_interrupted_rerun_continues_with_the_remaining_views(
     assert len(calls) == 4
 
 
-def test_replaced_records_count_as_free_space(
+def test_the_space_of_replaced_records_counts_as_free(
     tmp_path: Path, make_songs: Callable[..., Path], config: ExtractConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     manifest, root = make_songs(tmp_path / "songs", count=2, seconds=1.0), str(tmp_path / "s.zarr")
@@ -346,7 +346,7 @@ def test_replaced_records_count_as_free_space(
 
 
 @pytest.mark.usefixtures("unestimated")
-def test_only_the_first_of_many_missing_sources_are_named(
+def test_only_the_first_missing_sources_are_named(
     tmp_path: Path,
     make_songs: Callable[..., Path],
     config: ExtractConfig,
@@ -364,5 +364,5 @@ def test_only_the_first_of_many_missing_sources_are_named(
     told = capsys.readouterr().err.splitlines()
     assert [line.split(": ")[1] for line in told[:2]] == ["söng 0", "söng 1"]
     assert told[2:] == ["source missing: 2 more songs; hear-store verify --manifest names them all"]
-    # The records have not changed.
+    # The records stay good.
     assert (tmp_path / "receipt.json").exists()

@@ -72,7 +72,7 @@ def begin_worker(begin: Begin, address: str, folder: Path) -> "subprocess.Popen[
 
 
 def begin_extract(begin: Begin, folder: Path, songs: Path, root: Path, *more: str) -> "subprocess.Popen[str]":
-    (folder / "run.py").write_text("from pipeline.cli.entry import extract\nif __name__ == '__main__': extract()")
+    (folder / "run.py").write_text("from pipeline.cli.entry import run\nif __name__ == '__main__': run('extract')")
     options = ("--preset", "tiny", "--layers", "2", "--seed", "3", "--readers", "1", *more)
     command = (str(folder / "run.py"), "--manifest", str(songs), "--store", str(root), *options)
     return begin(*command, cwd=folder, stderr=subprocess.PIPE, stdout=subprocess.PIPE)
@@ -105,7 +105,7 @@ def planned(songs: Path, root: Path, config: ExtractConfig) -> Plan:
     return plan_run(songs, str(root), spec, augment=1)
 
 
-def test_killing_a_worker_changes_no_byte(
+def test_a_killed_worker_changes_no_byte_of_the_store(
     tmp_path: Path, songs: Path, config: ExtractConfig, undisturbed: dict[str, bytes], record_bytes: Records
 ) -> None:
     root = tmp_path / "dask.zarr"
@@ -132,7 +132,7 @@ def test_killing_a_worker_changes_no_byte(
     assert record_bytes(root) == undisturbed
 
 
-def test_a_remote_scheduler_fills_a_store_given_by_relative_path(
+def test_a_remote_scheduler_fills_the_given_store(
     tmp_path: Path,
     songs: Path,
     config: ExtractConfig,
@@ -179,7 +179,7 @@ def test_a_workers_error_ends_the_run(tmp_path: Path, songs: Path, config: Extra
 
 
 @pytest.mark.parametrize("workers", [1, 6])
-def test_only_as_many_songs_are_submitted_as_keep_all_workers_busy(
+def test_only_enough_songs_to_keep_workers_busy_are_submitted(
     tmp_path: Path, songs: Path, config: ExtractConfig, client: Client, monkeypatch: pytest.MonkeyPatch, workers: int
 ) -> None:
     plan, stop, submitted, reported = planned(songs, tmp_path / "s.zarr", config), threading.Event(), [], []
@@ -190,7 +190,7 @@ def test_only_as_many_songs_are_submitted_as_keep_all_workers_busy(
         return submit(function, task, *more, **how)
 
     def info(n_workers: int = 5) -> dict[str, Any]:
-        """Like the oldest allowed version of Dask: it reports five workers unless asked for all."""
+        """As the oldest allowed version of Dask: it reports only five by default."""
         return {"workers": dict.fromkeys(range(workers if n_workers < 0 else min(workers, n_workers)))}
 
     def report(outcome: Outcome) -> None:
@@ -200,21 +200,21 @@ def test_only_as_many_songs_are_submitted_as_keep_all_workers_busy(
     monkeypatch.setattr(client, "submit", counted)
     monkeypatch.setattr(client, "scheduler_info", info)
     worker = WorkerConfig(str(tmp_path / "s.zarr"), config, processes=0)
-    # More songs than are ever submitted at once.
+    # Fewer songs are submitted than there are.
     run_on_cluster(client, plan.tasks * 2, worker, report=report, say=print, stop=stop)
     assert reported[0] == workers + SONGS_AHEAD
 
 
-def test_ctrl_c_finishes_only_the_current_views_in_all_processes(
+def test_after_ctrl_c_in_all_processes_only_current_views_are_finished(
     tmp_path: Path, songs: Path, undisturbed: dict[str, bytes], record_bytes: Records, begin: Begin, family: Any
 ) -> None:
     root, views = tmp_path / "dask.zarr", 101
     run = begin_extract(begin, tmp_path, songs, root, "--augment", str(views - 1), "--workers", "2")
     wait_until(lambda: list(root.glob("records/*/*/*/zarr.json")) or run.poll() is not None)
-    # The command, two workers, and one reader each: these would remain if all were killed now.
+    # The command, two workers, and a reader of each: all that could remain if killed now.
     wait_until(lambda: len(family(run.pid).living()) >= 5 or run.poll() is not None)
     assert family(run.pid).shared_memory() == set()
-    # Like a terminal: the workers and the reading processes get Ctrl-C, too.
+    # As in a terminal: Ctrl-C also reaches the workers and the processes that read ahead.
     os.killpg(run.pid, signal.SIGINT)
     printed, said = run.communicate(timeout=SECONDS)
     assert run.returncode == 1, said
@@ -224,7 +224,7 @@ def test_ctrl_c_finishes_only_the_current_views_in_all_processes(
     records = [path for path in written if path.endswith("zarr.json")]
     assert int(printed.split(" done")[0]) == len(records) > 0
     per_song = [len(list(song.iterdir())) for song in root.glob("records/*/*")]
-    assert max(per_song) < views, "a worker went on to the end of its song"
+    assert max(per_song) < views, "a worker continued to the end of its song"
     both = written.keys() & undisturbed.keys()
     assert both
     assert {path: written[path] for path in both} == {path: undisturbed[path] for path in both}
@@ -277,7 +277,7 @@ def test_the_loss_of_the_last_worker_is_reported_and_a_stop_ends_the_wait(
     assert tally.failures == []
 
 
-def test_a_lost_scheduler_is_one_line_and_stored_records_stay(
+def test_a_lost_scheduler_gives_one_line_and_stored_records_stay(
     tmp_path: Path, songs: Path, record_bytes: Records, begin: Begin
 ) -> None:
     root, about = tmp_path / "s.zarr", tmp_path / "scheduler.json"
@@ -300,7 +300,7 @@ def test_a_lost_scheduler_is_one_line_and_stored_records_stay(
     assert record_bytes(root)
 
 
-def test_full_shared_memory_is_one_line_on_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_full_shared_memory_gives_one_line_on_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     full = SimpleNamespace(free=4096)
     monkeypatch.setattr(cluster.shutil, "disk_usage", {"/dev/shm": full}.__getitem__)
     with (
@@ -326,7 +326,7 @@ def test_full_shared_memory_is_one_line_on_gpus(monkeypatch: pytest.MonkeyPatch)
         ("workers", "hear-music", "0.0.9", "the worker at tcp://.* has hear-music 0.0.9, this command has {}; install"),
     ],
 )
-def test_versions_that_do_not_match_are_one_line(
+def test_incompatible_versions_give_one_line(
     client: Client, place: str, name: str, found: str, line: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ours = report_version(monkeypatch, place, name, lambda version: found)
@@ -384,7 +384,7 @@ def test_workers_that_cannot_start_are_given_up(
     monkeypatch.setattr("pipeline.local_workers._START", "raise SystemExit('no such module')")
     monkeypatch.setattr("pipeline.local_workers.RESTART_SECONDS", 0.01)
     with (
-        pytest.raises(ClusterError, match="end as soon as they start"),
+        pytest.raises(ClusterError, match="ended as soon as they started"),
         dask_client(workers=2, scheduler="", device="cpu"),
     ):
         pass

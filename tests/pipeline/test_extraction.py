@@ -37,7 +37,7 @@ def failures(folder: Path) -> list[dict[str, object]]:
     return [json.loads(line) for line in (folder / "failures.jsonl").read_text(encoding="utf-8").splitlines()]
 
 
-def test_songs_become_records_and_a_second_run_does_nothing(
+def test_songs_become_records_and_a_second_run_skips_them(
     tmp_path: Path, make_songs: Callable[..., Path], config: ExtractConfig
 ) -> None:
     manifest = make_songs(tmp_path / "sóngs", count=2)
@@ -75,7 +75,7 @@ def test_readers_change_no_byte(
     assert len(record_bytes(tmp_path / "alone")) >= 8
 
 
-def test_a_bad_file_is_named_and_the_others_are_extracted(
+def test_the_other_files_continue_after_a_bad_one(
     tmp_path: Path, make_songs: Callable[..., Path], config: ExtractConfig
 ) -> None:
     manifest = make_songs(tmp_path / "songs", count=3)
@@ -131,7 +131,7 @@ def test_a_record_made_in_smaller_batches_says_so(
         (None, "out of memory, even one segment at a time"),
     ],
 )
-def test_a_song_that_cannot_be_encoded_is_named_and_the_others_are_extracted(
+def test_a_song_that_cannot_be_encoded_is_named_and_the_others_continue(
     tmp_path: Path,
     make_songs: Callable[..., Path],
     config: ExtractConfig,
@@ -185,7 +185,7 @@ def test_another_spec_is_refused_and_the_differing_field_is_named(
         run_extraction(manifest, root, replace(config, seed=4), augment=0, receipt=None, options=INLINE)
 
 
-def test_a_dry_run_reports_the_cost_and_writes_nothing(
+def test_a_dry_run_reports_the_cost_and_writes_no_file(
     tmp_path: Path, make_songs: Callable[..., Path], config: ExtractConfig
 ) -> None:
     manifest = make_songs(tmp_path / "songs", count=2, seconds=3.0)
@@ -200,7 +200,7 @@ def test_a_dry_run_reports_the_cost_and_writes_nothing(
     assert dry_run(manifest, str(root), config, augment=1)["views"] == 0
 
 
-def test_without_space_it_does_not_start_unless_forced(
+def test_without_disk_space_a_run_starts_only_if_forced(
     tmp_path: Path, make_songs: Callable[..., Path], config: ExtractConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     manifest = make_songs(tmp_path / "songs", count=1)
@@ -244,7 +244,7 @@ def test_failures_and_free_space_are_those_of_the_stores_own_folder(
 
 
 class Usage(NamedTuple):
-    """Stands for the result of `shutil.disk_usage`."""
+    """The result of `shutil.disk_usage`; only this part is used."""
 
     free: int
 
@@ -257,7 +257,7 @@ def begin(tmp_path: Path, start_process: Begin) -> Begin:
     """A function that starts a run."""
 
     def start(manifest: Path, root: Path, *more: str, output: int) -> "subprocess.Popen[str]":
-        script = "import sys; from pipeline.cli.entry import extract; extract()"
+        script = "import sys; from pipeline.cli.entry import run; run('extract')"
         arguments = ("--manifest", str(manifest), "--store", str(root), "--preset", "tiny", *more)
         command = [sys.executable, "-c", script, *arguments]
         return start_process(command, stderr=output, stdout=output, text=True, cwd=tmp_path)
@@ -272,7 +272,7 @@ def until_a_record_is_there(root: Path, run: "subprocess.Popen[str]") -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupt_finishes_the_current_views_and_says_how_to_continue(
+def test_an_interrupt_finishes_current_views_and_explains_how_to_continue(
     tmp_path: Path,
     make_songs: Callable[..., Path],
     begin: Begin,
@@ -281,7 +281,7 @@ def test_an_interrupt_finishes_the_current_views_and_says_how_to_continue(
     manifest, root = make_songs(tmp_path / "songs", count=30, seconds=4.0), tmp_path / "s.zarr"
     run = begin(manifest, root, "--layers", "2", "--augment", "1", output=subprocess.PIPE)
     until_a_record_is_there(root, run)
-    # Like a terminal: the whole process group gets Ctrl-C, also the reading processes.
+    # As in a terminal: Ctrl-C reaches the whole process group, including the processes that read ahead.
     os.killpg(run.pid, number) if number == signal.SIGINT else run.send_signal(number)
     printed, said = run.communicate(timeout=SECONDS)
     assert run.returncode == 1, said

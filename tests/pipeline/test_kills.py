@@ -16,8 +16,8 @@ Records = Callable[[Path], dict[str, bytes]]
 # Two views each. Each of twenty kills comes after one or two new records.
 SONGS = 28
 
-# One process imports everything, then forks each run and kills it: 20 kills cost seconds, not minutes. It has run
-# nothing of torch's or zarr's before a fork, so no lock is held and no thread is lost.
+# One process imports everything, then forks each run and kills it: 20 kills cost seconds, not minutes. It runs
+# no code of torch or zarr before a fork, so no lock is held and no thread is lost.
 HARNESS = """
 import json, os, random, shutil, signal, sys, time
 from pathlib import Path
@@ -119,15 +119,15 @@ def test_twenty_kills_and_a_resume_equal_an_undisturbed_run(told: Told, record_b
     assert (told.calm["status"], told.killed["status"]) == (0, 0)
     seen = told.killed["seen"]
     assert len(seen) == 20
-    assert seen[-1] < 2 * SONGS, "the kills must strike runs that are not done"
+    assert seen[-1] < 2 * SONGS, "the kills must hit unfinished runs"
     assert len(EmbeddingStore.open(told.folder / "killed.zarr")) == 2 * SONGS
     assert record_bytes(told.folder / "killed.zarr") == record_bytes(told.folder / "calm.zarr")
 
 
 def test_kills_while_changed_songs_are_extracted_again_leave_no_mixture(told: Told, record_bytes: Records) -> None:
     assert (told.again["status"], told.fresh["status"]) == (0, 0)
-    assert min(told.again["seen"]) >= 2 * SONGS - 1, "a kill took more than the record in hand"
-    assert 0 < int(told.again["line"].split(" done")[0]) < 2 * SONGS, "the kills must strike runs that are at work"
+    assert min(told.again["seen"]) >= 2 * SONGS - 1, "a kill lost more than the current record"
+    assert 0 < int(told.again["line"].split(" done")[0]) < 2 * SONGS, "the kills must hit working runs"
     assert told.fresh["line"].startswith(f"{2 * SONGS} done, 0 skipped, 0 failed; ")
     assert verify(str(told.folder / "again.zarr")).problems == []
     assert record_bytes(told.folder / "again.zarr") == record_bytes(told.folder / "fresh.zarr")

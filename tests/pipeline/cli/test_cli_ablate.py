@@ -1,4 +1,4 @@
-"""`hear-head ablate` and `train --seeds` as users run them: the same bytes for any number of parallel runs."""
+"""`hear-head ablate` and `train --seeds`: the same bytes for any number of runs at a time."""
 
 import csv
 import json
@@ -27,7 +27,7 @@ SMALL = ["--size", "small", "--epochs", "1", "--batch-size", "4", "--accumulate"
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Twelve songs of 12 to 30 frames, one augmented view of each of the nine training songs, and a manifest."""
+    """Twelve songs of 12 to 30 frames, an augmented view of each of the nine training songs, and a manifest."""
     folder = tmp_path_factory.mktemp("ablate")
     generator = np.random.default_rng(0)
     spec = Spec(streams=("muq/segment", "muq/track"), channels=8, encoders={"muq": "sha256:b"}, layers=(10,))
@@ -82,7 +82,7 @@ def files_in(out: Path) -> dict[str, bytes]:
     return {str(path.relative_to(out)): path.read_bytes() for path in out.rglob("*") if path.is_file()}
 
 
-def test_the_table_is_printed_and_written_beside_the_papers(whole: Path, call: Callable[..., Result]) -> None:
+def test_the_table_is_printed_and_written_with_the_papers_results(whole: Path, call: Callable[..., Result]) -> None:
     before = made(whole)
     again = call("ablate", "--out", str(whole), "--parallel", "1", "--threads", "1")
     assert again.exit_code == 0
@@ -141,7 +141,7 @@ def test_two_at_a_time_give_the_same_bytes(tmp_path: Path, whole: Path, call: Ca
     assert numbers_of(tmp_path / "two") == numbers_of(whole)
 
 
-def test_an_interrupted_ablation_says_what_is_left_and_continues_to_the_same_bytes(
+def test_an_interrupted_ablation_reports_remaining_runs_and_resumes_to_the_same_bytes(
     tmp_path: Path, whole: Path, call: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     steps: list[StepRow] = []
@@ -171,7 +171,7 @@ def test_an_interrupted_ablation_says_what_is_left_and_continues_to_the_same_byt
         (("--seeds", "2"), "baseline: this is a run of one seed, expected 2 seeds; 8 of 16"),
     ],
 )
-def test_rows_made_with_other_settings_are_refused_and_stay(
+def test_rows_of_other_runs_are_refused_and_kept(
     tmp_path: Path, whole: Path, call: Callable[..., Result], options: tuple[str, ...], difference: str
 ) -> None:
     out = shutil.copytree(whole, tmp_path / "out")
@@ -189,7 +189,7 @@ def test_rows_made_with_other_settings_are_refused_and_stay(
 def test_an_ablation_by_an_older_version_is_kept_and_completed_with_all_views(
     tmp_path: Path, whole: Path, call: Callable[..., Result]
 ) -> None:
-    """That version used all views by default, and wrote null for it."""
+    """It used all views by default, and wrote null for it."""
     out = shutil.copytree(whole, tmp_path / "out")
     for row in ROWS:
         params = json.loads((out / row / "params.json").read_text())
@@ -234,7 +234,7 @@ def test_several_seeds_per_row(tmp_path: Path, call: Callable[..., Result]) -> N
     assert files_in(out) == before
 
 
-def test_a_failed_row_is_named_and_the_others_are_completed(
+def test_a_failed_row_is_named_and_the_others_are_complete(
     tmp_path: Path, whole: Path, call: Callable[..., Result]
 ) -> None:
     out = shutil.copytree(whole, tmp_path / "out")

@@ -1,4 +1,4 @@
-"""Training and evaluation refuse songs whose files were replaced after extraction."""
+"""Commands that train on stored songs, or evaluate with them, refuse songs that were replaced since extraction."""
 
 import os
 import sys
@@ -82,7 +82,9 @@ def test_a_changed_song_of_another_split_does_not_matter(
 
 
 @pytest.mark.parametrize("left", [0, 23])
-def test_missing_audio_gives_one_note(left: int, folder: Path, call: Callable[[str], tuple[int, list[str]]]) -> None:
+def test_without_the_audio_there_is_one_note(
+    left: int, folder: Path, call: Callable[[str], tuple[int, list[str]]]
+) -> None:
     for number in range(left, 24):
         (folder / f"{number}.wav").unlink()
     code, lines = call("probe")
@@ -94,7 +96,7 @@ def test_missing_audio_gives_one_note(left: int, folder: Path, call: Callable[[s
 
 
 @pytest.mark.parametrize("name", ["probe", "train"])
-def test_touched_files_count_as_unchanged(
+def test_touched_songs_are_not_changed_songs(
     name: str, folder: Path, call: Callable[[str], tuple[int, list[str]]]
 ) -> None:
     for path in folder.glob("*.wav"):
@@ -105,10 +107,10 @@ def test_touched_files_count_as_unchanged(
 
 
 @pytest.mark.parametrize("writable", [True, False])
-def test_touched_files_are_hashed_once_if_the_store_is_writable(
+def test_touched_songs_are_hashed_once_if_the_store_is_writable(
     writable: bool, folder: Path, call: Callable[[str], tuple[int, list[str]]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """All of SongEval is 11 GB. `evaluate` stands for all commands: here it ends at a missing head."""
+    """All of SongEval is 11 GB. `evaluate` represents the commands: here it ends because the head is missing."""
     for path in folder.glob("*.wav"):
         os.utime(path, (1, 1))
     if not writable:

@@ -32,7 +32,7 @@ COMMANDS = {call[:2] if call[0] in ("head", "data") else call[:1]: call for call
 
 
 class ReachedError(Exception):
-    """Stands for the work that a command would do."""
+    """Raised in place of a command's work."""
 
 
 @pytest.fixture
@@ -77,10 +77,10 @@ def extract_config(found: tuple[tuple[Any, ...], dict[str, Any]]) -> ExtractConf
     return next(value for value in found[0] if isinstance(value, ExtractConfig))
 
 
-def test_files_and_variables_that_are_not_given_change_nothing(
+def test_files_and_variables_that_are_not_given_have_no_effect(
     reached: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The repository's params.yaml is for the demo: training on other songs must not use it."""
+    """The checkout has a params.yaml of the demo, which must not affect training on other songs."""
     Path("params.yaml").write_bytes((ROOT / "params.yaml").read_bytes())
     monkeypatch.setenv("HEAR_PARAMS", "params.yaml")
     papers = {field: value for field, value in HeadParams().model_dump().items() if field in asdict(TrainConfig())}
@@ -114,7 +114,7 @@ def test_the_given_file_sets_defaults_and_options_win(reached: Callable[..., Any
     said |= {"shuffle_labels": True, "seed": 6, "device": "cpu", "allow_missing": 7}
     for command, own in ((TRAIN, {}), (ABLATE, {"views_per_epoch": 1})):
         assert reached(*command, "--params", file)[1]["config"] == TrainConfig(**said, **own)
-        # At any position of the option.
+        # At any place of the option.
         explicit = reached(*command, "--seed", "1", "--params", file, "--size", "paper")[1]["config"]
         assert explicit == TrainConfig(**{**said, **own, "seed": 1, "size": "paper"})
     told, about = reached(*EVALUATE, "--params", file)
@@ -131,7 +131,7 @@ def test_the_given_file_sets_defaults_and_options_win(reached: Callable[..., Any
 @pytest.mark.parametrize(
     ("said", "trained", "ablated"), [("0", 0, 0), ("2", 2, 2), ("null", 0, 1)], ids=["all", "two", "own default"]
 )
-def test_all_views_can_be_selected_in_a_file_and_by_an_option(
+def test_all_views_can_be_selected_by_file_and_by_option(
     reached: Callable[..., Any], said: str, trained: int, ablated: int
 ) -> None:
     file = write(f"head: {{views_per_epoch: {said}}}")
@@ -166,7 +166,7 @@ def test_weights_on_the_command_line_win_over_the_preset_of_a_file(
         (None, "cannot be read as YAML"),
     ],
 )
-def test_a_wrong_file_is_one_line(
+def test_a_wrong_file_gives_one_line(
     command: tuple[str, ...], text: str | None, message: str, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
@@ -182,9 +182,7 @@ def test_a_wrong_file_is_one_line(
     assert error.count("\n") == 1
 
 
-def test_help_shows_the_papers_values_or_those_of_a_file_given_before(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_help_shows_the_papers_values_or_those_of_a_given_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "200")
     write("head: {learning_rate: 0.125}", "params.yaml")

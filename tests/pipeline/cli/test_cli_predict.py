@@ -1,4 +1,4 @@
-"""`hear-head predict` as users run it: output, files and exit codes."""
+"""`hear-head predict`: output, files and exit codes."""
 
 import csv
 import json
@@ -115,10 +115,7 @@ def test_files_and_a_store_that_needs_no_audio(call: Callable[..., Result], plac
 
     heard = call("songs/a1.wav", "--scp", "out/s.scp")
     assert heard.stderr.count("⚠ trained on the demo: meaningless for music") == 1
-    assert (
-        "out/s.scp: its format has no place for this caution: trained on the demo: meaningless for music"
-        in heard.stderr
-    )
+    assert "out/s.scp: its format cannot hold this caution: trained on the demo: meaningless for music" in heard.stderr
 
     stored = rows(call("--store", "store.zarr"))
     assert [row["path"] for row in stored] == ["", "", ""]
@@ -134,7 +131,7 @@ def test_resume_scores_only_missing_songs(call: Callable[..., Result], place: Pa
     assert "2 scored, 1 skipped, 0 failed" in again.stderr
     assert rows(again)[0] == first[0]
     assert len((place / "resumed.jsonl").read_text().splitlines()) == 3
-    # Another head: no results of the first one are kept.
+    # Another head: no row of the first one is kept.
     assert "3 scored, 0 skipped" in call("songs", *keep, head="several").stderr
     assert "0 scored, 3 skipped" in call("songs", *keep).stderr
     call("songs/a1.wav", "--jsonl", "resumed.jsonl")
@@ -178,7 +175,7 @@ def test_best_of_n_and_groups(call: Callable[..., Result]) -> None:
     assert sorted(groups) == [("a", "2"), ("b", "1")]
 
 
-def test_songs_of_two_models_with_the_same_file_names(call: Callable[..., Result], place: Path) -> None:
+def test_two_models_with_equal_file_names(call: Callable[..., Result], place: Path) -> None:
     for model, song in (("modelA", "a1"), ("modelB", "b1")):
         (place / "out" / model).mkdir(parents=True, exist_ok=True)
         shutil.copy(place / "songs" / f"{song}.wav", place / "out" / model / "001.wav")
@@ -229,14 +226,14 @@ def test_over_time_with_plots_and_a_report(
     assert "data:audio/mpeg;base64," in page
     assert '"over_time"' in page
     assert "report: report/index.html" in result.stderr
-    # The page has curves even without --over-time.
+    # The page always has curves.
     assert "over_time" in rows(call("songs/a1.wav", "--report", "report"))[0]
     (plain,) = rows(call("songs/a1.wav", "--over-time"))
     assert plain["over_time"]["seconds"] == [1.5]
 
 
 def test_a_terminal_gets_a_table(place: Path, start_process: "Callable[..., subprocess.Popen[bytes]]") -> None:
-    """Run in a real terminal, as the command checks the terminal itself."""
+    """Run in a real terminal, as the shown form depends on it."""
     leader, follower = pty.openpty()
     command = "from pipeline.cli.head_predict import predict; import typer; typer.run(predict)"
     options = ["--checkpoint", "several", "--precision", "fp32", "--top", "2"]
@@ -294,7 +291,7 @@ def test_wrong_usage(call: Callable[..., Result], arguments: list[str], message:
     assert message in " ".join(result.stderr.replace("│", " ").split())
 
 
-def test_our_errors_are_one_line(
+def test_our_errors_give_one_line(
     place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(place)
@@ -334,7 +331,7 @@ def test_a_song_that_changed_after_extraction_is_a_row_with_an_error(
     error = "its file has changed since it was extracted; run hear-extract again"
     assert {name: row.get("error", "") for name, row in found.items()} == {"a1": error, "a2": "", "b1": ""}
     assert [bool(row["scores"]) for row in found.values()] == [False, True, True]
-    # Touched files are hashed once.
+    # A touched file is hashed once.
     os.utime(tmp_path / "b1.wav", (1, 1))
     read: list[str] = []
     monkeypatch.setattr(
@@ -342,5 +339,5 @@ def test_a_song_that_changed_after_extraction_is_a_row_with_an_error(
     )
     assert [rows(call(*options, code=1))[2].get("error", "") for _ in range(2)] == ["", ""]
     assert sorted(read) == ["a1", "a1", "b1"]
-    # Without a manifest, the files are unknown.
+    # Without a manifest, files are unknown.
     assert ["error" in row for row in rows(call("--store", writer.root))] == [False] * 3

@@ -106,7 +106,7 @@ def test_wrong_usage(arguments: list[str]) -> None:
         (["--target", "loud", "--model", "ridge", "--manifest", "absent"], "absent: cannot be read: No such file"),
     ],
 )
-def test_errors_are_one_line(
+def test_errors_give_one_line(
     asked: list[str],
     arguments: list[str],
     message: str,
@@ -134,7 +134,7 @@ def test_songs_without_a_clean_view_are_an_error(asked: list[str], tmp_path: Pat
     assert result.stderr == "1 songs scored, no clean view: 1 (b)\n"
 
 
-def test_help_lists_commands_models_and_tasks() -> None:
+def test_help_lists_all_commands() -> None:
     assert "fit" in call("--help").stdout
     shown = call("fit", "--help").stdout
     for option in ("--store", "--manifest", "--target", "--model", "--streams", "--cv", "--group", "--sweep", "--out"):

@@ -1,4 +1,4 @@
-"""Progress: a bar on a terminal, lines in a log."""
+"""Progress of a run: a bar on a terminal, lines in a log."""
 
 import pytest
 
@@ -33,7 +33,7 @@ def test_a_terminal_gets_a_bar_with_songs_hours_speed_and_time_left(
 
 
 @pytest.mark.parametrize("terminal", [False, True])
-def test_a_counting_bar_is_shown_only_on_a_terminal(
+def test_counts_are_shown_only_on_a_terminal(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], terminal: bool
 ) -> None:
     if terminal:

@@ -1,4 +1,4 @@
-"""Output: names never act on the terminal, whichever library prints them; JSON and CSV for programs read back."""
+"""Printed names never control the terminal, for any library; programs get JSON and CSV that reads back."""
 
 import ast
 import io
@@ -33,7 +33,7 @@ class Terminal(io.StringIO):
 
 @pytest.fixture
 def terminal(monkeypatch: pytest.MonkeyPatch) -> Callable[[], Terminal]:
-    """A function that replaces both standard streams by a terminal; pytest uses its own until a test starts."""
+    """A function that makes both standard streams terminals; until a test begins, pytest replaces them."""
 
     def make() -> Terminal:
         stream = Terminal()
@@ -60,12 +60,12 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> Callable[[], Terminal]:
         ("\udcff\U000e0041", r"\udcff\U000e0041"),
     ],
 )
-def test_unprintable_characters_are_escaped(text: str, shown: str) -> None:
+def test_unprintable_characters_are_shown(text: str, shown: str) -> None:
     assert visible(text) == shown
 
 
 @given(TEXT)
-def test_no_control_characters_are_left(text: str) -> None:
+def test_no_control_character_is_left(text: str) -> None:
     shown = visible(text)
     assert visible(shown) == shown
     shown.encode()
@@ -77,7 +77,7 @@ def test_no_control_characters_are_left(text: str) -> None:
 
 
 @given(st.recursive(TEXT | st.integers() | st.none(), lambda some: st.lists(some) | st.dictionaries(TEXT, some)))
-def test_json_reads_back_and_has_no_control_characters(value: object) -> None:
+def test_json_reads_back_and_is_safe_to_display(value: object) -> None:
     for indent in (None, 2):
         text = to_json(value, indent=indent)
         assert visible(text, keep="\n") == text
@@ -124,7 +124,7 @@ def test_a_program_gets_unchanged_csv(capsys: pytest.CaptureFixture[str]) -> Non
     assert capsys.readouterr().out == 'song_id\n"\x1b[2J\r"\n'
 
 
-def test_output_of_other_libraries_is_made_visible(terminal: Callable[[], Terminal]) -> None:
+def test_output_of_other_libraries_is_escaped(terminal: Callable[[], Terminal]) -> None:
     screen = terminal()
     evil = "\x1b[2J\x9b\u202e"
     with output.covered():
@@ -152,7 +152,7 @@ def test_output_of_other_libraries_is_made_visible(terminal: Callable[[], Termin
     assert sys.stdout is sys.stderr is screen
 
 
-def test_output_beside_a_bar_is_made_visible(terminal: Callable[[], Terminal]) -> None:
+def test_output_during_a_progress_bar_is_escaped(terminal: Callable[[], Terminal]) -> None:
     screen = terminal()
     with output.covered(), Bar("[red]x\x1b[2J", 2) as bar:
         sys.stderr.write("a library \x1b[2J \x1b]8;;http://evil\x1b\\here\x1b]8;;\x1b\\\n")
@@ -167,7 +167,7 @@ def test_output_beside_a_bar_is_made_visible(terminal: Callable[[], Terminal]) -
     assert sys.stderr is screen
 
 
-def test_everything_is_printed_in_one_module() -> None:
+def test_all_output_goes_through_one_module() -> None:
     """typer.echo, print, streams of sys and rich's consoles are used in pipeline/show/output.py alone."""
     found = []
     for file in sorted(path for layer in ("pipeline", "stages", "store") for path in (ROOT / layer).rglob("*.py")):
