@@ -46,7 +46,7 @@ def reached(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., An
 
     for name in (
         "pipeline.extraction.dry_run", "pipeline.runs.Job", "stages.evaluate.evaluation.evaluate_heads",
-        "pipeline.prediction.predict", "pipeline.serving.run_service", "stages.songs.demo.make_demo",
+        "pipeline.prediction.predict", "pipeline.serving.run_service", "stages.songs.demo.layout.make_demo",
     ):  # fmt: skip
         monkeypatch.setattr(name, work)
     for module in ("stages.songs", "pipeline.runs"):
