@@ -124,7 +124,7 @@ def songs(tmp_path: Path) -> Songs:
 
 
 def records(root: str, *songs: Callable[[Path], None]) -> dict[tuple[str, int], list[bytes | None]]:
-    """Both objects of each record, byte for byte; of these songs, or of all."""
+    """The bytes of both objects of each record, for these songs or for all."""
     objects, names = open_objects(root), {song.__name__ for song in songs or CHANGES}
     return {
         (song, view): [objects.get(f"{record_path(song, view)}/{name}") for name in (SHARD, METADATA)]

@@ -350,7 +350,7 @@ def test_a_small_difference_of_versions_is_a_note(client: Client, monkeypatch: p
 def report_version(
     monkeypatch: pytest.MonkeyPatch, place: str, name: str, change: Callable[[str], str]
 ) -> dict[str, str]:
-    """Have the scheduler, or its workers, report another version of a package; returns ours."""
+    """Have the scheduler, or its workers, report another version of a package; return ours."""
     real = {method: getattr(Client, method) for method in ("get_versions", "run", "run_on_scheduler")}
     ours = {"hear-music": version("hear-music"), **get_versions()["packages"]}
 

@@ -91,7 +91,7 @@ def test_the_other_files_continue_after_a_bad_one(
     assert failures(tmp_path) == []
 
 
-def test_a_failure_is_written_down_before_the_next_song_is_begun(
+def test_a_failure_is_listed_before_the_next_song_starts(
     tmp_path: Path, make_songs: Callable[..., Path], config: ExtractConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     manifest = make_songs(tmp_path / "songs", count=2)
@@ -144,7 +144,7 @@ def test_a_song_that_cannot_be_encoded_is_named_and_the_others_continue(
 
     def second_song_fails(self: MultiScale, samples: Tensor, batch: int) -> Any:
         frames = encode(self, samples, batch)
-        # Memory runs out at each of the two batches that the encoders try.
+        # Memory runs out at each of the two batch sizes that the encoders try.
         if next(calls) not in ((1, 2) if spoil is None else (1,)):
             return frames
         if spoil is None:
@@ -170,7 +170,7 @@ def test_too_many_failures_stop_the_run(tmp_path: Path, make_songs: Callable[...
     assert (len(summary.tally.failures), summary.left) == (1, 3)
 
 
-def test_another_spec_is_refused_by_the_field_that_differs(
+def test_another_spec_is_refused_and_the_differing_field_is_named(
     tmp_path: Path, make_songs: Callable[..., Path], config: ExtractConfig
 ) -> None:
     manifest = make_songs(tmp_path / "songs", count=1)

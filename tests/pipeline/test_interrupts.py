@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-# A quiet machine takes 0.1 s.
+# An idle machine takes 0.1 s.
 SECONDS = 10.0
 
 # A command inside a library, which does not handle Python's signals, with child processes.

@@ -99,7 +99,7 @@ def test_the_table_is_printed_and_written_with_the_papers_results(whole: Path, c
 
 
 @pytest.mark.parametrize("views", [None, 0])
-def test_rows_make_equal_steps_unless_epochs_are_to_have_more_views(
+def test_rows_take_equal_steps_unless_epochs_have_more_views(
     tmp_path: Path, place: Path, call: Callable[..., Result], views: int | None
 ) -> None:
     """Nine training songs, three views of each: 27 records in rows with augmentation, 9 in the others."""
@@ -186,7 +186,7 @@ def test_rows_of_other_runs_are_refused_and_kept(
     assert files_in(out) == before
 
 
-def test_an_ablation_of_an_older_version_stays_and_is_completed_with_all_views(
+def test_an_ablation_by_an_older_version_is_kept_and_completed_with_all_views(
     tmp_path: Path, whole: Path, call: Callable[..., Result]
 ) -> None:
     """It used all views by default, and wrote null for it."""
@@ -205,7 +205,7 @@ def test_an_ablation_of_an_older_version_stays_and_is_completed_with_all_views(
     assert {name for name, data in files_in(out).items() if before[name] != data} <= {"ablation.md", "ablation.png"}
 
 
-def test_only_rows_that_a_change_concerns_are_trained_again(
+def test_only_rows_affected_by_a_change_are_trained_again(
     tmp_path: Path, whole: Path, call: Callable[..., Result]
 ) -> None:
     out = shutil.copytree(whole, tmp_path / "out")
@@ -275,7 +275,7 @@ def test_seeds_of_train(tmp_path: Path, call: Callable[..., Result], place: Path
         (4, 0.1, {"parallel": 3}, (3, 1)),
     ],
 )
-def test_as_many_run_at_a_time_as_cores_and_memory_allow(
+def test_cores_and_memory_limit_parallel_runs(
     place: Path, monkeypatch: pytest.MonkeyPatch, cores: int, free: float, given: dict, expected: tuple[int, int]
 ) -> None:
     monkeypatch.setattr("pipeline.runs.count_cores", lambda: cores)

@@ -71,7 +71,7 @@ def test_a_replaced_song_is_refused_in_one_line_before_anything_is_written(
     assert not list(folder.glob("out*"))
 
 
-def test_a_song_of_another_split_than_is_measured_may_have_changed(
+def test_a_changed_song_of_another_split_does_not_matter(
     folder: Path, call: Callable[[str], tuple[int, list[str]]]
 ) -> None:
     (folder / "1.wav").write_text("a longer song than it was")

@@ -33,7 +33,7 @@ def test_folder(tmp_path: Path) -> None:
     assert {song.path.parent for song in read_manifest(place).songs} == {tmp_path}
 
 
-def test_a_folder_of_models_with_a_spreadsheets_labels(tmp_path: Path) -> None:
+def test_a_folder_of_models_with_labels_from_a_spreadsheet(tmp_path: Path) -> None:
     for model in ("modelA", "modelB"):
         (tmp_path / model).mkdir()
         for number in range(1, 4):

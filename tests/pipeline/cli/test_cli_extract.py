@@ -1,4 +1,4 @@
-"""`hear-extract`: what it prints, where, and with which exit code."""
+"""`hear-extract`: its output and exit codes."""
 
 import json
 import re
@@ -104,7 +104,7 @@ def test_published_weights_from_folders_give_the_published_numbers(tmp_path: Pat
     np.testing.assert_allclose(joined, published["multiscale_layer3"], atol=1e-4, rtol=0)
 
 
-def test_several_layers_are_streams_of_their_own(tmp_path: Path, manifest: Path) -> None:
+def test_several_layers_become_separate_streams(tmp_path: Path, manifest: Path) -> None:
     more = ("--preset", "tiny", "--readers", "0", "--augment", "0")
     assert call(manifest, tmp_path / "s.zarr", *more, "--layers", "1,2", "--streams", "muq/track").exit_code == 0
     assert EmbeddingStore.open(tmp_path / "s.zarr").streams == ("muq/track@1", "muq/track@2")

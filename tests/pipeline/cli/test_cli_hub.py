@@ -19,7 +19,7 @@ from stages.head.model.sizes import preset_sizes
 from stages.songs import Song, write_manifest
 from store import EmbeddingStore, Spec, StoreWriter
 
-# The client's own, where it uploads large files without xet.
+# The client's own size, for large uploads without xet.
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
 
 STREAMS = ("musicfm/track", "muq/track")
@@ -75,7 +75,7 @@ def test_a_pushed_head_scores_by_its_id_and_is_pulled_offline(hub, place):
         assert (place / "pulled" / name).read_bytes() == (place / "model" / name).read_bytes()
 
 
-def test_the_pages_commands_run(on_hub, place, monkeypatch, code_in):
+def test_the_commands_of_the_docs_page_run(on_hub, place, monkeypatch, code_in):
     monkeypatch.chdir(place)
     (place / "models").mkdir()
     (place / "model").rename(place / "models/mine")

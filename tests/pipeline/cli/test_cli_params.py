@@ -1,4 +1,4 @@
-"""`--params FILE`: the one way a file of parameters reaches a command; without it the paper's values hold, anywhere."""
+"""`--params FILE` is the only way to give a command a parameters file; without it, the paper's values apply."""
 
 import importlib
 import re
@@ -204,7 +204,7 @@ def test_the_pipeline_names_its_file_in_every_command() -> None:
     assert all(" --params params.yaml " in command for command in commands)
 
 
-def test_every_command_that_takes_defaults_from_a_section_takes_the_file() -> None:
+def test_every_command_with_defaults_from_a_section_has_the_option_params() -> None:
     fields = {name for section in Params.model_fields if section != "dataset"
               for name in type(getattr(Params(), section)).model_fields}  # fmt: skip
     for name in ("data", "extract", "head", "serve"):

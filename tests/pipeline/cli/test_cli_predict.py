@@ -158,7 +158,7 @@ def test_songs_scored_before_ctrl_c_are_kept(
     assert [row["song_id"] for row in json.loads((place / "cut.json").read_text())] == ["a1", "a2", "b1"]
 
 
-def test_silent_songs_are_counted_as_such(call: Callable[..., Result], tmp_path: Path) -> None:
+def test_silent_songs_are_counted(call: Callable[..., Result], tmp_path: Path) -> None:
     soundfile.write(tmp_path / "nothing.wav", np.zeros(RATE), RATE)
     result = call(str(tmp_path / "nothing.wav"), "songs/a1.wav")
     assert "2 scored, 0 skipped, 0 failed; 1 silent\n" in result.stderr
@@ -192,7 +192,7 @@ def test_two_models_with_equal_file_names(call: Callable[..., Result], place: Pa
     assert sorted(re.findall(r"^ *(model[AB]) +1 +\d\.\d\d", result.stderr, re.MULTILINE)) == ["modelA", "modelB"]
 
 
-def test_pictures_of_songs_with_one_id_are_called_by_path(
+def test_plots_of_songs_with_the_same_id_are_named_by_path(
     call: Callable[..., Result], place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     titles = []
@@ -312,7 +312,7 @@ def test_our_errors_give_one_line(
         assert error.count("\n") == 1
 
 
-def test_a_song_that_changed_since_it_was_stored_is_a_row_with_an_error(
+def test_a_song_that_changed_after_extraction_is_a_row_with_an_error(
     call: Callable[..., Result], place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stored = EmbeddingStore.open(place / "store.zarr")

@@ -66,7 +66,7 @@ def test_json_of_a_sweep(asked: list[str]) -> None:
     assert np.array(found["confusion"]).sum() == len(found["predictions"]) == COUNT
 
 
-def test_streams_are_parts_of_names(asked: list[str]) -> None:
+def test_streams_can_be_given_by_parts_of_their_names(asked: list[str]) -> None:
     asked = [*asked, "--target", "loud", "--model", "ridge", "--setting", "0.01"]
     one = call("fit", *asked, "--streams", "musicfm").stdout.splitlines()
     assert one[1] == "musicfm/track: mean, 4 features"

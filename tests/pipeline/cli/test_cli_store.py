@@ -1,4 +1,4 @@
-"""`hear-store`: each subcommand, what it prints and its exit code."""
+"""`hear-store`: output and exit code of each subcommand."""
 
 import json
 import os
@@ -89,7 +89,7 @@ def test_verify_against_a_receipt(filled: str, tmp_path: Path) -> None:
 
 @pytest.fixture
 def extracted(tmp_path: Path) -> tuple[str, Path]:
-    """A store of songs a, b, c and d, two views each, made from their files, and the manifest that names them."""
+    """A store of songs a, b, c and d, two views each, made from their files, and their manifest."""
     spec = Spec(streams=("muq/track",), channels=4, encoders={"muq": "sha256:aa"}, layers=(10,))
     writer, rows = StoreWriter.open(tmp_path / "store.zarr", spec), ["song_id,path,split,system"]
     for song in "abcd":

@@ -1,5 +1,6 @@
 """Help pages: groups in one order, one working example per command; and completion in a shell."""
 
+import ast
 import importlib
 import os
 import shlex
@@ -81,6 +82,15 @@ def test_the_example_of_a_command_is_right_usage(
     lines = [line.strip() for line in shown(page, 80, monkeypatch).splitlines()]
     below = lines[lines.index("Example:") + 1 :]
     assert below[: len(example.splitlines()) - 1] == [line.strip() for line in example.splitlines()[1:]]
+
+
+def test_a_commands_function_has_at_most_40_lines() -> None:
+    long = {}
+    for file in sorted((ROOT / "pipeline/cli").glob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.FunctionDef) and (lines := node.end_lineno - node.lineno + 1) > 40:
+                long[f"{file.name}: {node.name}"] = lines
+    assert long == {}
 
 
 @pytest.mark.parametrize("name", ["data", "extract", "head", "store", "probe", "serve"])

@@ -6,7 +6,7 @@ from pipeline.show import bars
 from pipeline.show.bars import AudioBar, progress
 
 
-def test_a_log_gets_a_line_now_and_then(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_log_gets_one_line_per_minute(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     moments = iter([0.0, 30.0, 60.0, 90.0, 120.0])
     monkeypatch.setattr(bars.time, "perf_counter", lambda: next(moments))
     with AudioBar(8) as bar:

@@ -85,7 +85,7 @@ def test_json_reads_back_and_is_safe_to_display(value: object) -> None:
     assert "\n" not in to_json(value)
 
 
-def test_a_line_stays_a_line_and_a_table_keeps_its_lines(terminal: Callable[[], Terminal]) -> None:
+def test_a_line_stays_one_line_and_text_keeps_its_lines(terminal: Callable[[], Terminal]) -> None:
     screen = terminal()
     output.say("no song \x1b[2J\nhear-head: all is well")
     output.say_text("a\x9b\nb")
@@ -96,8 +96,8 @@ def test_a_line_stays_a_line_and_a_table_keeps_its_lines(terminal: Callable[[], 
     assert lines[1:] == [r"a\x9b", "b", r'{"ä\u009b": "\u202e"}', "song_id", r"\x1b[2J"]
 
 
-def test_a_name_makes_no_line_of_a_table() -> None:
-    """Tables keep their newlines when they are printed, so none may come from a name."""
+def test_a_name_adds_no_line_to_a_table() -> None:
+    """Tables keep their newlines when they are printed, so names must not add any."""
     evil = "x\n(all) all 99 songs \x1b[2J"
     total = {"records": 1, "hours": 0.5, "bytes": 9}
     tables = []
@@ -119,7 +119,7 @@ def test_a_name_makes_no_line_of_a_table() -> None:
         assert r"x\n(all) all 99 songs \x1b[2J" in table
 
 
-def test_a_program_gets_csv_to_the_letter(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_program_gets_unchanged_csv(capsys: pytest.CaptureFixture[str]) -> None:
     output.write_csv('song_id\n"\x1b[2J\r"\n')
     assert capsys.readouterr().out == 'song_id\n"\x1b[2J\r"\n'
 
