@@ -27,7 +27,7 @@ from stages.extract.encoders.layers.mel import MELS
 from stages.extract.encoders.layers.segments import segment_lengths, spectrograms, token_count
 from stages.extract.encoders.load import assemble
 from stages.extract.encoders.multiscale import STREAMS, MultiScale
-from stages.extract.encoders.weights.untrained import FULL, KERNEL, TINY, Sizes, untrained
+from stages.extract.encoders.weights.untrained import KERNEL, TINY, Sizes, untrained
 from stages.extract.plan import SongTask
 from stages.extract.run import Extractor
 from stages.extract.views.augment import draw_view
@@ -35,6 +35,8 @@ from stages.extract.views.feed import ViewFeed
 from store import Spec, StoreWriter
 
 LAYER = 10
+# As the published encoders.
+FULL = Sizes(layers=12, width=1024, heads=16, inner=4096, channels=512)
 # The clean song and eight augmented views, as in the paper's training.
 VIEWS = 9
 Result = TypeVar("Result")

@@ -35,7 +35,6 @@ from stages.head.data.epoch_plan import PlannedBatch
 from stages.head.data.records import Packed
 from stages.head.model.hear import HearHead
 from stages.head.model.packed import PackedModel
-from stages.head.model.published import to_published
 from stages.head.model.sizes import preset_sizes
 from stages.head.training.losses import hybrid_loss
 from stages.head.training.step import Objective, batch_loss
@@ -169,13 +168,8 @@ def _measure(case: Case) -> Measured:
     torch.set_num_threads(case.threads)
     device = choose_device(case.device)
     torch.manual_seed(0)
-    head = HearHead(SIZES)
+    model = PlainHead(SIZES) if case.side == "plain" else HearHead(SIZES)
     songs = _songs(case)
-    model: HearHead | PlainHead = head
-    if case.side == "plain":
-        model = PlainHead(SIZES)
-        model.load_state_dict(to_published(head.state_dict(), SIZES))
-    del head
     model.to(device)
     work = {"step": _step, "validation": _validation}[case.part]
     work(model, [song[:300] for song in songs], case, device)()

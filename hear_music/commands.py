@@ -1,5 +1,8 @@
 """The console scripts start here, so that a module of the user's that hides one of our packages is reported by name."""
 
-from pipeline.cli.entry import data, extract, head, probe, serve, store
+from functools import partial
 
-__all__ = ["data", "extract", "head", "probe", "serve", "store"]
+from pipeline.cli.entry import run
+
+data, extract, head = partial(run, "data"), partial(run, "extract"), partial(run, "head")
+store, probe, serve = partial(run, "store"), partial(run, "probe"), partial(run, "serve")

@@ -1,4 +1,4 @@
-"""Table 2 from one store: trains those of its eight rows that are missing, several at a time if they fit."""
+"""Table 2 from one store: trains its missing rows (of eight), several at a time if they fit."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -25,7 +25,7 @@ class _PlannedRow:
     data: Data
 
     def differences(self) -> dict[str, str]:
-        """Name of a run → how the run in its folder differs from it, if it does."""
+        """Name of a run → its difference from the run in its folder, if any."""
         found = {member.name: member.difference(self.data) for member in self.members}
         # Seeds have folders within the row's folder; a run in the row's own folder would be removed.
         if len(self.members) > 1 and RunFolder(self.job.out).is_begun:
@@ -46,7 +46,7 @@ def run_ablation(
     seeds
         Heads per row; figures are means over them.
     parallel, threads
-        Runs at a time, and CPU threads per run; chosen by `choose_parallelism` if None. The first changes no result.
+        Runs at a time, and CPU threads per run; chosen by `choose_parallelism` if None. `parallel` changes no result.
     say
         Called with each line to print.
 
@@ -59,7 +59,7 @@ def run_ablation(
     ------
     HearError
         The store cannot be used for training; or an existing row was made with other parameters, songs or another
-        store, and nothing was changed; or a run failed: the others and their table are written all the same.
+        store, and nothing was changed; or a run failed: the others and their table are still written.
     KeyboardInterrupt
         Current runs were stopped; the number of runs left was reported.
     """

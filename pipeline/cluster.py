@@ -103,14 +103,16 @@ def _wait_for_all(client: "Client", workers: int, given_up: Callable[[], bool]) 
             return
         except TimeoutError as error:
             if given_up():
-                raise ClusterError("worker processes end as soon as they start, see above") from error
+                raise ClusterError(
+                    "worker processes ended as soon as they started; see their messages above"
+                ) from error
             if time.monotonic() > deadline:
                 raise ClusterError(f"{workers} worker processes did not start within {START_SECONDS:g} s") from error
 
 
 @contextmanager
 def _quiet(name: str) -> Iterator[None]:
-    """While open, silence a logger: clients log tracebacks when the scheduler is lost, which we report ourselves."""
+    """While open, silence a logger: clients log tracebacks when the scheduler is lost, which is reported here."""
     logger = logging.getLogger(name)
     before = logger.level
     logger.setLevel(logging.CRITICAL + 1)

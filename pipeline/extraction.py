@@ -32,7 +32,7 @@ MISSING_NAMED = 20
 
 @dataclass(frozen=True, kw_only=True)
 class ExtractionOptions:
-    """How a run behaves; none of these changes stored numbers.
+    """Options of a run; none changes stored numbers.
 
     `readers` processes decode and augment songs for each encoder; `workers` and `scheduler` select Dask; more than
     `max_failures` failed views stop the run; `force` starts even if disk space is short.
@@ -146,11 +146,7 @@ def dry_run(
 def _cost(plan: Plan, spec: Spec, store: str, readers: int) -> Estimate:
     return estimate(
         plan.tasks,
-        streams=len(spec.streams),
-        channels=spec.channels,
-        dtype=spec.dtype,
-        pool=spec.pool,
-        frame_rate=spec.frame_rate,
+        spec=spec,
         root=store,
         processes=readers,
         progress=progress("lengths"),
@@ -187,7 +183,7 @@ def run_extraction(
     left = plan.records - tally.done - len(tally.failures)
     _index(store, changed=bool(tally.done))
     changed = len(plan.sources.changed)
-    # A receipt stands for the current songs; the store may still have records of changed files.
+    # A receipt describes the current songs; the store may still have records of changed files.
     if receipt is not None and not left and log.renewed == changed:
         write_receipt(EmbeddingStore.open(store), receipt)
     return ExtractionSummary(
@@ -200,7 +196,7 @@ def _index(store: str, *, changed: bool) -> None:
     if changed:
         index(store)
     elif not is_indexed(store):
-        # A run with nothing to do need not have write access: without an index, the store only opens slowly.
+        # A run with nothing to do may lack write access: without an index, the store only opens slowly.
         with suppress(StoreError):
             index(store)
 

@@ -31,7 +31,7 @@ class _SignalCounter:
         self.count = 0
         read, write = os.pipe()
         os.set_blocking(write, False)
-        # Python's handlers in C write each signal's number to the pipe at once, whatever the main thread does.
+        # Python's handlers in C write each signal's number to the pipe at once, even while the main thread is busy.
         signal.set_wakeup_fd(write, warn_on_full_buffer=False)
         threading.Thread(target=self._count, args=(read,), name="interrupts", daemon=True).start()
         self._libc, self._interrupts = ctypes.CDLL(None), _handler()

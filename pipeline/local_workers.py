@@ -77,7 +77,7 @@ class _Worker:
         with self._lock:
             if self._ending.is_set():
                 return False
-            # The pipe shows the worker that this process has ended, for whatever reason.
+            # The pipe shows the worker that this process has ended, for any reason.
             self._process = subprocess.Popen(self._command, stdin=subprocess.PIPE, env=_environment())
             return True
 
@@ -104,7 +104,7 @@ def _environment() -> dict[str, str]:
 
 
 def serve() -> None:
-    """Be a worker until the command closes it or ends."""
+    """Run a worker until the command closes it or ends."""
     threading.Thread(target=end_with_the_parent, daemon=True).start()
     asyncio.run(_serve(sys.argv[2]))
     # Without waiting for its threads, which may be in a song whose result is no longer needed.

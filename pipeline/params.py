@@ -15,7 +15,7 @@ from store.errors import HearError
 
 # Bytes of a file; this project's own is far smaller.
 LARGEST_FILE = 50_000
-# Levels of lists and mappings; this project's own file has two fewer.
+# Levels of lists and mappings; this project's own file needs two fewer.
 DEEPEST = 5
 # Characters of a key or a value in a message.
 LONGEST_NAMED = 80
@@ -77,7 +77,7 @@ class ExtractParams(Section):
 
 
 def _section_of(config: type, *, without: Collection[str], changes: Mapping[str, Any]) -> Any:
-    """Make a section from a dataclass, so that fields, defaults, bounds and descriptions are written down once."""
+    """Make a section from a dataclass, so that fields, defaults, bounds and descriptions are defined once."""
     types, described = get_type_hints(config), descriptions(config)
     made: dict[str, Any] = {}
     for field in dataclasses.fields(config):
@@ -176,7 +176,7 @@ def load_params(path: Path) -> Params:
     ------
     ParamsError
         The file cannot be read, is too large, is not YAML, uses YAML features other than keys, lists and plain values,
-        or has an unknown, repeated or ill-typed key. The message says which and where.
+        or has an unknown, repeated or ill-typed key. The message names the key and the line.
     """
     try:
         values: Any = yaml.load(_read(path), Loader=_Loader)

@@ -100,12 +100,12 @@ class Prediction:
 
     @property
     def caution(self) -> str:
-        """A warning to show beside the scores; empty if there is none."""
+        """A warning to show with the scores; empty if there is none."""
         return caution_in(self.rows)
 
 
 def check_request(request: Request, outputs: Outputs) -> str:
-    """Why these options do not go together; empty if they do."""
+    """Why these options cannot be combined; empty if they can."""
     if not request.inputs and request.store is None and request.manifest is None:
         return "give songs: INPUT, --store or --manifest"
     # Groups other than folders are columns of a manifest.

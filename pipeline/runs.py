@@ -38,7 +38,7 @@ def plan_job(
     params: Mapping[str, Any],
     replace: bool = False,
 ) -> Job:
-    """Describe a training run as the commands are given it: files, and the values of the section `head`."""
+    """Describe a training run from a command's options: files, and the values of the section `head`."""
     return Job(
         name=name,
         store_root=store,
@@ -102,14 +102,14 @@ def choose_parallelism(
 
 
 def run_all(jobs: Sequence[Job], parallelism: Parallelism, *, say: Callable[[str], None]) -> list[JobResult]:
-    """Run jobs; if one fails, the others run all the same.
+    """Run jobs; if one fails, the others still run.
 
     Raises
     ------
     ClusterError
         The processes cannot be started.
     KeyboardInterrupt
-        Current runs were stopped; each continues from its last validation when it is run again.
+        Current runs were stopped; each resumes from its last validation when it runs again.
     """
     import dask
 

@@ -1,4 +1,4 @@
-"""Shows how far training runs are."""
+"""Shows the progress of training runs."""
 
 from collections.abc import Sequence
 

@@ -21,7 +21,7 @@ from store.format.arrays import await_info, await_replacement
 from store.format.keys import DEPTH, INDEX, METADATA, RECORDS, record_path
 from store.format.metadata import LONGEST, read_derived, sealed
 from store.records import check_info
-from store.spec import Spec, read_spec
+from store.spec import Spec, read_root
 
 _DIGEST_LENGTH = 64
 # Larger numbers cannot be a length in seconds.
@@ -64,7 +64,7 @@ def index(root: str) -> int:
         The store cannot be read or written, or a record is damaged.
     """
     objects = open_objects(str(root))
-    return write_index(objects, read_spec(objects))
+    return write_index(objects, read_root(objects).spec)
 
 
 def write_index(objects: Objects, spec: Spec) -> int:
@@ -108,7 +108,7 @@ def _stamps(objects: Objects) -> dict[str, str]:
 
 
 def indexed(objects: Objects, records: int) -> dict[str, tuple[str, CatalogueRow]]:
-    """Path → (stamp, row) as the index has it, whether or not it is up to date; empty if it is missing or damaged.
+    """Path → (stamp, row) from the index, which may be out of date; empty if it is missing or damaged.
 
     An index with an impossible value, or too large for this number of records, counts as damaged.
     """

@@ -2,7 +2,7 @@
 
 
 class HearError(Exception):
-    """An error that the user can fix. The message says what and where, expected and found, and what to do."""
+    """An error that the user can fix. The message gives problem, place, expected and found, and remedy."""
 
 
 class StoreError(HearError):

@@ -32,7 +32,7 @@ class EmbeddingStore:
     """The records of a store, by song and view; made by `open`.
 
     `songs`, `views`, `rows` and `len` list the store once, when one of them is first used. `in`, `read`, `frames`,
-    `attributes` and `array` look at the store each time. Pickling keeps only the place and opens the store again.
+    `attributes` and `array` access the store each time. Pickling keeps only the place and opens the store again.
     `encoders_from` maps each encoder to the origin of its weights, as the store's maker wrote it; empty if unknown.
 
     Examples
@@ -316,7 +316,7 @@ def open_store(store: str | Path | EmbeddingStore, *, expect: Spec | None = None
     Parameters
     ----------
     store
-        A folder, or an fsspec URL such as `s3://bucket/name.zarr`. A store that is open already is returned as it is.
+        A folder, or an fsspec URL such as `s3://bucket/name.zarr`. An open store is returned unchanged.
     expect
         The spec that the store must have.
 
@@ -330,7 +330,7 @@ def open_store(store: str | Path | EmbeddingStore, *, expect: Spec | None = None
     StoreNotFoundError
         There is no store.
     StoreError
-        It is not a store of HEAR, a newer version wrote it, or it has another spec (the message names the field).
+        It is not an embedding store, a newer version wrote it, or it has another spec (the message names the field).
 
     Examples
     --------

@@ -27,11 +27,8 @@ def write_receipt(store: EmbeddingStore, path: str | Path) -> None:
     """
     location = str(store.root) if "://" in str(store.root) else str(Path(store.root).absolute())
     text = json.dumps({**store.receipt(), "location": location}, indent=2, sort_keys=True) + "\n"
-    try:
-        with replacing(Path(path)) as place:
-            place.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise StoreError(f"{path}: the receipt cannot be written: {error.strerror or error}") from error
+    with replacing(Path(path), error=StoreError) as place:
+        place.write_text(text, encoding="utf-8")
 
 
 def read_receipt(path: str | Path) -> dict[str, Any]:
@@ -54,7 +51,7 @@ def read_receipt(path: str | Path) -> dict[str, Any]:
 def locate_store(path: str | Path) -> str:
     """Locate the store of a receipt: beside the receipt if it is there, else at the location in the receipt.
 
-    So a receipt leads to its store from another workspace, and after both were moved together.
+    So the store is found from another workspace, and after both were moved together.
 
     Raises
     ------
@@ -65,8 +62,8 @@ def locate_store(path: str | Path) -> str:
     if not isinstance(location, str) or len(location) > _LONGEST_PATH:
         raise StoreError(f"{path}: does not say where its store is; name the store, or run hear-extract with --receipt")
     beside = Path(path).absolute().parent / Path(location).name
-    there = os.path.isdir(beside)  # noqa: PTH112 - Path.is_dir raises for names that are too long
-    return str(beside) if "://" not in location and there else location
+    is_beside = os.path.isdir(beside)  # noqa: PTH112 - Path.is_dir raises for names that are too long
+    return str(beside) if "://" not in location and is_beside else location
 
 
 def check_receipt(path: str | Path, store: EmbeddingStore) -> None:

@@ -93,7 +93,7 @@ def put_record(
         attributes = {**record.attributes, **own, **levels}
         return put_array(objects, path, record.stored, attributes, digest=digest, replaces=replaces)
     except StoreError as error:
-        # The same class: callers tell a failing network from damage by it.
+        # Keep the class: callers use it to distinguish a failing network from damage.
         raise type(error)(f"{name}: {error}") from error
 
 

@@ -194,11 +194,6 @@ class Spec:
             raise StoreError(f"{where}: another spec: {differences[0]}{more}; use another store or the same settings")
 
 
-def read_spec(objects: Objects) -> Spec:
-    """Read a store's spec; raises as `read_root`."""
-    return read_root(objects).spec
-
-
 def _shown(value: object) -> str:
     """A field's value, cut if it is longer than any usual list of streams or hashes."""
     text = repr(value)

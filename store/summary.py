@@ -21,7 +21,7 @@ from store.format.keys import CATALOGUE, METADATA, SHARD
 from store.format.metadata import ArrayInfo
 from store.progress import Progress
 from store.records import get_record
-from store.spec import Spec, read_spec
+from store.spec import Spec, read_root
 
 PART_RECORDS = 1024
 _PARTS = f"{CATALOGUE}/summaries"
@@ -104,7 +104,7 @@ def cache_summaries(root: str, *, progress: Progress = iter) -> int:
         The store cannot be read or written, or a record is damaged.
     """
     objects = open_objects(str(root))
-    spec = read_spec(objects)
+    spec = read_root(objects).spec
     write_index(objects, spec)
     rows = list(read_rows(objects, spec).values())
     summary = summarise(objects, spec, rows, range(len(spec.streams)), progress=progress)

@@ -1,4 +1,4 @@
-"""Removing what interrupted writers left: staged files, and shards without zarr.json."""
+"""Removing the remains of interrupted writes: staged files, and shards without zarr.json."""
 
 from store.backends.objects import Objects
 from store.format.keys import DEPTH, METADATA, RECORDS, SHARD

@@ -1,6 +1,7 @@
 """Writing records: any number of writers, anywhere, at any time."""
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from store.format.arrays import await_info
 from store.format.keys import METADATA, ROOT, record_path
 from store.format.metadata import root_document
 from store.records import Record, encode_record, put_record
-from store.spec import Spec, read_spec
+from store.spec import Spec, read_root
 from store.sweep import sweep
 
 
@@ -64,7 +65,7 @@ class StoreWriter:
         objects = open_objects(str(root))
         if create and not objects.exists(ROOT):
             objects.create(ROOT, [root_document(spec.to_json(), encoders_from or {})])
-        found = read_spec(objects)
+        found = read_root(objects).spec
         spec.check(found, objects.root)
         return cls(objects, found)
 
@@ -130,7 +131,7 @@ class StoreWriter:
         Raises
         ------
         StoreError
-            As `write`; or the record does not have the given digest, because it changed on the way.
+            As `write`; or the record does not have the given digest, because it changed in transit.
         """
         if not self._swept:
             sweep(self._objects)
@@ -140,8 +141,4 @@ class StoreWriter:
         return put_record(self._objects, self.spec, record, digest=digest, replaces=replaces)
 
     def __reduce__(self) -> Any:
-        return _reopen, (self.root, self.spec)
-
-
-def _reopen(root: str, spec: Spec) -> StoreWriter:
-    return StoreWriter.open(root, spec, create=False)
+        return partial(StoreWriter.open, create=False), (self.root, self.spec)

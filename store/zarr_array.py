@@ -31,13 +31,13 @@ def open_array(objects: Objects, spec: Spec, song: str, view: int) -> "zarr.Arra
     store: Store
     try:
         if "://" in objects.root:
-            # A cached listing would hide what other writers have put since.
+            # A cached listing would hide other writers' new objects.
             options = {"use_listings_cache": False}
             store = FsspecStore.from_url(objects.root, storage_options=options, read_only=True)
         else:
             store = LocalStore(objects.root, read_only=True)
         return zarr.open_array(store, path=path, mode="r", zarr_format=3)
-    except Exception as error:  # of any class: file systems have errors of their own
+    except Exception as error:  # errors of any class: file systems define their own
         raise StoreAccessError(
             f"{objects.root}/{path}: zarr cannot open it: {error or type(error).__name__}"
         ) from error

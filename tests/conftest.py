@@ -304,7 +304,7 @@ def hub(tmp_path: Path) -> Iterator[Hub]:
 
 @pytest.fixture
 def on_hub(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Hub:
-    """The same, and this process uses it: logged in, with its own cache."""
+    """The same hub, used by this process: logged in, with its own cache."""
     from huggingface_hub import constants
 
     monkeypatch.setattr(constants, "ENDPOINT", hub.url)
@@ -434,7 +434,7 @@ for command, *arguments in json.loads(sys.argv[1]):
 
 @pytest.fixture(scope="session")
 def on_terminal() -> Callable[..., str]:
-    """A function (commands, folder) → their output on a terminal; no name in it may act on the terminal.
+    """A function (commands, folder) → their output on a terminal; no name in it may control the terminal.
 
     A command is a list such as ["store", "info", "s.zarr"]; all run in one process.
     """
@@ -448,7 +448,7 @@ def on_terminal() -> Callable[..., str]:
         )  # fmt: skip
         os.close(theirs)
         written = bytearray()
-        with suppress(OSError), process:  # the end of a terminal is an error
+        with suppress(OSError), process:  # a closed terminal raises an error
             while part := os.read(ours, 1 << 16):
                 written += part
         os.close(ours)

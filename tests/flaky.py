@@ -1,4 +1,4 @@
-"""A network that gives short, wrong or no bytes: fsspec's in-memory file system with spoiled reads."""
+"""A network that returns short, wrong or no bytes: fsspec's in-memory file system with spoiled reads."""
 
 import random
 from collections.abc import Callable, Iterator
@@ -15,7 +15,7 @@ Spoil = Callable[[str, bytes], bytes]
 
 
 def cut(path: str, data: bytes) -> bytes:
-    """A body that always ends at the same place."""
+    """A body that always ends at the same byte."""
     return data[: len(data) // 2]
 
 

@@ -1,4 +1,4 @@
-"""HDF5 files as untrusted sources, other programs and broken disks make them."""
+"""HDF5 files from untrusted sources, other programs and broken disks."""
 
 import random
 from collections.abc import Callable

@@ -59,7 +59,7 @@ def test_commands_exist(page: Path) -> None:
         parse(APPS[words[0].removeprefix("hear-")], words)
 
 
-def test_a_wrong_option_is_found() -> None:
+def test_wrong_options_on_pages_are_found() -> None:
     with pytest.raises(Exception, match="No such option: --stor"):
         parse(APPS["head"], shlex.split("hear-head predict --stor x --checkpoint y"))
 

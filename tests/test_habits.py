@@ -73,7 +73,7 @@ def test_the_hooks_of_pre_commit_are_valid() -> None:
         "README.md",
     ],
 )
-def test_every_make_target_that_is_named_exists(name: str) -> None:
+def test_named_make_targets_exist(name: str) -> None:
     named = set(re.findall(r"(?:^|[`\"]|: )make ([a-z]+)", text(name), re.MULTILINE))
     assert named
     assert named <= TARGETS
@@ -84,7 +84,7 @@ def test_help_lists_every_target() -> None:
     assert set(re.findall(r"^  ([a-z]+) +\S", listed, re.MULTILINE)) == TARGETS
 
 
-def test_every_python_that_is_allowed_is_tested_and_no_other_is_named() -> None:
+def test_exactly_the_allowed_python_versions_are_tested() -> None:
     jobs = yaml.safe_load(text(WORKFLOW))["jobs"]
     assert set(jobs["tests"]["strategy"]["matrix"]["python"]) == minor_versions()
     named = {row.rpartition(" ")[2] for row in PROJECT["classifiers"] if row.startswith("Programming Language")}
@@ -92,7 +92,7 @@ def test_every_python_that_is_allowed_is_tested_and_no_other_is_named() -> None:
     assert set(re.findall(r"^FROM python:([0-9.]+)", text("Dockerfile"), re.MULTILINE)) <= minor_versions()
 
 
-def test_images_end_without_root_and_copy_what_is_there() -> None:
+def test_images_run_without_root_and_copy_existing_files() -> None:
     (uv,) = re.findall(r"^UV_VERSION := (.+)$", text("Makefile"), re.MULTILINE)
     assert re.findall(r"uv==(\S+)", text("Dockerfile")) == [uv]
     for stage in (STAGES[0], STAGES[-1]):
@@ -108,7 +108,7 @@ def test_the_dev_container_uses_a_stage_of_the_dockerfile() -> None:
     assert (ROOT / ".devcontainer" / build["dockerfile"]).resolve() == ROOT / "Dockerfile"
 
 
-def test_what_git_ignores_stays_out_of_images() -> None:
+def test_files_ignored_by_git_stay_out_of_images() -> None:
     ignored = {line.strip("/") for line in text(".gitignore").splitlines()}
     assert ignored == {line.removeprefix("**/") for line in text(".dockerignore").splitlines()}
 
@@ -136,7 +136,7 @@ def test_users_get_the_packages_that_were_tested() -> None:
     ("name", "extras"),
     [(LOCKS[0], ["dev"]), (LOCKS[1], sorted(PROJECT["optional-dependencies"].keys() - {"docs", "dev"}))],
 )
-def test_lock_files_have_what_pyproject_asks_for(name: str, extras: list[str]) -> None:
+def test_lock_files_match_pyproject(name: str, extras: list[str]) -> None:
     pinned = [Requirement(pin) for pin, _ in pins(name)]
     asked = [*PROJECT["dependencies"], *(row for extra in extras for row in PROJECT["optional-dependencies"][extra])]
     for requirement in map(Requirement, asked):
@@ -155,7 +155,7 @@ def test_the_version_is_in_one_place_and_the_others_follow() -> None:
 
 
 @pytest.mark.parametrize("name", ["CONTRIBUTING.md", "CHANGELOG.md", "CODE_OF_CONDUCT.md", "SECURITY.md"])
-def test_every_file_that_is_named_exists(name: str) -> None:
+def test_named_files_exist(name: str) -> None:
     """Links, and paths in backticks such as `stages/head/`; built folders are not in the repository."""
     links = re.findall(r"\]\((?!https?:)([^)#]+)\)", text(name))
     paths = re.findall(r"`([\w.-]+/[\w./-]*)`", text(name))

@@ -108,7 +108,7 @@ def test_a_command_answers_from_another_folder(site: Path, sources: Path, comman
 
 @pytest.mark.skipif(not Path("/dev/full").is_char_device(), reason="no /dev/full on this machine")
 @pytest.mark.parametrize("command", COMMANDS)
-def test_a_command_that_cannot_write_its_output_says_so_in_one_line(site: Path, command: str) -> None:
+def test_unwritable_output_is_reported_in_one_line(site: Path, command: str) -> None:
     environment = {**os.environ, "PYTHONPATH": str(site)}
     program = [sys.executable, str(site / "bin" / command), "--version"]
     with Path("/dev/full").open("w") as full:
@@ -117,7 +117,7 @@ def test_a_command_that_cannot_write_its_output_says_so_in_one_line(site: Path, 
     assert (shown.returncode, shown.stderr) == (1, f"{command}: {problem}\n")
 
 
-def test_the_wheel_has_every_file_of_the_packages_and_nothing_else(site: Path) -> None:
+def test_the_wheel_has_exactly_the_files_of_the_packages(site: Path) -> None:
     for package in PACKAGES:
         files = {f.relative_to(ROOT) for f in (ROOT / package).rglob("*") if f.is_file()}
         installed = {f.relative_to(site) for f in (site / package).rglob("*") if f.is_file()}
@@ -171,7 +171,7 @@ def test_users_see_the_types(site: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("hidden", ["store.py", "stages.py", "pipeline/__init__.py"])
-def test_a_users_module_that_hides_a_package_is_named(site: Path, tmp_path: Path, hidden: str) -> None:
+def test_a_module_that_hides_a_package_is_named(site: Path, tmp_path: Path, hidden: str) -> None:
     own = tmp_path / hidden
     own.parent.mkdir(exist_ok=True)
     own.write_text("")
@@ -201,7 +201,7 @@ def test_wrong_usage_is_2_and_our_errors_are_1_in_one_line(site: Path) -> None:
     assert "Traceback" not in missing.stderr
 
 
-def test_a_broken_params_file_is_one_line(site: Path) -> None:
+def test_a_broken_params_file_gives_one_line(site: Path) -> None:
     (site.parent / "broken.yaml").write_text("head: {bta: 1}")
     shown = run(site, "hear-head", "train", "--params", "broken.yaml")
     assert shown.returncode == 1

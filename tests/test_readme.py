@@ -39,7 +39,7 @@ def lines(blocks: list[str]) -> list[str]:
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where a user works: a folder of songs, ratings of them, and a song apart."""
+    """A user's folder: songs, their ratings, and one separate song."""
     folder = tmp_path_factory.mktemp("a user's") / "Musik ü"
     (folder / "my_songs").mkdir(parents=True)
     generator = np.random.default_rng(0)
@@ -99,7 +99,7 @@ def test_the_pages_on_training_run(worked: Path, code_in: Callable[[str, str], l
     assert "Coherence" in done.stdout
 
 
-def test_what_needs_the_hub_fails_in_one_line_and_not_for_its_options(
+def test_commands_that_need_the_hub_fail_in_one_line_but_not_for_their_options(
     place: Path, code_in: Callable[[str, str], list[str]]
 ) -> None:
     commands = [line for line in lines(code_in(README, "sh")) if "songeval" in line]
@@ -111,7 +111,7 @@ def test_what_needs_the_hub_fails_in_one_line_and_not_for_its_options(
         assert "Traceback" not in done.stderr
 
 
-def test_every_page_that_is_linked_is_there() -> None:
+def test_linked_pages_exist() -> None:
     for page in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "benchmarks").glob("*.md")]:
         for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", page.read_text(encoding="utf-8")):
             assert (page.parent / target).exists(), f"{page.name} links {target}"

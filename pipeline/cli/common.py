@@ -91,7 +91,7 @@ def refuse_changed_songs(store: str, songs: Sequence["Song"]) -> None:
     Raises
     ------
     HearError
-        A song's file is not the one that its record was made from, or the store cannot be read.
+        A song's file has changed since its record was made, or the store cannot be read.
     """
     from pipeline.show.bars import progress
     from stages.extract.freshness import refuse_changed

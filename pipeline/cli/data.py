@@ -17,7 +17,7 @@ _DEMO = DEFAULTS.demo
 
 ManifestOption = Annotated[
     Path | None,
-    option("Output", "Manifest to write; by default, manifest.csv beside the songs.", "--manifest"),
+    option("Output", "Manifest to write; by default, manifest.csv next to the songs.", "--manifest"),
 ]
 
 
@@ -30,13 +30,13 @@ def demo(
     manifest: ManifestOption = None,
     params_file: Annotated[Path | None, params_option("demo")] = None,
 ) -> None:
-    """Synthesise songs in SongEval's layout; each dimension follows something audible.
+    """Synthesise songs in SongEval's layout; each dimension controls an audible property.
 
     Example:
       hear-data demo --out demo --songs 24
     """
     from pipeline.show.bars import Bar
-    from stages.songs.demo import make_demo
+    from stages.songs.demo.layout import make_demo
     from stages.songs.songeval import read_songeval
 
     with Bar("songs", songs) as bar:
@@ -87,7 +87,7 @@ def folder(
     ] = False,
     manifest: ManifestOption = None,
 ) -> None:
-    """List any folder of audio, with optional labels and a seeded split.
+    """Make a manifest of any folder of audio, with optional labels and a seeded split.
 
     A song's id is its path within the folder without the suffix, such as modelA/001.
 
@@ -110,7 +110,7 @@ def folder(
 
 @app.command()
 def prepare(
-    out: Annotated[Path, option("Output", "Manifest to write; the audio is in a folder beside it.")],
+    out: Annotated[Path, option("Output", "Manifest to write; the audio is in a folder next to it.")],
     params_file: Annotated[
         Path | None,
         option(
@@ -124,7 +124,7 @@ def prepare(
     """Make the data set that `dataset` in a parameters file names, as the pipeline does.
 
     demo: synthesise songs into demo/. songeval: read songeval/. folder: list folder/, with folder/labels.csv if it
-    exists. Each folder is beside the manifest.
+    exists. Each folder is next to the manifest.
 
     Example:
       hear-data prepare --out data/manifest.csv --params params.yaml

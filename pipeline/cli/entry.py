@@ -29,7 +29,7 @@ def run(command: str) -> None:
     if command != "serve":  # its server handles signals itself, and counts them
         watch_interrupts(f"hear-{command}")
     try:
-        # Shells read completions, which may hold tabs, as they are.
+        # Shells read completions, which may contain tabs, unchanged.
         completing = f"_HEAR_{command.upper()}_COMPLETE" in os.environ
         with _watched_output(), nullcontext() if completing else covered():
             app = importlib.import_module(f"pipeline.cli.{command}").app
@@ -37,10 +37,10 @@ def run(command: str) -> None:
     except HearError as error:
         raise SystemExit(_failed(command, str(error))) from None
     except OSError as error:
-        # A disk may fail at any call. Code that knows more than the system has raised an error of ours instead.
+        # A disk may fail at any call. Code with more information has raised an error of ours instead.
         where = f"{error.filename}: " if error.filename is not None else ""
         reason = error.strerror or str(error) or type(error).__name__
-        raise SystemExit(_failed(command, f"{where}{reason}; mend the cause and run again")) from None
+        raise SystemExit(_failed(command, f"{where}{reason}; fix the cause and run again")) from None
     except MemoryError:
         raise SystemExit(_failed(command, "memory ran out; use a machine with more, or fewer processes")) from None
     except RuntimeError as error:
@@ -119,33 +119,3 @@ def _watched_output() -> Iterator[None]:
 def _interrupted(command: str) -> int:
     note(f"hear-{command}: interrupted")
     return INTERRUPTED
-
-
-def data() -> None:
-    """`hear-data`."""
-    run("data")
-
-
-def extract() -> None:
-    """`hear-extract`."""
-    run("extract")
-
-
-def head() -> None:
-    """`hear-head`."""
-    run("head")
-
-
-def store() -> None:
-    """`hear-store`."""
-    run("store")
-
-
-def probe() -> None:
-    """`hear-probe`."""
-    run("probe")
-
-
-def serve() -> None:
-    """`hear-serve`."""
-    run("serve")

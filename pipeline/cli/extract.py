@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,6 +12,9 @@ from pipeline.cli.pages import App, option
 from pipeline.cli.section_options import options_from
 from pipeline.show.output import note, say, say_json
 from stages.common.machine import count_cores
+
+if TYPE_CHECKING:
+    from pipeline.extraction import ExtractionSummary
 
 app = App()
 Readers = Annotated[int, option("Machine", "Processes that decode and augment songs for each encoder.", min=0)]
@@ -60,7 +63,13 @@ def extract(
     options = extraction.ExtractionOptions(
         readers=readers, workers=workers, scheduler=scheduler, max_failures=max_failures, force=force
     )
-    summary = extraction.run_extraction(manifest, store, config, augment=augment, receipt=receipt, options=options)
+    _report(
+        extraction.run_extraction(manifest, store, config, augment=augment, receipt=receipt, options=options), receipt
+    )
+
+
+def _report(summary: "ExtractionSummary", receipt: Path | None) -> None:
+    """Print the counts; exit with 1 if a view failed or is left."""
     say(summary.line)
     for line in summary.notes(receipt):
         note(line)

@@ -57,7 +57,7 @@ def ablate(
     replace: Replace = False,
     params_file: Annotated[Path | None, params_option("head")] = None,
 ) -> None:
-    """Train the eight rows of Table 2 and print them beside the paper's; run it again to continue.
+    """Train the eight rows of Table 2 and print them with the paper's results; run it again to continue.
 
     Example:
       hear-head ablate --manifest manifest.csv --store songs.zarr \\

@@ -80,7 +80,7 @@ def predict(
     Example:
       hear-head predict songs/ --checkpoint heads/2 --csv scores.csv --report report
     """
-    from pipeline.prediction import Outputs, Request, check_request
+    from pipeline.prediction import Outputs, Request
     from stages.scoring.over_time import Windows
 
     windows = Windows(window, hop) if over_time or plots or report else None
@@ -89,21 +89,22 @@ def predict(
         split=split, by=by, windows=windows, encoders={"muq": muq, "musicfm": musicfm, **params},
     )  # fmt: skip
     outputs = Outputs(json=json_, csv=csv, scp=scp, jsonl=jsonl, resume=resume, plots=plots, report=report)
-    if wrong := check_request(request, outputs):
-        raise typer.BadParameter(wrong)
     _run(request, outputs, by=by, top=top)
 
 
 def _run(request: "Request", outputs: "Outputs", *, by: str, top: int | None) -> None:
-    """Score, print, and exit with 1 if a song failed."""
+    """Check usage, score, print, and exit with 1 if a song failed."""
+    from pipeline.prediction import check_request
     from pipeline.prediction import predict as score
 
+    if wrong := check_request(request, outputs):
+        raise typer.BadParameter(wrong)
     table = sys.stdout.isatty()
     found = score(request, outputs, on_row=_silent if table or top else _echo)
     _show(found.rows, found.dimensions, by=by, top=top, table=table)
     note(found.line)
     if outputs.scp and found.caution:
-        note(f"{outputs.scp}: its format has no place for this caution: {found.caution}")
+        note(f"{outputs.scp}: its format cannot hold this caution: {found.caution}")
     if found.report:
         note(f"report: {found.report}")
     if found.failed:
@@ -134,5 +135,5 @@ def _show(rows: list["SongScore"], dimensions: tuple[str, ...], *, by: str, top:
         for row in best(rows, top):
             _echo(row)
     if not table:
-        # Standard output is read by a program here; the batch's figures are for people.
+        # A program reads standard output here; the batch's statistics are for people.
         print_scores(rows, dimensions, by=by, top=0, err=True)

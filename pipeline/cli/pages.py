@@ -22,11 +22,11 @@ def option(panel: str, help: str, *names: str, **settings: Any) -> Any:  # noqa:
 
 
 class _Page:
-    """Mixed into Typer's commands; the docstring's last paragraph, `Example:`, stands below the options."""
+    """Mixed into Typer's commands; the docstring's last paragraph, `Example:`, appears below the options."""
 
     def __init__(self, *args: Any, help: str | None = None, **settings: Any) -> None:  # noqa: A002
         text, found, example = inspect.cleandoc(help or "").partition(EXAMPLE)
-        # A line break within a paragraph is the source's, not the page's.
+        # A line break within a paragraph is from the source, not for the page.
         text = re.sub(r"(?<=\S)\n(?=\S)", " ", text.strip())
         if found:
             settings["epilog"] = f"{EXAMPLE}\n{inspect.cleandoc(example)}"

@@ -23,7 +23,7 @@ ModelName = Annotated[
 ]
 TaskName = Annotated[
     Literal["regression", "classification"] | None,
-    option("Model", "Task of knn; if not given, regression where all values are numbers."),
+    option("Model", "Task of knn; if not given, regression if all values are numbers."),
 ]
 Streams = Annotated[
     list[str] | None,
@@ -91,32 +91,30 @@ def fit(
       hear-probe fit --store songs.zarr --manifest manifest.csv \\
           --target Musicality --model ridge
     """
-    from stages.probe import ProbeConfig, fit_probe
+    from stages.probe.config import ProbeConfig
+    from stages.probe.fit import fit_probe
+
+    _check_inputs(store, manifest, labels)
+    chosen = tuple(name.strip() for part in streams or () for name in part.split(",") if name.strip())
+    config = ProbeConfig(
+        target=target, model=model, task=task, group=group, streams=chosen, pooling=pooling, cv=cv, seed=seed,
+        augmented=augmented, setting=setting, draws=bootstrap,
+    )  # fmt: skip
+    report = fit_probe(
+        store, config, manifest=manifest, labels=labels, sweep=sweep, memory_limit=memory_limit, out=out,
+        progress=progress("pool"),
+    )  # fmt: skip
+    say_json(report.to_json(), indent=2) if as_json else say_text(report.to_text())
+
+
+def _check_inputs(store: str, manifest: Path | None, labels: Path | None) -> None:
+    """Refuse to fit without a file of labels, or on songs that have changed since they were extracted."""
     from stages.songs import read_manifest
 
     if manifest is None and labels is None:
         raise typer.BadParameter("give a file with the column: --manifest, --labels or both")
     if manifest is not None:
         refuse_changed_songs(store, read_manifest(manifest, check_files=False).songs)
-    chosen = tuple(name.strip() for part in streams or () for name in part.split(",") if name.strip())
-    question = ProbeConfig(
-        target=target, model=model, task=task, group=group, streams=chosen, pooling=pooling, cv=cv, seed=seed,
-        augmented=augmented, setting=setting, draws=bootstrap,
-    )  # fmt: skip
-    report = fit_probe(
-        store,
-        question,
-        manifest=manifest,
-        labels=labels,
-        sweep=sweep,
-        memory_limit=memory_limit,
-        out=out,
-        progress=progress("pool"),
-    )
-    if as_json:
-        say_json(report.to_json(), indent=2)
-    else:
-        say_text(report.to_text())
 
 
 @app.command()
@@ -132,7 +130,7 @@ def apply(
     Example:
       hear-probe apply probes/musicality --store other.zarr
     """
-    from stages.probe import apply_probe
+    from stages.probe.apply import apply_probe
 
     applied = apply_probe(probe, store, progress=progress("pool"))
     if as_json:

@@ -1,4 +1,4 @@
-"""A section of the parameters as command-line options, so that each is written down once."""
+"""A section of the parameters as command-line options, so that each is defined once."""
 
 import inspect
 from collections.abc import Callable, Collection, Mapping
@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from pipeline.cli.pages import option
 from pipeline.params import Section
 
-# Options of a section that stand in another group of the help page than the rest.
+# Options of a section that are in another group of the help page than the rest.
 _PANELS = {
     "streams": "Input", "augmented": "Input", "views_per_epoch": "Input", "crop": "Input", "allow_missing": "Input",
     "architecture": "Model", "size": "Model",
@@ -69,13 +69,13 @@ def _parameter(name: str, default: Any, info: Any, panel: str) -> inspect.Parame
 
 
 def _value(given: Any, kind: Any) -> Any:
-    """What an option was given, as the section takes it: a list from its comma-separated parts."""
+    """An option's value in the section's form: a list from its comma-separated parts."""
     if get_origin(kind) is not tuple:
         return given
     parts = [part.strip() for part in given.split(",") if part.strip()]
     if get_args(kind)[0] is not int:
         return parts
-    # What is no number stays text, which the check below names.
+    # Values that are not numbers stay text, which the check below reports.
     return [int(part) if part.isdecimal() else part for part in parts]
 
 

@@ -1,7 +1,8 @@
 """`hear-store`: inspect, check, convert, merge and prune stores."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,6 +12,10 @@ from pipeline.cli.pages import option
 from pipeline.show.bars import progress
 from pipeline.show.output import say, say_json, say_text
 from store.files.visible import to_json
+
+if TYPE_CHECKING:
+    from stages.extract.freshness import SourceCheck
+    from store.upkeep.verification import Damage
 
 app = new_app("store", "Inspect and check stores of embeddings, convert them to and from HDF5, merge and prune them.")
 Store = Annotated[str, typer.Argument(metavar="STORE", help="A folder, or a URL such as s3://bucket/name.zarr.")]
@@ -40,19 +45,13 @@ def info(
         say_text(describe_text(figures))
 
 
+Repair = Annotated[bool, option("Run", "Remove damaged records, so that hear-extract makes them again.", "--repair")]
+StoreReceipt = Annotated[Path | None, option("Input", "Receipt of hear-extract: also check that the store matches it.")]
+SongManifest = Annotated[Path | None, option("Input", "manifest.csv: also find records whose song files have changed.")]
+
+
 @app.command()
-def verify(
-    store: Store,
-    repair: Annotated[
-        bool, option("Run", "Remove damaged records, so that hear-extract makes them again.", "--repair")
-    ] = False,
-    receipt: Annotated[
-        Path | None, option("Input", "Receipt of hear-extract: also check that the store matches it.")
-    ] = None,
-    manifest: Annotated[
-        Path | None, option("Input", "manifest.csv: also find records whose song files have changed.")
-    ] = None,
-) -> None:
+def verify(store: Store, repair: Repair = False, receipt: StoreReceipt = None, manifest: SongManifest = None) -> None:
     """Read and check every byte: checksums, shapes, finite values, spec, missing and foreign files.
 
     With --manifest, also hash the songs' files and check that each record was made from its song's current file. Prints
@@ -63,38 +62,44 @@ def verify(
     """
     from stages.extract.freshness import SourceCheck
     from stages.songs import read_manifest
-    from store import Damage, EmbeddingStore, check_receipt
-    from store import verify as verify_store
+    from store import EmbeddingStore, check_receipt
 
     sources = SourceCheck(read_manifest(manifest, check_files=False).songs if manifest else ())
-    removed: list[Damage] = []
-
-    def show(problem: Damage) -> None:
-        say(f"{problem.kind}: {problem.path}: {problem.detail}{' (removed)' if problem.removed else ''}")
-
-    def show_removed(problem: Damage) -> None:
-        removed.append(problem)
-        show(problem)
-
-    try:
-        found = verify_store(store, repair=repair, outdated=sources, progress=progress("verify"), removed=show_removed)
-    except BaseException:  # also Ctrl-C
-        if repair:
-            say(f"ended early: {len(removed)} removed, all listed above; run it again")
-        raise
-    for problem in found.problems:
-        if not problem.removed:
-            show(problem)
+    found = _verify(store, sources, repair=repair)
+    left = [problem for problem in found.problems if not problem.removed]
+    for problem in left:
+        _say_damage(problem)
     for song, reason in sources.missing.items():
         say(f"no source: {song}: {reason}")
-    left = sum(not problem.removed for problem in found.problems)
-    say(f"{found.records} records good, {len(found.problems)} problems, {len(found.problems) - left} removed")
+    say(f"{found.records} records good, {len(found.problems)} problems, {len(found.problems) - len(left)} removed")
     if manifest:
         say(f"{len(sources.compared)} records compared with their songs' files, {len(sources.missing)} files missing")
     if left:
         raise typer.Exit(1)
     if receipt is not None:
         check_receipt(receipt, EmbeddingStore.open(store))
+
+
+def _verify(store: str, sources: "SourceCheck", *, repair: bool) -> "Verification":
+    """Verify a store, and print each removed record at once: the rest may fail or be interrupted."""
+    from store import verify as verify_store
+
+    removed: list[Damage] = []
+
+    def on_removal(problem: "Damage") -> None:
+        removed.append(problem)
+        _say_damage(problem)
+
+    try:
+        return verify_store(store, repair=repair, outdated=sources, progress=progress("verify"), removed=on_removal)
+    except BaseException:  # also Ctrl-C
+        if repair:
+            say(f"ended early: {len(removed)} removed, all listed above; run it again")
+        raise
+
+
+def _say_damage(problem: "Damage") -> None:
+    say(f"{problem.kind}: {problem.path}: {problem.detail}{' (removed)' if problem.removed else ''}")
 
 
 @app.command()
@@ -185,30 +190,30 @@ def prune(
     Example:
       hear-store prune songs.zarr --view 7 --view 8 --dry-run
     """
-    from store import prune as prune_store
-
     if not song and not view:
         raise typer.BadParameter("give --song, --view or both")
+    chosen = _prune(store, song or (), view or (), dry_run=dry_run)
+    if dry_run:
+        _say_records(chosen)
+    say(f"{len(chosen)} records {'would be ' if dry_run else ''}removed")
+
+
+def _prune(store: str, songs: Sequence[str], views: Sequence[int], *, dry_run: bool) -> Sequence[tuple[str, int]]:
+    """Prune a store; if that ends early, print the removed records."""
+    from store import prune as prune_store
+
     removed: list[tuple[str, int]] = []
-
-    def show(record: tuple[str, int]) -> None:
-        say(f"{to_json(record[0])} {record[1]}")
-
     try:
-        chosen = prune_store(
-            store,
-            songs=song or (),
-            views=view or (),
-            dry_run=dry_run,
-            progress=progress("prune"),
-            removed=removed.append,
+        return prune_store(
+            store, songs=songs, views=views, dry_run=dry_run, progress=progress("prune"), removed=removed.append
         )
     except BaseException:  # also Ctrl-C
-        for record in removed:
-            show(record)
+        _say_records(removed)
         if removed:
             say(f"ended early: {len(removed)} records removed, all listed above; run it again to continue")
         raise
-    for record in chosen if dry_run else ():
-        show(record)
-    say(f"{len(chosen)} records {'would be ' if dry_run else ''}removed")
+
+
+def _say_records(records: Sequence[tuple[str, int]]) -> None:
+    for song, view in records:
+        say(f"{to_json(song)} {view}")

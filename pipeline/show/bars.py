@@ -63,7 +63,7 @@ class Bar:
         self._progress.advance(self._task)
 
     def update(self, *, done: int | None = None, total: int | None = None, text: str | None = None) -> None:
-        """Set what is given: the count, the total, and the text beside them."""
+        """Set the given values: the count, the total, and the text beside them."""
         fields: dict[str, Any] = {} if text is None else {"text": text}
         self._progress.update(self._task, completed=done, total=total, **fields)
 

@@ -1,4 +1,4 @@
-"""All output of the commands goes through here, so that nothing in a name can act on the terminal.
+"""All output of the commands goes through here, so that no name can control the terminal.
 
 Names of files, songs, tensors and columns, and messages of other libraries, cannot be trusted. Unprintable
 characters are written as escapes; see `store.files.visible`. Only colours and cursor movements

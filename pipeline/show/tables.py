@@ -34,14 +34,14 @@ def print_scores(
     by
         Name of the rows' groups; empty if there are none.
     top
-        Print only this many songs, best first; by default all, in their order. The figures are of all songs.
+        Print only this many songs, best first; by default all, in their order. The statistics are of all songs.
     err
         Print to stderr.
     """
     screen = console(err=err)
     if not screen.is_terminal:
         screen.width = FILE_WIDTH
-    # The figures of a single song are in its own line already.
+    # The statistics of a single song are already in its own line.
     if rows if top != 0 else rows[1:]:
         shown = rows if top is None else best(rows, top)
         screen.print(_songs(shown, rows, dimensions, by=by, narrow=screen.width < NARROW))

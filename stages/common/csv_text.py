@@ -3,7 +3,7 @@
 A spreadsheet runs a cell as a formula if it begins with `=`, `+`, `-`, `@`, their full-width forms, a tab, a carriage
 return or a null byte, also after spaces, and also after a semicolon or tab inside the cell, which it may take for a
 separator. The writer puts an apostrophe before such text. Numbers such as -0.5 are not formulas and stay unchanged. The
-reader removes one apostrophe in exactly these places, so files from other programs read as they are.
+reader removes one apostrophe in exactly these places, so files from other programs are read unchanged.
 """
 
 import csv

@@ -1,4 +1,4 @@
-"""Where models run and in which precision: encoders and heads alike."""
+"""Where models run and in which precision: both encoders and heads."""
 
 import os
 from collections.abc import Iterator
@@ -28,7 +28,7 @@ def choose_device(name: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
-        # Reading a value: `meta` makes tensors, but they hold nothing.
+        # Reading a value: the device `meta` makes tensors without values.
         torch.zeros(1, device=device).item()
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
@@ -83,7 +83,7 @@ def exact_float32() -> Iterator[None]:
 
 @contextmanager
 def repeatable(seed: int, device: torch.device) -> Iterator[None]:
-    """Seed torch and make it deterministic; its own state comes back afterwards.
+    """Seed torch and make it deterministic; its own state is restored afterwards.
 
     The CPU kernels that a head uses are deterministic by default; on a GPU this must be requested.
     """

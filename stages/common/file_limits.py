@@ -6,7 +6,7 @@ from typing import BinaryIO
 from store.errors import HearError
 from store.files.json_text import JsonError, parse_json
 
-# Bytes. A published head has 152 MB, an encoder 1.3 GB.
+# Bytes. A published head is 152 MB, an encoder 1.3 GB.
 LARGEST_HEAD, LARGEST_WEIGHTS = 2 << 30, 4 << 30
 # For all heads of an ensemble, which are in memory together: about fifty of the published size.
 LARGEST_HEADS = 8 << 30
@@ -15,7 +15,7 @@ LARGEST_INDEX = 4 << 20
 
 
 class TensorsError(HearError):
-    """A file holds no plain tensors, or other data beside them."""
+    """A file holds no plain tensors, or also other data."""
 
 
 def check_safetensors(file: BinaryIO, called: object, *, largest: int) -> int:

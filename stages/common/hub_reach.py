@@ -1,4 +1,4 @@
-"""Whether a hub or another host can be reached, found out in seconds.
+"""Check within seconds whether a hub or another host can be reached.
 
 The hub's library tries an unreachable hub for up to a minute and prints each attempt. So we first open a TCP connection
 to the hub, or to the proxy in front of it; the kernel accepts a connection at once, however slow the hub is. Then we

@@ -1,4 +1,4 @@
-"""Mistyped local paths: telling them from hub ids, and suggesting the path that was meant."""
+"""Mistyped local paths: distinguishing them from hub ids, and suggesting the correct path."""
 
 import difflib
 import itertools

@@ -59,7 +59,7 @@ _END, _END_64, _LOCATOR = b"PK\x05\x06", b"PK\x06\x06", b"PK\x06\x07"
 def read_tensors(
     path: Path, *, largest: int = LARGEST_HEAD, integers: bool = False, within: str = "", mapped: bool = False
 ) -> dict[str, Tensor]:
-    """Read tensors by name, onto the CPU, whatever device they were saved from.
+    """Read tensors by name, onto the CPU, from any device they were saved on.
 
     Parameters
     ----------

@@ -26,7 +26,7 @@ class Setting(NamedTuple):
     @property
     def name(self) -> str:
         """The row's folder name: its parts, or `baseline`."""
-        parts = [part for part, there in zip(("mmr", "has", "l"), self, strict=True) if there]
+        parts = [part for part, present in zip(("mmr", "has", "l"), self, strict=True) if present]
         return "-".join(parts) or "baseline"
 
 

@@ -1,4 +1,4 @@
-"""Our results beside the paper's Table 2: as Markdown, as CSV and as a plot."""
+"""Our results compared with the paper's Table 2: as Markdown, as CSV and as a plot."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -33,13 +33,13 @@ class AblationRow:
 
 
 def ablation_markdown(rows: Sequence[AblationRow], *, track: int, notes: Sequence[str]) -> str:
-    """The table in the paper's order, with our results beside the paper's and the notes below."""
+    """The table in the paper's order, with our results beside the paper's, followed by the notes."""
     lines = [
         "| MMR | HAS | L | " + " | ".join(f"{metric} | paper" for metric in METRICS) + " |",
         "|" + ":-:|" * 3 + "--:|" * (2 * len(METRICS)),
     ]
     for row in rows:
-        parts = ["✓" if there else " " for there in row.paper.setting]
+        parts = ["✓" if present else " " for present in row.paper.setting]
         theirs = row.paper.metrics(track)
         cells = [cell for metric in METRICS for cell in (_cell(row, metric), f"{theirs[metric]:.3f}")]
         lines.append(f"| {' | '.join([*parts, *cells])} |")
@@ -123,9 +123,9 @@ def draw_ablation(path: Path, rows: Sequence[AblationRow], *, track: int) -> Non
 def _panel(axes: Any, rows: Sequence[AblationRow], metric: str, *, track: int) -> None:
     theirs = [row.paper.metrics(track)[metric] for row in rows]
     axes.plot(theirs, range(len(rows)), "D", color=_GREY, markerfacecolor="none", markersize=5, label="paper")
-    there = [(line, row.ours[metric], (row.std or {}).get(metric)) for line, row in enumerate(rows) if row.ours]
-    if there:
-        lines, ours, spread = zip(*there, strict=True)
+    results = [(line, row.ours[metric], (row.std or {}).get(metric)) for line, row in enumerate(rows) if row.ours]
+    if results:
+        lines, ours, spread = zip(*results, strict=True)
         errors = None if None in spread else spread
         axes.errorbar(ours, lines, xerr=errors, fmt="o", color=_BLUE, markersize=5, capsize=2, label="this store")
     axes.set_title(metric, fontsize=10)

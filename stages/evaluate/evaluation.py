@@ -180,7 +180,7 @@ def system_means(corpus: Corpus, predicted: NDArray[np.floating]) -> SystemMeans
 
 
 def _system_intervals(means: SystemMeans, *, dimensions: Sequence[str], draws: int) -> Intervals | None:
-    """Intervals over bootstrap samples of systems, not songs: here the choice of systems is the chance."""
+    """Intervals over bootstrap samples of systems, not songs: here the choice of systems is random."""
     if len(means.ratings) < FEWEST_FOR_INTERVALS:
         return None
     return bootstrap_intervals(*means, dimensions=dimensions, draws=draws)

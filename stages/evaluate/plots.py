@@ -75,10 +75,10 @@ def draw_calibration(
     """Draw each bin's mean rating and standard error against its mean score, one panel per dimension, as PNG."""
     figure, panels = _panels(dimensions)
     for name, axes in zip(dimensions, panels, strict=True):
-        mine = [point for point in points if point.dimension == name]
-        scored, rated = np.array([p.predicted for p in mine]), np.array([p.rated for p in mine])
-        axes.errorbar(scored, rated, [p.error for p in mine], fmt="o-", color=_BLUE, markersize=5, capsize=2)
-        axes.set_title(f"{visible(name)}: off by {_off(mine):.2f} on average", fontsize=10)
+        bins = [point for point in points if point.dimension == name]
+        scored, rated = np.array([p.predicted for p in bins]), np.array([p.rated for p in bins])
+        axes.errorbar(scored, rated, [p.error for p in bins], fmt="o-", color=_BLUE, markersize=5, capsize=2)
+        axes.set_title(f"{visible(name)}: off by {_distance(bins):.2f} on average", fontsize=10)
         _label(axes, x="predicted, mean of a bin", y="rated, mean of a bin", low=_lowest(scored, rated))
     figure.suptitle("calibration: equal parts of the songs by predicted score, ± standard error", fontsize=11)
     _warn(figure, caution)
@@ -90,7 +90,7 @@ def _warn(figure: "Figure", caution: str) -> None:
         figure.supxlabel(visible(caution), fontsize=10, color=_RED)
 
 
-def _off(points: Sequence[CalibrationPoint]) -> float:
+def _distance(points: Sequence[CalibrationPoint]) -> float:
     """Mean distance from the diagonal over all songs."""
     return float(np.average([abs(p.predicted - p.rated) for p in points], weights=[p.songs for p in points]))
 

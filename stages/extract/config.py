@@ -46,7 +46,7 @@ class ExtractConfig:
         return load_multiscale(**{key: value for key, value in asdict(self).items() if key in keys})
 
     def spec(self, encoders: "MultiScale") -> Spec:
-        """The store's spec: everything that a record's numbers depend on."""
+        """The store's spec: all settings that affect a record's numbers."""
         from stages.extract.views.augment import AUGMENTATION
 
         return Spec(

@@ -17,6 +17,7 @@ from stages.extract.views.feed import view_seconds
 from store.backends.opening import open_objects
 from store.errors import HearError
 from store.progress import Progress
+from store.spec import Spec
 
 if TYPE_CHECKING:
     from stages.extract.encoders import MultiScale
@@ -50,17 +51,13 @@ class Estimate:
 def estimate(
     tasks: Sequence[SongTask],
     *,
-    streams: int,
-    channels: int,
-    dtype: str,
-    pool: int,
-    frame_rate: float,
+    spec: Spec,
     root: str,
     replaced: int = 0,
     processes: int = 1,
     progress: Progress = iter,
 ) -> Estimate:
-    """Add up the durations of the files. Unreadable files are counted, and add nothing.
+    """Add up the durations of the files. Unreadable files are counted, but add no duration.
 
     Parameters
     ----------
@@ -75,12 +72,12 @@ def estimate(
     for task, found in zip(tasks, durations([task.path for task in tasks], processes, progress), strict=True):
         seconds += (found or 0.0) * len(task.views)
         unreadable += found is None
-    frame_bytes = streams * channels * BYTES[dtype]
+    frame_bytes = len(spec.streams) * spec.channels * BYTES[spec.dtype]
     return Estimate(
         songs=len(tasks),
         views=sum(len(task.views) for task in tasks),
         hours=seconds / 3600,
-        bytes=round(seconds * frame_rate / pool * frame_bytes),
+        bytes=round(seconds * spec.frame_rate / spec.pool * frame_bytes),
         free=free_bytes(root),
         unreadable=unreadable,
         replaced=replaced,
@@ -130,6 +127,6 @@ def calibrate(encoders: "MultiScale") -> float:
     """Seconds of audio encoded per second, from one segment of seeded noise after a short warm-up."""
     noise = np.random.default_rng(0).standard_normal(round(CALIBRATION_SECONDS * SAMPLE_RATE)).astype(np.float32) * 0.1
     encoders.encode(noise[:SAMPLE_RATE])
-    begun = time.perf_counter()
+    start = time.perf_counter()
     encoders.encode(noise)
-    return CALIBRATION_SECONDS / (time.perf_counter() - begun)
+    return CALIBRATION_SECONDS / (time.perf_counter() - start)

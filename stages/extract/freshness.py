@@ -149,7 +149,7 @@ def stored_freshness(store: EmbeddingStore, songs: Iterable[Song], *, progress: 
 
 
 def remember_hashes(root: str, hashed: Mapping[str, SourceFile]) -> None:
-    """Keep in the store that these songs' current files match their records.
+    """Record in the store that these songs' current files match their records.
 
     This only saves time, so a store that cannot be written is not an error.
     """
@@ -178,7 +178,7 @@ def refuse_changed(
     Raises
     ------
     StaleError
-        A song's file is not the one that its record was made from.
+        A song's file has changed since its record was made.
     StoreError
         The store cannot be read, or a record is damaged.
     """
@@ -201,7 +201,7 @@ def refuse_changed(
 
 @dataclass
 class SourceCheck:
-    """Checks single records for `store.verify`, by hashing every file, whatever its size and time.
+    """Checks single records for `store.verify`, by hashing every file, even with unchanged size and time.
 
     Attributes
     ----------

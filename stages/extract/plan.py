@@ -1,4 +1,4 @@
-"""The plan of an extraction: one task per song, with the views that the store lacks or has of an older file."""
+"""The plan of an extraction: one task per song, with its missing views and those made from an older file."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -48,8 +48,8 @@ def views_of(song: Song, *, augment: int) -> tuple[int, ...]:
 def plan_extraction(songs: Sequence[Song], *, augment: int, rows: Rows, sources: Freshness) -> Plan:
     """Compare the views that the songs should have with the stored records.
 
-    All stored views of a changed song are made again, also those beyond `augment`, so that no record of the old audio
-    remains.
+    All stored views of a changed song are made again, including those beyond `augment`, so that no record of the
+    old audio remains.
 
     Parameters
     ----------

@@ -108,7 +108,7 @@ class Extractor:
         StoreError
             The store cannot be written. A failed view is an outcome, not an error.
         """
-        tally, begun = Tally(), time.perf_counter()
+        tally, start = Tally(), time.perf_counter()
 
         def settle(outcome: Outcome) -> None:
             tally.add(outcome)
@@ -122,7 +122,7 @@ class Extractor:
                     self._encode_and_write(request, prepared, tally, settle, write)
                 if stop is not None and stop.is_set():
                     break
-        tally.elapsed = time.perf_counter() - begun
+        tally.elapsed = time.perf_counter() - start
         return tally
 
     def _requests(self, tasks: Sequence[SongTask]) -> list[ViewRequest]:
@@ -138,9 +138,9 @@ class Extractor:
         """The feed's views; the time spent waiting for them is added to the tally."""
         source = self.feed.views(wanted)
         while True:
-            begun = time.perf_counter()
+            start = time.perf_counter()
             item = next(source, None)
-            tally.waiting += time.perf_counter() - begun
+            tally.waiting += time.perf_counter() - start
             if item is None:
                 return
             yield item
@@ -153,7 +153,7 @@ class Extractor:
         settle: Callable[[Outcome], None],
         write: Callable[[Callable[[], Outcome]], None],
     ) -> None:
-        begun = time.perf_counter()
+        start = time.perf_counter()
         try:
             record = self._record(request, prepared)
         except (HearError, MemoryError) as error:
@@ -161,7 +161,7 @@ class Extractor:
             settle(Outcome(request.song_id, request.view, "failed", error=reason))
             return
         finally:
-            tally.encoding += time.perf_counter() - begun
+            tally.encoding += time.perf_counter() - start
 
         def put() -> Outcome:
             self.writer.write_record(record, replaces=request.replaces)

@@ -76,7 +76,7 @@ def extractor_for(config: WorkerConfig) -> Extractor:
     encoders = extract.load_encoders()
     writer = _open_store(config.root, extract.spec(encoders))
     feed = ViewFeed(processes=config.processes)
-    # Otherwise an ending worker waits for threads that wait for their processes. It runs no other exit handlers.
+    # Otherwise a closing worker waits for threads that wait for their processes. It runs no other exit handlers.
     Finalize(None, feed.close, exitpriority=20)
     return Extractor(encoders, writer, feed, seed=extract.seed, pool=extract.pool)
 

@@ -1,4 +1,4 @@
-"""The JSON and CSV files of a head's folder: written whole, and read with checks, as a stranger may have made them."""
+"""The JSON and CSV files of a head's folder: written atomically, and read with checks, as they are untrusted."""
 
 import io
 from collections.abc import Iterable, Sequence

@@ -90,6 +90,6 @@ def _correlation(statistic: object, ratings: Array, predicted: Array) -> float:
     if len(ratings) < 2 or np.ptp(ratings) == 0 or np.ptp(predicted) == 0:
         return 0.0
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # scipy warns of nearly constant input; the value is defined all the same
+        warnings.simplefilter("ignore")  # scipy warns of nearly constant input; the value is defined nevertheless
         value = float(statistic(ratings, predicted)[0])  # type: ignore[operator]
     return value if np.isfinite(value) else 0.0

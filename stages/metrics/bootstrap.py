@@ -32,11 +32,12 @@ def bootstrap_intervals(
         rows = generator.integers(len(ratings), size=len(ratings))
         tables.append(score_metrics(ratings[rows], predicted[rows], dimensions=dimensions))
     return {
-        name: {metric: _interval([table[name][metric] for table in tables]) for metric in METRICS}
+        name: {metric: interval([table[name][metric] for table in tables]) for metric in METRICS}
         for name in (*dimensions, "mean")
     }
 
 
-def _interval(values: Sequence[float]) -> tuple[float, float]:
+def interval(values: Sequence[float]) -> tuple[float, float]:
+    """95 % interval of a figure, from its values over bootstrap samples."""
     low, high = np.quantile(values, QUANTILES)
     return float(low), float(high)

@@ -84,11 +84,11 @@ def apply_probe(
     Parameters
     ----------
     folder
-        The probe, as `probe` saved it.
+        The probe, as saved by `probe`.
     store
         Embeddings with the spec that the probe was fitted on: a store, or its folder or URL.
     progress
-        Goes through the records that are read; may show progress.
+        Wraps the iterable of records to read, for example in a progress bar.
 
     Returns
     -------

@@ -24,6 +24,7 @@ from stages.probe.saved import ABOUT, ARRAYS, Probe, put
 from stages.probe.scores import ProbeScores, score
 from stages.songs import Manifest
 from store import EmbeddingStore, open_store
+from store.files.replacing import write_errors
 from store.progress import Progress
 
 PREDICTIONS = "predictions.csv"
@@ -63,7 +64,7 @@ def fit_probe(
     Returns
     -------
     ProbeReport
-        Metrics with intervals beside a baseline, and each song's out-of-fold prediction.
+        Metrics with intervals, compared with a baseline, and each song's out-of-fold prediction.
 
     Raises
     ------
@@ -153,24 +154,22 @@ def _sweep(
 
 def _write(out: Path, report: ProbeReport, store: EmbeddingStore, predictor: Predictor) -> None:
     """Write the probe last, so that a folder with a probe is complete and has no plots of an earlier one."""
-    asked, sample = report.config, report.sample
+    config, sample = report.config, report.sample
     summary = {
         "songs": len(sample.songs),
-        "group": asked.group,
-        "cv": asked.cv,
+        "group": config.group,
+        "cv": config.cv,
         "left_out": {reason: len(songs) for reason, songs in sample.left_out.items()},
         "scores": asdict(report.scores),
     }
-    try:
+    with write_errors(out, ProbeError):
         for name in _WRITTEN:
             (out / name).unlink(missing_ok=True)
         put(out / PREDICTIONS, _csv(report).encode())
         draw(report, out)
-    except OSError as error:
-        raise ProbeError(f"{out}: cannot be written: {error.strerror}") from error
     Probe(
-        target=asked.target, task=report.task, model=asked.model, setting=report.chosen, streams=report.streams,
-        pooling=asked.pooling, classes=sample.classes, spec=store.spec, predictor=predictor, report=summary,
+        target=config.target, task=report.task, model=config.model, setting=report.chosen, streams=report.streams,
+        pooling=config.pooling, classes=sample.classes, spec=store.spec, predictor=predictor, report=summary,
     ).save(out)  # fmt: skip
 
 

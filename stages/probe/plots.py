@@ -30,7 +30,7 @@ def draw(report: ProbeReport, folder: Path) -> list[Path]:
 
 
 def _figure(width: float, height: float) -> tuple["Figure", Any]:
-    # A Figure without pyplot needs no window system and keeps no global state.
+    # A Figure without pyplot needs no display and keeps no global state.
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), layout="constrained")
@@ -91,7 +91,7 @@ def _sweep(report: ProbeReport) -> "Figure":
     axes.axvline(naive, color=_MUTED, linestyle=":", label="baseline")
     axes.set_yticks(range(len(rows)), [visible(row.name) for row in rows])
     axes.set_xlabel(f"{report.scores.headline}, with 95 % interval")
-    axes.set_title(f"{visible(report.config.target)} by {report.config.model}: which streams carry it", fontsize=9)
+    axes.set_title(f"{visible(report.config.target)} by {report.config.model}: comparison of streams", fontsize=9)
     axes.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0))
     return figure
 

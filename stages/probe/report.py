@@ -137,14 +137,14 @@ class ProbeReport:
         return "\n".join(map(visible, lines))
 
     def _heading(self) -> list[str]:
-        asked, songs = self.config, len(self.sample.songs)
-        over = f"{self.sample.group_count} groups of {asked.group!r}" if asked.group else f"{songs} songs"
+        config, songs = self.config, len(self.sample.songs)
+        over = f"{self.sample.group_count} groups of {config.group!r}" if config.group else f"{songs} songs"
         views = f", {self.rows} views train" if self.rows > songs else ""
         passes = ", read out of core" if self.out_of_core else ""
-        model = f"{asked.model} ({self.setting} {self.chosen:g})"
+        model = f"{config.model} ({self.setting} {self.chosen:g})"
         return [
-            f"{asked.target}: {self.task} by {model}, {songs} songs{views}; {asked.cv} folds over {over}",
-            f"{', '.join(self.streams)}: {asked.pooling}, {self.features} features{passes}",
+            f"{config.target}: {self.task} by {model}, {songs} songs{views}; {config.cv} folds over {over}",
+            f"{', '.join(self.streams)}: {config.pooling}, {self.features} features{passes}",
         ]
 
     def _metrics(self) -> list[str]:

@@ -29,7 +29,7 @@ from store import Spec, StoreError
 from store.files.html_table import html_table
 from store.files.json_text import LARGEST, JsonError, brief, parse_json
 from store.files.regular import read_regular
-from store.files.replacing import replacing
+from store.files.replacing import replacing, write_errors
 from store.files.visible import visible
 
 ABOUT, ARRAYS = "probe.json", "probe.safetensors"
@@ -105,24 +105,14 @@ class Probe:
         """
         arrays = save(arrays_of(self.predictor))
         about = About(
-            target=self.target,
-            task=self.task,
-            model=self.model,
-            setting=self.setting,
-            streams=self.streams,
-            pooling=self.pooling,
-            classes=self.classes,
+            **{name: getattr(self, name) for name in _SHARED},
             predictor=self.predictor.kind,
             arrays=_digest(arrays),
             spec=self.spec.to_json(),
-            report=dict(self.report),
         )
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
+        with write_errors(folder, ProbeError):
             put(folder / ARRAYS, arrays)
             put(folder / ABOUT, (about.model_dump_json(indent=2) + "\n").encode())
-        except OSError as error:
-            raise ProbeError(f"{folder}: cannot be written: {error.strerror}") from error
 
 
 class About(BaseModel):

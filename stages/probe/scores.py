@@ -1,4 +1,4 @@
-"""Metrics of a probe with 95 % intervals, beside a baseline that only knows the labels' distribution."""
+"""Metrics of a probe with 95 % intervals, compared with a baseline that uses only the labels' distribution."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -7,10 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages.metrics.agreement import lcc, srcc
+from stages.metrics.bootstrap import interval
 from stages.probe.models.predictors import Array
 
 HEADLINE = {"regression": "R2", "classification": "accuracy"}
-_QUANTILES = (0.025, 0.975)
 
 
 @dataclass(frozen=True)
@@ -123,5 +123,4 @@ def _members(groups: NDArray[np.int64]) -> list[NDArray[np.intp]]:
 
 
 def _interval(value: float, drawn: list[float]) -> Interval:
-    low, high = np.quantile(drawn, _QUANTILES)
-    return Interval(value, float(low), float(high))
+    return Interval(value, *interval(drawn))

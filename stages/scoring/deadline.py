@@ -31,7 +31,7 @@ class Deadline:
         return 0.0 if self._expired else max(0.0, self._until - time.monotonic())
 
     def expire(self) -> None:
-        """End the time now, because nobody waits for the scores any more."""
+        """End the time now: no client waits for the scores any more."""
         self._expired = True
 
     @contextmanager

@@ -10,7 +10,7 @@ from stages.head.checkpoint.encoders import encoders_from
 from stages.head.checkpoint.ensemble import Ensemble
 from stages.scoring.errors import ScoringError
 
-# Tried where no head records where its encoders' weights came from.
+# Used if no head records the origin of its encoders' weights.
 PUBLISHED = {"muq": MUQ, "musicfm": MUSICFM}
 
 

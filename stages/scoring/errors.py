@@ -4,7 +4,7 @@ from store.errors import HearError
 
 
 class ScoringError(HearError):
-    """Songs cannot be scored as asked; the message says what, where and what to do."""
+    """Songs cannot be scored as asked; the message gives the problem, the place and the remedy."""
 
 
 class SongTooLongError(ScoringError):

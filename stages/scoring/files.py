@@ -21,7 +21,7 @@ def write_json(path: Path, rows: Sequence[SongScore]) -> None:
 
 
 def write_csv(path: Path, rows: Sequence[SongScore], dimensions: Sequence[str]) -> None:
-    """Write one line per song: id, path, group, scores, standard deviations, and what there is to say about it."""
+    """Write one line per song: id, path, group, scores, standard deviations, and warnings or an error."""
     with _replaced(path) as file:
         stds = [f"{name}_std" for name in dimensions]
         about = ["novelty", "warning", "error", "loudest_dbfs", "caution"]

@@ -1,4 +1,4 @@
-"""Inputs as a user names them → the songs to score: files, folders, patterns, lists, standard input, or a store."""
+"""A user's inputs → the songs to score: files, folders, patterns, lists, standard input, or a store."""
 
 import glob
 import itertools
@@ -12,7 +12,7 @@ from stages.scoring.errors import ScoringError
 from stages.songs import Manifest
 from stages.songs.errors import SongsError, shown
 from stages.songs.folder import audio_files
-from stages.songs.lists import beside, is_list, read_list
+from stages.songs.lists import is_list, listed_path, read_list
 from stages.songs.song_ids import common_folder, distinct_ids, first_folder, relative_id
 from stages.songs.text_files import read_names
 from store import EmbeddingStore
@@ -43,7 +43,7 @@ def _text(name: str) -> str:
 
 @dataclass(frozen=True)
 class _NamedFile:
-    """A file that an input names, and its id; `fixed`: a list gives the id, so it must not change."""
+    """A file from an input, and its id; `fixed`: the id is from a list and must not change."""
 
     path: Path
     song_id: str
@@ -51,7 +51,7 @@ class _NamedFile:
 
 
 def expand_inputs(inputs: Sequence[str], *, lines: Iterable[str] = ()) -> list[InputSong]:
-    """List the songs that the inputs name, in order: each file once, or once per id that a list gives it.
+    """List the songs of the inputs, in order: each file once, or once per id in a list.
 
     Parameters
     ----------
@@ -82,7 +82,7 @@ def expand_inputs(inputs: Sequence[str], *, lines: Iterable[str] = ()) -> list[I
         files.setdefault((place, file.song_id if file.fixed else ""), file)
     if inputs and not files:
         raise ScoringError(f"{', '.join(inputs)}: expected paths of songs, found none")
-    # A file that a list gives ids appears under these alone, even where other inputs name it, too.
+    # A file with ids from a list appears only under these, even if other inputs name it, too.
     listed = {place for (place, _), file in files.items() if file.fixed}
     kept = [file for (place, _), file in files.items() if file.fixed or place not in listed]
     free = [file for file in kept if not file.fixed]
@@ -130,7 +130,7 @@ def _listed(lines: Iterable[str], folder: Path) -> Iterator[_NamedFile]:
     for line in lines:
         name = line.rstrip("\r\n")
         if name.strip():
-            yield from _file_or_folder(beside(folder, name))
+            yield from _file_or_folder(listed_path(folder, name))
 
 
 def _read_list(path: Path) -> list[str]:

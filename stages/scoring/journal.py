@@ -1,8 +1,7 @@
 """The journal (`--jsonl`): one JSON line per song, written as soon as the song is scored; `--resume` continues it."""
 
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -10,7 +9,7 @@ from stages.scoring.errors import ScoringError
 from stages.scoring.rows import SongScore
 from store.files.json_text import parse_json
 from store.files.regular import LARGEST_TEXT, IrregularFileError, read_regular
-from store.files.replacing import is_device
+from store.files.replacing import is_device, write_errors
 from store.files.visible import to_json
 
 # The path (or the song id, where there is no file), the hash of the file's bytes, and the model.
@@ -37,7 +36,7 @@ class Journal:
 
     def __init__(self, path: Path, *, fresh: bool) -> None:
         self._path = path
-        with _write_errors(path):
+        with write_errors(path, ScoringError):
             # A pipe or a device cannot be read back.
             fresh = fresh or is_device(path)
             self._failures = {} if fresh else _failures(path)
@@ -51,22 +50,14 @@ class Journal:
         values = row.to_json()
         if row.error and self._failures.get(_song(values)) == values:
             return
-        with _write_errors(self._path):
+        with write_errors(self._path, ScoringError):
             self._file.write(to_json(values) + "\n")
             self._file.flush()
 
     def close(self) -> None:
         """Close the file. Raises ScoringError if the file cannot be written."""
-        with _write_errors(self._path):
+        with write_errors(self._path, ScoringError):
             self._file.close()
-
-
-@contextmanager
-def _write_errors(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise ScoringError(f"{path}: cannot be written: {error.strerror}") from error
 
 
 def _failures(path: Path) -> dict[str, dict[str, Any]]:
@@ -95,7 +86,7 @@ def read_journal(path: Path) -> dict[ResumeKey, SongScore]:
     Raises
     ------
     ScoringError
-        The file exists but cannot be read, or no complete line of it is a journal's.
+        The file exists but cannot be read, or it has no complete line of a journal.
     """
     if not path.exists() or is_device(path):
         return {}
@@ -127,5 +118,5 @@ def _parsed(line: str) -> SongScore | None:
 
 
 def resume_key(song_id: str, path: str, source: str, model: str) -> ResumeKey:
-    """What two rows must share to be the same: the file (or, without one, the song id), its bytes, and the model."""
+    """A row's key, equal for equal results: the file (or, without one, the song id), its bytes, and the model."""
     return (path or song_id, source, model)

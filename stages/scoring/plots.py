@@ -11,13 +11,14 @@ from numpy.typing import NDArray
 from stages.common.figures import plain_text
 from stages.scoring.errors import ScoringError
 from stages.scoring.rows import Curve, SongScore
+from store.files.replacing import write_errors
 from store.files.visible import visible
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Okabe and Ito's colours, which colour-blind readers can tell apart; one per dimension, in order.
+# Okabe and Ito's colours, which colour-blind readers can distinguish; one per dimension, in order.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00")
 MARKERS = ("o", "s", "^", "D", "v")
 LOWEST, HIGHEST = 1.0, 5.0
@@ -46,11 +47,9 @@ def plot_song(path: Path, row: SongScore, outline: NDArray[np.float32] | None = 
     """
     with plain_text():
         figure = _figure(row, outline, title or row.song_id)
-        try:
+        with write_errors(path, ScoringError):
             path.parent.mkdir(parents=True, exist_ok=True)
             figure.savefig(path)
-        except OSError as error:
-            raise ScoringError(f"{path}: cannot be written: {error.strerror}") from error
 
 
 def _figure(row: SongScore, outline: NDArray[np.float32] | None, title: str) -> "Figure":
@@ -75,7 +74,7 @@ def _figure(row: SongScore, outline: NDArray[np.float32] | None, title: str) -> 
 def plot_names(song_ids: Sequence[str]) -> list[str]:
     """A file name for each song, without suffix: letters, digits, `-`, `_`, `.` and spaces; all are different.
 
-    Of a long id, the end is kept, because ids with folders often begin alike.
+    Of a long id, the end is kept, because ids with folders often share their beginning.
     """
     names: list[str] = []
     used: set[str] = set()

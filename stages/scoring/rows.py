@@ -52,7 +52,7 @@ class SongScore:
     Attributes
     ----------
     song_id, path, group
-        Which song: its id, its file (empty for a store's song without one), and the group that it is compared in.
+        Its id, its file (empty for a store's song without one), and its group for comparisons.
     scores
         By dimension, 1 to 5; the mean if several heads scored. Empty if the song failed.
     spread
@@ -64,15 +64,15 @@ class SongScore:
     damage
         Parts of its file that could not be read: `truncated`, `missing` (s) and `skipped`; empty for an intact file.
     caution
-        Why no score of these heads can be trusted, whatever the song; empty for heads that are meant to be used.
+        Why no score of these heads can be trusted, for any song; empty for usable heads.
     error
         Why there are no scores, in one line.
     seconds
         Duration of the song.
     curve
-        Scores over time, if asked for.
+        Scores over time, if requested.
     source, model
-        Hashes of the file, and of everything that decides the scores.
+        Hashes of the file, and of everything that affects the scores.
 
     Examples
     --------
@@ -150,8 +150,8 @@ class SongScore:
     def __repr__(self) -> str:
         scores = ", ".join(f"{name} {value:.2f}" for name, value in self.scores.items())
         doubts = "; ".join([*self.notes, *([self.caution] if self.caution else [])])
-        said = f"error: {self.error}" if self.error else scores + (f" ({doubts})" if doubts else "")
-        return visible(f"<SongScore {self.song_id!r}: {said}>")
+        text = f"error: {self.error}" if self.error else scores + (f" ({doubts})" if doubts else "")
+        return visible(f"<SongScore {self.song_id!r}: {text}>")
 
     def _repr_html_(self) -> str:
         return ScoreTable([self])._repr_html_()

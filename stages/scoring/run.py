@@ -18,7 +18,7 @@ from stages.scoring.sources import LoadedSong, Source
 
 @dataclass(frozen=True)
 class Scored:
-    """A row and how it came about.
+    """A row, and its origin.
 
     Attributes
     ----------
@@ -59,7 +59,7 @@ class Scoring:
             windows.frames(source.frame_rate, fewest=ensemble.fewest_frames)
         self.ensemble, self.source, self.windows = ensemble, source, windows
         about = {**source.identity, "heads": ensemble.digest, "windows": astuple(windows) if windows else None}
-        # Everything that decides a row's numbers: heads, encoders, their precision, averaging of frames, and windows.
+        # Everything that affects a row's numbers: heads, encoders, their precision, averaging of frames, and windows.
         self.model = f"sha256:{hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()}"
 
     def score(
@@ -72,7 +72,7 @@ class Scoring:
         songs
             Songs to score.
         done
-            Rows of an earlier run: they are returned as they are, and their songs are not loaded.
+            Rows of an earlier run: they are returned unchanged, and their songs are not loaded.
         """
         names = set(self.ensemble.dimensions)
         earlier = {key: row for key, row in (done or {}).items() if set(row.scores) == names}
@@ -127,7 +127,7 @@ class Scoring:
             model=self.model,
         )
         if scores is None or loaded.frames is None:
-            # Tables and files show the path beside the error.
+            # Tables and files show the path in their own column.
             return replace(row, error=self._error(loaded).removeprefix(f"{song.path}: "))
         curve = None
         if self.windows is not None:

@@ -87,7 +87,7 @@ class Scorer:
         return cls(ensemble, AudioSource(encoders, ensemble), windows=windows)
 
     def limited(self, *, longest: float) -> "Scorer":
-        """A scorer with the same models and a limit, for files from strangers.
+        """A scorer with the same models and a limit, for untrusted files.
 
         Parameters
         ----------
@@ -149,7 +149,7 @@ class Scorer:
         SongTooLongError
             The song is longer than this scorer's limit.
         ScoringError
-            The file cannot be scored; the message says why.
+            The file cannot be scored; the message gives the reason.
         """
         self._source.deadline = deadline
         try:

@@ -39,7 +39,7 @@ class LoadedSong:
     Attributes
     ----------
     song, source
-        Which song, and the hash of its file.
+        The song, and the hash of its file.
     frames
         (S, T, C) of the ensemble's streams; None if loading failed or was skipped.
     error
@@ -79,7 +79,7 @@ class Source(Protocol):
     frame_rate
         Frames per second.
     identity
-        Everything about the source that decides the scores.
+        Everything about the source that affects the scores.
     batch_frames
         Songs are scored together until they have this many frames; 1 scores each on its own.
     """
@@ -172,7 +172,7 @@ class AudioSource:
         if is_scored(song, source):
             return LoadedSong(song=song, source=source)
         request = ViewRequest(song.song_id, song.path, view=0, seed=0, longest=self._longest)
-        # Not 0, which would mean the same as None: a song that is too late must stop at once.
+        # Not 0, which would mean None: a song that is too late must stop at once.
         seconds = None if self.deadline is None else max(0.001, self.deadline.remaining)
         prepared = prepare_in(self._processes, request, seconds=seconds)
         if isinstance(prepared, FailedView):
@@ -264,10 +264,10 @@ class StoreSource:
             frames = self.store.read(song.song_id, streams=self._streams)
         except HearError as error:
             known = song.song_id in self.store.songs
-            # For an unknown song, the path of its record would help nobody.
+            # For an unknown song, the path of its record would not help.
             problem = str(error) if known else f"no song {song.song_id!r} in the store; with --store, name song ids"
             return LoadedSong(song=song, error=problem)
-        # Attributes come from whoever wrote the record: they may have any value.
+        # Attributes are untrusted: they may have any value.
         recorded = seconds_of(attributes)
         level = attributes.get("loudest_dbfs")
         return LoadedSong(

@@ -1,4 +1,4 @@
-"""Statistics of a batch of scores: distributions, groups, and the best and worst songs."""
+"""Statistics of a batch of scores: distributions, groups, and the best songs."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -49,7 +49,7 @@ def by_group(rows: Sequence[SongScore]) -> dict[str, Mapping[str, Distribution]]
     return {name: distributions(members) for name, members in ranked}
 
 
-def best(rows: Sequence[SongScore], count: int, *, worst: bool = False) -> list[SongScore]:
-    """The `count` best songs by their mean score, best first; or the worst, worst first; ties keep their order."""
+def best(rows: Sequence[SongScore], count: int) -> list[SongScore]:
+    """The `count` best songs by their mean score, best first; ties keep their order."""
     scored = [row for row in rows if row.scores]
-    return sorted(scored, key=lambda row: row.overall if worst else -row.overall)[:count]
+    return sorted(scored, key=lambda row: -row.overall)[:count]

@@ -43,7 +43,7 @@ def read_folder(
     labels
         A table (see `read_table`) with a column that names songs, and columns as in a manifest: `split`, `system`, the
         dimensions and any others, all optional. Songs may be named by id or path, with or without folder, suffix and
-        leading zeros, if that is unambiguous. A path beside an id must name the same song. If no id matches a song
+        leading zeros, if that is unambiguous. Id and path in a row must name the same song. If no id matches a song
         exactly, the paths are used instead. Without `labels`, a list in JSON lines is its own table.
     validation, test
         Fractions of the songs without a split in the table, drawn with `seed`. The rest is for training.
@@ -55,7 +55,7 @@ def read_folder(
     Raises
     ------
     SongsError
-        There is no audio; two files have the same id; a line of the table names no song or several, or has an error;
+        There is no audio; two files have the same id; a line of the table matches no song or several, or has an error;
         a fraction is invalid, or no song is left for training.
     """
     place = Path(audio).absolute()
@@ -186,14 +186,14 @@ def _matched(songs: dict[str, Song], table: Table, root: Path) -> tuple[Table, l
     unknown: list[tuple[int, str, str]] = []
     for line, cells in table.rows:
         column = next((name for name in (table.key, *table.paths) if cells[name].strip()), table.key)
-        meant = _meant(table, line, cells, column, index)
-        if len(meant) > 1:
-            some = " or ".join(repr(song.song_id) for song in meant[:3])
+        possible = _possible_songs(table, line, cells, column, index)
+        if len(possible) > 1:
+            some = " or ".join(repr(song.song_id) for song in possible[:3])
             raise SongsError(
                 f"{shown(table.path)} line {line}: {column} {cells[column]!r} may be {some}; write the full id or path"
             )
-        found += meant
-        unknown += [] if meant else [(line, column, cells[column])]
+        found += possible
+        unknown += [] if possible else [(line, column, cells[column])]
     if unknown:
         raise _unknown(table, unknown, index, root)
     return table, found
@@ -204,12 +204,16 @@ def _by_paths(table: Table, index: SongIndex) -> Table:
 
     A song_id that is only similar to a song's id may be a row number: `1` need not be 001 if the path is 003.wav.
     """
-    beside = table.path.absolute().parent
+    table_folder = table.path.absolute().parent
     ids = {cells[table.key] for _, cells in table.rows}
-    if table.key != "song_id" or any(index.has_id(name) or index.at(name, beside=beside) for name in ids):
+    if table.key != "song_id" or any(
+        index.has_id(name) or index.with_path(name, table_folder=table_folder) for name in ids
+    ):
         return table
     for column in table.paths:
-        if table.rows and all(len(index.at(cells[column], beside=beside)) == 1 for _, cells in table.rows):
+        if table.rows and all(
+            len(index.with_path(cells[column], table_folder=table_folder)) == 1 for _, cells in table.rows
+        ):
             return replace(
                 table,
                 key=column,
@@ -219,20 +223,22 @@ def _by_paths(table: Table, index: SongIndex) -> Table:
     return table
 
 
-def _meant(table: Table, line: int, cells: dict[str, str], column: str, index: SongIndex) -> list[Song]:
+def _possible_songs(table: Table, line: int, cells: dict[str, str], column: str, index: SongIndex) -> list[Song]:
     """Songs that a row may mean. Raises SongsError if a path in the row belongs to another song."""
-    beside = table.path.absolute().parent
-    meant = index.find(cells[column], beside=beside)
+    table_folder = table.path.absolute().parent
+    possible = index.find(cells[column], table_folder=table_folder)
     for other in table.paths:
-        there = {song.song_id for song in index.find(cells[other], beside=beside)} if meant else set()
-        both = [song for song in meant if song.song_id in there]
-        if there and not both:
+        ids_of_other = (
+            {song.song_id for song in index.find(cells[other], table_folder=table_folder)} if possible else set()
+        )
+        both = [song for song in possible if song.song_id in ids_of_other]
+        if ids_of_other and not both:
             raise SongsError(
-                f"{shown(table.path)} line {line}: {column} {cells[column]!r} is {meant[0].song_id!r}, but {other} "
-                f"{cells[other]!r} is {min(there)!r}; correct one, or remove one of the columns"
+                f"{shown(table.path)} line {line}: {column} {cells[column]!r} is {possible[0].song_id!r}, but {other} "
+                f"{cells[other]!r} is {min(ids_of_other)!r}; correct one, or remove one of the columns"
             )
-        meant = both or meant
-    return meant
+        possible = both or possible
+    return possible
 
 
 def _unknown(table: Table, unknown: list[tuple[int, str, str]], index: SongIndex, root: Path) -> SongsError:

@@ -41,11 +41,11 @@ def read_list(path: Path) -> list[Listed]:
     return listed
 
 
-def beside(folder: Path, name: str) -> Path:
+def listed_path(folder: Path, name: str) -> Path:
     """A path in a list: relative to the list's folder, or to the working directory if it exists only there."""
     place = folder / name
-    there = os.path.exists(place) or not os.path.exists(name)  # noqa: PTH110 - Path's raises for names that are too long
-    return place if there else Path(name)
+    is_beside = os.path.exists(place) or not os.path.exists(name)  # noqa: PTH110 - Path's raises for names that are too long
+    return place if is_beside else Path(name)
 
 
 def _scp(path: Path) -> list[Listed]:
@@ -63,7 +63,7 @@ def _utterance(path: Path, line: int, text: str) -> Listed:
         )
     if not place:
         raise SongsError(f"{shown(path)} line {line}: expected an id, a space and a path, found {printable(text)}")
-    return Listed(line, song_id, beside(path.parent, place))
+    return Listed(line, song_id, listed_path(path.parent, place))
 
 
 def _json_lines(path: Path) -> list[Listed]:
@@ -75,5 +75,5 @@ def _json_lines(path: Path) -> list[Listed]:
             columns = f"{', '.join(PATH_COLUMNS[:-1])} or {PATH_COLUMNS[-1]}"
             raise SongsError(f"{shown(path)} line {line}: expected a string in {columns}")
         ids = (cell_text(row.get(name)) for name in ("song_id", "id"))
-        listed.append(Listed(line, next((text for text in ids if text.strip()), ""), beside(path.parent, place)))
+        listed.append(Listed(line, next((text for text in ids if text.strip()), ""), listed_path(path.parent, place)))
     return listed

@@ -29,7 +29,7 @@ class Song:
     Attributes
     ----------
     song_id, path, split, system
-        Its id, the absolute path of its audio file, `train`, `val` or `test`, and what generated it (may be empty).
+        Its id, the absolute path of its audio file, `train`, `val` or `test`, and its generating system (may be empty).
     labels
         Dimension → mean rating, 1 to 5; only the dimensions that were rated.
     extra
@@ -138,13 +138,13 @@ class Manifest:
     def _misspelt(self) -> str:
         """A suggestion about a column that may be a misspelt dimension; empty if there is none."""
         columns = self.columns()
-        near = {name: near_dimension(name, there=columns) for name in columns if name not in DIMENSIONS}
-        return next((f"; did you mean column {name!r}? Rename it {meant}" for name, meant in near.items() if meant), "")
+        near = {name: near_dimension(name, present=columns) for name in columns if name not in DIMENSIONS}
+        return next((f"; did you mean column {name!r}? Rename it {new}" for name, new in near.items() if new), "")
 
 
-def near_dimension(name: str, *, there: Sequence[str]) -> str:
-    """The dimension, among those not in `there`, whose name is similar to a column's; empty if none is."""
-    absent = {dimension.casefold(): dimension for dimension in DIMENSIONS if dimension not in there}
+def near_dimension(name: str, *, present: Sequence[str]) -> str:
+    """The dimension, among those not in `present`, whose name is similar to a column's; empty if none is."""
+    absent = {dimension.casefold(): dimension for dimension in DIMENSIONS if dimension not in present}
     close = difflib.get_close_matches(name.strip().casefold(), absent, n=1, cutoff=_ALIKE)
     return absent[close[0]] if close else ""
 

@@ -1,6 +1,5 @@
 """`manifest.csv` on disk: read with every check, and written so that it reads back unchanged."""
 
-import io
 import os
 import re
 from collections import Counter
@@ -12,10 +11,9 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, Field, ValidationError
 
 from stages.common import csv_text
-from stages.common.csv_text import CsvError
 from stages.songs.errors import SongsError, shown
 from stages.songs.manifest import DIMENSIONS, Manifest, Song
-from stages.songs.text_files import decoded, read_given
+from stages.songs.text_files import csv_rows, decoded, read_given
 
 REQUIRED = ("song_id", "path", "split")
 KNOWN = (*REQUIRED, "system")
@@ -64,7 +62,7 @@ def read_manifest(path: str | Path, *, check_files: bool = True) -> Manifest:
     where = Path(path)
     songs: dict[str, Song] = {}
     lines: dict[str, int] = {}
-    for line, cells in read_rows(where, required=REQUIRED):
+    for line, cells in _read_rows(where):
         song = _song(where, line, cells)
         if song.song_id in songs:
             first = lines[song.song_id]
@@ -129,7 +127,7 @@ def _write_rows(path: Path, folder: Path, songs: Sequence[Song]) -> None:
         csv_text.write_rows(file, rows)
 
 
-def read_rows(path: Path, *, required: Sequence[str] = ()) -> Iterator[tuple[int, dict[str, str]]]:
+def _read_rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
     """Yield each row of a CSV file with a header: the number of its first line, and its cells by column.
 
     Raises
@@ -138,21 +136,18 @@ def read_rows(path: Path, *, required: Sequence[str] = ()) -> Iterator[tuple[int
         The file cannot be read, is not UTF-8 or not CSV, lacks a required column, or a row has the wrong length.
     """
     text = decoded(path, read_given(path), "utf-8-sig")
-    try:
-        rows = csv_text.read_rows(io.StringIO(text, newline=""))
-        _, header = next(rows, (1, []))
-        _check_header(path, header, required)
-        for begins, cells in rows:
-            if cells:
-                yield begins, _named(path, begins, header, cells)
-    except CsvError as error:
-        raise SongsError(f"{path} line {error.line}: is not CSV: {error}") from error
+    rows = csv_rows(path, text)
+    _, header = next(rows, (1, []))
+    _check_header(path, header)
+    for begins, cells in rows:
+        if cells:
+            yield begins, _named(path, begins, header, cells)
 
 
-def _check_header(path: Path, header: list[str], required: Sequence[str]) -> None:
+def _check_header(path: Path, header: list[str]) -> None:
     if not header:
-        raise SongsError(f"{path}: is empty; expected a header with {', '.join(required or KNOWN)}")
-    missing = [name for name in required if name not in header]
+        raise SongsError(f"{path}: is empty; expected a header with {', '.join(REQUIRED)}")
+    missing = [name for name in REQUIRED if name not in header]
     if missing:
         found = ", ".join(header)
         raise SongsError(

@@ -1,4 +1,4 @@
-"""Song ids: made from file paths, and matched with the names that people write in tables."""
+"""Song ids: made from file paths, and matched with names in tables."""
 
 import difflib
 import os
@@ -49,7 +49,7 @@ def first_folder(song_id: str) -> str:
 
 
 class SongIndex:
-    """Finds songs by names as people write them.
+    """Finds songs by names in tables, which may be incomplete.
 
     Parameters
     ----------
@@ -76,39 +76,39 @@ class SongIndex:
                 self._by_file[unicodedata.normalize("NFC", song.path.name)].append(song)
             self._by_end[_without_zeros(parts[-1])].append(((unicodedata.normalize("NFC", root.name), *parts), song))
 
-    def find(self, name: str, *, beside: Path) -> list[Song]:
+    def find(self, name: str, *, table_folder: Path) -> list[Song]:
         """Songs that a name may mean: one, none or several.
 
-        A name means the song with that id or path (relative to the songs' folder or to `beside`); or else the song
+        A name means the song with that id or path (relative to the songs' or the table's folder); or else the song
         whose id ends with the name, without suffix; or else the same without leading zeros. If the name has more
         folders than the id, the folder before the id must be the songs' folder: `modelB/001` is not `001` in the
         folder `modelA`.
         """
         if self.has_id(name):
             return [self._ids[name]]
-        if there := self.at(name, beside=beside):
-            return there
+        if exact := self.with_path(name, table_folder=table_folder):
+            return exact
         parts = self._parts(name)
         if not parts or ".." in parts:
             return []
-        alike = self._by_end.get(_without_zeros(parts[-1]), [])
-        readings = (
-            [song for own, song in alike if own[1:] == parts],
-            [song for own, song in alike if _agree(own, parts)],
-            [song for own, song in alike if _agree(_plain(own), _plain(parts))],
+        similar = self._by_end.get(_without_zeros(parts[-1]), [])
+        matches = (
+            [song for own, song in similar if own[1:] == parts],
+            [song for own, song in similar if _agree(own, parts)],
+            [song for own, song in similar if _agree(_plain(own), _plain(parts))],
         )
-        meant = next((songs for songs in readings if songs), [])
+        found = next((songs for songs in matches if songs), [])
         # In a list, `7.wav` may mean song 7, or the file of another song.
         file = unicodedata.normalize("NFC", name.strip().replace("\\", "/")).rpartition("/")[2]
-        return [*meant, *(song for song in self._by_file.get(file, ()) if meant and song not in meant)]
+        return [*found, *(song for song in self._by_file.get(file, ()) if found and song not in found)]
 
     def has_id(self, name: str) -> bool:
         """Whether a song has exactly this id."""
         return name in self._ids
 
-    def at(self, name: str, *, beside: Path) -> list[Song]:
-        """Songs whose file has this path, relative to the songs' folder or to `beside`; several if both exist."""
-        places = dict.fromkeys(_absolute(folder / name) for folder in (self.root, beside))
+    def with_path(self, name: str, *, table_folder: Path) -> list[Song]:
+        """Songs whose file has this path, relative to the songs' folder or to `table_folder`; several if both exist."""
+        places = dict.fromkeys(_absolute(folder / name) for folder in (self.root, table_folder))
         return [song for place in places for song in self._paths.get(place, ())]
 
     def suggest(self, name: str) -> str:

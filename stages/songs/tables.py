@@ -1,4 +1,4 @@
-"""Tables about songs, as spreadsheets and other programs write them: one line per song, and a column that names it.
+"""Tables about songs from spreadsheets and other programs: one line per song, and a column that names it.
 
 CSV with commas, semicolons or tabs, detected from the header; or JSON lines (`.jsonl`). Names of dimensions are
 case-insensitive, and numbers may have a decimal comma. `manifest.csv` is stricter, and read by `manifest_file`.
@@ -16,7 +16,7 @@ from stages.common.csv_text import CsvError, read_rows
 from stages.songs.errors import SongsError, printable, shown
 from stages.songs.manifest import DIMENSIONS, near_dimension
 from stages.songs.manifest_file import KNOWN, check_names
-from stages.songs.text_files import read_json_lines, read_text
+from stages.songs.text_files import csv_rows, read_json_lines, read_text
 
 # Columns that hold a path: names used by NeMo, AudioFolder and others.
 PATH_COLUMNS = ("path", "audio_path", "audio_filepath", "file_name")
@@ -107,7 +107,9 @@ def read_cells(path: Path) -> Cells:
         return _json_cells(path)
     text = read_text(path)
     separator = _separator(text)
-    rows = list(_csv_rows(path, text, separator))
+    # Spreadsheets write an empty line as separators alone.
+    found = csv_rows(path, text, separator=separator)
+    rows = [(line, cells) for line, cells in found if any(cell.strip() for cell in cells)]
     if not rows:
         raise SongsError(f"{shown(path)}: empty file; expected a header with {' or '.join(ID_COLUMNS)}")
     header = _without_empty_end([name.strip() for name in rows[0][1]])
@@ -130,11 +132,11 @@ def _separator(text: str) -> str:
     """The separator for which the header has a column that names songs, or else the most columns."""
     headers = {mark: _first_row(text, mark) for mark in SEPARATORS}
 
-    def worth(mark: str) -> tuple[bool, int]:
+    def fit(mark: str) -> tuple[bool, int]:
         names = {plain_name(name) for name in headers[mark]}
         return bool(names & {*ID_COLUMNS, *LOOSE_ID_COLUMNS}), len(headers[mark])
 
-    return max(headers, key=worth)
+    return max(headers, key=fit)
 
 
 def _first_row(text: str, separator: str) -> list[str]:
@@ -142,16 +144,6 @@ def _first_row(text: str, separator: str) -> list[str]:
         return next(read_rows(io.StringIO(text, newline=""), separator=separator), (1, []))[1]
     except CsvError:  # reported when the rows are read
         return []
-
-
-def _csv_rows(path: Path, text: str, separator: str) -> Iterator[tuple[int, list[str]]]:
-    """Rows that are not blank. Spreadsheets write an empty line as separators alone."""
-    try:
-        for begins, cells in read_rows(io.StringIO(text, newline=""), separator=separator):
-            if any(cell.strip() for cell in cells):
-                yield begins, cells
-    except CsvError as error:
-        raise SongsError(f"{shown(path)} line {error.line}: not valid CSV: {error}") from error
 
 
 def _without_empty_end(cells: Sequence[str]) -> list[str]:
@@ -194,7 +186,7 @@ def cell_text(value: Any) -> str:
 
 
 def plain_name(name: str) -> str:
-    """The standard name of a dimension or known column, whatever its case; other names unchanged."""
+    """The standard name of a dimension or known column, in any case; other names unchanged."""
     folded = re.sub(r"[\s-]+", "_", name.strip()).casefold()
     own = {known.casefold(): known for known in (*DIMENSIONS, *KNOWN, *ID_COLUMNS, *LOOSE_ID_COLUMNS)}
     return own.get(folded, name.strip())
@@ -202,7 +194,7 @@ def plain_name(name: str) -> str:
 
 def _check_spelling(path: Path, names: Sequence[str]) -> None:
     for name in names:
-        if name not in DIMENSIONS and (near := near_dimension(name, there=names)):
+        if name not in DIMENSIONS and (near := near_dimension(name, present=names)):
             raise SongsError(
                 f"{shown(path)} line 1: column {name!r} is not a dimension; did you mean {near}? Rename it"
             )

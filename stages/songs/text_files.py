@@ -1,12 +1,14 @@
 """Text files of users: UTF-8 with or without a byte order mark, UTF-16 with one, JSON lines."""
 
 import codecs
+import io
 import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from stages.common.csv_text import CsvError, read_rows
 from stages.songs.errors import SongsError, shown
 from store.files.json_text import JsonError, parse_json
 from store.files.regular import LARGEST_TEXT, IrregularFileError, read_regular
@@ -18,7 +20,7 @@ def read_text(path: Path, *, advice: str = "") -> str:
     Parameters
     ----------
     advice
-        What to do about a file that cannot be read.
+        Advice for the message if the file cannot be read.
 
     Raises
     ------
@@ -47,7 +49,7 @@ def read_json_lines(path: Path, *, advice: str = "") -> Iterator[tuple[int, dict
     Parameters
     ----------
     advice
-        What to do about a file that cannot be read.
+        Advice for the message if the file cannot be read.
 
     Raises
     ------
@@ -68,6 +70,20 @@ def read_json_lines(path: Path, *, advice: str = "") -> Iterator[tuple[int, dict
         if not isinstance(row, dict):
             raise SongsError(f"{shown(path)} line {number}: expected an object, found {text.strip()[:80]!r}")
         yield number, row
+
+
+def csv_rows(path: Path, text: str, *, separator: str = ",") -> Iterator[tuple[int, list[str]]]:
+    """Yield each row of CSV text with the number of its first line.
+
+    Raises
+    ------
+    SongsError
+        It is not CSV.
+    """
+    try:
+        yield from read_rows(io.StringIO(text, newline=""), separator=separator)
+    except CsvError as error:
+        raise SongsError(f"{shown(path)} line {error.line}: not valid CSV: {error}") from error
 
 
 def read_given(path: Path, *, advice: str = "") -> bytes:

@@ -27,7 +27,7 @@ _FOREIGN_SECONDS = 86_400.0
 _PLACE_ATTEMPTS = 10
 # Other processes hold the lock for a millisecond, or a few on a busy disk.
 _LOCK_SECONDS, _LOCK_PAUSE = 2.0, 0.001
-# Bytes that are read at once: with their source they fit into a core's cache.
+# Bytes per read: together with their source they fit into a core's cache.
 _BLOCK = 1 << 18
 # Levels of folders: far more than a store has.
 _DEEPEST = 50
@@ -175,7 +175,7 @@ class LocalObjects:
             if stat.S_ISDIR(path.lstat().st_mode):
                 self._prune(key)
                 return
-            # Other machines sweep staged files that are old.
+            # Other machines sweep old staged files.
             os.utime(path, follow_symlinks=False)
             aside.parent.mkdir(exist_ok=True)
             path.replace(aside)
@@ -323,7 +323,7 @@ def _rename_new(staged: Path, path: str) -> None:
     except OSError as error:
         if error.errno not in _NO_LINKS:
             raise
-        # exFAT and some network file systems have no hard links. This is not atomic, so writers check what is there.
+        # exFAT and some network file systems have no hard links. This is not atomic, so writers check the result.
         if Path(path).exists():
             raise FileExistsError(path) from None
         staged.replace(path)

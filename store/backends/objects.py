@@ -53,7 +53,7 @@ class Objects(Protocol):
     def read_into(self, key: str, pieces: Sequence[tuple[int, NDArray[np.uint8]]]) -> list[int] | None:
         """Fill each uint8 buffer from its offset, and return their CRC-32C.
 
-        None if the object is missing or too short. If a reading returns fewer bytes than there are, StoreAccessError.
+        None if the object is missing or too short. StoreAccessError if a read returns too few bytes.
         """
 
     def delete(self, key: str) -> None:

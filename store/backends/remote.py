@@ -30,9 +30,9 @@ class RemoteObjects:
 
         self.root = root.rstrip("/")
         try:
-            # A cached listing would hide what other writers have put since.
+            # A cached listing would hide other writers' new objects.
             self._files, path = fsspec.url_to_fs(self.root, use_listings_cache=False)
-        except Exception as error:  # of any class: some file systems connect here
+        except Exception as error:  # errors of any class: some file systems connect here
             raise StoreError(f"{root}: no file system for this URL: {error or type(error).__name__}") from error
         self._base = path.rstrip("/")
 

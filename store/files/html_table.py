@@ -1,4 +1,4 @@
-"""A small HTML table for notebooks. Names come from strangers: everything is escaped."""
+"""A small HTML table for notebooks. Names are untrusted: everything is escaped."""
 
 import html
 from collections.abc import Iterable

@@ -34,7 +34,7 @@ def parse_json(data: bytes | str, *, largest: int = LARGEST, bounded: bool = Tru
     largest
         Most bytes (or characters of text) that it may have.
     bounded
-        Refuse numbers beyond the range of float64, also whole ones. This takes time; callers that check the range of
+        Refuse numbers beyond the range of float64, including integers. This takes time; callers that check the range of
         each number do not need it.
 
     Returns

@@ -4,7 +4,7 @@ Devices and pipes are written to directly: a rename would replace them for the w
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
 from store.errors import HearError
@@ -14,7 +14,7 @@ from store.errors import HearError
 def replacing(
     path: Path, *, error: type[HearError] | None = None, causes: tuple[type[Exception], ...] = (OSError,)
 ) -> Iterator[Path]:
-    """Yield a path beside `path` to write to; it takes the file's place once all is written, and is removed on failure.
+    """Yield a path beside `path` to write to; it replaces the file once all is written, and is removed on failure.
 
     For a device or a pipe, this is `path` itself.
 
@@ -25,36 +25,37 @@ def replacing(
     error
         Raised if the file cannot be written; OSError passes unchanged if None.
     causes
-        Exceptions by which the writer reports that, such as SafetensorError.
+        Exceptions that the writer raises for this, such as SafetensorError.
 
     Raises
     ------
     OSError, error
         The file cannot be written, as on a full disk; the previous file is unchanged.
     """
-    try:
-        with _replacing(path) as place:
-            yield place
-    except causes as cause:
-        if error is None:
-            raise
-        reason = getattr(cause, "strerror", None) or str(cause).splitlines()[0]
-        raise error(f"{path}: cannot be written: {reason}") from cause
+    with write_errors(path, error, causes) if error else nullcontext():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if is_device(path):
+            yield path
+            return
+        partial = path.with_name(f".{path.name}.partial")
+        try:
+            yield partial
+            partial.replace(path)
+        finally:
+            with suppress(OSError):
+                partial.unlink(missing_ok=True)
 
 
 @contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if is_device(path):
-        yield path
-        return
-    partial = path.with_name(f".{path.name}.partial")
+def write_errors(
+    path: Path | str, error: type[HearError], causes: tuple[type[Exception], ...] = (OSError,)
+) -> Iterator[None]:
+    """Raise `error`, which names the file or folder and the reason, for any of `causes`."""
     try:
-        yield partial
-        partial.replace(path)
-    finally:
-        with suppress(OSError):
-            partial.unlink(missing_ok=True)
+        yield
+    except causes as cause:
+        reason = getattr(cause, "strerror", None) or str(cause).partition("\n")[0]
+        raise error(f"{path}: cannot be written: {reason}") from cause
 
 
 def is_device(path: Path) -> bool:

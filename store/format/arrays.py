@@ -30,7 +30,7 @@ CRC_BYTES = 4
 # While a writer replaces a record, a reader may see the old zarr.json with the new shard: it then reads again.
 _READ_ATTEMPTS = 5
 _READ_PAUSE = 0.02
-# First pause in seconds before a reader checks again a record with data but no zarr.json: it may be replaced just then.
+# First pause in seconds before a reader checks a record without zarr.json again: a writer may be replacing it.
 _REPLACING_PAUSE = 0.01
 # A writer that finds another writer's shard waits about a second for its zarr.json, in doubling pauses, and then
 # replaces it.
@@ -143,7 +143,7 @@ def _put_shard(objects: Objects, path: str, parts: Iterable[Bytes], size: int, r
 def _then_unpublish(
     objects: Objects, path: str, parts: Iterable[Bytes], lock: ExitStack, replaces: str | None = None
 ) -> Iterator[Bytes]:
-    """Yield the parts, then remove the old zarr.json, so that it is never there together with the new data.
+    """Yield the parts, then remove the old zarr.json, so that it never exists together with the new data.
 
     The lock then keeps other writers from writing a zarr.json before the new data is in place.
     """
@@ -251,7 +251,7 @@ def await_info(objects: Objects, path: str) -> ArrayInfo:
 
 
 def await_replacement(objects: Objects, paths: Sequence[str]) -> bool:
-    """Wait while some of these arrays have data but no zarr.json, which is so for a moment during a replacement.
+    """Wait while some of these arrays have data but no zarr.json, as happens briefly during a replacement.
 
     If a writer was killed at that moment, the wait ends after the `wait_seconds` of these objects.
 
@@ -292,7 +292,7 @@ def get_array(
     StoreError
         It is damaged, or refused.
     StoreAccessError
-        Each reading gives other bytes, or too few.
+        Each read returns different bytes, or too few.
     """
     found: list[tuple[str, list[int] | None]] = []
     for attempt in range(_READ_ATTEMPTS):
@@ -306,7 +306,7 @@ def get_array(
             return values, info
         found.append((info.digest, checksums))
     if found[-1] != found[-2]:
-        raise StoreAccessError(f"{objects.root}/{path}: cannot read: each attempt gives other bytes; try again")
+        raise StoreAccessError(f"{objects.root}/{path}: cannot read: each attempt returned different bytes; try again")
     raise StoreError(
         f"{objects.root}/{path}: the data is missing or does not match its checksum; "
         "run hear-store verify --repair, then extract this song again"

@@ -46,7 +46,7 @@ def unsealed(
 ) -> dict[str, Any]:
     """Read a sealed document of at most `largest` bytes.
 
-    The digest only shows that no byte has changed: the writer may have sealed any values, also numbers of any size.
+    The digest only shows that no byte has changed: the writer may have sealed any values, even numbers of any size.
 
     Raises
     ------
@@ -129,7 +129,7 @@ def root_attributes(data: bytes, where: str) -> dict[str, Any]:
         raise StoreError(f"{where}: not an embedding store (format {brief(name)}, expected {FORMAT!r})")
     if version != VERSION or type(version) is not int:
         raise StoreError(
-            f"{where}: expected format version {VERSION}, found {brief(version)}; install a hear-music that reads it"
+            f"{where}: expected format version {VERSION}, found {brief(version)}; install a newer hear-music"
         )
     found: dict[str, Any] = unsealed(data, where, "take zarr.json from a store with the same spec")["attributes"]
     return found

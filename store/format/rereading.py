@@ -1,4 +1,4 @@
-"""Telling damage from a network that sometimes returns short or wrong bytes.
+"""Distinguishing damage from a network that sometimes returns short or wrong bytes.
 
 An object is damaged only if two readings in a row give the same bad bytes, with the listed size. In any other case it
 cannot be read now.
@@ -28,7 +28,7 @@ def read_checked(objects: Objects, key: str, read: Callable[[], _Found], use: Ca
     StoreError
         From `use`, if two readings in a row gave the same bytes.
     StoreAccessError
-        Each reading gave other bytes, or too few; or `read` failed.
+        Each read returned different bytes, or too few; or `read` failed.
     """
     where = f"{objects.root}/{key}"
     before, problem = None, StoreAccessError(where)
@@ -44,7 +44,9 @@ def read_checked(objects: Objects, key: str, read: Callable[[], _Found], use: Ca
             if attempt and found == before:
                 raise
             reason = str(error).partition("; run hear-store")[0]
-            problem = StoreAccessError(f"{where}: cannot read: each attempt gives other bytes ({reason}); try again")
+            problem = StoreAccessError(
+                f"{where}: cannot read: each attempt returned different bytes ({reason}); try again"
+            )
         before = found
     raise problem
 

@@ -6,7 +6,7 @@
                          other attributes and the list of records
 
 In song ids `%`, `/`, control characters and lone surrogates are written as `%XX` of their UTF-8, and so are the dots of
-an id made only of dots. A file of another program needs only `streams` and the datasets. Its ids stay as they are, and
+an id made only of dots. A file from another program needs only `streams` and the datasets. Its ids stay unchanged, and
 nested groups are ids with `/` (`/modelA/001/0` is view 0 of `modelA/001`); the file attribute `frame_rate` (frames per
 second) is optional.
 """
@@ -29,7 +29,7 @@ from store.backends.opening import open_objects
 from store.catalogue import write_index
 from store.errors import StoreError
 from store.files.json_text import parse_json
-from store.files.replacing import replacing
+from store.files.replacing import replacing, write_errors
 from store.format.keys import DEPTH, METADATA, RECORDS, ROOT
 from store.format.metadata import FORMAT
 from store.format.quantisation import Levels
@@ -87,7 +87,7 @@ def export_hdf5(root: str, path: str | Path, *, progress: Progress = iter) -> in
 
 
 def _seal(about: Mapping[str, Any]) -> str:
-    """Digest of all that the records' own digests do not cover: the file's attributes and the list of records."""
+    """Digest of all parts without digests of their own: the file's attributes and the list of records."""
     parts = [about.get(key) for key in ("streams", "spec", "encoders_from")]
     names = sorted([song, view] for song, view in about["names"])
     return hashlib.sha256(json.dumps([*parts, names]).encode()).hexdigest()
@@ -96,14 +96,12 @@ def _seal(about: Mapping[str, Any]) -> str:
 @contextmanager
 def _new_file(target: Path) -> Iterator[Path]:
     """As `replacing`, for a file that must not exist."""
-    try:
+    with write_errors(target, StoreError):
         if target.exists():
             raise StoreError(f"{target}: exists; remove it or name another file")
         next(target.parent.iterdir(), None)  # an error if this is not a folder, which `replacing` would make
         with replacing(target) as partial:
             yield partial
-    except OSError as error:
-        raise StoreError(f"{target}: cannot be written: {error.strerror or error}") from error
 
 
 class _ErrorKeepingFile(FileIO):

@@ -225,13 +225,13 @@ class _Walk:
                 )
         block, found_at = plan.get_chunk(), set[tuple[int, ...]]()
 
-        def look(chunk: Any) -> None:
+        def check_chunk(chunk: Any) -> None:
             starts = zip(chunk.chunk_offset, block, counts, strict=True)
             inside = all(start % length == 0 and start // length < count for start, length, count in starts)
             if inside and chunk.byte_offset is not None and chunk.byte_offset + chunk.size <= self._size.total:
                 found_at.add(chunk.chunk_offset)
 
-        dataset.chunk_iter(look)
+        dataset.chunk_iter(check_chunk)
         return 0 < len(found_at) == math.prod(counts)
 
 

@@ -53,7 +53,7 @@ def read_in_subprocess(path: str | Path) -> Generator[Message, None, None]:
     try:
         yield from _messages(process.stdout)
         if process.wait():
-            raise StoreError(f"{path}: cannot be read as HDF5: {_how(process.returncode)}; the file is damaged")
+            raise StoreError(f"{path}: cannot be read as HDF5: {_exit_reason(process.returncode)}; the file is damaged")
     finally:
         process.kill()
         process.wait()
@@ -61,7 +61,7 @@ def read_in_subprocess(path: str | Path) -> Generator[Message, None, None]:
 
 
 def _messages(pipe: IO[bytes]) -> Iterator[Message]:
-    """The messages that arrived complete."""
+    """The messages that arrived completely."""
     while (line := pipe.readline()).endswith(b"\n"):
         header: dict[str, Any] = json.loads(line)
         if "error" in header:
@@ -72,7 +72,7 @@ def _messages(pipe: IO[bytes]) -> Iterator[Message]:
         yield header, arrays
 
 
-def _how(code: int) -> str:
+def _exit_reason(code: int) -> str:
     if code == -signal.SIGPROF:
         return f"the HDF5 library did not finish one object in {OBJECT_SECONDS:g} s"
     return f"the HDF5 library crashed ({signal.Signals(-code).name if code < 0 else f'exit code {code}'})"

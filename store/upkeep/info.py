@@ -1,4 +1,4 @@
-"""A store in figures: spec, counts, hours and bytes, by split and view."""
+"""Statistics of a store: spec, counts, hours and bytes, by split and view."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping

@@ -19,7 +19,7 @@ from store.writer import StoreWriter
 
 @dataclass(frozen=True)
 class MergeReport:
-    """Number of records that were copied, and of records that were in the target already or came twice."""
+    """Number of records that were copied, and of records that were in the target already or occurred twice."""
 
     copied: int
     kept: int

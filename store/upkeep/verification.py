@@ -33,7 +33,7 @@ from store.format.quantisation import all_finite
 from store.format.rereading import get_document, read_checked
 from store.progress import Progress
 from store.records import check_info, levels_of
-from store.spec import Spec, read_spec
+from store.spec import Spec, read_root
 from store.sweep import sweep
 
 _UNFINISHED = "data without zarr.json: its writer stopped or is still writing; the next write removes it"
@@ -46,12 +46,12 @@ _SUMMARY = re.compile(r"catalogue/summaries/[0-9]+")
 
 @dataclass(frozen=True)
 class Damage:
-    """What is wrong with an object or a record of a store.
+    """A problem with an object or a record of a store.
 
     Attributes
     ----------
     path, kind, detail
-        Where it is; `damaged`, `unfinished`, `unreadable`, `missing`, `foreign` or `stale`; and the reason.
+        Its path; `damaged`, `unfinished`, `unreadable`, `missing`, `foreign` or `stale`; and the reason.
     removed
         Whether a repair has removed it.
 
@@ -77,7 +77,7 @@ class Verification:
     records
         Number of good records.
     problems
-        Everything that is wrong, sorted by path.
+        All problems, sorted by path.
 
     Examples
     --------
@@ -137,7 +137,7 @@ def verify(
     []
     """
     objects = open_objects(str(root))
-    spec = read_spec(objects)
+    spec = read_root(objects).spec
     sizes, problems = _sort(objects.find())
     arrays = {key.removesuffix(f"/{SHARD}").removesuffix(f"/{METADATA}") for key in sizes}
     found: dict[str, Damage | None] = {}
@@ -156,7 +156,7 @@ def verify(
     largest = largest_catalogue(len(arrays))
     problems += _catalogue_problems(objects, largest) + _missing(objects, arrays)
     if repair:
-        problems = _repair(objects, spec, problems, partial(_still, objects, spec, outdated, largest), removed)
+        problems = _repair(objects, spec, problems, partial(_recheck, objects, spec, outdated, largest), removed)
     return Verification(records, sorted(problems, key=lambda problem: problem.path))
 
 
@@ -259,17 +259,17 @@ def _repair(
     objects: Objects,
     spec: Spec,
     problems: list[Damage],
-    still: Callable[[Damage], Damage | None],
+    recheck: Callable[[Damage], Damage | None],
     removed: Callable[[Damage], object],
 ) -> list[Damage]:
     """Remove each problem's object: of a record, zarr.json first, so that no reader sees half of it.
 
-    `still` checks each problem once more before its object is removed.
+    `recheck` checks each problem once more before its object is removed.
     """
     sweep(objects)
     repaired = []
     for problem in problems:
-        found = still(problem)
+        found = recheck(problem)
         if found is None:
             continue
         result = replace(found, removed=_is_removable(objects, found))
@@ -298,8 +298,8 @@ def _is_removable(objects: Objects, problem: Damage) -> bool:
     return ours and problem.kind not in ("unreadable", "missing")
 
 
-def _still(objects: Objects, spec: Spec, outdated: StaleCheck, largest: int, problem: Damage) -> Damage | None:
-    """The problem as it is now: reading a large store takes hours, and a record may have been replaced meanwhile."""
+def _recheck(objects: Objects, spec: Spec, outdated: StaleCheck, largest: int, problem: Damage) -> Damage | None:
+    """The current problem: reading a large store takes hours, and a record may have been replaced meanwhile."""
     if problem.kind not in ("damaged", "stale"):
         return problem
     if problem.path in CATALOGUE_FILES:

@@ -165,9 +165,9 @@ class FaultyDisk:
         same_again = [] if status == 0 else self._again(command, whole)
         checks: list[tuple[str, Any]] = [
             ("a traceback", "Traceback" in output or "Exception ignored" in output),
-            ("an odd status", status not in (0, 1, 2)),
-            ("an error without a line", status == 1 and not self._reports_error(command, output)),
-            ("other files than without a fault", status == 0 and after != whole),
+            ("an unexpected exit status", status not in (0, 1, 2)),
+            ("an error without a message", status == 1 and not self._reports_error(command, output)),
+            ("different files than without a fault", status == 0 and after != whole),
             ("a file was lost", any(after.get(name) != before[name] for name in self._kept(command))),
             *same_again,
         ]
@@ -198,4 +198,7 @@ class FaultyDisk:
         """Problems after the same command without a fault; litter that could not be removed may remain."""
         status, output = self.run(command)
         found = {name: digest for name, digest in self.files().items() if not name.split("/")[-1].startswith(".")}
-        return [(f"the next run fails: {output[-300:]}", status), ("the next run makes other files", found != whole)]
+        return [
+            (f"the next run fails: {output[-300:]}", status),
+            ("the next run makes different files", found != whole),
+        ]

@@ -1,4 +1,4 @@
-"""Runs commands in forks of one process that has imported everything, so that hundreds of runs take seconds.
+"""Runs commands in forks of one process with all modules imported, so that hundreds of runs take seconds.
 
 Reads one JSON request per line, {"command", "arguments", "output", "seconds"}; answers with one line, the exit status.
 No code of torch runs before a fork, so no lock is held and no thread is lost.

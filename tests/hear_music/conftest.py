@@ -1,4 +1,4 @@
-"""A folder as the examples expect it: songs, a manifest, a store and a trained head; the encoders are the tiny ones."""
+"""The folder of the examples: songs, a manifest, a store and a trained head; the encoders are the tiny ones."""
 
 from pathlib import Path
 

@@ -17,7 +17,7 @@ ERRORS = [name for name in NAMES if name.endswith("Error")]
 DOCUMENTED = [name for name in NAMES if name not in ERRORS]
 
 
-def test_importing_it_loads_nothing_heavy() -> None:
+def test_the_import_loads_no_heavy_package() -> None:
     heavy = "{'torch', 'numpy', 'zarr', 'dask', 'stages', 'store'}"
     script = f"import hear_music, sys; print({heavy} & set(sys.modules)); hear_music.HearError"
     script += "; print({'torch', 'numpy'} & set(sys.modules))"
@@ -41,7 +41,7 @@ def test_every_name_is_in_the_reference() -> None:
 
 
 @pytest.mark.parametrize("name", ERRORS)
-def test_an_error_says_when_it_is_raised(name: str) -> None:
+def test_errors_document_when_they_are_raised(name: str) -> None:
     assert getattr(hear, name).__dict__["__doc__"]
 
 

@@ -1,4 +1,4 @@
-"""What notebooks and consoles show of the public objects; names from strangers are escaped."""
+"""Public objects in notebooks and consoles; untrusted names are escaped."""
 
 from dataclasses import replace
 from html.parser import HTMLParser

@@ -15,7 +15,7 @@ RATE = 24_000
 
 @pytest.fixture
 def config() -> ExtractConfig:
-    """The tiny encoders at layer 2, the smallest thing that is the whole pipeline."""
+    """The tiny encoders at layer 2, the smallest complete pipeline."""
     return ExtractConfig(preset="tiny", muq="", musicfm="", layers=(2,), seed=3)
 
 
@@ -40,7 +40,7 @@ def make_songs() -> Callable[..., Path]:
 
 @pytest.fixture(scope="session")
 def record_bytes() -> Callable[[Path], dict[str, bytes]]:
-    """A function that reads every record file of a store by its path; what is derived from records is left out."""
+    """A function that reads every record file of a store by its path; files derived from records are left out."""
 
     def read(store: Path) -> dict[str, bytes]:
         files = (file for file in sorted((store / "records").rglob("*")) if file.is_file())

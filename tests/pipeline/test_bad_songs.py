@@ -1,4 +1,4 @@
-"""Every bad input in one run: a song gives embeddings, or one line that names file and reason; none stops the run."""
+"""Every bad input in one run: each song gives embeddings, or one line with file and reason; none stops the run."""
 
 import json
 from collections.abc import Callable
@@ -58,7 +58,7 @@ def linked(path: Path) -> Path:
     return path
 
 
-# What the song gives: frames of embeddings at 25 a second, or a part of the one line that says why not.
+# The song's result: frames of embeddings at 25 per second, or a part of the one-line error.
 SONGS: dict[str, tuple[Callable[[Path], Path], int | str]] = {
     "8 bits": (lambda at: write(at / "8 bits.wav", subtype="PCM_U8"), 25),
     "24 bits": (lambda at: write(at / "24 bits.WAV", subtype="PCM_24", format="WAV"), 25),
@@ -81,7 +81,7 @@ SONGS: dict[str, tuple[Callable[[Path], Path], int | str]] = {
     "empty": (lambda at: touched(at / "empty.wav"), "is empty"),
     "text": (lambda at: text(at / "text.mp3"), "FFmpeg cannot decode it as audio"),
     "a folder": (lambda at: folder(at / "a folder.wav"), "is a folder"),
-    "dangling": (lambda at: linked(at / "dangling.wav"), "a link to a file that is not there"),
+    "dangling": (lambda at: linked(at / "dangling.wav"), "a broken link"),
     "bad\nname": (lambda at: touched(at / "bad\nname.wav"), "is empty"),
 }
 

@@ -1,4 +1,4 @@
-"""Songs whose files change between two runs: whatever changed, and wherever the store is or the work is done."""
+"""Songs whose files change between two runs: all kinds of changes, stores and workers."""
 
 import json
 import os
@@ -91,7 +91,7 @@ def a_folder_now(path: Path) -> None:
 
 
 def as_it_was(path: Path) -> None:
-    """Nothing happens."""
+    """No change."""
 
 
 MADE_AGAIN = (same_size, other_size, shorter_with_the_old_time, older_file_moved_over_it, link_to_another)
@@ -124,7 +124,7 @@ def songs(tmp_path: Path) -> Songs:
 
 
 def records(root: str, *songs: Callable[[Path], None]) -> dict[tuple[str, int], list[bytes | None]]:
-    """Both objects of each record, byte for byte; of these songs, or of all."""
+    """The bytes of both objects of each record, for these songs or for all."""
     objects, names = open_objects(root), {song.__name__ for song in songs or CHANGES}
     return {
         (song, view): [objects.get(f"{record_path(song, view)}/{name}") for name in (SHARD, METADATA)]
@@ -135,7 +135,7 @@ def records(root: str, *songs: Callable[[Path], None]) -> dict[tuple[str, int], 
 
 @pytest.fixture(params=["local", "memory", "s3", "dask"])
 def place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[str, str]:
-    """Where the store is, and the scheduler of the workers, if any."""
+    """The store's place, and the scheduler of the workers, if any."""
     monkeypatch.chdir(tmp_path)  # a store elsewhere has its failures listed here
     if request.param == "memory":
         return f"memory://{uuid.uuid4().hex}/s.zarr", ""
@@ -153,7 +153,7 @@ def scheduler() -> Iterator[str]:
         yield client.scheduler.address
 
 
-def test_a_rerun_makes_what_a_fresh_run_makes_of_the_files_as_they_are(
+def test_a_rerun_gives_the_same_store_as_a_fresh_run(
     tmp_path: Path, songs: Songs, config: ExtractConfig, place: tuple[str, str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     root, scheduler = place
@@ -178,7 +178,7 @@ def test_a_rerun_makes_what_a_fresh_run_makes_of_the_files_as_they_are(
     assert f"source missing: a_folder_now: {folder / 'a_folder_now.wav'}: is not a regular file; " in told[1]
     assert f"failed: undecodable view 0: {folder / 'undecodable.wav'}: " in told[2]
     assert len(told) == 3
-    # What could not be made again still stands for the song that it was.
+    # Views that could not be made again still belong to the old song.
     assert not (tmp_path / "receipt.json").exists()
     assert verify(root).problems == []
 
@@ -198,12 +198,12 @@ def test_a_rerun_makes_what_a_fresh_run_makes_of_the_files_as_they_are(
 
 @pytest.fixture
 def unestimated(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Runs do not count the hours before they begin: it starts a process, which takes longer than a few short songs."""
+    """Skip the count of hours before runs: it starts a process, which takes longer than a few short songs."""
     monkeypatch.setattr(estimates, "durations", lambda paths, processes, track: [1.0] * len(paths))
 
 
 @pytest.mark.usefixtures("unestimated")
-def test_what_is_not_read_again_once_it_was_hashed(
+def test_hashed_files_are_not_read_again(
     songs: Songs, tmp_path: Path, config: ExtractConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root = str(tmp_path / "s.zarr")
@@ -225,7 +225,7 @@ def test_what_is_not_read_again_once_it_was_hashed(
 
 
 @pytest.mark.usefixtures("unestimated")
-def test_views_beyond_what_is_asked_for_do_not_stay_of_the_old_song(
+def test_surplus_views_of_the_old_song_do_not_stay(
     tmp_path: Path, make_songs: Callable[..., Path], config: ExtractConfig
 ) -> None:
     manifest, root = make_songs(tmp_path / "songs", count=2, seconds=1.0), str(tmp_path / "s.zarr")
@@ -247,7 +247,7 @@ def test_views_beyond_what_is_asked_for_do_not_stay_of_the_old_song(
 def test_records_of_older_versions_and_imports(
     known: str, tmp_path: Path, make_songs: Callable[..., Path], config: ExtractConfig
 ) -> None:
-    """Those with a hash are compared by it; those without count as they are."""
+    """Records with a hash are compared by it; those without count as fresh."""
     manifest, root = make_songs(tmp_path / "songs", count=2, seconds=1.0), str(tmp_path / "new.zarr")
     run_extraction(manifest, root, config, augment=0, receipt=None, options=INLINE)
     store = EmbeddingStore.open(root)
@@ -284,7 +284,7 @@ def has_a_record_too_few(root: Path) -> None:
 
 
 @pytest.mark.usefixtures("unestimated")
-def test_a_run_with_nothing_to_do_mends_the_index_so_that_the_store_opens_fast(
+def test_a_run_without_work_rebuilds_a_stale_index(
     tmp_path: Path, make_songs: Callable[..., Path], config: ExtractConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     manifest, root = make_songs(tmp_path / "songs", count=2, seconds=0.2), tmp_path / "s.zarr"
@@ -303,14 +303,14 @@ def test_a_run_with_nothing_to_do_mends_the_index_so_that_the_store_opens_fast(
         with monkeypatch.context() as patched:
             patched.setattr("store.catalogue._read_row", None)
             assert len(EmbeddingStore.open(root)) == 2
-    # A store that cannot be written is left as it is.
+    # A read-only store stays unchanged.
     shutil.rmtree(catalogue)
     catalogue.write_text("Where a file is, no folder can be made.")
     rerun()
 
 
 @pytest.mark.usefixtures("unestimated")
-def test_an_interrupted_rerun_goes_on_with_the_views_that_are_left(
+def test_an_interrupted_rerun_continues_with_the_remaining_views(
     tmp_path: Path, make_songs: Callable[..., Path], config: ExtractConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     manifest, root = make_songs(tmp_path / "songs", count=1, seconds=1.0), str(tmp_path / "s.zarr")
@@ -332,7 +332,7 @@ def test_an_interrupted_rerun_goes_on_with_the_views_that_are_left(
     assert len(calls) == 4
 
 
-def test_what_is_replaced_makes_room_for_what_replaces_it(
+def test_the_space_of_replaced_records_counts_as_free(
     tmp_path: Path, make_songs: Callable[..., Path], config: ExtractConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     manifest, root = make_songs(tmp_path / "songs", count=2, seconds=1.0), str(tmp_path / "s.zarr")
@@ -346,7 +346,7 @@ def test_what_is_replaced_makes_room_for_what_replaces_it(
 
 
 @pytest.mark.usefixtures("unestimated")
-def test_of_many_missing_sources_the_first_are_named(
+def test_only_the_first_missing_sources_are_named(
     tmp_path: Path,
     make_songs: Callable[..., Path],
     config: ExtractConfig,
@@ -364,5 +364,5 @@ def test_of_many_missing_sources_the_first_are_named(
     told = capsys.readouterr().err.splitlines()
     assert [line.split(": ")[1] for line in told[:2]] == ["söng 0", "söng 1"]
     assert told[2:] == ["source missing: 2 more songs; hear-store verify --manifest names them all"]
-    # The records are as good as they were.
+    # The records stay good.
     assert (tmp_path / "receipt.json").exists()

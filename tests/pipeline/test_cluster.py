@@ -72,7 +72,7 @@ def begin_worker(begin: Begin, address: str, folder: Path) -> "subprocess.Popen[
 
 
 def begin_extract(begin: Begin, folder: Path, songs: Path, root: Path, *more: str) -> "subprocess.Popen[str]":
-    (folder / "run.py").write_text("from pipeline.cli.entry import extract\nif __name__ == '__main__': extract()")
+    (folder / "run.py").write_text("from pipeline.cli.entry import run\nif __name__ == '__main__': run('extract')")
     options = ("--preset", "tiny", "--layers", "2", "--seed", "3", "--readers", "1", *more)
     command = (str(folder / "run.py"), "--manifest", str(songs), "--store", str(root), *options)
     return begin(*command, cwd=folder, stderr=subprocess.PIPE, stdout=subprocess.PIPE)
@@ -85,7 +85,7 @@ def wait_until(holds: Callable[[], object]) -> None:
 
 
 def returned(call: Callable[[], Tally]) -> Tally:
-    """What the call returns; one that hangs fails its test, and no other."""
+    """The result of the call; a call that hangs fails only its own test."""
     result: Future[Tally] = Future()
 
     def work() -> None:
@@ -99,13 +99,13 @@ def returned(call: Callable[[], Tally]) -> Tally:
 
 
 def planned(songs: Path, root: Path, config: ExtractConfig) -> Plan:
-    """Plan two views a song, in a store that is there."""
+    """Plan two views per song, in an existing store."""
     spec = config.spec(config.load_encoders())
     StoreWriter.open(root, spec)
     return plan_run(songs, str(root), spec, augment=1)
 
 
-def test_a_worker_killed_loses_nothing_and_no_byte_differs(
+def test_a_killed_worker_changes_no_byte_of_the_store(
     tmp_path: Path, songs: Path, config: ExtractConfig, undisturbed: dict[str, bytes], record_bytes: Records
 ) -> None:
     root = tmp_path / "dask.zarr"
@@ -113,7 +113,7 @@ def test_a_worker_killed_loses_nothing_and_no_byte_differs(
     outcomes: list[Outcome] = []
     with dask_client(workers=2, scheduler="", device="cpu") as client:
         pids = list(client.run(os.getpid).values())
-        # With Dask's own threshold, every large array would be mapped and faulted in anew.
+        # With Dask's own threshold, every large array would be mapped and faulted in again.
         assert set(client.run(os.getenv, "MALLOC_TRIM_THRESHOLD_").values()) == {os.getenv("MALLOC_TRIM_THRESHOLD_")}
         assert set(client.run(os.getenv, "OMP_WAIT_POLICY").values()) == {os.environ["OMP_WAIT_POLICY"]}
 
@@ -123,8 +123,8 @@ def test_a_worker_killed_loses_nothing_and_no_byte_differs(
 
         killer = threading.Thread(target=kill_one_at_work)
         killer.start()
-        bench, stop = WorkerConfig(str(root), config), threading.Event()
-        tally = run_on_cluster(client, plan.tasks, bench, report=outcomes.append, say=print, stop=stop)
+        worker, stop = WorkerConfig(str(root), config), threading.Event()
+        tally = run_on_cluster(client, plan.tasks, worker, report=outcomes.append, say=print, stop=stop)
         killer.join()
     assert (tally.done, tally.failures) == (16, [])
     assert {(o.song_id, o.view) for o in outcomes} == {(t.song_id, v) for t in plan.tasks for v in t.views}
@@ -132,7 +132,7 @@ def test_a_worker_killed_loses_nothing_and_no_byte_differs(
     assert record_bytes(root) == undisturbed
 
 
-def test_a_scheduler_elsewhere_fills_the_store_that_is_named_here(
+def test_a_remote_scheduler_fills_the_given_store(
     tmp_path: Path,
     songs: Path,
     config: ExtractConfig,
@@ -151,35 +151,35 @@ def test_a_scheduler_elsewhere_fills_the_store_that_is_named_here(
     assert list((tmp_path / "elsewhere").iterdir()) == []
 
 
-def test_what_travels_to_workers_is_absolute(
+def test_paths_sent_to_workers_are_absolute(
     tmp_path: Path, songs: Path, config: ExtractConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    benches = []
+    given = []
 
-    def run(client: None, tasks: object, bench: WorkerConfig, **_: object) -> Tally:
-        benches.append(bench)
+    def run(client: None, tasks: object, worker: WorkerConfig, **_: object) -> Tally:
+        given.append(worker)
         return Tally()
 
     monkeypatch.setattr(cluster, "dask_client", lambda **_: nullcontext())
-    monkeypatch.setattr(cluster, "run_on_cluster", run)
+    monkeypatch.setattr("pipeline.cluster_songs.run_on_cluster", run)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "muq").mkdir()
     options, local = ExtractionOptions(workers=1), replace(config, muq="muq")
     run_extraction(songs, "s.zarr", local, augment=0, receipt=None, options=options)
-    (bench,) = benches
-    assert (bench.root, bench.config.muq) == (str(tmp_path / "s.zarr"), str(tmp_path / "muq"))
+    (worker,) = given
+    assert (worker.root, worker.extract.muq) == (str(tmp_path / "s.zarr"), str(tmp_path / "muq"))
 
 
 def test_a_workers_error_ends_the_run(tmp_path: Path, songs: Path, config: ExtractConfig, client: Client) -> None:
-    plan, bench = planned(songs, tmp_path / "here.zarr", config), WorkerConfig(str(tmp_path / "not here.zarr"), config)
+    plan, worker = planned(songs, tmp_path / "here.zarr", config), WorkerConfig(str(tmp_path / "not here.zarr"), config)
     stop = threading.Event()
     with pytest.raises(HearError, match=r"worker on .* cannot find the store: .*not here\.zarr"):
-        run_on_cluster(client, plan.tasks, bench, report=print, say=print, stop=stop)
+        run_on_cluster(client, plan.tasks, worker, report=print, say=print, stop=stop)
     assert stop.is_set(), "other workers were left at work"
 
 
 @pytest.mark.parametrize("workers", [1, 6])
-def test_no_more_songs_are_submitted_than_keep_all_workers_busy(
+def test_only_enough_songs_to_keep_workers_busy_are_submitted(
     tmp_path: Path, songs: Path, config: ExtractConfig, client: Client, monkeypatch: pytest.MonkeyPatch, workers: int
 ) -> None:
     plan, stop, submitted, reported = planned(songs, tmp_path / "s.zarr", config), threading.Event(), [], []
@@ -190,7 +190,7 @@ def test_no_more_songs_are_submitted_than_keep_all_workers_busy(
         return submit(function, task, *more, **how)
 
     def info(n_workers: int = 5) -> dict[str, Any]:
-        """As the oldest version of Dask that is allowed: it tells of five unless asked."""
+        """As the oldest allowed version of Dask: it reports only five by default."""
         return {"workers": dict.fromkeys(range(workers if n_workers < 0 else min(workers, n_workers)))}
 
     def report(outcome: Outcome) -> None:
@@ -199,22 +199,22 @@ def test_no_more_songs_are_submitted_than_keep_all_workers_busy(
 
     monkeypatch.setattr(client, "submit", counted)
     monkeypatch.setattr(client, "scheduler_info", info)
-    bench = WorkerConfig(str(tmp_path / "s.zarr"), config, processes=0)
-    # More songs than there are, so that what is submitted is never all.
-    run_on_cluster(client, plan.tasks * 2, bench, report=report, say=print, stop=stop)
+    worker = WorkerConfig(str(tmp_path / "s.zarr"), config, processes=0)
+    # Fewer songs are submitted than there are.
+    run_on_cluster(client, plan.tasks * 2, worker, report=report, say=print, stop=stop)
     assert reported[0] == workers + SONGS_AHEAD
 
 
-def test_ctrl_c_reaches_all_processes_and_only_what_is_in_hand_is_finished(
+def test_after_ctrl_c_in_all_processes_only_current_views_are_finished(
     tmp_path: Path, songs: Path, undisturbed: dict[str, bytes], record_bytes: Records, begin: Begin, family: Any
 ) -> None:
     root, views = tmp_path / "dask.zarr", 101
     run = begin_extract(begin, tmp_path, songs, root, "--augment", str(views - 1), "--workers", "2")
     wait_until(lambda: list(root.glob("records/*/*/*/zarr.json")) or run.poll() is not None)
-    # The command, two workers, and a reader of each: what would stay if all were killed now.
+    # The command, two workers, and a reader of each: all that could remain if killed now.
     wait_until(lambda: len(family(run.pid).living()) >= 5 or run.poll() is not None)
     assert family(run.pid).shared_memory() == set()
-    # As a terminal does: the workers and the processes that read ahead hear Ctrl-C, too.
+    # As in a terminal: Ctrl-C also reaches the workers and the processes that read ahead.
     os.killpg(run.pid, signal.SIGINT)
     printed, said = run.communicate(timeout=SECONDS)
     assert run.returncode == 1, said
@@ -224,13 +224,13 @@ def test_ctrl_c_reaches_all_processes_and_only_what_is_in_hand_is_finished(
     records = [path for path in written if path.endswith("zarr.json")]
     assert int(printed.split(" done")[0]) == len(records) > 0
     per_song = [len(list(song.iterdir())) for song in root.glob("records/*/*")]
-    assert max(per_song) < views, "a worker went on to the end of its song"
+    assert max(per_song) < views, "a worker continued to the end of its song"
     both = written.keys() & undisturbed.keys()
     assert both
     assert {path: written[path] for path in both} == {path: undisturbed[path] for path in both}
 
 
-def test_a_scheduler_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_scheduler_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cluster, "CONNECT_SECONDS", 0.5)
     with (
         pytest.raises(ClusterError, match=r"--scheduler tcp://127\.0\.0\.1:9: no Dask scheduler answers"),
@@ -252,10 +252,10 @@ def test_a_scheduler_without_workers_is_named(monkeypatch: pytest.MonkeyPatch) -
             pass
 
 
-def test_the_loss_of_the_last_worker_is_said_and_a_stop_ends_the_wait(
+def test_the_loss_of_the_last_worker_is_reported_and_a_stop_ends_the_wait(
     tmp_path: Path, songs: Path, config: ExtractConfig, begin: Begin
 ) -> None:
-    plan, bench = (
+    plan, worker = (
         planned(songs, tmp_path / "s.zarr", config),
         WorkerConfig(str(tmp_path / "s.zarr"), config, processes=0),
     )
@@ -269,15 +269,15 @@ def test_the_loss_of_the_last_worker_is_said_and_a_stop_ends_the_wait(
             stop.set()
 
         def run() -> Tally:
-            return run_on_cluster(client, plan.tasks, bench, report=lambda _: worker.kill(), say=say, stop=stop)
+            return run_on_cluster(client, plan.tasks, worker, report=lambda _: worker.kill(), say=say, stop=stop)
 
         tally = returned(run)
-    assert said == ["no Dask worker is left; the run goes on when one joins, and Ctrl-C ends it"]
+    assert said == ["no Dask worker is left; the run continues when one joins; Ctrl-C ends it"]
     assert 0 < tally.done < 16
     assert tally.failures == []
 
 
-def test_a_scheduler_that_dies_is_one_line_and_what_is_stored_stays(
+def test_a_lost_scheduler_gives_one_line_and_stored_records_stay(
     tmp_path: Path, songs: Path, record_bytes: Records, begin: Begin
 ) -> None:
     root, about = tmp_path / "s.zarr", tmp_path / "scheduler.json"
@@ -300,11 +300,11 @@ def test_a_scheduler_that_dies_is_one_line_and_what_is_stored_stays(
     assert record_bytes(root)
 
 
-def test_full_shared_memory_is_one_line_on_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_full_shared_memory_gives_one_line_on_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     full = SimpleNamespace(free=4096)
     monkeypatch.setattr(cluster.shutil, "disk_usage", {"/dev/shm": full}.__getitem__)
     with (
-        pytest.raises(ClusterError, match=r"^/dev/shm is full, .*: make room there, or work in this process"),
+        pytest.raises(ClusterError, match=r"^/dev/shm is full, .*: free some space, or use this process alone"),
         dask_client(workers=1, scheduler="", device="cuda"),
     ):
         pass
@@ -326,7 +326,7 @@ def test_full_shared_memory_is_one_line_on_gpus(monkeypatch: pytest.MonkeyPatch)
         ("workers", "hear-music", "0.0.9", "the worker at tcp://.* has hear-music 0.0.9, this command has {}; install"),
     ],
 )
-def test_versions_that_do_not_fit_are_one_line(
+def test_incompatible_versions_give_one_line(
     client: Client, place: str, name: str, found: str, line: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ours = report_version(monkeypatch, place, name, lambda version: found)
@@ -350,7 +350,7 @@ def test_a_small_difference_of_versions_is_a_note(client: Client, monkeypatch: p
 def report_version(
     monkeypatch: pytest.MonkeyPatch, place: str, name: str, change: Callable[[str], str]
 ) -> dict[str, str]:
-    """Have the scheduler, or its workers, report another version of a package; returns ours."""
+    """Have the scheduler, or its workers, report another version of a package; return ours."""
     real = {method: getattr(Client, method) for method in ("get_versions", "run", "run_on_scheduler")}
     ours = {"hear-music": version("hear-music"), **get_versions()["packages"]}
 
@@ -384,7 +384,7 @@ def test_workers_that_cannot_start_are_given_up(
     monkeypatch.setattr("pipeline.local_workers._START", "raise SystemExit('no such module')")
     monkeypatch.setattr("pipeline.local_workers.RESTART_SECONDS", 0.01)
     with (
-        pytest.raises(ClusterError, match="end as soon as they are started"),
+        pytest.raises(ClusterError, match="ended as soon as they started"),
         dask_client(workers=2, scheduler="", device="cpu"),
     ):
         pass

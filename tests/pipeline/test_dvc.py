@@ -1,4 +1,4 @@
-"""The pipeline as a user drives it: dvc repro, metrics, plots and experiments, in a clone whose path has spaces."""
+"""The pipeline in DVC: dvc repro, metrics, plots and experiments, in a clone whose path has spaces."""
 
 import csv
 import json
@@ -22,7 +22,7 @@ extract: {augment: 1, seed: 0}
 head: {size: small, beta: null, learning_rate: 1.0e-3, accumulate: 1, epochs: 1, seed: 0}
 """
 WHO = {"GIT_AUTHOR_NAME": "t", "GIT_AUTHOR_EMAIL": "t@t", "GIT_COMMITTER_NAME": "t", "GIT_COMMITTER_EMAIL": "t@t"}
-# Nothing of the user's: hooks, signing, templates.
+# Without the user's hooks, signing and templates.
 NOBODY = {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"}
 
 
@@ -85,7 +85,7 @@ def ran(output: str) -> set[str]:
     return {line.split("'")[1] for line in output.splitlines() if line.startswith("Running stage")}
 
 
-def test_a_second_repro_does_nothing(clone: Clone) -> None:
+def test_a_second_repro_runs_no_stage(clone: Clone) -> None:
     again = clone.dvc("repro")
     assert ran(again) == set()
     assert "Data and pipelines are up to date" in again
@@ -128,7 +128,7 @@ def test_metrics_and_plots_are_shown(clone: Clone) -> None:
     assert len(list((clone.folder / "dvc_plots" / "static").glob("*.png"))) == 4
 
 
-def test_a_changed_beta_reruns_stage_two_alone_also_as_experiments(clone: Clone) -> None:
+def test_a_changed_beta_reruns_only_stage_two_even_in_experiments(clone: Clone) -> None:
     two = {"train@1", "train@2", "evaluate@1", "evaluate@2"}
     params = json.loads((clone.folder / "models" / "track2" / "params.json").read_text())
     assert params["beta"] == 0.05
@@ -137,7 +137,7 @@ def test_a_changed_beta_reruns_stage_two_alone_also_as_experiments(clone: Clone)
     assert params["beta"] == 0.3
     clone.dvc("exp", "run", "--queue", "--set-param", "head.beta=0.9", "--name", "queued")
     clone.dvc("exp", "run", "--run-all")
-    # The queue's own workspace holds no store: it read the one that the receipt names.
+    # The queue's own workspace has no store: it read the one named by the receipt.
     logs = clone.dvc("queue", "logs", "queued")
     assert ran(logs) == two
     found = clone.metrics()
@@ -146,7 +146,7 @@ def test_a_changed_beta_reruns_stage_two_alone_also_as_experiments(clone: Clone)
 
 
 def test_other_songs_under_the_same_names_are_encoded_again(clone: Clone) -> None:
-    """The last test: it leaves other songs in the clone than those that its commit stands for."""
+    """The last test: it leaves other songs in the clone than those of its commit."""
     root, manifest = clone.folder / "data" / "demo-tiny.zarr", clone.folder / "data" / "manifest.csv"
     before = EmbeddingStore.open(root).rows
     output = clone.dvc("exp", "run", "--set-param", "demo.seed=1", "extract")
@@ -156,7 +156,7 @@ def test_other_songs_under_the_same_names_are_encoded_again(clone: Clone) -> Non
     assert before.keys() <= store.rows.keys(), "songs that train now have views that they had not"
     assert {row.source for row in store.rows.values()} == {source_hash(song.path) for song in songs}
     assert not {row.source for row in store.rows.values()} & {row.source for row in before.values()}
-    # DVC does not look at audio; who replaces a song by hand has this stage run.
+    # DVC does not track audio; users who replace a song by hand must run this stage.
     songs[0].path.write_bytes(songs[1].path.read_bytes())
     assert ", 1 changed song made again; " in clone.dvc("repro", "--force", "--single-item", "extract")
     shown = clone.run("hear-store", "verify", str(root), "--manifest", str(manifest))

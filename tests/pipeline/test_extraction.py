@@ -37,7 +37,7 @@ def failures(folder: Path) -> list[dict[str, object]]:
     return [json.loads(line) for line in (folder / "failures.jsonl").read_text(encoding="utf-8").splitlines()]
 
 
-def test_songs_become_records_and_a_second_run_does_nothing(
+def test_songs_become_records_and_a_second_run_skips_them(
     tmp_path: Path, make_songs: Callable[..., Path], config: ExtractConfig
 ) -> None:
     manifest = make_songs(tmp_path / "sóngs", count=2)
@@ -75,7 +75,7 @@ def test_readers_change_no_byte(
     assert len(record_bytes(tmp_path / "alone")) >= 8
 
 
-def test_a_bad_file_is_named_and_the_others_go_on(
+def test_the_other_files_continue_after_a_bad_one(
     tmp_path: Path, make_songs: Callable[..., Path], config: ExtractConfig
 ) -> None:
     manifest = make_songs(tmp_path / "songs", count=3)
@@ -91,7 +91,7 @@ def test_a_bad_file_is_named_and_the_others_go_on(
     assert failures(tmp_path) == []
 
 
-def test_a_failure_is_written_down_before_the_next_song_is_begun(
+def test_a_failure_is_listed_before_the_next_song_starts(
     tmp_path: Path, make_songs: Callable[..., Path], config: ExtractConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     manifest = make_songs(tmp_path / "songs", count=2)
@@ -131,7 +131,7 @@ def test_a_record_made_in_smaller_batches_says_so(
         (None, "out of memory, even one segment at a time"),
     ],
 )
-def test_a_song_that_cannot_be_encoded_fails_by_name_and_the_others_go_on(
+def test_a_song_that_cannot_be_encoded_is_named_and_the_others_continue(
     tmp_path: Path,
     make_songs: Callable[..., Path],
     config: ExtractConfig,
@@ -144,7 +144,7 @@ def test_a_song_that_cannot_be_encoded_fails_by_name_and_the_others_go_on(
 
     def second_song_fails(self: MultiScale, samples: Tensor, batch: int) -> Any:
         frames = encode(self, samples, batch)
-        # Memory runs out at each of the two batches that the encoders try.
+        # Memory runs out at each of the two batch sizes that the encoders try.
         if next(calls) not in ((1, 2) if spoil is None else (1,)):
             return frames
         if spoil is None:
@@ -170,7 +170,7 @@ def test_too_many_failures_stop_the_run(tmp_path: Path, make_songs: Callable[...
     assert (len(summary.tally.failures), summary.left) == (1, 3)
 
 
-def test_another_spec_is_refused_by_the_field_that_differs(
+def test_another_spec_is_refused_and_the_differing_field_is_named(
     tmp_path: Path, make_songs: Callable[..., Path], config: ExtractConfig
 ) -> None:
     manifest = make_songs(tmp_path / "songs", count=1)
@@ -185,7 +185,7 @@ def test_another_spec_is_refused_by_the_field_that_differs(
         run_extraction(manifest, root, replace(config, seed=4), augment=0, receipt=None, options=INLINE)
 
 
-def test_a_dry_run_tells_the_cost_and_makes_nothing(
+def test_a_dry_run_reports_the_cost_and_writes_no_file(
     tmp_path: Path, make_songs: Callable[..., Path], config: ExtractConfig
 ) -> None:
     manifest = make_songs(tmp_path / "songs", count=2, seconds=3.0)
@@ -200,7 +200,7 @@ def test_a_dry_run_tells_the_cost_and_makes_nothing(
     assert dry_run(manifest, str(root), config, augment=1)["views"] == 0
 
 
-def test_without_space_it_does_not_start_unless_forced(
+def test_without_disk_space_a_run_starts_only_if_forced(
     tmp_path: Path, make_songs: Callable[..., Path], config: ExtractConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     manifest = make_songs(tmp_path / "songs", count=1)
@@ -209,7 +209,7 @@ def test_without_space_it_does_not_start_unless_forced(
     with pytest.raises(HearError, match=r"need 0\.0 MB, and the target has 0\.0 MB free; choose"):
         run_extraction(manifest, str(root), config, augment=0, receipt=None, options=INLINE)
     assert not root.parent.exists()
-    # As the message advises: another spec, which a store that is there would refuse.
+    # As the message advises: another spec, which an existing store would refuse.
     forced, smaller = ExtractionOptions(readers=0, force=True), replace(config, dtype="int8")
     assert run_extraction(manifest, str(root), smaller, augment=0, receipt=None, options=forced).tally.done == 1
 
@@ -244,7 +244,7 @@ def test_failures_and_free_space_are_those_of_the_stores_own_folder(
 
 
 class Usage(NamedTuple):
-    """What `shutil.disk_usage` tells, of which only this is asked."""
+    """The result of `shutil.disk_usage`; only this part is used."""
 
     free: int
 
@@ -257,7 +257,7 @@ def begin(tmp_path: Path, start_process: Begin) -> Begin:
     """A function that starts a run."""
 
     def start(manifest: Path, root: Path, *more: str, output: int) -> "subprocess.Popen[str]":
-        script = "import sys; from pipeline.cli.entry import extract; extract()"
+        script = "import sys; from pipeline.cli.entry import run; run('extract')"
         arguments = ("--manifest", str(manifest), "--store", str(root), "--preset", "tiny", *more)
         command = [sys.executable, "-c", script, *arguments]
         return start_process(command, stderr=output, stdout=output, text=True, cwd=tmp_path)
@@ -272,7 +272,7 @@ def until_a_record_is_there(root: Path, run: "subprocess.Popen[str]") -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupt_finishes_what_is_in_hand_and_says_how_to_go_on(
+def test_an_interrupt_finishes_current_views_and_explains_how_to_continue(
     tmp_path: Path,
     make_songs: Callable[..., Path],
     begin: Begin,
@@ -281,7 +281,7 @@ def test_an_interrupt_finishes_what_is_in_hand_and_says_how_to_go_on(
     manifest, root = make_songs(tmp_path / "songs", count=30, seconds=4.0), tmp_path / "s.zarr"
     run = begin(manifest, root, "--layers", "2", "--augment", "1", output=subprocess.PIPE)
     until_a_record_is_there(root, run)
-    # As a terminal does: the whole process group hears Ctrl-C, also the processes that read ahead.
+    # As in a terminal: Ctrl-C reaches the whole process group, including the processes that read ahead.
     os.killpg(run.pid, number) if number == signal.SIGINT else run.send_signal(number)
     printed, said = run.communicate(timeout=SECONDS)
     assert run.returncode == 1, said

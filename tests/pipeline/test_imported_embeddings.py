@@ -1,4 +1,4 @@
-"""Somebody else's HDF5 file, streams and datasets alone: imported, learned from, evaluated and scored."""
+"""An HDF5 file of another program, with streams and datasets only: imported, trained on, evaluated and scored."""
 
 import json
 from ast import literal_eval
@@ -74,7 +74,7 @@ def test_imported_embeddings_train_evaluate_and_predict(
     assert set(again.score(frames)) == set(DIMENSIONS)
 
 
-def test_such_a_head_says_that_it_cannot_hear_audio(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_head_of_imported_embeddings_refuses_audio(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     lay_out(tmp_path, ("mine",), 3)
     monkeypatch.chdir(tmp_path)
     call(store.app, "import", "theirs.h5", "their.zarr")
@@ -82,7 +82,7 @@ def test_such_a_head_says_that_it_cannot_hear_audio(tmp_path: Path, monkeypatch:
     call(head.app, "train", "--manifest", "manifest.csv", "--store", "their.zarr", *options)
     with pytest.raises(ScoringError, match=r"trained on stream 'mine' of imported embeddings.*--store"):
         load_encoders(load_ensemble(["model"]))
-    # Its card does not promise it either, and what the card shows runs.
+    # Its card does not promise it either, and the card's example runs.
     card = model_card("their.zarr", [load_head("model")], metrics={}, run={}, receipt={}, license="mit")
     usage = card.partition("## Use")[2].partition("\n## ")[0]
     assert "hear-head predict --store store.zarr --checkpoint their.zarr\n" in usage
@@ -94,7 +94,7 @@ def test_such_a_head_says_that_it_cannot_hear_audio(tmp_path: Path, monkeypatch:
     assert set(literal_eval(printed.getvalue())) == set(load_head("model").dimensions)
 
 
-def test_songevals_head_learns_from_a_stream_that_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_songevals_head_trains_on_a_given_stream(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     lay_out(tmp_path, ("mine", "other"), 4)
     monkeypatch.chdir(tmp_path)
     call(store.app, "import", "theirs.h5", "their.zarr")

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-# A quiet machine takes 0.1 s.
+# An idle machine takes 0.1 s.
 SECONDS = 10.0
 
-# A command at work in a library, which handles no signal of Python's, with processes of its own.
+# A command inside a library, which does not handle Python's signals, with child processes.
 COMMAND = """
 import signal, subprocess, sys, threading, time
 import numpy as np
@@ -30,17 +30,17 @@ def app(prog_name):
 
 sys.modules["pipeline.cli.data"] = type(sys)("data")
 sys.modules["pipeline.cli.data"].app = app
-entry.data()
+entry.run("data")
 """
 IN_A_LIBRARY = "np.linalg.svd(matrix)"
-ASKED = "signal.signal(signal.SIGTERM, lambda *_: None)"  # as hear-extract, which finishes what is in hand
+ASKED = "signal.signal(signal.SIGTERM, lambda *_: None)"  # like hear-extract, which finishes its current views
 
 
 @pytest.mark.parametrize(
     ("first", "number"),
     [("pass", signal.SIGINT), (ASKED, signal.SIGTERM)],
 )
-def test_the_second_ends_a_command_and_its_processes(
+def test_the_second_signal_ends_a_command_and_its_processes(
     start_process: Any, family: Any, first: str, number: signal.Signals
 ) -> None:
     code = COMMAND.format(first=first, work=IN_A_LIBRARY)
@@ -51,14 +51,14 @@ def test_the_second_ends_a_command_and_its_processes(
     time.sleep(0.2)  # until it is in the library
     process.send_signal(number)
     with pytest.raises(subprocess.TimeoutExpired, match="timed out"):
-        process.wait(0.3)  # the first is the command's own matter
+        process.wait(0.3)  # the first is left to the command
     process.send_signal(number)
     assert process.wait(SECONDS) == 128 + number
     assert relatives.is_gone(SECONDS)
     assert process.stderr.read().splitlines()[-1] == "hear-data: interrupted"
 
 
-def test_two_end_a_command_that_lets_no_thread_run(start_process: Any, family: Any) -> None:
+def test_two_signals_end_a_command_that_blocks_all_threads(start_process: Any, family: Any) -> None:
     """As while a large library is loaded from a cold disk."""
     code = COMMAND.format(first="pass", work="sum(range(10**12))").replace('"sleep", "600"', '"true"')
     process = start_process([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

@@ -1,4 +1,4 @@
-"""Kill −9 at random moments, then go on: the store is byte-identical to that of an undisturbed run."""
+"""Kill −9 at random moments, then continue: the store is byte-identical to that of an undisturbed run."""
 
 import json
 import os
@@ -13,11 +13,11 @@ import pytest
 from store import EmbeddingStore, verify
 
 Records = Callable[[Path], dict[str, bytes]]
-# Each in two views; of twenty kills, each comes after one new record, or two.
+# Two views each. Each of twenty kills comes after one or two new records.
 SONGS = 28
 
-# One process imports everything, then forks each run and kills it: 20 kills cost seconds, not minutes. It has run
-# nothing of torch's or zarr's before a fork, so no lock is held and no thread is lost.
+# One process imports everything, then forks each run and kills it: 20 kills cost seconds, not minutes. It runs
+# no code of torch or zarr before a fork, so no lock is held and no thread is lost.
 HARNESS = """
 import json, os, random, shutil, signal, sys, time
 from pathlib import Path
@@ -61,7 +61,7 @@ def step(name, kills=0, pause=0.0):
     told = f"{root}.line"
     for _ in range(kills):
         before, pid = records(root), child(root, told)
-        # Wait for a first new record, so that each kill strikes a run at work; then any moment of the next ones.
+        # Wait for a first new record, so that each kill interrupts work; then any moment of the next ones.
         while records(root) == before and os.waitpid(pid, os.WNOHANG) == (0, 0):
             time.sleep(0.002)
         time.sleep(draw.uniform(0, pause))
@@ -80,7 +80,7 @@ def change():
         soundfile.write(path, numpy.random.default_rng(100 + number).uniform(-0.3, 0.3, 24_000), 24_000)
 
 calm = step("calm.zarr")
-# As long as a record takes here: the kills then strike at any moment of the next one, on a fast machine, too.
+# As long as a record takes here, so that kills come at any moment of the next record, also on a fast machine.
 pause = calm["seconds"] / len(records(folder / "calm.zarr"))
 killed = step("killed.zarr", 20, pause)
 shutil.copytree(folder / "killed.zarr", folder / "again.zarr")
@@ -90,7 +90,7 @@ print(json.dumps([calm, killed, step("again.zarr", 4, pause), step("fresh.zarr")
 
 
 class Told(NamedTuple):
-    """The folder of the four stores, and what each one's runs told.
+    """The folder of the four stores, and the output of each one's runs.
 
     `calm` and `killed` are of the same songs; `again` and `fresh` are of other songs under the same names, `again` made
     from a copy of `killed`. Runs of `killed` and `again` were killed 20 and 4 times before the last.
@@ -119,15 +119,15 @@ def test_twenty_kills_and_a_resume_equal_an_undisturbed_run(told: Told, record_b
     assert (told.calm["status"], told.killed["status"]) == (0, 0)
     seen = told.killed["seen"]
     assert len(seen) == 20
-    assert seen[-1] < 2 * SONGS, "the kills must strike runs that are not done"
+    assert seen[-1] < 2 * SONGS, "the kills must hit unfinished runs"
     assert len(EmbeddingStore.open(told.folder / "killed.zarr")) == 2 * SONGS
     assert record_bytes(told.folder / "killed.zarr") == record_bytes(told.folder / "calm.zarr")
 
 
-def test_kills_while_changed_songs_are_made_again_leave_no_mixture(told: Told, record_bytes: Records) -> None:
+def test_kills_while_changed_songs_are_extracted_again_leave_no_mixture(told: Told, record_bytes: Records) -> None:
     assert (told.again["status"], told.fresh["status"]) == (0, 0)
-    assert min(told.again["seen"]) >= 2 * SONGS - 1, "a kill took more than the record in hand"
-    assert 0 < int(told.again["line"].split(" done")[0]) < 2 * SONGS, "the kills must strike runs that are at work"
+    assert min(told.again["seen"]) >= 2 * SONGS - 1, "a kill lost more than the current record"
+    assert 0 < int(told.again["line"].split(" done")[0]) < 2 * SONGS, "the kills must hit working runs"
     assert told.fresh["line"].startswith(f"{2 * SONGS} done, 0 skipped, 0 failed; ")
     assert verify(str(told.folder / "again.zarr")).problems == []
     assert record_bytes(told.folder / "again.zarr") == record_bytes(told.folder / "fresh.zarr")

@@ -1,4 +1,4 @@
-"""A store that a head can learn from: ratings are the levels of a few channels."""
+"""A store for training: ratings are the levels of a few channels."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -64,7 +64,7 @@ def fill(tmp_path: Path) -> Callable[..., str]:
 
 @pytest.fixture
 def files_of() -> Callable[[str], dict[str, bytes]]:
-    """All files of a local store, litter included."""
+    """All files of a local store, including litter."""
 
     def read(root: str) -> dict[str, bytes]:
         paths = sorted(path for path in Path(root).rglob("*") if path.is_file())
@@ -106,7 +106,7 @@ def root(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 1 MiB, if the machine allows one."""
+    """A file system of 1 MiB, if the machine allows it."""
     folder = tmp_path / "small"
     folder.mkdir()
     mount = shutil.which("mount")

@@ -1,4 +1,4 @@
-"""Hostile JSON and files, as untrusted sources, damaged disks and other programs may leave them in a store."""
+"""Hostile JSON and files, as from untrusted sources, damaged disks and other programs."""
 
 import json
 import os
@@ -144,7 +144,7 @@ def attempt(work: Callable[[], object], *, longest: int = 1_500) -> str:
 
 
 def use(root: str, target: Path) -> dict[str, str]:
-    """Use a store as the commands do; return the errors by use."""
+    """Use a store like the commands; return the errors by use."""
     works: dict[str, Callable[[], object]] = {
         "describe": lambda: json.dumps(describe(EmbeddingStore.open(root))),
         "read all": lambda: [(store := EmbeddingStore.open(root)), [store.read(*record) for record in store]],

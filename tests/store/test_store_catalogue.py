@@ -14,10 +14,8 @@ from store.backends.opening import open_objects
 from store.format.keys import DEPTH, INDEX, METADATA, RECORDS, ROOT, SHARD
 
 
-def test_opening_reads_no_record_that_the_index_knows(
-    fill: Callable[..., str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """This is why 20,000 records open in less than a second, which the benchmark measures."""
+def test_opening_reads_no_indexed_record(fill: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """So 20,000 records open in less than a second, which the benchmark measures."""
     root = fill(songs=tuple(str(number) for number in range(100)))
     index(root)
     read: list[str] = []
@@ -28,7 +26,7 @@ def test_opening_reads_no_record_that_the_index_knows(
     assert sorted(read) == [INDEX, ROOT]
 
 
-def test_only_what_is_new_is_read_on_opening(
+def test_opening_reads_only_new_records(
     fill: Callable[..., str], spec: Spec, make_frames: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root = fill()

@@ -164,7 +164,7 @@ class TestStoreContract:
         assert verify(filled).problems == []
 
     def test_reading_while_others_write(self, root: str, spec: Spec, make_frames: Make) -> None:
-        """Writers of the same records, each with its own attributes, and readers: complete records or none."""
+        """Writers of the same records, each with its own attributes, and readers: complete records or no records."""
         StoreWriter.open(root, spec)
         songs = {f"s{number}": make_frames(number, frames=5 + number) for number in range(6)}
 
@@ -217,7 +217,7 @@ class TestStoreContract:
     def test_a_record_written_during_a_sweep_of_its_litter_is_complete(
         self, late: str, filled: str, spec: Spec, make_frames: Make, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """After the first check for zarr.json, this appears, or another writer writes another record there."""
+        """After the first check for zarr.json, it appears, or another writer writes another record there."""
         writer, objects = StoreWriter.open(filled, spec), open_objects(filled)
         writer.write("new", 0, make_frames(1), attributes={"writer": "first"})
         metadata = f"{record_path('new', 0)}/{METADATA}"
@@ -372,7 +372,7 @@ class TestStoreContract:
         mean = lazy["a", 1].mean(axis=1).compute(scheduler="synchronous")
         np.testing.assert_allclose(mean, store.read("a", 1)[1:].mean(axis=1), atol=1e-3)
 
-    def test_the_index_changes_nothing_but_time(self, filled: str, spec: Spec, make_frames: Make) -> None:
+    def test_the_index_only_changes_the_speed(self, filled: str, spec: Spec, make_frames: Make) -> None:
         before = EmbeddingStore.open(filled).rows
         assert index(filled) == 6
         assert EmbeddingStore.open(filled).rows == before
@@ -415,7 +415,7 @@ class TestStoreContract:
         writer = StoreWriter.open(filled, spec)
         assert [writer.has(song, 0) for song in ("a", "b", SONG)] == [False, False, True]
 
-    def test_there_and_back_through_hdf5(self, filled: str, root: str, contents: Make, tmp_path: Path) -> None:
+    def test_round_trip_through_hdf5(self, filled: str, root: str, contents: Make, tmp_path: Path) -> None:
         assert export_hdf5(filled, tmp_path / "all.h5") == 6
         assert import_hdf5(tmp_path / "all.h5", f"{root}-again") == 6
         assert contents(f"{root}-again") == contents(filled)

@@ -1,4 +1,4 @@
-"""The pages on the store: their code runs as it stands, in order, on a small store."""
+"""The pages on the store: their code runs unchanged, in order, on a small store."""
 
 import subprocess
 import sys

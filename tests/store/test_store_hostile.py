@@ -57,7 +57,7 @@ RECORDS: dict[str, Callable[[dict[str, Any]], object]] = {
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Short waits, as nobody replaces a record meanwhile."""
+    """Short waits, as no record is replaced meanwhile."""
     monkeypatch.setattr(LocalObjects, "wait_seconds", 0.02)
     monkeypatch.setattr("store.format.arrays._READ_PAUSE", 0.001)
 
@@ -334,7 +334,7 @@ def test_not_enough_memory(fill: Callable[..., str], monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.parametrize("key", [".tmp", "catalogue", "catalogue/summaries", "records", str(Path(RECORD).parent)])
-def test_nothing_is_written_or_removed_through_a_link(key: str, fill: Callable[..., str], tmp_path: Path) -> None:
+def test_links_are_never_followed_to_write_or_remove(key: str, fill: Callable[..., str], tmp_path: Path) -> None:
     root, other = fill(views=1), tmp_path / "other"
     cache_summaries(root)
     place = Path(root, key)

@@ -1,4 +1,4 @@
-"""A receipt gives the location of its store, also after both were moved."""
+"""A receipt gives the location of its store, even after both were moved."""
 
 import json
 import os
@@ -27,9 +27,7 @@ def test_a_receipt_leads_to_its_store(data: Path, tmp_path: Path) -> None:
     assert EmbeddingStore.open(locate_store(tmp_path / "receipt.json")).songs == ("song",)
 
 
-def test_a_store_that_was_moved_with_its_receipt_is_found_beside_it(
-    data: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_store_moved_with_its_receipt_is_found(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     moved = data.rename(data.with_name("moved"))
     monkeypatch.chdir(moved)
     assert locate_store("receipt.json") == str(moved / "embeddings.zarr")

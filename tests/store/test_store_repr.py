@@ -12,7 +12,7 @@ from store.files.html_table import html_table
 Fill = Callable[..., str]
 
 
-def test_repr_of_a_store_lists_nothing(fill: Fill, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_repr_of_a_store_does_not_list_it(fill: Fill, monkeypatch: pytest.MonkeyPatch) -> None:
     store = EmbeddingStore.open(fill(dtype="int8", pool=2))
     about = "streams=('musicfm/segment', 'muq/track'), channels=8, dtype='int8', frame_rate=12.5)"
     with monkeypatch.context() as patch:

@@ -51,7 +51,7 @@ def test_an_index_of_an_older_version_is_ignored(root: str, spec: Spec, make_fra
     assert verify(root).problems == []
 
 
-def test_seen_files_are_read_as_they_were_written(root: str, spec: Spec) -> None:
+def test_seen_files_round_trip(root: str, spec: Spec) -> None:
     StoreWriter.open(root, spec)
     assert read_seen_files(root) == {}
     seen = {"Größe\n🎵": SeenFile("sha256:a", 3, 1_764_000_000_123_456_789), "b": SeenFile("sha256:b", 4, 5)}

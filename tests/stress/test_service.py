@@ -101,7 +101,7 @@ def slow_clients(port: int, counts: Counter[str]) -> Iterator[None]:
 
 @contextmanager
 def honest_client(home: str, song: bytes, expected: dict[str, float], counts: Counter[str]) -> Iterator[list[str]]:
-    """A client that sends a song again and again; yields a list that collects wrong answers."""
+    """A client that sends a song repeatedly; yields a list that collects wrong answers."""
     over, wrong = threading.Event(), []
 
     def go_on() -> None:
@@ -169,7 +169,7 @@ def test_hostile_requests_and_slow_clients(
     song = song_file.read_bytes()
     expected = Scorer.load(head, device="cpu").score(song_file).scores
     with log.open("wb") as file:
-        code = "from pipeline.cli.entry import serve; serve()"
+        code = "from pipeline.cli.entry import run; run('serve')"
         options = ["--port", "0", "--device", "cpu", "--checkpoint", str(head)]
         places = {**os.environ, "TMPDIR": str(place)}
         service = start_process([sys.executable, "-c", code, *options], stderr=file, stdout=file, env=places)

@@ -1,8 +1,8 @@
-"""Decode files to blocks of mono samples with PyAV, which includes FFmpeg, so that nothing else must be installed.
+"""Decode files to blocks of mono samples with PyAV, which includes FFmpeg, so nothing else needs to be installed.
 
 FFmpeg decodes packet by packet to the end of the file and does not trust the length in the header: MP3s without a
 length, chained Ogg and joined MP3s are decoded completely. Only demuxers of audio and the protocol `file` are allowed,
-because a playlist named `.wav` could refer to other files of the machine.
+because a playlist named `.wav` could refer to other files on this machine.
 """
 
 import errno
@@ -49,7 +49,7 @@ MOST_PLANES = 8
 BLOCK_SAMPLES = 1 << 16
 # Missing ends up to this length are not reported: headers of lossy files count a few frames of padding.
 PADDING_SECONDS, PADDING_SAMPLES, EXACT_SECONDS = 0.15, 2_400, 0.002
-# Up to this many bytes at the end that are not audio are ignored.
+# Up to this many trailing bytes that are not audio are ignored.
 LITTER_BYTES = 4_096
 
 av.logging.set_level(None)  # log messages name no file; serious ones are also raised as errors
@@ -89,7 +89,7 @@ class AudioFile:
             yield _mono(waiting), kind[0]
 
     def _values(self, frame: Any) -> NDArray[Any]:
-        """One frame's samples as they were decoded, (channels, n)."""
+        """One frame's decoded samples, (channels, n)."""
         channels = frame.layout.nb_channels
         if channels > MOST_CHANNELS:
             raise AudioError(f"{shown(self.path)}: expected at most {MOST_CHANNELS} channels, found {channels}")
@@ -156,7 +156,7 @@ class AudioFile:
         except FFmpegError as error:
             if isinstance(error, MemoryError):
                 raise
-            # The rest cannot be read. A few bytes need not be audio.
+            # The rest cannot be read. A few trailing bytes may not be audio.
             if end - place > LITTER_BYTES:
                 self._skipped += 1
                 self._lost += end - place
@@ -194,7 +194,7 @@ class AudioFile:
         return float(total)
 
     def losses(self, seconds: float) -> "Losses":
-        """What could not be decoded, after `seconds` were decoded to the end of the file."""
+        """The parts that could not be decoded, after `seconds` were decoded to the end of the file."""
         name, context = self.container_name, self._stream.codec_context
         share = data_share(self.path, name)
         cut = (name == "ogg" and is_cut_ogg(self.path)) or (name == "mp3" and is_cut_mp3(self._last))
@@ -313,7 +313,7 @@ def open_audio(path: Path) -> Iterator[AudioFile]:
 def _audio_stream(path: Path, container: Any) -> Any:
     stream = container.streams.best("audio")
     if stream is None:
-        raise AudioError(f"{shown(path)}: has no audio stream; expected an audio file")
+        raise AudioError(f"{shown(path)}: no audio stream; expected an audio file")
     context = stream.codec_context
     if context is None:
         raise AudioError(f"{shown(path)}: FFmpeg has no decoder for its codec; convert it, for example to FLAC")

@@ -58,7 +58,7 @@ def _data_chunk(file: BinaryIO, chunks: _Chunks, first: int, size: int) -> tuple
         length -= chunks.header.size if chunks.counts_itself else 0
         place += chunks.header.size
         if name == chunks.data:
-            # RF64 and BW64 have the largest number here, and the real size in an earlier chunk.
+            # RF64 and BW64 have the largest number here; the real size is in an earlier chunk.
             length = large if large and length == 0xFFFF_FFFF else length
             unknown = length <= 0 or (not large and length >= _UNKNOWN_BYTES and chunks.step == 2)
             return place, 0 if unknown else length
@@ -129,14 +129,14 @@ def _caf_end(file: BinaryIO, first: int, size: int) -> int | None:
 
 def _mov_end(file: BinaryIO, first: int, size: int) -> int | None:
     """MP4 and QuickTime: a sequence of atoms; a second `ftyp` begins another file."""
-    place, begun = first, False
+    place, started = first, False
     while place + 8 <= size:
         length, name = struct.unpack(">I4s", _read(file, place, 8))
         if length == 1:
             length = int.from_bytes(_read(file, place + 8, 8), "big")
-        if name == b"ftyp" and begun:
+        if name == b"ftyp" and started:
             return place
-        begun = begun or name == b"ftyp"
+        started = started or name == b"ftyp"
         if length < 8:
             return None
         place += length
@@ -192,7 +192,7 @@ def is_cut_ogg(path: Path) -> bool:
     """Whether a stream of a (possibly chained) Ogg file lacks its last page or a part of a page."""
     with path.open("rb") as file:
         size = file.seek(0, os.SEEK_END)
-        place, running, begun = _next_page(file, 0), set[bytes](), False
+        place, running, started = _next_page(file, 0), set[bytes](), False
         while place is not None:
             head = _read(file, place, 27)
             if len(head) < 27:
@@ -201,11 +201,11 @@ def is_cut_ogg(path: Path) -> bool:
             place += 27 + head[26] + sum(_read(file, place + 27, head[26]))
             first = bool(flags & 2)
             # First pages come together; a first page after other pages begins a chained file.
-            if place > size or (first and begun and running):
+            if place > size or (first and started and running):
                 return True
             running |= {serial} if first else set()
             running -= {serial} if flags & 4 else set()
-            begun = not first
+            started = not first
             end, place = place, _next_page(file, place)
             # Pages follow each other without gaps; other data is allowed only after the last page.
             if place not in (end, None):

@@ -5,7 +5,7 @@ scaled nor clipped. A peak far above full scale is an error: integers were proba
 their scale would change the encoders' output.
 
 The whole file is decoded. If it is shorter than its header declares, or packets cannot be decoded, the waveform's
-`damage` says so. A file that lacks more than a tenth is refused, because it is no longer the song that people rated.
+`damage` says so. A file that lacks more than a tenth is refused, because it is not the song that people rated.
 """
 
 import os
@@ -114,7 +114,7 @@ def _check_file(path: Path) -> None:
         with path.open("rb"):
             pass
     except OSError as error:
-        link = " (a link to a file that is not there)" if os.path.islink(path) else ""  # noqa: PTH114 - Path's raises on long names
+        link = " (a broken link)" if os.path.islink(path) else ""  # noqa: PTH114 - Path's raises on long names
         raise AudioError(f"{shown(path)}: cannot be read: {error.strerror}{link}") from error
     except ValueError as error:
         raise AudioError(f"{shown(path)}: cannot be read: {error}") from error

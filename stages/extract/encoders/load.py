@@ -17,7 +17,7 @@ from stages.extract.encoders.weights.published import Published, build_conformer
 from stages.extract.encoders.weights.untrained import untrained
 
 MUQ, MUSICFM = "OpenMuQ/MuQ-large-msd-iter", "minzwon/MusicFM"
-# Segments encoded at once: enough to fill the device. More would only take more memory.
+# Segments encoded at once: enough to fill the device. Larger batches would only take more memory.
 BATCH = {"cpu": 2, "cuda": 16}
 
 

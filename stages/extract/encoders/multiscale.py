@@ -18,7 +18,7 @@ from stages.extract.encoders.layers.segments import spectrograms, token_count
 from stages.extract.encoders.memory import halving
 
 STREAMS = ("musicfm/segment", "muq/segment", "musicfm/track", "muq/track")
-# In frames. The scales' lengths differ at most by a dropped rest (1,024 samples, two tokens).
+# In frames. The scales' lengths differ at most by a dropped last segment (1,024 samples, two tokens).
 TOLERANCE = 4
 
 

@@ -1,4 +1,4 @@
-"""Decoding and augmentation of views ahead of the encoders, in other processes, in order and in bounded memory."""
+"""Decoding and augmentation of views ahead of the encoders, in other processes, in order and with bounded memory."""
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
@@ -122,7 +122,7 @@ class ViewFeed:
     def __init__(self, *, processes: int, ahead: int | None = None) -> None:
         self.processes = processes
         self.ahead = ahead if ahead is not None else processes + 1
-        self._begun: tuple[Processes, ThreadPoolExecutor] | None = None
+        self._running: tuple[Processes, ThreadPoolExecutor] | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -132,18 +132,18 @@ class ViewFeed:
 
     def close(self) -> None:
         """End the processes and drop unfinished views. A later use starts new processes."""
-        if self._begun is not None:
-            processes, threads = self._begun
-            self._begun = None
+        if self._running is not None:
+            processes, threads = self._running
+            self._running = None
             threads.shutdown(wait=False, cancel_futures=True)
             processes.close()
             threads.shutdown(wait=True)
 
     def _submit(self, request: ViewRequest) -> "Future[PreparedView | FailedView]":
-        if self._begun is None:
+        if self._running is None:
             # One thread waits for each process.
-            self._begun = Processes(self.processes), ThreadPoolExecutor(self.processes, thread_name_prefix="prepare")
-        processes, threads = self._begun
+            self._running = Processes(self.processes), ThreadPoolExecutor(self.processes, thread_name_prefix="prepare")
+        processes, threads = self._running
         return threads.submit(prepare_in, processes, request)
 
     def views(self, requests: Iterable[ViewRequest]) -> Iterator[tuple[ViewRequest, PreparedView | FailedView]]:

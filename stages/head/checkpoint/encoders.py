@@ -39,12 +39,12 @@ def encoders_from(heads: Sequence[Head]) -> dict[str, Provenance]:
 
 
 def caution_of(heads: Sequence[Head]) -> str:
-    """The warning to show beside scores of these heads; empty if there is none."""
+    """The warning to show with scores of these heads; empty if there is none."""
     return CAUTION if any(one.kind == "untrained" for one in encoders_from(heads).values()) else ""
 
 
 def store_caution(store: EmbeddingStore, streams: Sequence[str]) -> str:
-    """The warning to show beside figures of heads trained on these streams; empty if there is none."""
+    """The warning to show with results of heads trained on these streams; empty if there is none."""
     tiny, known = tiny_hashes(), read_provenance(store.encoders_from, store.root)
     for name in {stream.split("/")[0] for stream in streams}:
         digest = store.spec.encoders.get(name)

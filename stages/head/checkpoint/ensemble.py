@@ -1,6 +1,6 @@
 """Heads that score together: one or several, their agreement, and their mean scores.
 
-ensemble.json      which folders beside it are the ensemble; written before the first head is trained
+ensemble.json      names the folders of the ensemble; written before the first head is trained
 metrics.json       means over the heads, their standard deviation, and the ensemble's own metrics
 predictions.csv    the ensemble's scores: the means over the heads
 seed-0/ seed-1/ …  one run folder per head
@@ -184,7 +184,7 @@ def load_ensemble(checkpoints: Sequence[str | Path], *, device: str = "cpu") -> 
     Parameters
     ----------
     checkpoints
-        Each a head, as for `load_head`, or a folder of several, as training with several seeds leaves it.
+        Each a head, as for `load_head`, or a folder of several, as written by training with several seeds.
     device
         Where the heads run.
 
@@ -209,7 +209,7 @@ def load_heads(where: str | Path, *, device: str = "cpu") -> list[Head]:
     Parameters
     ----------
     where
-        As for `load_head`, or a folder of several heads, as training with several seeds writes it.
+        As for `load_head`, or a folder of several heads, as written by training with several seeds.
     device
         `cpu`, `cuda`, … or `auto`.
 
@@ -235,7 +235,7 @@ def load_heads(where: str | Path, *, device: str = "cpu") -> list[Head]:
 
 
 def head_places(where: str | Path) -> list[Path]:
-    """Local paths of a checkpoint's heads, fetched from the hub if need be.
+    """Local paths of a checkpoint's heads, fetched from the hub if needed.
 
     The path itself, if it is a head; otherwise the folders that its ensemble.json lists, or without ensemble.json
     every folder in it that holds a head, by name.
@@ -265,5 +265,5 @@ def head_places(where: str | Path) -> list[Path]:
 
 
 def list_members(folder: Path, names: Sequence[str]) -> None:
-    """Write ensemble.json: which folders in `folder` form the ensemble; others in it do not."""
+    """Write ensemble.json: the names of the folders in `folder` that form the ensemble."""
     write_json(folder / ENSEMBLE, {"heads": list(names)})

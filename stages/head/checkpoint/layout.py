@@ -1,6 +1,6 @@
 """The small files of a head's folder: config.json describes the head, ensemble.json lists the folders of several.
 
-They may come from a stranger: every value is checked before use.
+They are untrusted: every value is checked before use.
 """
 
 from pathlib import Path

@@ -7,7 +7,7 @@ Bishop 1999), so that a few hundred songs suffice for thousands of features. A d
     Σₖ zₖ² / λₖ  +  ‖rest‖² / σ²
 
 divided by the distance that 99 % of the training songs stay under when they are left out of the fit. Above 1, a song
-is unlike the training songs, and its scores are a guess.
+is unlike the training songs, and its scores are unreliable.
 """
 
 import os
@@ -68,7 +68,7 @@ class Novelty:
 
     def ratio(self, vectors: NDArray[np.float32]) -> NDArray[np.float64]:
         """Distances (N,) of vectors (N, V) from the training songs, divided by the threshold."""
-        # Values from a stranger's file may overflow: callers check that the ratio is finite.
+        # Values from an untrusted file may overflow: callers check that the ratio is finite.
         with np.errstate(over="ignore", invalid="ignore"):
             standard = ((vectors - self.mean) / self.scale).astype(np.float64)
             along = standard @ self.directions.T

@@ -1,6 +1,6 @@
 """Heads on disk: a folder of config.json and model.safetensors, or a published file, here or on the hub.
 
-Loading runs no code from these files, whoever wrote them.
+Loading runs no code from these files.
 """
 
 import os
@@ -64,7 +64,7 @@ def load_head(where: str | Path, *, device: str = "cpu") -> Head:
     Raises
     ------
     HeadError
-        There is nothing, it is not one head, or it is a pickle that holds more than tensors.
+        There is no head, there are several, or it is a pickle that holds more than tensors.
     DeviceError
         There is no such device.
     HubError
@@ -85,12 +85,12 @@ def load_head(where: str | Path, *, device: str = "cpu") -> Head:
 
 
 def local_checkpoint(where: str | Path) -> Path:
-    """The local path of a checkpoint, fetched from the hub if need be.
+    """The local path of a checkpoint, fetched from the hub if needed.
 
     Raises
     ------
     HeadError, HubError
-        It is neither here nor on the hub.
+        It is neither on this machine nor on the hub.
     """
     path = Path(where)
     if os.path.exists(path):  # noqa: PTH110 - Path.exists raises for names that are too long
@@ -137,7 +137,7 @@ def _tensors(path: Path) -> dict[str, Tensor]:
 
 
 def _built(config: HeadConfig, state: Mapping[str, Tensor], source: Path) -> PackedModel:
-    # Each layer has its own tensors: a number in a stranger's file must not build a million layers.
+    # Each layer has its own tensors: a number in an untrusted file must not build a million layers.
     layers = getattr(config.sizes, "layers", 0)
     if layers > len(state):
         raise HeadError(f"{source}: {CONFIG} says {layers} layers, the file has {len(state)} tensors in all")

@@ -26,9 +26,9 @@ def qualified(streams: Sequence[str], layers: Sequence[int]) -> list[str]:
     return [name if "@" in name or not layers else with_layer(name, layers[0]) for name in streams]
 
 
-def stream_rows(wanted: Sequence[str], offered: Sequence[str], layers: Sequence[int]) -> list[int]:
-    """Positions of streams named `encoder/scale@layer` among `offered` streams of these layers."""
-    names = qualified(offered, layers)
+def stream_rows(wanted: Sequence[str], available: Sequence[str], layers: Sequence[int]) -> list[int]:
+    """Positions of streams named `encoder/scale@layer` among `available` streams of these layers."""
+    names = qualified(available, layers)
     return [names.index(name) for name in wanted]
 
 
@@ -80,10 +80,12 @@ def check_encoders(head: Head, encoders: "MultiScale") -> None:
 
 
 def _check_streams(head: Head, streams: Sequence[str], layers: Sequence[int], channels: int, where: str) -> None:
-    offered = qualified(streams, layers)
+    available = qualified(streams, layers)
     for name in qualified(head.streams, head.layers):
-        if name not in offered:
-            raise HeadError(f"{where}: the head needs stream {name} (encoder/scale@layer), found {', '.join(offered)}")
+        if name not in available:
+            raise HeadError(
+                f"{where}: the head needs stream {name} (encoder/scale@layer), found {', '.join(available)}"
+            )
     if channels != head.config.channels:
         raise HeadError(f"{where}: the head expects {head.config.channels} channels per stream, found {channels}")
 

@@ -34,11 +34,11 @@ def song_weights(
         (R, N) float64; each row sums to 1, and is 0 at the song itself.
     """
     ratings = np.asarray(ratings, np.float64)
-    mine = ratings[rows]
+    own = ratings[rows]
     weights = np.zeros((len(rows), len(ratings)))
     difference = np.empty_like(weights)
     for d in range(ratings.shape[1]):
-        np.subtract(mine[:, None, d], ratings[None, :, d], out=difference)
+        np.subtract(own[:, None, d], ratings[None, :, d], out=difference)
         weights -= np.square(difference, out=difference)
     weights[np.arange(len(rows)), rows] = -np.inf
     # Relative to the nearest song: so a tiny σ still finds a partner instead of dividing by 0.
@@ -86,7 +86,7 @@ def draw_partners(
         cumulative = np.cumsum(song_weights(ratings, views, sigma=sigma, rows=block), axis=1)
         cumulative /= cumulative[:, -1:]
         for row, line in enumerate(cumulative):
-            mine = order[edges[start + row] : edges[start + row + 1]]
-            partners[mine] = np.searchsorted(line, draws[mine], side="right")
+            anchors_of_row = order[edges[start + row] : edges[start + row + 1]]
+            partners[anchors_of_row] = np.searchsorted(line, draws[anchors_of_row], side="right")
     view = np.floor(generator.random(len(anchors)) * views[partners]).astype(np.int64)
     return partners, view

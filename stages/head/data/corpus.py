@@ -64,8 +64,8 @@ def select_corpus(
     listed, unrated = _rated(manifest, split, dimensions)
     stored = set(store.songs)
     present = [song for song in listed if song.song_id in stored and 0 in store.views(song.song_id)]
-    there = {song.song_id for song in present}
-    missing = tuple(song.song_id for song in listed if song.song_id not in there)
+    stored = {song.song_id for song in present}
+    missing = tuple(song.song_id for song in listed if song.song_id not in stored)
     if len(missing) > allow_missing or not present:
         raise HeadError(
             f"{store.root}: lacks {len(missing)} of {len(listed)} {split} songs of {manifest.path}, the first is "

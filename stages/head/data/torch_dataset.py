@@ -19,7 +19,7 @@ class StoredView(NamedTuple):
 
 
 class StoreDataset(Dataset[StoredView]):
-    """Records of a store, sorted by song and view; each is read when it is asked for, also in spawned workers.
+    """Records of a store, sorted by song and view; each is read on access, also in spawned workers.
 
     Parameters
     ----------

@@ -12,6 +12,13 @@ from torch.nn import functional as F
 ROWS_AT_ONCE = 2048
 # `random_` draws 0 to 2¹⁵ − 1 for int16. It is four times as fast as bernoulli_.
 _RANDOM_VALUES = 2**15
+# Our name: torch's name in `nn.MultiheadAttention`, as in published heads.
+TORCH_NAMES = {
+    "inputs.weight": "in_proj_weight",
+    "inputs.bias": "in_proj_bias",
+    "outputs.weight": "out_proj.weight",
+    "outputs.bias": "out_proj.bias",
+}
 
 
 class SelfAttention(nn.Module):

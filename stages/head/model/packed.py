@@ -1,6 +1,6 @@
 """The interface of every head: packed frames of several songs in; one vector per song, then scores, out.
 
-Songs of a batch are packed, not padded: their whole patches lie one after the other, and a head works within each song.
+Songs of a batch are packed, not padded: their whole patches follow one another, and a head works within each song.
 So padding cannot leak into scores, and costs nothing.
 """
 

@@ -7,15 +7,10 @@ import torch
 from torch import Tensor
 
 from stages.head.errors import HeadError
+from stages.head.model.attention import TORCH_NAMES
 from stages.head.model.sizes import HeadSizes
 
 _SCORER = "model.mqmhastp.n_query.{query}.heads_att_trans.{head}.att_{layer}.{kind}"
-_ATTENTION = {
-    "inputs.weight": "in_proj_weight",
-    "inputs.bias": "in_proj_bias",
-    "outputs.weight": "out_proj.weight",
-    "outputs.bias": "out_proj.bias",
-}
 # Our name: published name, where the tensors are the same.
 _SAME = {
     "project.weight": "mixed_win_downsample.weight",
@@ -81,30 +76,12 @@ def from_published(state: Mapping[str, Tensor], sizes: HeadSizes) -> dict[str, T
     ours["downsample.pointwise.weight"] = _named(state, _POINTWISE).squeeze(2)
     ours["downsample.residual.weight"] = _named(state, _RESIDUAL).squeeze(2)
     for layer in range(sizes.layers):
-        for name, theirs in _ATTENTION.items():
+        for name, theirs in TORCH_NAMES.items():
             ours[f"attention.{layer}.{name}"] = _named(state, f"model.attn.{layer}.{theirs}")
     for name, layer in _SCORER_NAMES.items():
         ours[f"pooling.{name}_weight"] = _scorers(state, sizes, layer, "weight").squeeze(-1)
         ours[f"pooling.{name}_bias"] = _scorers(state, sizes, layer, "bias")
     return ours
-
-
-def to_published(ours: Mapping[str, Tensor], sizes: HeadSizes) -> dict[str, Tensor]:
-    """Convert our state dict to a published one, which the authors' own code loads."""
-    state = {theirs: ours[name] for name, theirs in _SAME.items()}
-    state[_DEPTHWISE] = ours["downsample.depthwise"].T.unsqueeze(1).contiguous()
-    state[_POINTWISE] = ours["downsample.pointwise.weight"].unsqueeze(2)
-    state[_RESIDUAL] = ours["downsample.residual.weight"].unsqueeze(2)
-    for layer in range(sizes.layers):
-        for name, theirs in _ATTENTION.items():
-            state[f"model.attn.{layer}.{theirs}"] = ours[f"attention.{layer}.{name}"]
-    for name, layer in _SCORER_NAMES.items():
-        for query in range(sizes.queries):
-            for head in range(sizes.heads):
-                scorer = _SCORER.format(query=query, head=head, layer=layer, kind="{}")
-                state[scorer.format("weight")] = ours[f"pooling.{name}_weight"][query, head].unsqueeze(-1)
-                state[scorer.format("bias")] = ours[f"pooling.{name}_bias"][query, head]
-    return state
 
 
 def _scorers(state: Mapping[str, Tensor], sizes: HeadSizes, layer: int, kind: str) -> Tensor:

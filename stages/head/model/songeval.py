@@ -12,16 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from stages.head.errors import HeadError
-from stages.head.model.attention import SelfAttention
+from stages.head.model.attention import TORCH_NAMES, SelfAttention
 from stages.head.model.packed import PackedModel, compute_type
 from stages.head.model.sizes import SongEvalSizes
 
-_ATTENTION = {
-    "inputs.weight": "in_proj_weight",
-    "inputs.bias": "in_proj_bias",
-    "outputs.weight": "out_proj.weight",
-    "outputs.bias": "out_proj.bias",
-}
 # Our name: published name, for tensors outside the attention layers.
 _OTHERS = {
     f"{ours}.{kind}": f"{theirs}.{kind}"
@@ -92,7 +86,7 @@ def from_published_songeval(state: Mapping[str, Tensor], sizes: SongEvalSizes) -
     """
     ours = {name: _named(state, theirs) for name, theirs in _OTHERS.items()}
     for layer in range(sizes.layers):
-        for name, theirs in _ATTENTION.items():
+        for name, theirs in TORCH_NAMES.items():
             ours[f"attention.{layer}.{name}"] = _named(state, f"attn.{layer}.{theirs}")
     return ours
 

@@ -1,6 +1,6 @@
 """A head's model card: README.md with the hub's metadata, then its description, use and figures.
 
-Names in it may come from strangers: they are shown literally, never as Markdown or HTML.
+Names in it are untrusted: they are shown literally, never as Markdown or HTML.
 """
 
 import re
@@ -116,7 +116,7 @@ def _summary(heads: Sequence[Head]) -> str:
         f"{', '.join(map(_plain, heads[0].dimensions))}.{several} A head of HEAR (*Hierarchically Enhanced Aesthetic "
         "Representations*, [arXiv 2511.18869](https://arxiv.org/abs/2511.18869)) with "
         f"{heads[0].parameters / 1e6:.2f} M parameters, on embeddings of {encoders}, "
-        "whose weights are not in here."
+        "whose weights are not included."
     )
 
 
@@ -125,7 +125,7 @@ def _caution(caution: str) -> str:
 
 
 def _usage(repo: str, head: Head, encoders: Mapping[str, Provenance]) -> str:
-    """How to score with it, and whether that needs weights that only their owner has."""
+    """How to score with it, and whether that needs private weights."""
     if not head.layers:
         return _usage_of_stores(repo, head)
     channels = head.config.channels
@@ -135,8 +135,8 @@ def _usage(repo: str, head: Head, encoders: Mapping[str, Provenance]) -> str:
         other = f"Its encoders' weights came from local folders: without {folders}, the published ones are tried.\n\n"
     elif not encoders and channels != PUBLISHED_CHANNELS:
         other = (
-            f"It takes {channels} channels a stream, the published encoders give {PUBLISHED_CHANNELS}: it was made "
-            "with others, which `--muq` and `--musicfm` name.\n\n"
+            f"It takes {channels} channels per stream, the published encoders give {PUBLISHED_CHANNELS}: it was "
+            "trained with other encoders; name them with `--muq` and `--musicfm`.\n\n"
         )
     else:
         other = ""
@@ -185,8 +185,8 @@ def _figures(metrics: Mapping[str, Any]) -> str:
         lines.append(_line("mean, all heads together", ensemble["mean"], None))
     spread = " Mean ± standard deviation over the heads; the last line is the ensemble." if std else ""
     return (
-        "## Figures\n\nOn the validation songs, which also picked the best epoch: Pearson (LCC), Spearman (SRCC), "
-        "Kendall τ-b (KTAU), and F1 of telling songs rated high: 4.0 and above, 3.75 for Memorability and Clarity "
+        "## Results\n\nOn the validation songs, which also picked the best epoch: Pearson (LCC), Spearman (SRCC), "
+        "Kendall τ-b (KTAU), and F1 for songs rated high: 4.0 and above, 3.75 for Memorability and Clarity "
         f"(TTA).{spread}\n\n" + "\n".join(lines)
     )
 
@@ -208,22 +208,22 @@ def _making(
         **{f"{_plain(name)} from": _plain(provenance.line) for name, provenance in encoders.items()},
         "encoders' precision": _plain(spec.get("precision") or ""),
         "embeddings": _plain(spec.get("dtype") or ""),
-        "frames pooled into one": spec.get("pool") if spec.get("pool", 1) != 1 else None,
+        "frames averaged into one": spec.get("pool") if spec.get("pool", 1) != 1 else None,
         "store": _code(receipt["digest"]) if isinstance(receipt.get("digest"), str) else None,
     }
     lines = [f"| {name} | {value} |" for name, value in rows.items() if value]
-    return "\n".join(["## Made of", "", "| | |", "|---|---|", *lines])
+    return "\n".join(["## Provenance", "", "| | |", "|---|---|", *lines])
 
 
 def _licence(licence: str) -> str:
     return (
-        f"## Licence\n\n{_plain(licence)}. What it may rest on: SongEval's ratings are CC-BY-NC-SA 4.0, MuQ's weights "
-        "CC-BY-NC 4.0, MusicFM's weights MIT."
+        f"## Licence\n\n{_plain(licence)}. Licences of possible sources: SongEval's ratings CC-BY-NC-SA 4.0, "
+        "MuQ's weights CC-BY-NC 4.0, MusicFM's weights MIT."
     )
 
 
 def _plain(text: object) -> str:
-    """Text that Markdown shows as it is, also in a table."""
+    """Text that Markdown shows unchanged, also in a table."""
     return re.sub(r"([\\`*_\[\]<>|~&$!])", r"\\\1", visible(str(text)))
 
 

@@ -34,6 +34,7 @@ from stages.head.errors import HeadError
 from stages.head.files import read_object, to_json
 from stages.head.share.card import CARD, model_card
 from stages.head.training.report import SONG_NAMES, read_run
+from store.files.replacing import write_errors
 
 # run.json before params.json: params.json alone marks an unfinished run.
 ABOUT = (METRICS_FILE, RUN, PARAMS, VERSIONS, RECEIPT)
@@ -51,7 +52,7 @@ def push(
 ) -> str:
     """Push a run's head, or the heads of several seeds, to the hub, with a model card.
 
-    The commit replaces a head that is there; other files stay.
+    The commit replaces an existing head; other files stay.
 
     Parameters
     ----------
@@ -128,14 +129,13 @@ def pull(reference: str, out: Path, *, revision: str | None = None) -> Path:
     place = fetch(reference, revision=revision)
     partial = out.with_name(f".{out.name}.partial")
     try:
-        shutil.rmtree(partial, ignore_errors=True)
-        if place.is_file():
-            save_head(partial, load_head(place))
-        else:
-            _copy(reference, place, partial)
-        partial.replace(out)
-    except OSError as error:
-        raise HeadError(f"{out}: cannot be written: {error.strerror or error}") from error
+        with write_errors(out, HeadError):
+            shutil.rmtree(partial, ignore_errors=True)
+            if place.is_file():
+                save_head(partial, load_head(place))
+            else:
+                _copy(reference, place, partial)
+            partial.replace(out)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return out
@@ -145,15 +145,15 @@ def _copy(reference: str, place: Path, out: Path) -> None:
     repo, inside = split_reference(reference)
     commit = commit_of(place)
     try:
-        offered = set(list_files(repo, revision=commit))
+        available = set(list_files(repo, revision=commit))
     except HubError:
-        offered = set()  # Offline: copy the files that are in the cache.
+        available = set()  # Offline: copy the files that are in the cache.
     folders = [""] if (place / CONFIG).is_file() else ["", *read_ensemble(place / ENSEMBLE)]
     for within in (str(PurePosixPath(folder, name)) for folder in folders for name in (CARD, ENSEMBLE, *SHARED)):
         source = place / within
-        there = str(PurePosixPath(inside, within))
-        if not source.is_file() and there in offered:
-            source = download(repo, there, revision=commit, largest=LARGEST_HEAD)
+        remote = str(PurePosixPath(inside, within))
+        if not source.is_file() and remote in available:
+            source = download(repo, remote, revision=commit, largest=LARGEST_HEAD)
         if source.is_file():
             (out / within).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, out / within)

@@ -20,7 +20,7 @@ SONG_NAMES = ("missing", "unrated", "notes")
 
 @dataclass(frozen=True, kw_only=True)
 class TrainReport:
-    """How a training run went.
+    """The results of a training run.
 
     Attributes
     ----------

@@ -44,13 +44,13 @@ from stages.head.training.history import EVALUATIONS, STEPS, EvaluationRow, Step
 from stages.head.training.trainer import RunState, Trainer
 from store.files.json_text import brief
 from store.files.regular import IrregularFileError, open_regular
-from store.files.replacing import replacing
+from store.files.replacing import replacing, write_errors
 
 # These change the speed of a run, not its results: a resumed run may differ in them.
 FREE_PARAMS = ("memory", "workers")
 # Runs from before these options existed do not name them, or name them null; these are the values that they used.
 IMPLIED_PARAMS = {"schedule": "constant", "plateau_patience": 400, "views_per_epoch": 0}
-# Digests show that something differs, but not what. So they are compared last, and messages name them like this.
+# Digests show that something differs, but not which value. So they are compared last, under these names.
 DIGESTS = {"data": "songs, their views and ratings", "labels": "ratings"}
 # Errors from reading a file that `save` did not write.
 _NOT_SAVED_HERE = (
@@ -91,11 +91,9 @@ class RunFolder:
         # Files that mark something as complete go first: if the process is killed here, they must not remain.
         markers = (RUN, ENSEMBLE, RESUME, CONFIG)
         figures = (METRICS_FILE, PREDICTIONS, STEPS, EVALUATIONS)
-        try:
+        with write_errors(self.path, HeadError):
             for name in (*markers, WEIGHTS, NOVELTY, *figures, PARAMS, VERSIONS, RECEIPT, RATINGS):
                 (self.path / name).unlink(missing_ok=True)
-        except OSError as error:
-            raise HeadError(f"{self.path}: cannot be written: {error.strerror}") from error
 
     @property
     def is_complete(self) -> bool:

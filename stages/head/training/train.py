@@ -58,11 +58,11 @@ def train_head(
     track
         1 scores Musicality, 2 all five dimensions.
     out
-        A folder for the best head and the figures of the run. A run that is in it already is replaced.
+        A folder for the best head and the figures of the run. An existing run in it is replaced.
     config
         Every choice of the run; the paper's values if not given.
     receipt
-        Refuse a store that is not the one this file was written for.
+        Refuse a store that does not match this receipt.
     resume
         Continue an interrupted run in `out`, and keep a complete one; start a run if there is none.
     listeners
@@ -77,11 +77,11 @@ def train_head(
     ------
     HeadError
         The track is unknown, songs or streams are missing, a record cannot be used, the config cannot run here, the
-        loss stops being finite, or the run to resume is another one.
+        loss stops being finite, or the run to resume has other settings.
     StoreError
-        The store is not what the receipt says, or cannot be read.
+        The store does not match the receipt, or cannot be read.
     SongsError
-        The manifest cannot be read, or a split has no song, or none with ratings.
+        The manifest cannot be read, or a split has no songs, or none with ratings.
 
     Examples
     --------

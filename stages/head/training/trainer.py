@@ -115,9 +115,9 @@ class Trainer:
         begun, waiting = time.perf_counter(), 0.0
         losses, last = torch.zeros(3, device=self.device), torch.zeros(3, device=self.device)
         for position, batch in enumerate(group, start=self.state.batch):
-            asked = time.perf_counter()
+            before = time.perf_counter()
             data = next(packed)
-            waiting += time.perf_counter() - asked
+            waiting += time.perf_counter() - before
             last = self._backward(data, batch, position, share=1 / len(group))
             losses += last
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip_norm)

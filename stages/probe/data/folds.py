@@ -12,7 +12,7 @@ from stages.probe.errors import ProbeError
 from stages.probe.models.predictors import Array
 from stages.probe.models.registry import Model, is_number, models_for
 
-# A training set needs one fold beside the scored one, and one more to choose a setting.
+# A training set needs one fold besides the scored one, and one more to choose a setting.
 _FEWEST_FOLDS, _FEWEST_FOLDS_TO_CHOOSE = 2, 3
 
 

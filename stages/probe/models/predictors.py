@@ -102,7 +102,7 @@ class Neighbours:
 
     def _nearest(self, x: NDArray[Any]) -> Array:
         distances = euclidean_distances((x - self.mean) / self.scale, self.points, squared=True)
-        # Stable, so that the earlier of equally near rows is used on every machine.
+        # Stable, so that of equally near rows the earlier is used on every machine.
         nearest = np.argsort(distances, axis=1, kind="stable")[:, : int(self.count[0])]
         return np.asarray(self.values[nearest].mean(axis=1))
 
@@ -120,7 +120,7 @@ def arrays_of(predictor: Predictor) -> dict[str, Array]:
 
 
 def misfit(predictor: Predictor, *, features: int, outputs: int) -> str:
-    """What is wrong with a probe's untrusted arrays; empty if nothing is.
+    """The first error in a probe's untrusted arrays; empty if there is none.
 
     Parameters
     ----------

@@ -34,7 +34,7 @@ def report_html(
     rows, dimensions
         The songs, and the names of their scores.
     title, about
-        The heading, and a note beside the counts.
+        The heading, and a note after the counts.
     by
         Name of the rows' groups; empty if there are none.
     previews
@@ -72,7 +72,7 @@ def _document(data: Mapping[str, Any], title: str, scripts: Sequence[str], *, fo
         "/*SCRIPT*/": "\n".join(_part(name) for name in scripts),
         "<!--FORM-->": form,
         "<!--TITLE-->": html.escape(title),
-        # Last, and without a `<`, so that nothing in the data is taken for a mark of the template.
+        # Last, and without a `<`, so that no data is mistaken for a placeholder of the template.
         "<!--DATA-->": json.dumps(data, ensure_ascii=False, allow_nan=False).translate(_ESCAPES),
     }
     page = _part("page.html")
@@ -94,10 +94,7 @@ def write_report(folder: Path, page: str) -> Path:
         The file cannot be written.
     """
     path = folder / REPORT
-    try:
-        with replacing(path) as place:
-            # Half a surrogate pair in a name becomes an escape, as in JSON.
-            place.write_text(page, encoding="utf-8", errors="backslashreplace")
-    except OSError as error:
-        raise ScoringError(f"{folder}: the report cannot be written: {error.strerror}") from error
+    with replacing(path, error=ScoringError) as place:
+        # Half a surrogate pair in a name becomes an escape, as in JSON.
+        place.write_text(page, encoding="utf-8", errors="backslashreplace")
     return path

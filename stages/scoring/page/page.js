@@ -1,5 +1,5 @@
 "use strict";
-// Draws the report from its data. Names may come from strangers' files: they become text nodes, never markup.
+// Draws the report from its data. Names are untrusted: they become text nodes, never markup.
 const COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00"];
 const LOWEST = 1, HIGHEST = 5, EXTREMES = 5, OVERALL = "Mean";
 const data = JSON.parse(document.getElementById("data").textContent);

@@ -33,7 +33,7 @@ def make_service(
         Limits on each request.
     host
         Address that it will listen on. On loopback, only requests for this machine's own names are answered, so that no
-        web page can reach it through a domain of its own.
+        web page can reach it through its own domain.
     about
         A note for the page, such as which heads score.
     """

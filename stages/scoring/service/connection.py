@@ -1,4 +1,4 @@
-"""Connections of clients that may be slow, broken or hostile; these close where uvicorn's own would stay open."""
+"""Connections of clients that may be slow, broken or hostile; these close when uvicorn's own would stay open."""
 
 import asyncio
 
@@ -104,7 +104,7 @@ class Connection(H11Protocol):
         self._close()
 
     def _close(self) -> None:
-        """Close, and tell the application at once, because it may be waiting for the rest of the request."""
+        """Close, and notify the application at once, because it may be waiting for the rest of the request."""
         if self.cycle is not None:
             self.cycle.disconnected = True
             self.cycle.message_event.set()

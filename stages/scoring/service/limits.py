@@ -55,7 +55,7 @@ class Limits:
 
 
 class RefusedError(HearError):
-    """A request without scores as its answer: the HTTP status, and the reason without control characters."""
+    """A refused or failed request: the HTTP status, and the reason without control characters."""
 
     def __init__(self, status: int, reason: str) -> None:
         super().__init__(visible(reason))

@@ -23,7 +23,7 @@ logging.getLogger("python_multipart").setLevel(logging.ERROR)
 
 
 def check_request(request: Request, limits: Limits) -> None:
-    """Refuse a request that its headers show to be wrong.
+    """Refuse a request with invalid headers.
 
     Raises
     ------
@@ -129,7 +129,7 @@ async def _from_form(boundary: bytes, body: RequestBody, upload: Upload) -> str:
 
 
 class _Form:
-    """Callbacks for python-multipart: they pass the content of the form's file on and keep none of it.
+    """Callbacks for python-multipart: they pass on the content of the form's file without keeping it.
 
     Attributes
     ----------

@@ -17,7 +17,7 @@ from store.files.visible import visible
 
 # Uploads that may arrive at the same time. Each keeps a file open; they take disk space, not memory.
 MOST_UPLOADS = 128
-# Seconds that the song being scored has left when the service is told to stop.
+# Seconds left for the song being scored when the service stops.
 GRACE = 5.0
 LONGEST_NAME = 255
 
@@ -25,8 +25,8 @@ LONGEST_NAME = 255
 class ScoringQueue:
     """Scores uploads one after the other, so that memory is that of one song.
 
-    Uploads arrive side by side. A song enters the queue when its upload is complete, so that slow uploads delay nobody
-    else.
+    Uploads arrive side by side. A song enters the queue when its upload is complete, so that slow uploads do not delay
+    others.
 
     Parameters
     ----------
@@ -147,7 +147,7 @@ class ScoringQueue:
         try:
             row = self._score(path, deadline)
         except HearError as error:
-            if not deadline.remaining:  # the cause, whatever the error says
+            if not deadline.remaining:  # the actual cause of the error
                 raise self._too_late() from error
             status = 413 if isinstance(error, SongTooLongError) else 422
             raise RefusedError(status, f"{name}: {str(error).removeprefix(f'{path}: ')}") from error

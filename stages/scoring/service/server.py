@@ -1,4 +1,4 @@
-"""The application on a port: uvicorn with limits on connections, and a prompt end whatever it is doing."""
+"""The application on a port: uvicorn with limits on connections, and a prompt end at any time."""
 
 import errno
 import logging
@@ -39,7 +39,7 @@ class Server(uvicorn.Server):
             lifespan="off",
             headers=HEADERS,
             server_header=False,
-            # Do not trust or log what a client says about its own address.
+            # Do not trust or log a client's claims about its own address.
             proxy_headers=False,
             timeout_graceful_shutdown=int(GRACE) + 1,
             # Log lines are escaped like all other output, so colour codes would appear as text.

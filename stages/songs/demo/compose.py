@@ -89,7 +89,7 @@ def _section(
         notes += _bass(root, key, start, step)
     for number, degree in enumerate(hook):
         if degree is not None:
-            pitch = _sour(72 + key + _scale(degree), qualities, rng)
+            pitch = _detuned(72 + key + _scale(degree), qualities, rng)
             notes.append(Note(number * step, 1.8 * step, pitch, float(rng.uniform(0.7, 1.0)), "lead"))
     return Section(tuple(notes), _drums(step), STEPS * step, level)
 
@@ -98,7 +98,7 @@ def _scale(degree: int) -> int:
     return MAJOR[degree % 7] + 12 * (degree // 7)
 
 
-def _sour(pitch: int, qualities: Qualities, rng: np.random.Generator) -> int:
+def _detuned(pitch: int, qualities: Qualities, rng: np.random.Generator) -> int:
     """The pitch, or a wrong one near it: for half of all notes at the lowest musicality."""
     wrong = rng.random() < 0.5 * (1 - qualities.musicality)
     return pitch + int(rng.choice([-6, -1, 1, 6])) if wrong else pitch
@@ -108,7 +108,7 @@ def _chord(
     root: int, key: int, start: float, step: float, qualities: Qualities, rng: np.random.Generator
 ) -> list[Note]:
     bar = BEATS_A_BAR * STEPS_A_BEAT * step
-    pitches = [_sour(60 + key + _scale(root + third), qualities, rng) for third in (0, 2, 4)]
+    pitches = [_detuned(60 + key + _scale(root + third), qualities, rng) for third in (0, 2, 4)]
     return [Note(start, bar, pitch, 0.8, "chords") for pitch in pitches]
 
 

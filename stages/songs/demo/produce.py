@@ -1,4 +1,4 @@
-"""Production: notes → stereo samples, with balance, room, noise and level each driven by one quality."""
+"""Production: notes → stereo samples, where one quality drives each of balance, room, noise and level."""
 
 import numpy as np
 from scipy.signal import lfilter
@@ -40,19 +40,21 @@ def _perform(sections: list[Section], qualities: Qualities, count: int, rng: np.
             key = (note.voice, note.pitch, round(note.seconds, 4))
             if key not in cache:
                 cache[key] = play(note.voice, note.pitch, note.seconds, qualities.naturalness)
-            _add(buses[note.voice], cache[key] * _touch(note, qualities), begin + note.start + _late(qualities, rng))
+            _add(
+                buses[note.voice], cache[key] * _loudness(note, qualities), begin + note.start + _delay(qualities, rng)
+            )
         for name, start in section.drums:
             _add(buses["drums"], kit[name], begin + start)
         begin += section.seconds
     return buses
 
 
-def _touch(note: Note, qualities: Qualities) -> np.float32:
+def _loudness(note: Note, qualities: Qualities) -> np.float32:
     """Loudness of a note: human players vary it, machines do not."""
     return np.float32(1 + qualities.naturalness * (note.velocity - 1))
 
 
-def _late(qualities: Qualities, rng: np.random.Generator) -> float:
+def _delay(qualities: Qualities, rng: np.random.Generator) -> float:
     return 0.012 * qualities.naturalness * float(rng.random())
 
 

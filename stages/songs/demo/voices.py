@@ -16,7 +16,7 @@ HARMONICS = {"lead": 14, "chords": 8, "bass": 6}
 def cycle(voice: str, richness: float) -> Samples:
     """One cycle of a voice, float32 (TABLE_SIZE,), peak 1.
 
-    At richness 0 it has only odd harmonics, strong as in a sound chip; at 1 all harmonics, falling as in strings.
+    At richness 0 it has only odd harmonics, as strong as in a sound chip; at 1 all harmonics, decreasing as in strings.
     """
     phase = 2 * np.pi * np.arange(TABLE_SIZE) / TABLE_SIZE
     wave = np.zeros(TABLE_SIZE)

@@ -1,4 +1,4 @@
-"""`hear-head ablate` and `train --seeds` as their users run them: the same bytes however many run at a time."""
+"""`hear-head ablate` and `train --seeds`: the same bytes for any number of runs at a time."""
 
 import csv
 import json
@@ -27,7 +27,7 @@ SMALL = ["--size", "small", "--epochs", "1", "--batch-size", "4", "--accumulate"
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Twelve songs of 12 to 30 frames, an augmented view of each of the nine that are learned from, and a manifest."""
+    """Twelve songs of 12 to 30 frames, an augmented view of each of the nine training songs, and a manifest."""
     folder = tmp_path_factory.mktemp("ablate")
     generator = np.random.default_rng(0)
     spec = Spec(streams=("muq/segment", "muq/track"), channels=8, encoders={"muq": "sha256:b"}, layers=(10,))
@@ -67,7 +67,7 @@ def whole(place: Path) -> Path:
 
 
 def numbers_of(out: Path) -> dict[str, bytes]:
-    """What a table's runs computed, and the table."""
+    """The results of a table's runs, and the table."""
     names = ("model.safetensors", "novelty.safetensors", "metrics.json", "predictions.csv", "evaluations.csv")
     runs = {f"{row}/{name}": (out / row / name) for row in ROWS for name in names if (out / row / name).exists()}
     files = {**runs, **{name: out / name for name in ("ablation.md", "ablation.csv")}}
@@ -82,7 +82,7 @@ def files_in(out: Path) -> dict[str, bytes]:
     return {str(path.relative_to(out)): path.read_bytes() for path in out.rglob("*") if path.is_file()}
 
 
-def test_the_table_is_printed_and_written_beside_the_papers(whole: Path, call: Callable[..., Result]) -> None:
+def test_the_table_is_printed_and_written_with_the_papers_results(whole: Path, call: Callable[..., Result]) -> None:
     before = made(whole)
     again = call("ablate", "--out", str(whole), "--parallel", "1", "--threads", "1")
     assert again.exit_code == 0
@@ -99,10 +99,10 @@ def test_the_table_is_printed_and_written_beside_the_papers(whole: Path, call: C
 
 
 @pytest.mark.parametrize("views", [None, 0])
-def test_rows_make_equal_steps_unless_epochs_are_to_have_more_views(
+def test_rows_take_equal_steps_unless_epochs_have_more_views(
     tmp_path: Path, place: Path, call: Callable[..., Result], views: int | None
 ) -> None:
-    """Nine songs to learn from, three views of each: 27 records in rows with augmentation, 9 in the others."""
+    """Nine training songs, three views of each: 27 records in rows with augmentation, 9 in the others."""
     store = EmbeddingStore.open(place / "store.zarr")
     writer = StoreWriter.open(tmp_path / "store.zarr", store.spec)
     for song, view in store:
@@ -114,7 +114,7 @@ def test_rows_make_equal_steps_unless_epochs_are_to_have_more_views(
     done = call("ablate", *options, "--parallel", "1")
     assert done.exit_code == 0, done.output
     steps = {row: json.loads((tmp_path / "out" / row / "run.json").read_text())["steps"] for row in ROWS}
-    # Batches of 4: 3 a pass over 9 records, 7 over 27.
+    # Batches of 4: 3 per pass over 9 records, 7 over 27.
     expected = {row: 2 * (7 if views == 0 and "has" in row else 3) for row in ROWS}
     assert steps == expected
     with (tmp_path / "out" / "ablation.csv").open(newline="", encoding="utf-8") as file:
@@ -141,7 +141,7 @@ def test_two_at_a_time_give_the_same_bytes(tmp_path: Path, whole: Path, call: Ca
     assert numbers_of(tmp_path / "two") == numbers_of(whole)
 
 
-def test_interrupted_it_says_what_is_left_and_goes_on_to_the_same_bytes(
+def test_an_interrupted_ablation_reports_remaining_runs_and_resumes_to_the_same_bytes(
     tmp_path: Path, whole: Path, call: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     steps: list[StepRow] = []
@@ -171,7 +171,7 @@ def test_interrupted_it_says_what_is_left_and_goes_on_to_the_same_bytes(
         (("--seeds", "2"), "baseline: this is a run of one seed, expected 2 seeds; 8 of 16"),
     ],
 )
-def test_rows_that_something_else_made_are_refused_and_stay(
+def test_rows_of_other_runs_are_refused_and_kept(
     tmp_path: Path, whole: Path, call: Callable[..., Result], options: tuple[str, ...], difference: str
 ) -> None:
     out = shutil.copytree(whole, tmp_path / "out")
@@ -186,10 +186,10 @@ def test_rows_that_something_else_made_are_refused_and_stay(
     assert files_in(out) == before
 
 
-def test_an_ablation_of_an_older_version_stays_and_is_completed_with_all_views(
+def test_an_ablation_by_an_older_version_is_kept_and_completed_with_all_views(
     tmp_path: Path, whole: Path, call: Callable[..., Result]
 ) -> None:
-    """It showed all views without more, and wrote null for it."""
+    """It used all views by default, and wrote null for it."""
     out = shutil.copytree(whole, tmp_path / "out")
     for row in ROWS:
         params = json.loads((out / row / "params.json").read_text())
@@ -205,7 +205,7 @@ def test_an_ablation_of_an_older_version_stays_and_is_completed_with_all_views(
     assert {name for name, data in files_in(out).items() if before[name] != data} <= {"ablation.md", "ablation.png"}
 
 
-def test_only_rows_that_a_change_concerns_are_trained_again(
+def test_only_rows_affected_by_a_change_are_trained_again(
     tmp_path: Path, whole: Path, call: Callable[..., Result]
 ) -> None:
     out = shutil.copytree(whole, tmp_path / "out")
@@ -218,7 +218,7 @@ def test_only_rows_that_a_change_concerns_are_trained_again(
     assert {row for row in ROWS if after[row] != before[row]} == {row for row in ROWS if row.split("-")[-1] == "l"}
 
 
-def test_several_seeds_a_row(tmp_path: Path, call: Callable[..., Result]) -> None:
+def test_several_seeds_per_row(tmp_path: Path, call: Callable[..., Result]) -> None:
     out = tmp_path / "seeds"
     done = call("ablate", "--out", str(out), "--parallel", "1", "--seeds", "2")
     assert done.exit_code == 0, done.output
@@ -234,7 +234,7 @@ def test_several_seeds_a_row(tmp_path: Path, call: Callable[..., Result]) -> Non
     assert files_in(out) == before
 
 
-def test_a_row_that_fails_is_named_and_the_others_are_there(
+def test_a_failed_row_is_named_and_the_others_are_complete(
     tmp_path: Path, whole: Path, call: Callable[..., Result]
 ) -> None:
     out = shutil.copytree(whole, tmp_path / "out")
@@ -275,7 +275,7 @@ def test_seeds_of_train(tmp_path: Path, call: Callable[..., Result], place: Path
         (4, 0.1, {"parallel": 3}, (3, 1)),
     ],
 )
-def test_as_many_run_at_a_time_as_cores_and_memory_allow(
+def test_cores_and_memory_limit_parallel_runs(
     place: Path, monkeypatch: pytest.MonkeyPatch, cores: int, free: float, given: dict, expected: tuple[int, int]
 ) -> None:
     monkeypatch.setattr("pipeline.runs.count_cores", lambda: cores)

@@ -1,4 +1,4 @@
-"""What learns from stored songs, or is measured by them, refuses songs that were replaced since."""
+"""Commands that train on stored songs, or evaluate with them, refuse songs that were replaced since extraction."""
 
 import os
 import sys
@@ -24,7 +24,7 @@ COMMANDS = {
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A working directory with a store of 24 songs, their files and a manifest; one in four validates."""
+    """A working directory with a store of 24 songs, their files and a manifest; one in four is for validation."""
     generator = np.random.default_rng(0)
     spec = Spec(streams=("muq/track",), channels=4, encoders={"muq": "sha256:b"}, layers=(10,))
     writer, songs = StoreWriter.open(tmp_path / "store.zarr", spec), []
@@ -71,7 +71,7 @@ def test_a_replaced_song_is_refused_in_one_line_before_anything_is_written(
     assert not list(folder.glob("out*"))
 
 
-def test_a_song_of_another_split_than_is_measured_may_have_changed(
+def test_a_changed_song_of_another_split_does_not_matter(
     folder: Path, call: Callable[[str], tuple[int, list[str]]]
 ) -> None:
     (folder / "1.wav").write_text("a longer song than it was")
@@ -82,7 +82,7 @@ def test_a_song_of_another_split_than_is_measured_may_have_changed(
 
 
 @pytest.mark.parametrize("left", [0, 23])
-def test_without_the_audio_one_note_is_all(
+def test_without_the_audio_there_is_one_note(
     left: int, folder: Path, call: Callable[[str], tuple[int, list[str]]]
 ) -> None:
     for number in range(left, 24):
@@ -96,7 +96,7 @@ def test_without_the_audio_one_note_is_all(
 
 
 @pytest.mark.parametrize("name", ["probe", "train"])
-def test_songs_that_were_only_touched_are_no_others(
+def test_touched_songs_are_not_changed_songs(
     name: str, folder: Path, call: Callable[[str], tuple[int, list[str]]]
 ) -> None:
     for path in folder.glob("*.wav"):
@@ -107,10 +107,10 @@ def test_songs_that_were_only_touched_are_no_others(
 
 
 @pytest.mark.parametrize("writable", [True, False])
-def test_songs_that_were_only_touched_are_hashed_once_where_the_store_can_be_written(
+def test_touched_songs_are_hashed_once_if_the_store_is_writable(
     writable: bool, folder: Path, call: Callable[[str], tuple[int, list[str]]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """All of SongEval is 11 GB. `evaluate` stands for the commands: here it ends at a head that is not there."""
+    """All of SongEval is 11 GB. `evaluate` represents the commands: here it ends because the head is missing."""
     for path in folder.glob("*.wav"):
         os.utime(path, (1, 1))
     if not writable:

@@ -33,7 +33,7 @@ def test_folder(tmp_path: Path) -> None:
     assert {song.path.parent for song in read_manifest(place).songs} == {tmp_path}
 
 
-def test_a_folder_of_models_with_a_spreadsheets_labels(tmp_path: Path) -> None:
+def test_a_folder_of_models_with_labels_from_a_spreadsheet(tmp_path: Path) -> None:
     for model in ("modelA", "modelB"):
         (tmp_path / model).mkdir()
         for number in range(1, 4):
@@ -55,7 +55,7 @@ def test_a_folder_of_models_with_a_spreadsheets_labels(tmp_path: Path) -> None:
     assert songs["modelB/003"].system == "modelB"
 
 
-def test_a_list_s_manifest_stands_beside_it(tmp_path: Path) -> None:
+def test_the_manifest_of_a_list_is_written_next_to_it(tmp_path: Path) -> None:
     (tmp_path / "songs").mkdir()
     (tmp_path / "songs" / "a.wav").touch()
     (tmp_path / "wav.scp").write_text("utt songs/a.wav\n")
@@ -64,7 +64,7 @@ def test_a_list_s_manifest_stands_beside_it(tmp_path: Path) -> None:
     assert read_manifest(tmp_path / "manifest.csv").songs[0].song_id == "utt"
 
 
-def test_songeval_says_what_is_missing_in_one_line(
+def test_songeval_reports_missing_files_in_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("sys.argv", ["hear-data", "songeval", "--root", str(tmp_path)])
@@ -75,7 +75,7 @@ def test_songeval_says_what_is_missing_in_one_line(
     assert error.count("\n") == 1
 
 
-def test_a_manifest_that_cannot_be_written_is_one_line(
+def test_a_manifest_that_cannot_be_written_gives_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "a.mp3").touch()
@@ -88,7 +88,7 @@ def test_a_manifest_that_cannot_be_written_is_one_line(
 
 
 @pytest.mark.parametrize("dataset", ["demo", "folder"])
-def test_prepare_does_what_the_parameters_say(tmp_path: Path, dataset: str) -> None:
+def test_prepare_follows_the_parameters(tmp_path: Path, dataset: str) -> None:
     params = tmp_path / "params.yaml"
     params.write_text(f"dataset: {dataset}\ndemo: {{songs: 20, seconds: 5.0}}\n")
     if dataset == "folder":

@@ -1,4 +1,4 @@
-"""`hear-extract`: what it prints, where, and with which exit code."""
+"""`hear-extract`: its output and exit codes."""
 
 import json
 import re
@@ -39,7 +39,7 @@ def test_counts_go_to_stdout_and_a_second_run_skips(tmp_path: Path, manifest: Pa
     assert (second.exit_code, second.stdout) == (0, "0 done, 4 skipped, 0 failed\n")
 
 
-def test_a_song_that_fails_is_one_line_whatever_its_views(tmp_path: Path, manifest: Path) -> None:
+def test_a_failed_song_gives_one_line_for_all_its_views(tmp_path: Path, manifest: Path) -> None:
     bad = manifest.parent / "söng 0.wav"
     bad.write_bytes(b"")
     result = call(manifest, tmp_path / "s.zarr", *TINY, "--augment", "2")
@@ -50,7 +50,7 @@ def test_a_song_that_fails_is_one_line_whatever_its_views(tmp_path: Path, manife
     assert [(row["song"], row["view"]) for row in rows] == [("söng 0", view) for view in range(3)]
 
 
-def test_too_many_failures_say_how_to_go_on(tmp_path: Path, manifest: Path) -> None:
+def test_too_many_failures_explain_how_to_continue(tmp_path: Path, manifest: Path) -> None:
     (manifest.parent / "söng 0.wav").write_bytes(b"")
     result = call(manifest, tmp_path / "s.zarr", *TINY, "--max-failures", "0", "--augment", "0")
     assert result.exit_code == 1
@@ -58,9 +58,7 @@ def test_too_many_failures_say_how_to_go_on(tmp_path: Path, manifest: Path) -> N
     assert result.stderr.endswith("more than 0 views failed: 1 views left; run the same command again to continue\n")
 
 
-def test_a_changed_song_that_cannot_be_made_again_is_told_and_no_receipt_is_written(
-    tmp_path: Path, manifest: Path
-) -> None:
+def test_a_changed_song_that_cannot_be_extracted_is_reported_without_a_receipt(tmp_path: Path, manifest: Path) -> None:
     root, receipt, song = tmp_path / "s.zarr", tmp_path / "receipt.json", manifest.parent / "söng 0.wav"
     more = (*TINY, "--augment", "0", "--receipt", str(receipt))
     good = song.read_bytes()
@@ -81,7 +79,7 @@ def test_a_changed_song_that_cannot_be_made_again_is_told_and_no_receipt_is_writ
     assert receipt.exists()
 
 
-def test_a_dry_run_prints_json_and_makes_nothing(tmp_path: Path, manifest: Path) -> None:
+def test_a_dry_run_prints_json_and_writes_no_file(tmp_path: Path, manifest: Path) -> None:
     before = sorted(tmp_path.rglob("*"))
     result = call(manifest, tmp_path / "s.zarr", *TINY, "--augment", "8", "--dry-run")
     cost = json.loads(result.stdout)
@@ -106,7 +104,7 @@ def test_published_weights_from_folders_give_the_published_numbers(tmp_path: Pat
     np.testing.assert_allclose(joined, published["multiscale_layer3"], atol=1e-4, rtol=0)
 
 
-def test_several_layers_are_streams_of_their_own(tmp_path: Path, manifest: Path) -> None:
+def test_several_layers_become_separate_streams(tmp_path: Path, manifest: Path) -> None:
     more = ("--preset", "tiny", "--readers", "0", "--augment", "0")
     assert call(manifest, tmp_path / "s.zarr", *more, "--layers", "1,2", "--streams", "muq/track").exit_code == 0
     assert EmbeddingStore.open(tmp_path / "s.zarr").streams == ("muq/track@1", "muq/track@2")
@@ -146,7 +144,7 @@ def test_wrong_usage_is_exit_code_2(
         (("--store", "söngs 🎵/manifest.csv"), r"manifest\.csv"),
     ],
 )
-def test_our_errors_are_one_line_and_exit_code_1(
+def test_our_errors_give_one_line_and_exit_code_1(
     tmp_path: Path,
     manifest: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -165,9 +163,7 @@ def test_our_errors_are_one_line_and_exit_code_1(
     assert re.search(problem, line), line
 
 
-def test_a_decoder_in_c_says_nothing_of_its_own(
-    tmp_path: Path, manifest: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_messages_of_c_decoders_are_hidden(tmp_path: Path, manifest: Path, capfd: pytest.CaptureFixture[str]) -> None:
     bad = manifest.parent / "söng 0.wav"
     bad.write_text("This is text, which MPEG decoders remark upon.")
     bad.rename(bad.with_suffix(".mp3"))

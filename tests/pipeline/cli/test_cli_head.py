@@ -1,4 +1,4 @@
-"""`hear-head train` and `evaluate` as a user meets them: usage, errors in one line, Ctrl-C, kill −9 and --resume."""
+"""`hear-head train` and `evaluate`: usage, errors in one line, Ctrl-C, kill −9 and --resume."""
 
 import json
 import signal
@@ -65,7 +65,7 @@ def at_work(place: Path, start_process: Process) -> Process:
     return start
 
 
-def test_ctrl_c_is_said_and_what_was_kept_can_be_gone_on_with(place: Path, at_work: Process) -> None:
+def test_ctrl_c_is_reported_and_the_run_can_be_resumed(place: Path, at_work: Process) -> None:
     process = at_work("interrupted")
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=300)
@@ -78,7 +78,7 @@ def test_a_killed_training_resumes_to_the_bytes_of_an_undisturbed_one(place: Pat
     process = at_work("killed")
     process.kill()
     process.communicate()
-    assert process.returncode == -signal.SIGKILL, "it must strike a training that is not done"
+    assert process.returncode == -signal.SIGKILL, "the training must still be running"
     assert run(place, "train", *OPTIONS, "--out", "killed", "--epochs", EPOCHS, "--resume").returncode == 0
     assert run(place, "train", *OPTIONS, "--out", "calm", "--epochs", EPOCHS).returncode == 0
     for name in ("model.safetensors", "metrics.json", "predictions.csv", "evaluations.csv"):
@@ -106,7 +106,7 @@ def test_a_killed_training_resumes_to_the_bytes_of_an_undisturbed_one(place: Pat
         (["train", *OPTIONS[2:], "--manifest", "none.csv", "--out", "x"], 1, "none.csv"),
     ],
 )
-def test_wrong_usage_is_2_and_our_errors_are_one_line(
+def test_wrong_usage_is_2_and_our_errors_give_one_line(
     place: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -117,7 +117,7 @@ def test_wrong_usage_is_2_and_our_errors_are_one_line(
     monkeypatch.chdir(place)
     monkeypatch.setattr(sys, "argv", ["hear-head", *arguments])
     with pytest.raises(SystemExit, check=lambda end: end.code == code):
-        entry.head()
+        entry.run("head")
     said = capsys.readouterr()
     assert said.out == ""
     assert message in said.err
@@ -130,10 +130,10 @@ def call(monkeypatch: pytest.MonkeyPatch, place: Path, *arguments: str) -> None:
     monkeypatch.chdir(place)
     monkeypatch.setattr(sys, "argv", ["hear-head", *arguments])
     with pytest.raises(SystemExit, check=lambda end: end.code in (0, None)):
-        entry.head()
+        entry.run("head")
 
 
-def test_a_finished_training_is_told_again_with_resume(
+def test_resume_prints_the_results_of_a_finished_run(
     place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     train = ["train", *OPTIONS, "--out", "whole", "--epochs", "1", "--streams", " muq/track "]
@@ -144,13 +144,13 @@ def test_a_finished_training_is_told_again_with_resume(
     assert capsys.readouterr().out == f"already complete: {first}"
     monkeypatch.setattr(sys, "argv", ["hear-head", *train, "--sigma", "0.5", "--resume"])
     with pytest.raises(SystemExit, check=lambda end: end.code == 1):
-        entry.head()
+        entry.run("head")
     assert "sigma was 1.0, now it is 0.5" in capsys.readouterr().err
     assert (place / "whole" / "run.json").stat().st_mtime_ns == before
 
 
 @pytest.mark.parametrize("option", ["--out", "--summary"])
-def test_where_an_evaluation_cannot_be_written_is_told_first(
+def test_unwritable_outputs_of_an_evaluation_are_reported_first(
     place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], option: str
 ) -> None:
     files = {"--out": "figures.json", "--summary": "means.json", option: "."}
@@ -160,12 +160,12 @@ def test_where_an_evaluation_cannot_be_written_is_told_first(
         sys, "argv", ["hear-head", "evaluate", "--checkpoint", "none", "--manifest", "manifest.csv", *options]
     )
     with pytest.raises(SystemExit, check=lambda end: end.code == 1):
-        entry.head()
-    assert capsys.readouterr().err == f"hear-head: {option} .: is a folder; expected a file to write\n"
+        entry.run("head")
+    assert capsys.readouterr().err == f"hear-head: {option} .: expected a file, found a folder; choose another name\n"
 
 
 @pytest.mark.parametrize("seeds", ["1", "2"])
-def test_what_is_odd_about_the_songs_is_said_on_stderr(
+def test_oddities_of_the_songs_are_printed_to_stderr(
     place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], seeds: str
 ) -> None:
     songs = read_manifest(place / "manifest.csv", check_files=False).songs

@@ -19,7 +19,7 @@ from stages.head.model.sizes import preset_sizes
 from stages.songs import Song, write_manifest
 from store import EmbeddingStore, Spec, StoreWriter
 
-# The client's own, where it uploads large files without xet.
+# The client's own size, for large uploads without xet.
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
 
 STREAMS = ("musicfm/track", "muq/track")
@@ -28,7 +28,7 @@ MANIFEST = ("--manifest", "songs.csv")
 
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
-    """A head in `model`, and `songs.zarr` with what it takes."""
+    """A head in `model`, and `songs.zarr` with its streams."""
     spec = Spec(streams=STREAMS, channels=8, encoders={"musicfm": "sha256:a", "muq": "sha256:b"}, layers=(10,))
     torch.manual_seed(0)
     sizes = preset_sizes("small", features=16, classes=1)
@@ -40,7 +40,7 @@ def place(tmp_path: Path) -> Path:
 
 
 def hear_head(place: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    code = "import sys; from pipeline.cli.entry import head; sys.argv[0] = 'hear-head'; head()"
+    code = "import sys; from pipeline.cli.entry import run; sys.argv[0] = 'hear-head'; run('head')"
     others = ("HF_", "HUGGINGFACE_", "TRANSFORMERS_")
     environment = {name: value for name, value in os.environ.items() if not name.startswith(others)}
     return subprocess.run(
@@ -54,7 +54,7 @@ def hear_head(place: Path, *arguments: str, **variables: str) -> subprocess.Comp
     )
 
 
-def test_pushed_scored_by_its_id_and_pulled_offline(hub, place):
+def test_a_pushed_head_scores_by_its_id_and_is_pulled_offline(hub, place):
     online = {"HF_ENDPOINT": hub.url, "HF_HUB_DISABLE_XET": "1"}
     pushed = hear_head(place, "push", "model", "someone/mine", "--private", **online, HF_TOKEN=hub.TOKEN)
     assert (pushed.returncode, pushed.stdout) == (0, f"{hub.url}/someone/mine/commit/{hub.commit('someone/mine')}\n")
@@ -75,7 +75,7 @@ def test_pushed_scored_by_its_id_and_pulled_offline(hub, place):
         assert (place / "pulled" / name).read_bytes() == (place / "model" / name).read_bytes()
 
 
-def test_the_pages_commands_run(on_hub, place, monkeypatch, code_in):
+def test_the_commands_of_the_docs_page_run(on_hub, place, monkeypatch, code_in):
     monkeypatch.chdir(place)
     (place / "models").mkdir()
     (place / "model").rename(place / "models/mine")
@@ -84,12 +84,12 @@ def test_the_pages_commands_run(on_hub, place, monkeypatch, code_in):
     for words in (pushing, pulling):
         monkeypatch.setattr("sys.argv", words)
         with pytest.raises(SystemExit, match="0"):
-            entry.head()
+            entry.run("head")
     assert b"- ASLP-lab/SongEval" in on_hub.files("me/my-head")["README.md"]
     assert load_head(place / "models/theirs").config == load_head(place / "models/mine").config
 
 
-def test_what_goes_wrong_is_one_line(on_hub, place, monkeypatch, capsys):
+def test_errors_give_one_line(on_hub, place, monkeypatch, capsys):
     for arguments, line in {
         ("pull", "someone/other", "--out", "other"): "someone/other: the hub has no such model",
         ("push", "gone", "someone/mine"): "gone: no such folder; push the folder that hear-head train wrote",
@@ -98,7 +98,7 @@ def test_what_goes_wrong_is_one_line(on_hub, place, monkeypatch, capsys):
         monkeypatch.chdir(place)
         monkeypatch.setattr("sys.argv", ["hear-head", *map(str, arguments)])
         with pytest.raises(SystemExit, match="1"):
-            entry.head()
+            entry.run("head")
         printed = capsys.readouterr()
         assert printed.out == ""
         assert printed.err.startswith(f"hear-head: {line}")
@@ -108,7 +108,7 @@ def test_what_goes_wrong_is_one_line(on_hub, place, monkeypatch, capsys):
 def fails(
     command: str, arguments: list[str], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> str:
-    """What a command that fails prints: one line."""
+    """The one line that a failing command prints."""
     monkeypatch.setattr("sys.argv", [f"hear-{command}", *arguments])
     with pytest.raises(SystemExit, match="1"):
         entry.run(command)
@@ -143,7 +143,7 @@ def fails(
     ],
 )
 def test_a_mistyped_path_is_not_looked_up(place, monkeypatch, capfd, command, arguments):
-    """No connection is tried, and the path that was meant is named."""
+    """No connection is tried, and the correct path is suggested."""
     monkeypatch.chdir(place)
     monkeypatch.setattr("stages.common.hub_reach._connects", lambda host, port: pytest.fail("looked up"))
     (place / "models").mkdir()
@@ -165,7 +165,7 @@ def test_a_mistyped_path_is_not_looked_up(place, monkeypatch, capfd, command, ar
         ("data", ["songeval", "--root", "songeval", "--download"]),
     ],
 )
-def test_without_a_network_there_is_one_line(on_hub, place, monkeypatch, capfd, command, arguments):
+def test_without_a_network_there_gives_one_line(on_hub, place, monkeypatch, capfd, command, arguments):
     """No second try, and none of the library's own lines."""
     monkeypatch.chdir(place)
     on_hub.stop()

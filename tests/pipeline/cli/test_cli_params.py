@@ -1,4 +1,4 @@
-"""`--params FILE`: the one way a file of parameters reaches a command; without it the paper's values hold, anywhere."""
+"""`--params FILE` is the only way to give a command a parameters file; without it, the paper's values apply."""
 
 import importlib
 import re
@@ -32,12 +32,12 @@ COMMANDS = {call[:2] if call[0] in ("head", "data") else call[:1]: call for call
 
 
 class ReachedError(Exception):
-    """Stands for the work that a command would do."""
+    """Raised in place of a command's work."""
 
 
 @pytest.fixture
 def reached(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Any]:
-    """A function that runs a command in an empty folder up to its work, and returns what the work was told."""
+    """A function that runs a command in an empty folder up to its work, and returns the arguments of the work."""
     seen: list[Any] = []
 
     def work(*told: Any, **named: Any) -> None:
@@ -77,10 +77,10 @@ def extract_config(found: tuple[tuple[Any, ...], dict[str, Any]]) -> ExtractConf
     return next(value for value in found[0] if isinstance(value, ExtractConfig))
 
 
-def test_files_and_variables_that_nobody_names_change_nothing(
+def test_files_and_variables_that_are_not_given_have_no_effect(
     reached: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The checkout has a params.yaml of the demo: one's own songs must not be trained by it."""
+    """The checkout has a params.yaml of the demo, which must not affect training on other songs."""
     Path("params.yaml").write_bytes((ROOT / "params.yaml").read_bytes())
     monkeypatch.setenv("HEAR_PARAMS", "params.yaml")
     papers = {field: value for field, value in HeadParams().model_dump().items() if field in asdict(TrainConfig())}
@@ -94,7 +94,7 @@ def test_files_and_variables_that_nobody_names_change_nothing(
     assert reached(*DEMO)[1]["songs"] == Params().demo.songs
 
 
-def test_the_file_that_is_named_gives_the_defaults_and_options_win(reached: Callable[..., Any]) -> None:
+def test_the_given_file_sets_defaults_and_options_win(reached: Callable[..., Any]) -> None:
     file = write(
         """
         encoders: {preset: tiny, layers: [2, 3], streams: [muq/track], device: cpu, precision: fp32}
@@ -114,7 +114,7 @@ def test_the_file_that_is_named_gives_the_defaults_and_options_win(reached: Call
     said |= {"shuffle_labels": True, "seed": 6, "device": "cpu", "allow_missing": 7}
     for command, own in ((TRAIN, {}), (ABLATE, {"views_per_epoch": 1})):
         assert reached(*command, "--params", file)[1]["config"] == TrainConfig(**said, **own)
-        # Wherever the option stands.
+        # At any place of the option.
         explicit = reached(*command, "--seed", "1", "--params", file, "--size", "paper")[1]["config"]
         assert explicit == TrainConfig(**{**said, **own, "seed": 1, "size": "paper"})
     told, about = reached(*EVALUATE, "--params", file)
@@ -131,7 +131,7 @@ def test_the_file_that_is_named_gives_the_defaults_and_options_win(reached: Call
 @pytest.mark.parametrize(
     ("said", "trained", "ablated"), [("0", 0, 0), ("2", 2, 2), ("null", 0, 1)], ids=["all", "two", "own default"]
 )
-def test_all_views_can_be_asked_for_in_a_file_and_by_an_option(
+def test_all_views_can_be_selected_by_file_and_by_option(
     reached: Callable[..., Any], said: str, trained: int, ablated: int
 ) -> None:
     file = write(f"head: {{views_per_epoch: {said}}}")
@@ -166,7 +166,7 @@ def test_weights_on_the_command_line_win_over_the_preset_of_a_file(
         (None, "cannot be read as YAML"),
     ],
 )
-def test_a_wrong_file_is_one_line(
+def test_a_wrong_file_gives_one_line(
     command: tuple[str, ...], text: str | None, message: str, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
@@ -182,9 +182,7 @@ def test_a_wrong_file_is_one_line(
     assert error.count("\n") == 1
 
 
-def test_help_shows_the_papers_values_and_those_of_a_file_that_is_named_first(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_help_shows_the_papers_values_or_those_of_a_given_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "200")
     write("head: {learning_rate: 0.125}", "params.yaml")
@@ -206,7 +204,7 @@ def test_the_pipeline_names_its_file_in_every_command() -> None:
     assert all(" --params params.yaml " in command for command in commands)
 
 
-def test_every_command_that_takes_defaults_from_a_section_takes_the_file() -> None:
+def test_every_command_with_defaults_from_a_section_has_the_option_params() -> None:
     fields = {name for section in Params.model_fields if section != "dataset"
               for name in type(getattr(Params(), section)).model_fields}  # fmt: skip
     for name in ("data", "extract", "head", "serve"):

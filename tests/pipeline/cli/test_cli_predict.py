@@ -1,4 +1,4 @@
-"""`hear-head predict` as its users run it: what is printed where, which files are written, and the exit codes."""
+"""`hear-head predict`: output, files and exit codes."""
 
 import csv
 import json
@@ -79,7 +79,7 @@ def rows(result: Result) -> list[dict]:
     return [json.loads(line) for line in result.stdout.splitlines()]
 
 
-def test_a_pipe_gets_a_json_line_a_song(call: Callable[..., Result]) -> None:
+def test_a_pipe_gets_one_json_line_per_song(call: Callable[..., Result]) -> None:
     result = call("songs", "bad.wav", code=1)
     found = rows(result)
     assert [row["path"] for row in found] == ["songs/a1.wav", "songs/a2.wav", "songs/b1.wav", "bad.wav"]
@@ -115,10 +115,7 @@ def test_files_and_a_store_that_needs_no_audio(call: Callable[..., Result], plac
 
     heard = call("songs/a1.wav", "--scp", "out/s.scp")
     assert heard.stderr.count("⚠ trained on the demo: meaningless for music") == 1
-    assert (
-        "out/s.scp: its format has no place for this caution: trained on the demo: meaningless for music"
-        in heard.stderr
-    )
+    assert "out/s.scp: its format cannot hold this caution: trained on the demo: meaningless for music" in heard.stderr
 
     stored = rows(call("--store", "store.zarr"))
     assert [row["path"] for row in stored] == ["", "", ""]
@@ -127,21 +124,21 @@ def test_files_and_a_store_that_needs_no_audio(call: Callable[..., Result], plac
     assert [row["song_id"] for row in rows(call("b1", "--store", "store.zarr"))] == ["b1"]
 
 
-def test_resume_scores_only_what_is_missing(call: Callable[..., Result], place: Path) -> None:
+def test_resume_scores_only_missing_songs(call: Callable[..., Result], place: Path) -> None:
     keep = ("--jsonl", "resumed.jsonl", "--resume")
     first = rows(call("songs/a1.wav", *keep))
     again = call("songs", *keep)
     assert "2 scored, 1 skipped, 0 failed" in again.stderr
     assert rows(again)[0] == first[0]
     assert len((place / "resumed.jsonl").read_text().splitlines()) == 3
-    # Another head: nothing of the first one's is kept.
+    # Another head: no row of the first one is kept.
     assert "3 scored, 0 skipped" in call("songs", *keep, head="several").stderr
     assert "0 scored, 3 skipped" in call("songs", *keep).stderr
     call("songs/a1.wav", "--jsonl", "resumed.jsonl")
     assert len((place / "resumed.jsonl").read_text().splitlines()) == 1
 
 
-def test_what_was_scored_before_ctrl_c_is_kept(
+def test_songs_scored_before_ctrl_c_are_kept(
     call: Callable[..., Result], place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told = []
@@ -161,7 +158,7 @@ def test_what_was_scored_before_ctrl_c_is_kept(
     assert [row["song_id"] for row in json.loads((place / "cut.json").read_text())] == ["a1", "a2", "b1"]
 
 
-def test_silent_songs_are_counted_as_such(call: Callable[..., Result], tmp_path: Path) -> None:
+def test_silent_songs_are_counted(call: Callable[..., Result], tmp_path: Path) -> None:
     soundfile.write(tmp_path / "nothing.wav", np.zeros(RATE), RATE)
     result = call(str(tmp_path / "nothing.wav"), "songs/a1.wav")
     assert "2 scored, 0 skipped, 0 failed; 1 silent\n" in result.stderr
@@ -178,7 +175,7 @@ def test_best_of_n_and_groups(call: Callable[..., Result]) -> None:
     assert sorted(groups) == [("a", "2"), ("b", "1")]
 
 
-def test_songs_of_two_models_that_are_called_alike(call: Callable[..., Result], place: Path) -> None:
+def test_two_models_with_equal_file_names(call: Callable[..., Result], place: Path) -> None:
     for model, song in (("modelA", "a1"), ("modelB", "b1")):
         (place / "out" / model).mkdir(parents=True, exist_ok=True)
         shutil.copy(place / "songs" / f"{song}.wav", place / "out" / model / "001.wav")
@@ -195,7 +192,7 @@ def test_songs_of_two_models_that_are_called_alike(call: Callable[..., Result], 
     assert sorted(re.findall(r"^ *(model[AB]) +1 +\d\.\d\d", result.stderr, re.MULTILINE)) == ["modelA", "modelB"]
 
 
-def test_pictures_of_songs_with_one_id_are_called_by_path(
+def test_plots_of_songs_with_the_same_id_are_named_by_path(
     call: Callable[..., Result], place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     titles = []
@@ -229,14 +226,14 @@ def test_over_time_with_plots_and_a_report(
     assert "data:audio/mpeg;base64," in page
     assert '"over_time"' in page
     assert "report: report/index.html" in result.stderr
-    # The page has curves whether they are asked for or not.
+    # The page always has curves.
     assert "over_time" in rows(call("songs/a1.wav", "--report", "report"))[0]
     (plain,) = rows(call("songs/a1.wav", "--over-time"))
     assert plain["over_time"]["seconds"] == [1.5]
 
 
 def test_a_terminal_gets_a_table(place: Path, start_process: "Callable[..., subprocess.Popen[bytes]]") -> None:
-    """Run in a real terminal: nothing tells one by looking at anything but the terminal."""
+    """Run in a real terminal, as the shown form depends on it."""
     leader, follower = pty.openpty()
     command = "from pipeline.cli.head_predict import predict; import typer; typer.run(predict)"
     options = ["--checkpoint", "several", "--precision", "fp32", "--top", "2"]
@@ -294,7 +291,7 @@ def test_wrong_usage(call: Callable[..., Result], arguments: list[str], message:
     assert message in " ".join(result.stderr.replace("│", " ").split())
 
 
-def test_our_errors_are_one_line(
+def test_our_errors_give_one_line(
     place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(place)
@@ -315,7 +312,7 @@ def test_our_errors_are_one_line(
         assert error.count("\n") == 1
 
 
-def test_a_song_that_changed_since_it_was_stored_is_a_row_with_an_error(
+def test_a_song_that_changed_after_extraction_is_a_row_with_an_error(
     call: Callable[..., Result], place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stored = EmbeddingStore.open(place / "store.zarr")
@@ -334,7 +331,7 @@ def test_a_song_that_changed_since_it_was_stored_is_a_row_with_an_error(
     error = "its file has changed since it was extracted; run hear-extract again"
     assert {name: row.get("error", "") for name, row in found.items()} == {"a1": error, "a2": "", "b1": ""}
     assert [bool(row["scores"]) for row in found.values()] == [False, True, True]
-    # What was only touched is hashed once.
+    # A touched file is hashed once.
     os.utime(tmp_path / "b1.wav", (1, 1))
     read: list[str] = []
     monkeypatch.setattr(
@@ -342,5 +339,5 @@ def test_a_song_that_changed_since_it_was_stored_is_a_row_with_an_error(
     )
     assert [rows(call(*options, code=1))[2].get("error", "") for _ in range(2)] == ["", ""]
     assert sorted(read) == ["a1", "a1", "b1"]
-    # Without a manifest nothing is known of files.
+    # Without a manifest, files are unknown.
     assert ["error" in row for row in rows(call("--store", writer.root))] == [False] * 3

@@ -1,4 +1,4 @@
-"""`hear-probe`: fitting, applying, what goes where, and exit codes."""
+"""`hear-probe`: fitting, applying, output and exit codes."""
 
 import json
 from pathlib import Path
@@ -66,7 +66,7 @@ def test_json_of_a_sweep(asked: list[str]) -> None:
     assert np.array(found["confusion"]).sum() == len(found["predictions"]) == COUNT
 
 
-def test_streams_are_parts_of_names(asked: list[str]) -> None:
+def test_streams_can_be_given_by_parts_of_their_names(asked: list[str]) -> None:
     asked = [*asked, "--target", "loud", "--model", "ridge", "--setting", "0.01"]
     one = call("fit", *asked, "--streams", "musicfm").stdout.splitlines()
     assert one[1] == "musicfm/track: mean, 4 features"
@@ -106,7 +106,7 @@ def test_wrong_usage(arguments: list[str]) -> None:
         (["--target", "loud", "--model", "ridge", "--manifest", "absent"], "absent: cannot be read: No such file"),
     ],
 )
-def test_errors_are_one_line(
+def test_errors_give_one_line(
     asked: list[str],
     arguments: list[str],
     message: str,
@@ -134,7 +134,7 @@ def test_songs_without_a_clean_view_are_an_error(asked: list[str], tmp_path: Pat
     assert result.stderr == "1 songs scored, no clean view: 1 (b)\n"
 
 
-def test_help_says_what_there_is() -> None:
+def test_help_lists_all_commands() -> None:
     assert "fit" in call("--help").stdout
     shown = call("fit", "--help").stdout
     for option in ("--store", "--manifest", "--target", "--model", "--streams", "--cv", "--group", "--sweep", "--out"):

@@ -1,4 +1,4 @@
-"""`hear-serve`: what reaches the server, and what it says without its extra."""
+"""`hear-serve`: the server's arguments, and the message without its extra."""
 
 import importlib.util
 import socket
@@ -63,7 +63,7 @@ def test_the_server_gets_the_application(monkeypatch: pytest.MonkeyPatch) -> Non
     assert {route.path for route in seen["app"].routes} >= {"/", "/score", "/health"}
 
 
-def test_without_the_extra_it_says_how_to_install_it(
+def test_without_the_extra_the_message_names_it(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     find = importlib.util.find_spec
@@ -85,7 +85,7 @@ def test_without_the_extra_it_says_how_to_install_it(
         ("--hop", "windows: expected finite seconds above 0, found 10 with a hop of inf"),
     ],
 )
-def test_what_is_not_finite_is_refused_before_models_are_loaded(
+def test_limits_that_are_not_finite_are_refused_before_models_load(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], option: str, message: str
 ) -> None:
     monkeypatch.setattr("sys.argv", ["hear-serve", "--checkpoint", "gone", option, "inf"])

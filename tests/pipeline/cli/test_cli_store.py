@@ -1,4 +1,4 @@
-"""`hear-store`: each subcommand, what it prints and its exit code."""
+"""`hear-store`: output and exit code of each subcommand."""
 
 import json
 import os
@@ -37,7 +37,7 @@ def call(*arguments: object, code: int = 0) -> Result:
     return result
 
 
-def test_info_tells_where_the_weights_came_from(tmp_path: Path) -> None:
+def test_info_prints_the_origin_of_the_weights(tmp_path: Path) -> None:
     spec = Spec(streams=("muq/track",), channels=4, encoders={"muq": "sha256:aa"}, layers=(10,))
     encoders = {"muq": {"kind": "hub", "id": "OpenMuQ/MuQ-large-msd-iter", "revision": "c" * 40}}
     root = StoreWriter.open(tmp_path / "store.zarr", spec, encoders_from=encoders).root
@@ -89,7 +89,7 @@ def test_verify_against_a_receipt(filled: str, tmp_path: Path) -> None:
 
 @pytest.fixture
 def extracted(tmp_path: Path) -> tuple[str, Path]:
-    """A store of songs a, b, c and d, two views each, made from their files, and the manifest that names them."""
+    """A store of songs a, b, c and d, two views each, made from their files, and their manifest."""
     spec = Spec(streams=("muq/track",), channels=4, encoders={"muq": "sha256:aa"}, layers=(10,))
     writer, rows = StoreWriter.open(tmp_path / "store.zarr", spec), ["song_id,path,split,system"]
     for song in "abcd":
@@ -114,7 +114,7 @@ def test_verify_against_the_songs_files(extracted: tuple[str, Path]) -> None:
     changed, gone, bare = (manifest.with_name(f"{song}.wav") for song in "bcd")
     before = changed.stat()
     changed.write_text("song B")
-    # As a program does that sets all times to one: nothing but the hash tells.
+    # As a program that sets all times to one: only the hash shows the change.
     os.utime(changed, ns=(before.st_atime_ns, before.st_mtime_ns))
     gone.unlink()
     bare.write_text("another song d")
@@ -146,7 +146,7 @@ def test_export_and_import(filled: str, tmp_path: Path) -> None:
     assert EmbeddingStore.open(again).receipt() == EmbeddingStore.open(filled).receipt()
 
 
-def test_an_import_from_elsewhere_says_how_it_was_interpreted(tmp_path: Path) -> None:
+def test_an_import_from_another_program_prints_its_interpretation(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "theirs.h5", "w") as file:
         file.attrs.update({"streams": ["a", "b/c"], "frame_rate": 12.5})
         file.create_dataset("x/1/0", data=np.zeros((2, 4, 3), ">f2"))
@@ -200,7 +200,7 @@ def stopping_after(removals: int, error: BaseException, monkeypatch: pytest.Monk
 @pytest.mark.parametrize("error", [StoreError("s3: cannot remove: gone"), KeyboardInterrupt()], ids=["fails", "Ctrl-C"])
 @pytest.mark.parametrize("removals", [0, 2])
 @pytest.mark.parametrize("name", ["verify", "prune"])
-def test_what_was_removed_is_told_also_when_the_rest_fails(
+def test_removed_records_are_listed_even_after_a_failure(
     name: str, removals: int, error: BaseException, filled: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = {path.parent.relative_to(filled).as_posix() for path in Path(filled, "records").rglob("zarr.json")}
@@ -241,7 +241,7 @@ def interrupted(items):
 store.progress = lambda what: interrupted
 signal.signal(signal.SIGINT, signal.default_int_handler)  # where tests run in the background, it is ignored
 sys.argv[0] = "hear-store"
-entry.store()
+entry.run("store")
 """
 
 
@@ -274,14 +274,14 @@ FULL = "hear-store: standard output cannot be written: No space left on device; 
 @pytest.mark.skipif(not Path("/dev/full").is_char_device(), reason="no /dev/full on this machine")
 @pytest.mark.parametrize("arguments", [("info", "store.zarr"), ("info", "store.zarr", "--json"), ("--help",)])
 @pytest.mark.usefixtures("filled")
-def test_standard_output_that_cannot_be_written_is_one_line(arguments: tuple[str, ...], tmp_path: Path) -> None:
+def test_standard_output_that_cannot_be_written_gives_one_line(arguments: tuple[str, ...], tmp_path: Path) -> None:
     with Path("/dev/full").open("w") as full:
         done = subprocess.run([INSTALLED, *arguments], cwd=tmp_path, stdout=full, stderr=subprocess.PIPE, text=True)
     assert (done.returncode, done.stderr) == (1, FULL)
 
 
 @pytest.mark.usefixtures("filled")
-def test_a_reader_that_has_gone_is_no_error_to_speak_of(tmp_path: Path) -> None:
+def test_a_closed_pipe_is_not_reported(tmp_path: Path) -> None:
     reading, writing = os.pipe()
     os.close(reading)
     with os.fdopen(writing, "w") as gone:
@@ -296,7 +296,7 @@ def test_standard_output_may_be_closed(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (0, b"")
 
 
-def test_other_errors_of_the_system_are_not_taken_for_one_of_standard_output(
+def test_other_system_errors_are_not_reported_as_errors_of_standard_output(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def fail(**_: object) -> None:
@@ -308,13 +308,13 @@ def test_other_errors_of_the_system_are_not_taken_for_one_of_standard_output(
     sys.stdout.write("standard output is as it was")
     shown = capsys.readouterr()
     assert shown.out == "standard output is as it was"
-    assert shown.err == "hear-store: No space left on device; mend the cause and run again\n"
+    assert shown.err == "hear-store: No space left on device; fix the cause and run again\n"
 
 
 @pytest.mark.parametrize(
     "arguments", [("info",), ("verify",), ("index",), ("prune", "--song", "a"), ("export", "x.h5"), ("merge", "other")]
 )
-def test_no_store_is_one_line(
+def test_no_store_gives_one_line(
     arguments: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)

@@ -1,4 +1,4 @@
-"""What no module expects of a machine ends a command in one line all the same."""
+"""Unexpected errors of a machine also end a command in one line."""
 
 import errno
 import os
@@ -14,10 +14,10 @@ from pipeline.cli import entry
     [
         (
             OSError(errno.EIO, os.strerror(errno.EIO), "/data/a.csv"),
-            "/data/a.csv: Input/output error; mend the cause and run again",
+            "/data/a.csv: Input/output error; fix the cause and run again",
         ),
-        (OSError(errno.EMFILE, os.strerror(errno.EMFILE)), "Too many open files; mend the cause and run again"),
-        (TimeoutError(), "TimeoutError; mend the cause and run again"),
+        (OSError(errno.EMFILE, os.strerror(errno.EMFILE)), "Too many open files; fix the cause and run again"),
+        (TimeoutError(), "TimeoutError; fix the cause and run again"),
         (MemoryError(), "memory ran out; use a machine with more, or fewer processes"),
         (RuntimeError("can't start new thread"), "the system allows no more threads; see `ulimit -u`"),
     ],

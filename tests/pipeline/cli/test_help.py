@@ -1,5 +1,6 @@
-"""Help pages: groups in one order, one example that works per command, no riddles; and completion in a shell."""
+"""Help pages: groups in one order, one working example per command; and completion in a shell."""
 
+import ast
 import importlib
 import os
 import shlex
@@ -19,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[3]
 
 
 def pages() -> Iterator[tuple[str, ...]]:
-    """Every command as (name, subcommand), or (name,) where there are no subcommands."""
+    """Every command as (name, subcommand), or (name,) without subcommands."""
     for name in ("data", "extract", "head", "store", "probe", "serve"):
         found = getattr(command_of(name), "commands", {})
         yield from ((name, sub) for sub in found)
@@ -76,11 +77,20 @@ def test_the_example_of_a_command_is_right_usage(
     assert max(map(len, example.splitlines())) <= 78
     words = shlex.split(example.replace("\\\n", ""))
     assert words[: len(page)] == [f"hear-{page[0]}", *page[1:]]
-    # Unknown options, missing ones and wrong values are errors here.
+    # Unknown or missing options and wrong values are errors here.
     command_of(*page).make_context(page[-1], words[len(page) :])
     lines = [line.strip() for line in shown(page, 80, monkeypatch).splitlines()]
     below = lines[lines.index("Example:") + 1 :]
     assert below[: len(example.splitlines()) - 1] == [line.strip() for line in example.splitlines()[1:]]
+
+
+def test_a_commands_function_has_at_most_40_lines() -> None:
+    long = {}
+    for file in sorted((ROOT / "pipeline/cli").glob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.FunctionDef) and (lines := node.end_lineno - node.lineno + 1) > 40:
+                long[f"{file.name}: {node.name}"] = lines
+    assert long == {}
 
 
 @pytest.mark.parametrize("name", ["data", "extract", "head", "store", "probe", "serve"])
@@ -101,7 +111,7 @@ def test_without_arguments_a_command_shows_its_help(name: str, monkeypatch: pyte
     ],
 )
 def test_bash_completes_commands_options_and_values(words: str, offered: list[str]) -> None:
-    """As the script of `--show-completion` asks the console script."""
+    """As the script of `--show-completion` calls the console script."""
     name = words.split()[0].removeprefix("hear-")
     asked = {
         "COMP_WORDS": words,

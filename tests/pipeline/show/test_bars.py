@@ -1,4 +1,4 @@
-"""What a run shows: a bar on a terminal, lines in a log."""
+"""Progress of a run: a bar on a terminal, lines in a log."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from pipeline.show import bars
 from pipeline.show.bars import AudioBar, progress
 
 
-def test_a_log_gets_a_line_now_and_then(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_log_gets_one_line_per_minute(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     moments = iter([0.0, 30.0, 60.0, 90.0, 120.0])
     monkeypatch.setattr(bars.time, "perf_counter", lambda: next(moments))
     with AudioBar(8) as bar:
@@ -33,7 +33,7 @@ def test_a_terminal_gets_a_bar_with_songs_hours_speed_and_time_left(
 
 
 @pytest.mark.parametrize("terminal", [False, True])
-def test_things_that_are_counted_are_shown_on_a_terminal_alone(
+def test_counts_are_shown_only_on_a_terminal(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], terminal: bool
 ) -> None:
     if terminal:

@@ -1,4 +1,4 @@
-"""Names from strangers, through every command on a terminal: they are shown, and nothing in them acts."""
+"""Untrusted names in every command on a terminal: they are shown, but cannot control it."""
 
 import json
 import os
@@ -25,7 +25,7 @@ Terminal = Callable[[list[list[str]], Path], str]
 
 
 def lay_out(folder: Path, hostile: tuple[str, ...]) -> str:
-    """Songs with hostile names, and beside them a store's, heads, a table and parameters with such; returns a name."""
+    """Songs with hostile names, and a store, heads, a table and parameters with such names; returns a name."""
     evil = "".join(hostile)
     (folder / "songs" / hostile[0]).mkdir(parents=True)
     for number, piece in enumerate(hostile):
@@ -90,7 +90,7 @@ def test_names_reach_no_terminal(tmp_path: Path, hostile: tuple[str, ...], on_te
     assert r"the first is '\x1b[38;5;201m\x1b[2J" in shown
     assert "15[link=http:__evil].wav" in shown
     assert len(list((tmp_path / "plots").iterdir())) == 1
-    # What was written reads back, and nothing in it acts either.
+    # Written files read back, and cannot control a terminal either.
     manifest = read_manifest(tmp_path / "m.csv")
     with (tmp_path / "s.csv").open(newline="", encoding="utf-8") as file:
         header, *rows = (cells for _, cells in read_rows(file))

@@ -1,4 +1,4 @@
-"""What is printed: names are shown, never obeyed, whoever prints them; programs get JSON and CSV that reads back."""
+"""Printed names never control the terminal, for any library; programs get JSON and CSV that reads back."""
 
 import ast
 import io
@@ -33,7 +33,7 @@ class Terminal(io.StringIO):
 
 @pytest.fixture
 def terminal(monkeypatch: pytest.MonkeyPatch) -> Callable[[], Terminal]:
-    """A function that makes a terminal of both standard streams; pytest has its own there until a test begins."""
+    """A function that makes both standard streams terminals; until a test begins, pytest replaces them."""
 
     def make() -> Terminal:
         stream = Terminal()
@@ -60,12 +60,12 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> Callable[[], Terminal]:
         ("\udcff\U000e0041", r"\udcff\U000e0041"),
     ],
 )
-def test_what_does_not_print_is_shown(text: str, shown: str) -> None:
+def test_unprintable_characters_are_shown(text: str, shown: str) -> None:
     assert visible(text) == shown
 
 
 @given(TEXT)
-def test_nothing_that_acts_is_left(text: str) -> None:
+def test_no_control_character_is_left(text: str) -> None:
     shown = visible(text)
     assert visible(shown) == shown
     shown.encode()
@@ -77,7 +77,7 @@ def test_nothing_that_acts_is_left(text: str) -> None:
 
 
 @given(st.recursive(TEXT | st.integers() | st.none(), lambda some: st.lists(some) | st.dictionaries(TEXT, some)))
-def test_json_reads_back_and_acts_on_nothing(value: object) -> None:
+def test_json_reads_back_and_is_safe_to_display(value: object) -> None:
     for indent in (None, 2):
         text = to_json(value, indent=indent)
         assert visible(text, keep="\n") == text
@@ -85,7 +85,7 @@ def test_json_reads_back_and_acts_on_nothing(value: object) -> None:
     assert "\n" not in to_json(value)
 
 
-def test_a_line_stays_a_line_and_a_table_keeps_its_lines(terminal: Callable[[], Terminal]) -> None:
+def test_a_line_stays_one_line_and_text_keeps_its_lines(terminal: Callable[[], Terminal]) -> None:
     screen = terminal()
     output.say("no song \x1b[2J\nhear-head: all is well")
     output.say_text("a\x9b\nb")
@@ -96,8 +96,8 @@ def test_a_line_stays_a_line_and_a_table_keeps_its_lines(terminal: Callable[[], 
     assert lines[1:] == [r"a\x9b", "b", r'{"ä\u009b": "\u202e"}', "song_id", r"\x1b[2J"]
 
 
-def test_a_name_makes_no_line_of_a_table() -> None:
-    """Tables keep their newlines when they are printed, so none may come from a name."""
+def test_a_name_adds_no_line_to_a_table() -> None:
+    """Tables keep their newlines when they are printed, so names must not add any."""
     evil = "x\n(all) all 99 songs \x1b[2J"
     total = {"records": 1, "hours": 0.5, "bytes": 9}
     tables = []
@@ -119,12 +119,12 @@ def test_a_name_makes_no_line_of_a_table() -> None:
         assert r"x\n(all) all 99 songs \x1b[2J" in table
 
 
-def test_a_program_gets_csv_to_the_letter(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_program_gets_unchanged_csv(capsys: pytest.CaptureFixture[str]) -> None:
     output.write_csv('song_id\n"\x1b[2J\r"\n')
     assert capsys.readouterr().out == 'song_id\n"\x1b[2J\r"\n'
 
 
-def test_whatever_others_print_is_covered(terminal: Callable[[], Terminal]) -> None:
+def test_output_of_other_libraries_is_escaped(terminal: Callable[[], Terminal]) -> None:
     screen = terminal()
     evil = "\x1b[2J\x9b\u202e"
     with output.covered():
@@ -152,7 +152,7 @@ def test_whatever_others_print_is_covered(terminal: Callable[[], Terminal]) -> N
     assert sys.stdout is sys.stderr is screen
 
 
-def test_what_is_printed_beside_a_bar_is_covered(terminal: Callable[[], Terminal]) -> None:
+def test_output_during_a_progress_bar_is_escaped(terminal: Callable[[], Terminal]) -> None:
     screen = terminal()
     with output.covered(), Bar("[red]x\x1b[2J", 2) as bar:
         sys.stderr.write("a library \x1b[2J \x1b]8;;http://evil\x1b\\here\x1b]8;;\x1b\\\n")
@@ -167,7 +167,7 @@ def test_what_is_printed_beside_a_bar_is_covered(terminal: Callable[[], Terminal
     assert sys.stderr is screen
 
 
-def test_nothing_is_printed_past_the_one_place() -> None:
+def test_all_output_goes_through_one_module() -> None:
     """typer.echo, print, streams of sys and rich's consoles are used in pipeline/show/output.py alone."""
     found = []
     for file in sorted(path for layer in ("pipeline", "stages", "store") for path in (ROOT / layer).rglob("*.py")):

@@ -1,4 +1,4 @@
-"""The table on a terminal: it fits into 80 columns, and every name and figure in it can be read."""
+"""The table on a terminal: it fits into 80 columns, and every name and number is readable."""
 
 import re
 from collections.abc import Callable
@@ -22,7 +22,7 @@ ROWS = [
 
 @pytest.fixture
 def printed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., list[str]]:
-    """A function that gives the lines on a terminal of so many columns, without their colours."""
+    """A function that returns the lines on a terminal of a given width, without their colours."""
 
     def show(rows: list[SongScore], columns: int, **about: object) -> list[str]:
         monkeypatch.setenv("FORCE_COLOR", "1")
@@ -41,21 +41,21 @@ def test_a_wide_terminal_has_a_song_and_its_spread_in_one_line(printed: Callable
     assert ["süß/a.mp3", "x", *(["3.00", "±", "0.25"] * 5), "3.00"] in words
     assert ["b.mp3", *(["4.50", "±", "0.25"] * 5), "4.50"] in words
     assert words[words.index(["b.mp3", *(["4.50", "±", "0.25"] * 5), "4.50"]) + 1] == ["⚠", "novelty", "1.50"]
-    # A song that failed counts nowhere, its name is no markup, and it cannot clear the screen.
+    # A failed song counts nowhere; its name is not markup and cannot clear the screen.
     assert ["[red]c\\x1b[2J.mp3", "x", *("–" * 6)] in words
     assert ["x", "1", *(["3.00"] * 6)] in words
     assert ["(none)", "1", *(["4.50"] * 6)] in words
     assert ["median", *(["3.75"] * 6)] in words
 
 
-def test_doubts_stand_below_the_song_and_the_caution_below_all(printed: Callable[..., list[str]]) -> None:
+def test_warnings_are_below_the_song_and_the_caution_below_all_songs(printed: Callable[..., list[str]]) -> None:
     silent = replace(ROWS[1], loudest=-140.0, caution="trained on the demo: meaningless for music")
     lines = [line.strip() for line in printed([ROWS[0], silent], 140)]
     below = lines.index("⚠ silence")
     assert lines[below - 1].startswith("b.mp3")
     assert lines[below + 1] == "⚠ novelty 1.50"
     assert lines[-1] == "⚠ trained on the demo: meaningless for music"
-    # Also where figures are all that is printed, beside a program's lines of JSON.
+    # Also if only statistics are printed, beside JSON lines for a program.
     assert printed([silent], 140, top=0)[-1] == "⚠ trained on the demo: meaningless for music"
     assert not any("demo" in line for line in printed(ROWS, 140))
 
@@ -68,7 +68,7 @@ def test_a_narrow_terminal_breaks_headings_and_puts_the_spread_below(printed: Ca
     assert ["song", "rence", "ality", "bility", "Clarity", "alness", "Mean"] in words
     below = words.index(["süß/a.mp3", *(["3.00"] * 6)]) + 1
     assert words[below] == ["±", "0.25"] * 5
-    # The reason is cut: it was printed whole when the song failed.
+    # The reason is shortened: it was printed in full when the song failed.
     first = words.index(["[red]c\\x1b[2J.mp3", *("–" * 6)]) + 1
     reason = " ".join(line.strip() for line in lines[first : lines.index(" " * 80, first)])
     assert reason.startswith("failed: soundfile does not read it very")
@@ -84,7 +84,7 @@ def test_a_single_score_leaves_room_for_its_heading(
     assert [line.split() for line in lines if "a" in line] == [["song", "Musicality"], ["a.mp3", "3.25"]]
 
 
-def test_songs_without_a_common_folder_have_their_whole_path(printed: Callable[..., list[str]]) -> None:
+def test_songs_without_a_common_folder_have_their_full_path(printed: Callable[..., list[str]]) -> None:
     one = printed(ROWS[:1], 140)
     assert sum("/music/süß/a.mp3 " in line for line in one) == 1
     assert not any("mean" in line for line in one)

@@ -20,7 +20,7 @@ def test_an_unknown_precision_is_refused() -> None:
 
 
 @pytest.mark.parametrize("available", [True, False])
-def test_the_automatic_device_is_a_gpu_where_there_is_one(available: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_automatic_device_is_the_gpu_if_available(available: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: available)
     assert choose_device("auto").type == ("cuda" if available else "cpu")
 
@@ -29,7 +29,7 @@ def test_the_automatic_device_is_a_gpu_where_there_is_one(available: bool, monke
     ("hardware", "width", "precision"),
     [(True, None, "bf16"), (True, 256, "bf16"), (True, 255, "fp32"), (False, None, "fp32"), (False, 256, "fp32")],
 )
-def test_automatic_precision_is_bf16_where_the_hardware_has_it_and_the_model_is_wide(
+def test_automatic_precision_is_bf16_for_wide_models_on_hardware_with_bf16(
     hardware: bool, width: int | None, precision: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(device_module, "has_bf16", lambda device: hardware)

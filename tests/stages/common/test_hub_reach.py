@@ -26,7 +26,8 @@ from stages.extract.encoders.weights.hub import weight_files
 from stages.head.checkpoint.hub import fetch
 from stages.head.checkpoint.saved import load_head, local_checkpoint
 from stages.head.errors import HeadError
-from stages.probe import ProbeError, load_probe
+from stages.probe.errors import ProbeError
+from stages.probe.saved import load_probe
 from store.errors import HearError
 
 
@@ -57,7 +58,7 @@ def closed() -> str:
 
 @pytest.fixture
 def black_hole() -> Iterator[str]:
-    """A server with a full queue: the kernel accepts no more connections."""
+    """A server with a full queue: the kernel accepts no further connections."""
     with closing(socket.socket()) as server:
         server.bind(("127.0.0.1", 0))
         server.listen(0)

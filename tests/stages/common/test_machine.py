@@ -43,7 +43,7 @@ V1 = "9:name=systemd:/\n4:memory:/docker/abc\n2:cpu,cpuacct:/docker/abc\n0::/\n"
         ("0::/\n", {"cpu.max": "150000 100000"}, 2),
         ("0::/\n", {"cpu.max": "1000 100000"}, 1),
         ("0::/\n", {"cpu.max": "9900000 100000"}, 16),
-        # The group itself has no limit, one around it has; the tightest of several counts.
+        # The group itself has no limit, a parent group has; the tightest of several counts.
         ("0::/a/b\n", {"a/b/cpu.max": "max 100000", "a/cpu.max": "300000 100000"}, 3),
         ("0::/a/b\n", {"a/b/cpu.max": "600000 100000", "a/cpu.max": "200000 50000", "cpu.max": "max 100000"}, 4),
         ("0::/../elsewhere\n", {"cpu.max": "200000 100000"}, 2),
@@ -101,7 +101,7 @@ def test_openmp_gets_as_many_threads_as_the_quota_allows(groups: Path, monkeypat
     assert users_environment() == environment == {"OMP_WAIT_POLICY": "PASSIVE", "OMP_NUM_THREADS": "7"}
 
 
-# Ends a script where it would load a library that brings OpenMP, and prints how OpenMP would wait.
+# Ends a script before it loads a library with OpenMP, and prints how OpenMP would wait.
 AT_LOADING = """
 import os, sys
 class Hook:

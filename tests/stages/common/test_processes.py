@@ -1,4 +1,4 @@
-"""Calls in child processes: whatever happens to a process, only its own call fails."""
+"""Calls in child processes: if a process fails, only its own call fails."""
 
 import importlib
 import math
@@ -52,7 +52,7 @@ def test_a_lost_process_fails_only_its_call(
     pool: Processes, seconds: float, function: Callable[..., Any], args: tuple[Any, ...], problem: str
 ) -> None:
     with ThreadPoolExecutor(2) as threads:
-        # First a call in either process, so that both are there: the time limit is for work, not for beginning.
+        # First a call in either process, so that both have started: the time limit is for work, not for starting.
         list(threads.map(lambda _: pool.call(LONG, time.sleep, 0.3), range(2)))
         beside = threads.submit(pool.call, LONG, time.sleep, 0.5)
         with pytest.raises(LostProcessError, match=problem):
@@ -85,7 +85,7 @@ def test_close_ends_waiting_calls() -> None:
     pool = Processes(1)
     threading.Timer(0.5, pool.close).start()
     begun = time.monotonic()
-    for _ in range(2):  # the one that is closed, and one that comes too late
+    for _ in range(2):  # the closed one, and one that comes too late
         with pytest.raises(LostProcessError, match=r"^died|was not started"):
             pool.call(LONG, time.sleep, LONG)
     assert time.monotonic() - begun < LONG / 2
@@ -100,7 +100,7 @@ pool.call(60, time.sleep, 60)
 """
 
 
-def test_plain_scripts_can_use_processes_and_leave_none_when_killed(start_process: Any, tmp_path: Path) -> None:
+def test_killed_scripts_leave_no_child_process(start_process: Any, tmp_path: Path) -> None:
     """A script without `if __name__ == "__main__"` is not run again by its processes."""
     script = tmp_path / "script.py"
     script.write_text(SCRIPT, encoding="utf-8")
@@ -143,7 +143,7 @@ def length(argument):
     ("function", "argument", "stop_first", "seconds"),
     [
         ("length", b"", True, 0.3),
-        # More than a socket or a pipe holds: sending waits for a process that reads nothing.
+        # More than a socket or a pipe holds: sending waits for a process that does not read.
         ("length", bytes(5_000_000), True, 0.3),
         ("before_long", b"", False, 0.3),
         ("while_sending", b"", False, 2.0),

@@ -63,5 +63,5 @@ def test_any_json_gives_a_value_or_a_provenance_error(values: Any) -> None:
         found = read_provenance(values, "x")
     except ProvenanceError:
         return
-    # What is let through is what `to_json` would have written, but for keys that only a newer version knows.
+    # Accepted values are those that `to_json` writes, besides keys of newer versions.
     assert read_provenance(provenance_to_json(found), "x") == found

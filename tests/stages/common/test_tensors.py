@@ -113,13 +113,13 @@ def test_a_zip_bomb_is_not_unpacked(tmp_path: Path, change: Callable[[str, bytes
 
 
 def directory(content: bytes) -> tuple[int, int]:
-    """Where the directory of a zip of Python's lies: its start and its end."""
+    """Start and end of the directory of a zip from Python's library."""
     *_, length, start, _ = struct.unpack("<4s4H2LH", content[-22:])
     return start, start + length
 
 
 def with_sizes(content: bytes, size: int) -> bytes:
-    """All members said to have so many bytes."""
+    """The directory gives all members this size."""
     start, end = directory(content)
     changed, place = bytearray(content), start
     while place < end:
@@ -130,7 +130,7 @@ def with_sizes(content: bytes, size: int) -> bytes:
 
 
 def with_one_place(content: bytes) -> bytes:
-    """All members said to lie where the last one does, with its length."""
+    """The directory gives all members the place and the length of the last one."""
     start, end = directory(content)
     changed, place = bytearray(content), start
     while place < end:
@@ -209,7 +209,7 @@ def test_a_hostile_pickle(tmp_path: Path, name: str) -> None:
     with pytest.raises(TensorsError, match=rf"hostile\.pth: .*({message})") as raised:
         read_tensors(path)
     assert "\n" not in str(raised.value)
-    # The same as a file of before torch 1.6: five pickles, the fourth of which is the state.
+    # The same as a file from before torch 1.6: five pickles, the fourth of which is the state.
     first = pickle.dumps(0x1950A86A20F9469CFC6C, 2) + pickle.dumps(1001, 2) + pickle.dumps({"little_endian": True}, 2)
     path.write_bytes(first + b"\x80\x02" + program + pickle.dumps([], 2))
     with pytest.raises(TensorsError, match=rf"hostile\.pth: .*({message})"):
@@ -312,7 +312,7 @@ def test_tensors_of_other_kinds_are_not_plain(tmp_path: Path, kind: str) -> None
 
 
 def test_a_file_that_is_too_large(tmp_path: Path) -> None:
-    """Sparse, as a file in an archive may be: a few bytes that claim terabytes."""
+    """Sparse, as a file in an archive may be: a few bytes that declare terabytes."""
     for name in ("hostile.pth", "hostile.safetensors"):
         path = tmp_path / name
         torch.save({"a": torch.zeros(4)}, path)

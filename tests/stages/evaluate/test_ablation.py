@@ -1,4 +1,4 @@
-"""Table 2: its rows and their parts, the memory estimate of a run, and the table beside the paper's."""
+"""Table 2: its rows and their parts, the memory estimate of a run, and the table with the paper's results."""
 
 import csv
 import json
@@ -113,7 +113,7 @@ def figures(value: float) -> dict[str, float]:
     return {metric: value + number / 100 for number, metric in enumerate(METRICS)}
 
 
-def test_the_table_has_our_results_beside_the_papers() -> None:
+def test_the_table_compares_our_results_with_the_paper() -> None:
     rows = [
         AblationRow(paper=TABLE_2[0], ours=figures(0.5)),
         AblationRow(paper=TABLE_2[6], ours=figures(0.6), std=figures(0.01)),

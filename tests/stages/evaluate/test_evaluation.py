@@ -1,4 +1,4 @@
-"""Evaluations beside their metrics: intervals, systems, calibration, tables and plots."""
+"""Evaluations: intervals, systems, calibration, tables and plots."""
 
 import csv
 import json
@@ -48,7 +48,7 @@ def test_intervals_are_scipy_s_percentile_bootstrap() -> None:
     found = bootstrap_intervals(rated, predicted, dimensions=DIMENSIONS, draws=600)["Musicality"]["LCC"]
     pair = (rated[:, 0], predicted[:, 0])
     expected = bootstrap(pair, pearson, paired=True, vectorized=True, n_resamples=4000, method="percentile", rng=1)
-    # Two bootstraps of so many draws differ by less than a tenth of the interval's width.
+    # Two bootstraps with this many draws differ by less than a tenth of the interval's width.
     width = expected.confidence_interval.high - expected.confidence_interval.low
     np.testing.assert_allclose(found, expected.confidence_interval, atol=width / 10)
 

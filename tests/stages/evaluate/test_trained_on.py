@@ -102,7 +102,7 @@ def test_songs_that_were_trained_on_are_counted_and_the_first_is_named(trained: 
 
 
 def test_without_ratings_the_digest_shows_changes(tmp_path: Path, trained: Trained) -> None:
-    """As for a head that was pulled from a hub, without names of songs."""
+    """As for a head pulled from a hub, without names of songs."""
     for name in ("config.json", "model.safetensors", "params.json", "run.json"):
         (tmp_path / name).write_bytes((trained.run / name).read_bytes())
     assert notes(trained, run=tmp_path) == notes(trained, run=tmp_path, split="test") == []
@@ -127,7 +127,7 @@ def test_a_run_without_digests_adds_no_note(tmp_path: Path, trained: Trained) ->
 
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"labels": 3}'])
-def test_damaged_parameters_are_one_line(tmp_path: Path, trained: Trained, content: str) -> None:
+def test_damaged_parameters_give_one_line(tmp_path: Path, trained: Trained, content: str) -> None:
     for name in ("config.json", "model.safetensors"):
         (tmp_path / name).write_bytes((trained.run / name).read_bytes())
     (tmp_path / "params.json").write_text(content)

@@ -16,7 +16,7 @@ Encode = Callable[..., Path]
 
 @pytest.fixture(scope="session")
 def melody() -> Callable[..., NDArray[np.float32]]:
-    """A function (rate, channels, seconds) → samples float32 (n, channels) that are alike at no two places."""
+    """A function (rate, channels, seconds) → samples float32 (n, channels) without two similar places."""
 
     def make(rate: int, *, channels: int = 2, seconds: float = 3.0) -> NDArray[np.float32]:
         times = np.arange(round(rate * seconds)) / rate

@@ -27,7 +27,7 @@ from store.errors import StoreError
 from store.sources import SeenFile, read_seen_files, write_seen_files
 
 SPEC = Spec(streams=("a",), channels=2, encoders={}, layers=(1,))
-# Two of one size, and one of another.
+# Two of equal size, and one of another.
 CONTENTS = (b"one", b"two", b"three")
 
 
@@ -71,7 +71,7 @@ def test_a_record_is_stale_if_its_file_has_other_bytes_unless_size_and_time_are_
     if file is not None:
         file.put(path)
     rows = {("s", view): row("s", view, *record) for view, record in enumerate(records)}
-    # What was seen is true of the file of then, which may be the file of now.
+    # The seen file is that of an earlier time, which may be unchanged.
     known = {"s": SeenFile(seen.hash, *seen.stamp)} if seen and (file is None or seen.stamp != file.stamp) else {}
     found = compare_sources([Song("s", path, "train"), Song("absent", path, "val")], rows, seen=known)
     compared = [(view, old, kind) for view, (old, kind) in enumerate(records) if kind != "import"]

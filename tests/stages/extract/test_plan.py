@@ -25,7 +25,7 @@ def test_without_a_store_everything_is_missing() -> None:
 
 @pytest.fixture(params=["{folder}/s.zarr", "memory://{folder}/s.zarr"])
 def filled(request: pytest.FixtureRequest, tmp_path: Path) -> EmbeddingStore:
-    """Complete songs a and b, c with only view 1, and a song that is in no manifest; three frames each."""
+    """Complete songs a and b, c with only view 1, and a song outside the manifest; three frames each."""
     writer = StoreWriter.open(request.param.format(folder=tmp_path), SPEC)
     for song, view in (("a", 0), ("a", 1), ("b", 0), ("c", 1), ("another", 0)):
         writer.write(song, view, np.ones((1, 3, 2), np.float32), attributes={})
@@ -47,7 +47,7 @@ def test_one_listing_finds_missing_views(filled: EmbeddingStore, monkeypatch: py
     assert plan.stored == 4
 
 
-def test_stored_views_of_a_changed_song_are_made_again_also_those_beyond_augment(filled: EmbeddingStore) -> None:
+def test_all_stored_views_of_a_changed_song_are_made_again(filled: EmbeddingStore) -> None:
     rows = filled.rows
     sources = Freshness(stale=frozenset({("a", 0), ("a", 1), ("c", 1)}))
     plan = plan_extraction(SONGS, augment=0, rows=rows, sources=sources)

@@ -75,11 +75,11 @@ def make_labels(tmp_path: Path) -> MakeLabels:
 
 @pytest.fixture
 def spec() -> Spec:
-    """That of stores made without another."""
+    """The default spec of the stores."""
     return SPEC
 
 
 @pytest.fixture
 def other_spec() -> Spec:
-    """The same but for the weights of one encoder."""
+    """The same spec with other weights of one encoder."""
     return replace(SPEC, encoders={"muq": "sha256:2", "musicfm": "sha256:1"})

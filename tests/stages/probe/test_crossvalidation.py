@@ -34,7 +34,7 @@ class Recorder:
         return [one.scores(np.zeros((3, 1))) for one in predictors]
 
 
-def test_every_score_is_of_a_fold_that_was_left_out() -> None:
+def test_every_score_is_from_a_held_out_fold() -> None:
     recorder = Recorder()
     cross_validate(recorder, LABELS, FOLDS, [1.0, 2.0])
     assert all(fold in left for left, fold in recorder.scored)

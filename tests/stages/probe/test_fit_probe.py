@@ -7,7 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stages.probe import ProbeConfig, ProbeError, ProbeReport, fit_probe, load_probe
+from stages.probe.config import ProbeConfig
+from stages.probe.errors import ProbeError
+from stages.probe.fit import fit_probe
+from stages.probe.report import ProbeReport
+from stages.probe.saved import load_probe
 
 RNG = np.random.default_rng(0)
 COUNT = 60
@@ -25,7 +29,7 @@ def answer(store: Path, labels: Path, *, out: Path | None = None, sweep: bool = 
 
 @pytest.mark.parametrize("model", ["ridge", "svr", "knn"])
 def test_numbers_are_predicted(make_store, make_labels, model: str) -> None:
-    # In all channels: features are standardised, so for what is near one that says nothing counts like one that does.
+    # In all channels: features are standardised, so uninformative ones affect distances as much as others.
     store = make_store(np.tile(VALUE * 3, (6, 1)).T)
     report = answer(store, make_labels(tempo=VALUE), target="tempo", model=model, streams=("muq/track",))
     assert report.task == "regression"
@@ -76,7 +80,7 @@ def test_changes_over_time_need_the_standard_deviation(make_store, make_labels) 
     assert [report.features for report in found.values()] == [6, 6, 12]
 
 
-def test_a_label_that_is_the_group_scores_at_chance(make_store, make_labels) -> None:
+def test_a_label_equal_to_the_group_scores_at_chance(make_store, make_labels) -> None:
     """Embeddings identify the artist, and the label belongs to the artist: only --group shows that."""
     artist = np.arange(COUNT) // 6
     labels = make_labels(artist=[f"a{one}" for one in artist], likes=RNG.permutation(10)[artist])
@@ -101,7 +105,7 @@ def test_classes_of_groups_score_at_chance(make_store, make_labels) -> None:
 
 
 def test_augmented_views_train_and_never_straddle(make_store, make_labels) -> None:
-    """A random label, which a probe could only know from another view of the song."""
+    """A random label, which a probe could only learn from another view of the song."""
     store = make_store(RNG.normal(size=(COUNT, 6)), views=(0, 1, 2))
     labels = make_labels(value=RNG.normal(size=COUNT))
     asked = {"target": "value", "model": "knn", "setting": 1}
@@ -215,7 +219,7 @@ def test_no_common_songs(make_store, make_labels, tmp_path: Path) -> None:
         answer(make_store(VALUE), labels, target="value", model="ridge")
 
 
-def test_one_stream_has_nothing_to_sweep(make_store, make_labels) -> None:
+def test_a_sweep_needs_several_streams(make_store, make_labels) -> None:
     with pytest.raises(ProbeError, match="only stream 'muq/track' is chosen"):
         answer(
             make_store(VALUE),
@@ -227,7 +231,7 @@ def test_one_stream_has_nothing_to_sweep(make_store, make_labels) -> None:
         )
 
 
-def test_two_songs_of_a_class_do_with_a_setting(make_store, make_labels) -> None:
+def test_two_songs_per_class_suffice_with_a_setting(make_store, make_labels) -> None:
     kind = ["two"] * 2 + ["pop"] * (COUNT - 2)
     store, labels = make_store(np.array([one == "two" for one in kind]) * 9.0), make_labels(kind=kind)
     asked = {"target": "kind", "model": "logistic", "streams": ("muq/track",), "cv": 2, "setting": 1.0}

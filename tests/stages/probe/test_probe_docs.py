@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stages.probe import load_probe
+from stages.probe.saved import load_probe
 from stages.songs import Song, write_manifest
 
 KIND = np.arange(30) % 3
@@ -39,7 +39,7 @@ def test_ten_lines_of_python(code_in, capsys: pytest.CaptureFixture[str]) -> Non
 def test_the_commands(code_in, tmp_path: Path) -> None:
     script = "\n".join(["set -eu", *code_in("how-to/probe.md", "bash")])
     environment = {"PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin", "OMP_NUM_THREADS": "1"}
-    # Where matplotlib has to look for the machine's fonts first and that takes long, it says so on stderr.
+    # If matplotlib's search for fonts takes long, it prints a line to stderr.
     environment["MPLCONFIGDIR"] = str(tmp_path / "matplotlib")
     subprocess.run([sys.executable, "-c", "import matplotlib.font_manager"], env=environment, check=True)
     done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, env=environment)

@@ -6,9 +6,12 @@ import dask.array as da
 import numpy as np
 import pytest
 
-from stages.probe import ProbeConfig, ProbeError, ProbeReport, fit_probe
+from stages.probe.config import ProbeConfig
 from stages.probe.data.features import open_features, parse_limit
 from stages.probe.data.streams import stream_columns
+from stages.probe.errors import ProbeError
+from stages.probe.fit import fit_probe
+from stages.probe.report import ProbeReport
 from store import EmbeddingStore, cache_summaries
 
 RNG = np.random.default_rng(0)

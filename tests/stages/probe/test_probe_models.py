@@ -14,7 +14,7 @@ from stages.probe.models.registry import MODELS
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(80, 12)) * np.linspace(0.1, 30, 12) + 5
-X[:, 3] = 2.5  # a feature that says nothing must not divide by zero
+X[:, 3] = 2.5  # a constant feature must not divide by zero
 Y = X[:, 0] * 4 + X[:, 11] * 0.05 + RNG.normal(size=80) * 0.1
 CLASSES = np.digitize(Y, np.quantile(Y, [1 / 3, 2 / 3])).astype(float)
 NEW = RNG.normal(size=(30, 12)) * np.linspace(0.1, 30, 12) + 5

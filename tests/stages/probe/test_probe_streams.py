@@ -31,6 +31,6 @@ def test_an_unknown_stream_is_named() -> None:
 
 def test_sets_of_a_sweep() -> None:
     assert list(stream_sets(FOUR)) == [*FOUR, "musicfm", "muq", "segment", "track", "all"]
-    # One encoder: it is all there is, so "all" would say the same again.
+    # There is only one encoder, so "all" would be the same set.
     assert list(stream_sets(LAYERS)) == [*LAYERS, "muq", "segment", "track", "6", "10"]
     assert list(stream_sets(["muq/track"])) == ["muq/track"]

@@ -14,8 +14,12 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save
 
-from stages.probe import ProbeConfig, ProbeError, apply_probe, fit_probe, load_probe
-from stages.probe.config import POOLINGS
+from stages.probe.apply import apply_probe
+from stages.probe.config import POOLINGS, ProbeConfig
+from stages.probe.errors import ProbeError
+from stages.probe.fit import fit_probe
+from stages.probe.saved import load_probe
+from tests.pickles import Runs
 
 COUNT = 60
 KIND = np.arange(COUNT) % 3
@@ -90,18 +94,8 @@ def test_another_augmentation_is_not_another_spec(make_store, genre_probe: Path,
     assert len(apply_probe(genre_probe, other).rows) == 3
 
 
-class Trap:
-    """Makes a file when it is unpickled."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __reduce__(self) -> tuple[object, tuple[Path]]:
-        return Path.touch, (self.path,)
-
-
 def test_a_pickle_is_not_run(genre_probe: Path, tmp_path: Path) -> None:
-    content = pickle.dumps(Trap(tmp_path / "sprung"))
+    content = pickle.dumps(Runs(tmp_path / "sprung"))
     (genre_probe / "probe.safetensors").write_bytes(content)
     edit(genre_probe, arrays=f"sha256:{hashlib.sha256(content).hexdigest()}")
     with pytest.raises(ProbeError, match="does not hold the arrays of a linear probe"):
@@ -147,7 +141,7 @@ VALUES = (None, True, 0, -1, 0.5, 2**62, 10**400, "", "a\nb", [], {}, ["x", "x"]
 
 
 def use(probe: Path) -> bool:
-    """Load and score one row; whether it did. Whatever else is raised than one line fails the test."""
+    """Load and score one row; return whether that succeeded. Only our own one-line errors may be raised."""
     try:
         loaded = load_probe(probe)
     except ProbeError as error:

@@ -136,7 +136,7 @@ def test_ids_of_lists_and_of_files_from_python(generated: Path) -> None:
     assert [song.song_id for song in file_songs([Path(line) for line in lines])] == ALL
 
 
-def test_two_files_that_differ_in_suffix_only_are_both_scored(generated: Path) -> None:
+def test_two_files_that_differ_only_in_suffix_are_both_scored(generated: Path) -> None:
     Path("out/modelA/001.mp3").touch()
     songs = expand_inputs(["out/modelA"])
     assert [song.song_id for song in songs] == ["001", "001", "002"]
@@ -180,7 +180,7 @@ def test_kaldi_and_json_lines_are_lists_in_their_order_with_their_ids(generated:
         ("a.jsonl", "[1]\n", r"a\.jsonl line 1: expected an object, found '\[1\]'"),
     ],
 )
-def test_an_error_in_a_list_is_one_line(tmp_path: Path, name: str, text: str, problem: str) -> None:
+def test_an_error_in_a_list_gives_one_line(tmp_path: Path, name: str, text: str, problem: str) -> None:
     (tmp_path / name).write_text(text)
     with pytest.raises(SongsError, match=problem) as caught:
         expand_inputs([str(tmp_path / name)])
@@ -196,7 +196,7 @@ def test_a_list_may_give_one_file_several_ids(generated: Path) -> None:
     Path("wav.scp").write_text(f"u1 {a}\nu2 {a}\nu3 {b}\nu2 {a}\n")
     listed = [("u1", a), ("u2", a), ("u3", b)]
     assert pairs("wav.scp") == listed
-    # A file that another input names, too, keeps the list's ids and gets no third one.
+    # A file that is also another input keeps the list's ids and gets no third one.
     assert pairs(a, "wav.scp") == pairs("wav.scp", a) == listed
     assert pairs("out/modelA", "wav.scp") == [("002", "out/modelA/002.wav"), *listed]
     # A manifest with both ids of a file does not merge them; a file without an id from a list gets the manifest's.
@@ -257,7 +257,7 @@ def test_songs_are_grouped_by_their_first_folder(generated: Path) -> None:
         groups("out/modelA")
 
 
-def test_groups_are_folders_of_the_manifests_ids_unless_it_has_a_column_folder(generated: Path) -> None:
+def test_groups_are_folders_of_ids_unless_the_manifest_has_such_a_column(generated: Path) -> None:
     songs = [Song("mg/1", generated / "out/modelA/001.wav", "val"), Song("mlm/1", generated / "gone.wav", "val")]
     write_manifest(generated / "manifest.csv", songs)
     read = read_manifest(generated / "manifest.csv", check_files=False)

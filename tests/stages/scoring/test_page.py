@@ -179,7 +179,7 @@ def test_the_upload_page_adds_songs(browse: Callable[[str, str], dict]) -> None:
     assert browse(page, script) == {"players": 1, "form": True}
 
 
-def test_names_cannot_become_markup_and_nothing_is_loaded() -> None:
+def test_names_cannot_become_markup_and_the_page_loads_no_file() -> None:
     page = report_html(make_rows(3), DIMENSIONS, title=EVIL, by="system")
     assert "<img" not in page
     assert page.count("<script") == 2
@@ -189,12 +189,12 @@ def test_names_cannot_become_markup_and_nothing_is_loaded() -> None:
     assert "default-src 'none'" in page
 
 
-def test_the_report_is_written_whole(tmp_path: Path) -> None:
+def test_the_report_is_written_atomically(tmp_path: Path) -> None:
     path = write_report(tmp_path / "new", "<p>ö</p>")
     assert path == tmp_path / "new" / "index.html"
     assert path.read_text(encoding="utf-8") == "<p>ö</p>"
     assert [file.name for file in path.parent.iterdir()] == ["index.html"]
-    with pytest.raises(ScoringError, match="the report cannot be written"):
+    with pytest.raises(ScoringError, match=r"index\.html.index\.html: cannot be written"):
         write_report(path, "")
 
 
@@ -231,7 +231,7 @@ def test_previews_are_excerpts_of_the_best_and_worst(song_folder: Path, tmp_path
     assert np.sqrt(np.mean(samples[12_000:36_000] ** 2)) > 0.1
 
 
-def test_a_preview_is_short_and_starts_where_it_should(tmp_path: Path) -> None:
+def test_a_preview_is_short_and_starts_at_the_given_time(tmp_path: Path) -> None:
     loud = np.zeros(60 * 8_000, np.float32)
     loud[30 * 8_000 : 55 * 8_000] = np.sin(np.arange(25 * 8_000) * 0.3) * 0.5
     soundfile.write(tmp_path / "long.wav", loud, 8_000)

@@ -152,7 +152,7 @@ def test_several_heads_give_a_mean_and_its_spread(
     assert list(scored.row.spread.values()) == pytest.approx(each.std(0, ddof=1).tolist(), abs=1e-6)
 
 
-def test_heads_with_other_streams_share_one_pass(make_head: Callable[..., Head], encoders: MultiScale) -> None:
+def test_heads_with_different_streams_share_one_pass(make_head: Callable[..., Head], encoders: MultiScale) -> None:
     muq = make_head(1, streams=("muq/track",))
     both = make_head(2, streams=("musicfm/segment", "muq/track"))
     ensemble = Ensemble([muq, both])

@@ -125,7 +125,7 @@ def test_a_song_that_fails_with_the_same_error_adds_no_line(tmp_path: Path) -> N
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this machine")
-def test_a_full_disk_while_songs_are_scored_is_one_line(tmp_path: Path) -> None:
+def test_a_full_disk_while_songs_are_scored_gives_one_line(tmp_path: Path) -> None:
     (tmp_path / "scores.jsonl").symlink_to("/dev/full")
 
     def score() -> None:
@@ -138,7 +138,7 @@ def test_a_full_disk_while_songs_are_scored_is_one_line(tmp_path: Path) -> None:
 
 @contextmanager
 def pipe_read(path: Path) -> Iterator[Callable[[], bytes]]:
-    """A pipe with a reader; gives a function that returns the bytes written to it."""
+    """A pipe with a reader; returns a function that returns the bytes written to it."""
     os.mkfifo(path)
     reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     try:
@@ -182,7 +182,7 @@ def test_novelty_just_above_1_is_shown_as_above_1_and_survives_the_file() -> Non
     assert replace(GOOD, novelty=1.0).warning == ""
 
 
-def test_a_file_that_is_no_journal_is_refused(tmp_path: Path) -> None:
+def test_a_file_other_than_a_journal_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "diary.txt"
     path.write_text("dear diary\nall is well\n")
     with pytest.raises(ScoringError, match=r"expected JSON lines of scores, found other text"):

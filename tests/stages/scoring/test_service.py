@@ -77,7 +77,9 @@ def sound(seconds: float, *, rate: int = 24_000, form: str = "FLAC") -> bytes:
     return file.getvalue()
 
 
-def test_a_form_and_a_plain_body_give_what_the_command_gives(client: Client, scorer: Scorer, song_folder: Path) -> None:
+def test_forms_and_plain_bodies_give_the_same_scores_as_the_command(
+    client: Client, scorer: Scorer, song_folder: Path
+) -> None:
     path = song_folder / "söng 1.wav"
     expected = {**scorer.score(path).to_json(), "path": "söng 1.wav"}
     form = client.post("/score", files={"audio": ("C:\\music\\söng 1.wav", path.read_bytes())})
@@ -165,7 +167,7 @@ def test_limits_are_finite() -> None:
         Limits(megabytes=float("inf"))
 
 
-def test_the_page_scores_files_that_are_dropped_on_it(scorer: Scorer, dump: Callable[[str], dict]) -> None:
+def test_the_page_scores_dropped_files(scorer: Scorer, dump: Callable[[str], dict]) -> None:
     """In a browser, with a server: the page uploads two files, of which one is not audio, and draws the report."""
     drop = """<script>
       const content = Uint8Array.from(atob("CONTENT"), (letter) => letter.charCodeAt(0));

@@ -230,7 +230,7 @@ def test_a_client_that_does_not_read_its_answer_is_closed(serve: Callable[..., S
         until(lambda: not service.server.server_state.connections)
 
 
-def test_slow_uploads_delay_nobody_else(serve: Callable[..., Service]) -> None:
+def test_slow_uploads_do_not_delay_others(serve: Callable[..., Service]) -> None:
     """Far more uploads than may wait have begun; a complete one is scored at once."""
     service = serve(waiting=1)
     slow = [service.open(post(b"Content-Length: 5000", length=False, body=b"so")) for _ in range(40)]
@@ -375,7 +375,7 @@ def test_a_stop_lets_a_song_finish(serve: Callable[..., Service]) -> None:
 _PROCESSES = """
 import os, sys, tempfile, time
 from types import ModuleType, SimpleNamespace
-from pipeline.cli.entry import serve
+from pipeline.cli.entry import run
 from stages.scoring.service import app, scoring_queue, server
 
 class Fake:
@@ -396,7 +396,7 @@ for folder in sys.argv[1:]:
         os.mkdir(tempfile.tempdir)
         os.dup2(os.open(folder + "/error", os.O_CREAT | os.O_WRONLY), 2)
         sys.argv = ["hear-serve", "--checkpoint", "fake", "--port", "0"]
-        serve()
+        run("serve")
     folders[process] = folder
     print(process, flush=True)
 while folders:
@@ -419,7 +419,7 @@ ENDS = [
 def test_signals_end_the_process_and_leave_no_file(
     start_process: Callable[..., "subprocess.Popen[str]"], tmp_path: Path
 ) -> None:
-    """While an upload arrives, with and without a song in an operation that nothing interrupts."""
+    """While an upload arrives, with and without a song in an operation that cannot be interrupted."""
     folders = [tmp_path / str(number) for number in range(len(ENDS))]
     for folder, (*_, grace) in zip(folders, ENDS, strict=True):
         folder.mkdir()
@@ -497,7 +497,7 @@ def test_a_song_s_samples_are_limited_too(tmp_path: Path, rate: int, channels: i
             read_audio(path, longest=most - 0.1)
 
 
-def test_a_taken_port_and_a_wrong_host_are_one_line(
+def test_a_used_port_and_a_wrong_host_give_one_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from pipeline.cli.entry import run
@@ -519,7 +519,7 @@ def test_a_taken_port_and_a_wrong_host_are_one_line(
             assert line.count("\n") == 1
 
 
-def test_a_port_that_is_taken_while_models_load() -> None:
+def test_the_port_is_taken_while_models_load() -> None:
     with bound("127.0.0.1", 0) as sockets, socket.socket() as other:
         other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         other.bind(sockets[0].getsockname())
@@ -528,7 +528,7 @@ def test_a_port_that_is_taken_while_models_load() -> None:
             listen(sockets)
 
 
-def test_a_host_name_may_have_addresses_that_this_machine_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_host_name_may_have_addresses_of_other_machines(monkeypatch: pytest.MonkeyPatch) -> None:
     """Such as `localhost` without IPv6; at least one address must work, and all share a port."""
     absent, first, second = (
         (socket.AF_INET, 0, 0, "", (host, 0)) for host in ("203.0.113.1", "127.0.0.1", "127.0.0.2")

@@ -29,6 +29,5 @@ def test_groups_best_first() -> None:
     assert groups["odd"]["A"].songs == 10
 
 
-def test_best_and_worst() -> None:
+def test_best_songs() -> None:
     assert [row.song_id for row in best([FAILED, *ROWS], 2)] == ["20", "19"]
-    assert [row.song_id for row in best([FAILED, *ROWS], 2, worst=True)] == ["0", "1"]

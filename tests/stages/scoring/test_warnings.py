@@ -38,7 +38,7 @@ OLD = SongScore(song_id="old", path="old.mp3", scores=SCORES)
 
 @pytest.fixture(scope="module")
 def quiet(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Songs of 2 s: `silent`, `nearly`, and `soft`, which is music 30 dB down."""
+    """Songs of 2 s: `silent`, `nearly`, and `soft`, which is music attenuated by 30 dB."""
     folder = tmp_path_factory.mktemp("quiet")
     noise = np.random.default_rng(0).standard_normal(48_000)
     for name, samples in (("silent", 0 * noise), ("nearly", 1e-5 * noise), ("soft", 3e-3 * noise)):
@@ -93,7 +93,7 @@ def test_a_truncated_song_has_a_warning_from_audio_and_from_a_store(
     tally = Extractor(encoders, writer, ViewFeed(processes=0), seed=0).run(tasks, report=lambda outcome: None)
     assert tally.damaged == {"cut"}
     store = EmbeddingStore.open(writer.root)
-    # Attributes that a stranger may have written.
+    # Untrusted attributes.
     writer.write("odd", 0, store.read("soft"), attributes={"missing": "all", "truncated": 3, "skipped": [1]})
     store = EmbeddingStore.open(writer.root)
     rows = [scored.row for scored in Scoring(ensemble, StoreSource(store, ensemble)).score(store_songs(store))]
@@ -121,7 +121,7 @@ def test_silence_has_a_warning_from_a_store_that_records_the_level(
     assert tally.done == 3
     store = EmbeddingStore.open(writer.root)
     assert store.attributes("silent")["loudest_dbfs"] == LOWEST_DBFS
-    # No level, as in older stores, and levels that a stranger may have written.
+    # No level, as in older stores, and untrusted levels.
     for number, attributes in enumerate(({}, {"loudest_dbfs": "low"}, {"loudest_dbfs": True})):
         writer.write(f"other {number}", 0, store.read("silent"), attributes=attributes)
     store = EmbeddingStore.open(writer.root)
@@ -131,7 +131,7 @@ def test_silence_has_a_warning_from_a_store_that_records_the_level(
     assert len(rows) == 6
 
 
-def test_every_row_of_a_demo_head_has_the_caution_also_from_an_earlier_run(
+def test_every_row_of_a_demo_head_has_the_caution_even_if_resumed(
     quiet: Path, encoders: MultiScale, make_head: Callable[..., Head]
 ) -> None:
     ensemble = Ensemble([make_head(0), make_head(1)])

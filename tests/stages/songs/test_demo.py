@@ -12,7 +12,7 @@ import soundfile
 from scipy.stats import spearmanr
 
 from stages.songs import DIMENSIONS, Song, SongsError
-from stages.songs.demo import make_demo
+from stages.songs.demo.layout import make_demo
 from stages.songs.demo.produce import synthesise
 from stages.songs.demo.qualities import Qualities, draw_qualities, rate
 from stages.songs.songeval import read_songeval

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from stages.songs import SongsError, read_manifest, write_manifest
 from stages.songs.folder import draw_splits, read_folder
 
-# What a file system takes as a name, with room for a suffix; a leading dot hides a file.
+# Valid file names, with room for a suffix; a leading dot hides a file.
 NAMES = (
     st.text(st.characters(exclude_characters="/\0", exclude_categories=["Cs"]), min_size=1, max_size=12)
     .filter(lambda name: not name.startswith("."))
@@ -53,7 +53,7 @@ def test_any_file_name_gives_a_manifest_that_reads_back(names: list[str], model:
         assert list(read_manifest(folder / "manifest.csv").songs) == songs
 
 
-def test_the_same_stem_in_two_folders_is_two_songs_and_in_one_is_refused(tmp_path: Path) -> None:
+def test_equal_stems_in_two_folders_are_two_songs_and_in_one_are_refused(tmp_path: Path) -> None:
     fill(tmp_path, "a/song.mp3", "b/song.wav")
     assert [song.song_id for song in read_folder(tmp_path, validation=0)] == ["a/song", "b/song"]
     fill(tmp_path, "b/song.mp3")
@@ -61,7 +61,7 @@ def test_the_same_stem_in_two_folders_is_two_songs_and_in_one_is_refused(tmp_pat
         read_folder(tmp_path)
 
 
-def test_stems_that_differ_in_case_only_are_two_songs(tmp_path: Path) -> None:
+def test_stems_that_differ_only_in_case_are_two_songs(tmp_path: Path) -> None:
     fill(tmp_path, "a/Song.mp3", "a/song.wav")
     assert {song.song_id for song in read_folder(tmp_path, validation=0)} == {"a/Song", "a/song"}
 

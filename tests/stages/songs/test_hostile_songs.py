@@ -14,7 +14,7 @@ from stages.songs.manifest_file import write_manifest
 from stages.songs.songeval import read_songeval
 from tests.store.hostile import IRREGULAR, TEXTS, VALUES, attempt, places, put, within
 
-# An error may show an id or a cell whole, which has so many characters in these tests, escaped.
+# An error may contain a whole id or cell, which has up to this many characters in these tests, escaped.
 LONGEST = 3_000_000
 RATED = dict.fromkeys(DIMENSIONS, 3.5)
 ROWS: dict[str, dict[str, Any]] = {
@@ -101,7 +101,7 @@ def test_irregular_files_do_not_block(name: str, kind: str, songs: Path) -> None
     IRREGULAR[kind](songs / name)
     with within(60):
         problem = attempt(readers(songs)[name], longest=LONGEST)
-    if name != "list.txt":  # which is then a file to score, and told as such
+    if name != "list.txt":  # which is then reported as a file to score
         assert str(songs / name) in problem
 
 

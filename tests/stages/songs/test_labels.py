@@ -1,4 +1,4 @@
-"""Tables of labels in many forms: read as meant, or refused with the likely fix."""
+"""Tables of labels in many forms: read correctly, or refused with the likely fix."""
 
 import json
 import tempfile
@@ -20,7 +20,7 @@ Put = Callable[..., Path]
 
 @pytest.fixture
 def put(tmp_path: Path) -> Put:
-    """A function that writes a table beside a folder `songs` with the files that are named."""
+    """A function that writes a table beside a folder `songs` with the named files."""
 
     def write(text: str, *files: str, name: str = "labels.csv", encoding: str = "utf-8") -> Path:
         for file in files:
@@ -126,7 +126,7 @@ def test_a_misspelt_dimension_is_refused(put: Put, written: str, meant: str) -> 
         SongsError, match=rf"line 1: column '{written}' is not a dimension; did you mean {meant}\? Rename"
     ):
         read(put(f"song_id,{written}\na,3\n", "a.wav"))
-    # Beside the dimension itself it is a column like any other.
+    # If the dimension itself is present, it is a normal column.
     songs = read(put(f"song_id,{written},{meant}\na,x,3\n"))
     assert songs["a"].extra == {written: "x"}
 
@@ -227,7 +227,7 @@ def test_the_working_directory_does_not_matter(put: Put, monkeypatch: pytest.Mon
     assert {name: song.labels["Clarity"] for name, song in read(labels).items()} == {"mA/001": 2.0, "mB/001": 3.0}
 
 
-def test_a_path_beside_the_table_and_below_the_songs_must_be_one_song(put: Put) -> None:
+def test_a_path_relative_to_table_and_songs_must_match_one_song(put: Put) -> None:
     labels = put("file,Clarity\n001.wav,3\n", "mA/001.wav", "mB/001.wav", name="songs/mB/labels.csv")
     songs = {song.song_id: song for song in read_folder(labels.parents[1], labels=labels, validation=0)}
     assert {name for name, song in songs.items() if song.labels} == {"mB/001"}
@@ -279,7 +279,7 @@ def test_an_id_and_a_path_of_two_songs_are_refused(put: Put, text: str, problem:
 
 def test_id_and_path_of_the_same_song_may_differ_in_form(put: Put) -> None:
     assert rated(put("song_id,path,file_name,Clarity\n1,gone,003.wav,3\n", *NUMBERED)) == {"003": 3.0}
-    # Paths of another machine say nothing here; a path may tell songs apart that an id does not, or stand for it.
+    # Paths of another machine mean nothing here; a path may distinguish songs that an id does not, or replace the id.
     assert rated(put("song_id,path,Clarity\n001,/data/x.wav,3\n2,/data/y.wav,4\n", *NUMBERED)) == {"001": 3, "002": 4}
     both = put("song_id,path,Clarity\n001,b/001.wav,3\n,a/001.wav,4\n003,003.wav,5\n", "a/001.wav", "b/001.wav")
     (both.parent / "songs/001.wav").unlink()
@@ -393,7 +393,7 @@ LISTED = ("m/a.wav", "n/a.wav", "b.wav")
         ([{"song_id": "x"}, {"song_id": ""}, {"song_id": None}], ["x", "a", "b"]),
         ([{"song_id": " "}, {"id": 7}, {"song_id": None, "id": "y"}], ["a", "7", "y"]),
         ([{"Song ID": True}, {"Song ID": 1.5}, {"Song ID": "z"}], ["true", "1.5", "z"]),
-        # A given id is no other line's.
+        # An id from the list belongs to no other line.
         ([{"song_id": "n/a"}, {}, {"song_id": "a"}], ["n/a", "songs/n/a", "a"]),
     ],
 )

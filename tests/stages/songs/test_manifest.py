@@ -88,7 +88,7 @@ def test_byte_order_mark_and_blank_lines_are_ignored(folder: Path) -> None:
         (HEADER + ",a.flac,train,,,\n", "line 2: song_id is empty"),
         (HEADER + "a,,train,,,\n", "line 2: path is empty"),
         (HEADER + "a,a.flac,train\n", "line 2: expected 6 cells, as in the header, found 3"),
-        (HEADER + 'a,"a.flac,train\n', "line 2: is not CSV"),
+        (HEADER + 'a,"a.flac,train\n', "line 2: not valid CSV"),
     ],
 )
 def test_errors_name_file_and_line(folder: Path, text: str, problem: str) -> None:

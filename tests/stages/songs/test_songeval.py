@@ -37,7 +37,7 @@ def lay_out(folder: Path, rows: list[Any], validation: str = "mp3/a_2.mp3\n") ->
 GOOD = [line("mp3/a_1.mp3", system="suno", gender="female", tempo=90), line("mp3/a_2.mp3")]
 
 
-def test_labels_are_means_and_ids_whole_stems(tmp_path: Path) -> None:
+def test_labels_are_means_and_ids_are_stems(tmp_path: Path) -> None:
     first, second = read_songeval(lay_out(tmp_path, GOOD), official=False)
     assert first.labels == dict.fromkeys(DIMENSIONS, 3.5)
     assert (first.song_id, first.path, first.split) == ("a_1", tmp_path / "mp3" / "a_1.mp3", "train")
@@ -45,7 +45,7 @@ def test_labels_are_means_and_ids_whole_stems(tmp_path: Path) -> None:
     assert (second.song_id, second.split, second.system, second.extra) == ("a_2", "val", "", {})
 
 
-def test_a_rater_who_skips_a_dimension_does_not_count(tmp_path: Path) -> None:
+def test_a_rater_without_a_rating_of_a_dimension_is_ignored(tmp_path: Path) -> None:
     row = line("mp3/a_1.mp3")
     row["annotation"][0]["Clarity"] = None
     first, _ = read_songeval(lay_out(tmp_path, [row, GOOD[1]]), official=False)
@@ -149,7 +149,7 @@ class ListHandler(BaseHTTPRequestHandler):
         for _ in range(2_000 if self.path == "/endless" else 1):
             try:
                 self.wfile.write(self.content if self.path != "/endless" else bytes(1_000))
-            except OSError:  # the client has had enough
+            except OSError:  # the client has disconnected
                 return
 
     def log_message(self, *_: object) -> None:
@@ -243,7 +243,7 @@ def test_the_list_is_fetched_from_the_challenges_repository(tmp_path: Path, monk
         ("http://[", r"http://\[: could not be downloaded"),
     ],
 )
-def test_a_failed_download_is_one_line_and_leaves_nothing(
+def test_a_failed_download_gives_one_line_and_leaves_no_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lists: str, hub_asked: list[Any], place: str, problem: str
 ) -> None:
     monkeypatch.setenv("HEAR_VAL_IDS_URL", place if "://" in place else f"{lists}/{place}")
@@ -255,7 +255,7 @@ def test_a_failed_download_is_one_line_and_leaves_nothing(
     assert hub_asked == []
 
 
-def test_nothing_is_downloaded_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lists: str) -> None:
+def test_no_file_is_downloaded_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lists: str) -> None:
     from huggingface_hub import constants
 
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
@@ -278,7 +278,7 @@ def test_another_list_is_not_replaced(
     assert hub_asked == []
 
 
-def test_a_silent_hub_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lists: str) -> None:
+def test_a_silent_hub_gives_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lists: str) -> None:
     import huggingface_hub
 
     def snapshot(*_: Any, **how: Any) -> None:

@@ -1,4 +1,4 @@
-"""Many processes at once, and processes that die."""
+"""Many concurrent processes, and processes that die."""
 
 import json
 import os
@@ -230,7 +230,7 @@ def test_old_litter_and_many_writers(start: Start, tmp_path: Path, spec: Spec, m
 
 
 class _Killed(BaseException):
-    """Stands for the end of a process."""
+    """Raised in place of the end of a process."""
 
 
 def _sweeps(root: str, spec: Spec, frames: Any) -> None:

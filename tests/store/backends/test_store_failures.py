@@ -128,7 +128,7 @@ def test_a_receipt_is_replaced_completely_or_not_at_all(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(Path, "write_text", half)
-    with pytest.raises(StoreError, match=r"receipt.json: the receipt cannot be written: No space left"):
+    with pytest.raises(StoreError, match=r"receipt.json: cannot be written: No space left"):
         write_receipt(store, receipt)
     assert receipt.read_text() == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["receipt.json", "store.zarr"]
@@ -160,7 +160,7 @@ def test_a_truncated_shard_is_refused(tmp_path: Path) -> None:
     assert objects.read_into("b", [(0, buffer)]) is None
 
 
-def test_an_unknown_home_folder() -> None:
+def test_a_path_in_an_unknown_home_folder() -> None:
     with pytest.raises(StoreError, match=r"^~nobody-of-this-name/store: Could not determine home directory"):
         EmbeddingStore.open("~nobody-of-this-name/store")
 

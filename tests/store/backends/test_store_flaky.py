@@ -73,7 +73,7 @@ def test_a_body_that_always_ends_early_is_unreadable(name: str, remote: str, con
     assert not verify(remote).problems
 
 
-def test_a_truncated_root_is_not_taken_for_another_format(remote: str, spec: Spec) -> None:
+def test_a_truncated_root_is_not_reported_as_another_format(remote: str, spec: Spec) -> None:
     with flaky(lambda where, data: cut(where, data) if where.endswith("s.zarr/zarr.json") else data):
         with pytest.raises(StoreAccessError, match=r"s\.zarr/zarr\.json: cannot read: expected \d+ bytes, got \d+"):
             EmbeddingStore.open(remote)

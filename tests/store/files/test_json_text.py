@@ -51,5 +51,5 @@ JSON = st.recursive(
 
 
 @given(JSON)
-def test_what_json_writes_is_read_back(value: object) -> None:
+def test_written_json_reads_back(value: object) -> None:
     assert parse_json(json.dumps(value)) == value

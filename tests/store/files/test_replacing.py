@@ -31,7 +31,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this machine")
 @pytest.mark.parametrize("kind", ["text", "torch"])
-def test_a_full_disk_is_one_line_for_any_writer(tmp_path: Path, kind: str) -> None:
+def test_a_full_disk_gives_one_line_for_any_writer(tmp_path: Path, kind: str) -> None:
     (tmp_path / ".x.partial").symlink_to("/dev/full")
 
     def write() -> None:
@@ -61,7 +61,7 @@ def test_a_pipe_or_device_is_written_to_and_stays(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [pipe]
 
 
-def test_a_failure_of_safetensors_is_one_line(tmp_path: Path) -> None:
+def test_a_failure_of_safetensors_gives_one_line(tmp_path: Path) -> None:
     folder = tmp_path / "gone"
 
     def write() -> None:

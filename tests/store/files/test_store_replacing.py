@@ -1,4 +1,4 @@
-"""Replacing a record: others see the old or the new one at any moment, whoever reads, writes or dies."""
+"""Replacing a record: others see the old or the new one at any moment, also after a kill."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -171,7 +171,7 @@ MOMENTS = [(verb, name, when) for verb, name in (("delete", METADATA), ("put", S
 
 
 @pytest.mark.parametrize(("verb", "name", "when"), MOMENTS)
-def test_a_killed_replacement_leaves_the_old_record_or_none(
+def test_a_killed_replacement_leaves_the_old_record_or_no_record(
     verb: str,
     name: str,
     when: str,

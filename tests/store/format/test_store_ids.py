@@ -75,7 +75,7 @@ def test_different_ids_have_different_paths_and_names(first: str, second: str) -
     dtype=st.sampled_from(["float16", "float32", "int8"]),
     seed=st.integers(0, 99),
 )
-def test_any_id_and_shape_there_and_back(
+def test_any_id_and_shape_round_trip(
     songs: list[str], shape: tuple[int, int, int], dtype: str, seed: int, spec: Spec, tmp_path: Path
 ) -> None:
     spec = replace(spec, streams=tuple(map(str, range(shape[0]))), channels=shape[2], dtype=dtype)
@@ -97,7 +97,7 @@ def test_any_id_and_shape_there_and_back(
         assert again.attributes(song, seed) == store.attributes(song, seed)
 
 
-def test_ids_that_look_alike_stay_apart(spec: Spec, tmp_path: Path, make_frames: Callable[..., Any]) -> None:
+def test_similar_ids_stay_distinct(spec: Spec, tmp_path: Path, make_frames: Callable[..., Any]) -> None:
     writer = StoreWriter.open(tmp_path / "store", spec)
     for number, song in enumerate(HARD):
         assert writer.write(song, 0, make_frames(number), attributes={"number": number})

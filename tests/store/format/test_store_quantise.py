@@ -51,7 +51,7 @@ def test_the_error_does_not_depend_on_a_channels_offset(mean: float) -> None:
     assert np.sqrt(np.mean((found - frames) ** 2)) == pytest.approx(7.4 / 254 / np.sqrt(12), rel=0.05)
 
 
-def test_levels_as_text_there_and_back() -> None:
+def test_levels_as_text_round_trip() -> None:
     levels = Levels(*np.random.default_rng(0).standard_normal((2, 3, 5)).astype(np.float32))
     texts = levels_to_text(levels)
     for values, again in zip(levels, levels_from_text(texts, (3, 5)), strict=True):
@@ -85,7 +85,7 @@ def test_overflow_names_the_types_that_fit() -> None:
 
 
 class Labelled(np.ndarray):
-    """A subclass of ndarray, as some libraries have."""
+    """A subclass of ndarray, as in some libraries."""
 
 
 def frozen(frames: np.ndarray) -> np.ndarray:

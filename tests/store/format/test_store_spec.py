@@ -47,7 +47,7 @@ def test_several_differences_name_the_first_and_count_the_rest(spec: Spec) -> No
         spec.check(other, "here")
 
 
-def test_json_there_and_back(spec: Spec) -> None:
+def test_json_round_trip(spec: Spec) -> None:
     again = Spec.from_json(json.loads(json.dumps(spec.to_json())))
     assert (again, again.digest, hash(again)) == (spec, spec.digest, hash(spec))
 

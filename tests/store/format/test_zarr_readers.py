@@ -48,7 +48,7 @@ def reader(request: pytest.FixtureRequest) -> Iterator[Reader]:
 
 
 def draw(dtype: str, shape: tuple[int, ...]) -> NDArray[Any]:
-    """Values over the whole range of a type, without zeros, which zarr does not write if a chunk has nothing else."""
+    """Values over the whole range of a type, without zeros, as zarr does not write chunks of zeros."""
     rng = np.random.default_rng(0)
     if dtype == "int8":
         return np.where(rng.random(shape) < 0.5, rng.integers(-127, 0, shape), rng.integers(1, 128, shape)).astype(

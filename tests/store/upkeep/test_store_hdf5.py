@@ -155,7 +155,7 @@ def test_not_hdf5_and_an_existing_file(tmp_path: Path, fill: Make) -> None:
     ("name", "reason"),
     [
         ("text.h5/all.h5", "Not a directory"),
-        # The file has another name, longer by 8, until it is whole.
+        # Until it is complete, the file has another name, longer by 8.
         (f"{'x' * 245}.h5", "File name too long"),
         (f"{'x' * 300}.h5", "File name too long"),
     ],

@@ -151,7 +151,7 @@ def test_a_file_that_makes_the_library_loop_for_ever_is_refused(
 
 
 def test_a_chunk_that_unpacks_to_gigabytes_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """HDF5 decompresses a whole chunk, whatever the size of the dataset."""
+    """HDF5 decompresses a whole chunk, even for a small dataset."""
     packer = zlib.compressobj()
     zeros = packer.compress(bytes(16 << 20)) + packer.flush(zlib.Z_FULL_FLUSH)
     with h5py.File(tmp_path / "theirs.h5", "w") as file:

@@ -12,7 +12,7 @@ Fill = Callable[..., str]
 
 
 class StopError(Exception):
-    """Stands for an interruption."""
+    """Raised as an interruption."""
 
 
 def stopping(items: Any) -> Any:
@@ -86,7 +86,7 @@ def test_prune_songs_views_or_views_of_songs(fill: Fill) -> None:
     assert list(EmbeddingStore.open(root)) == [("a", 0), ("b", 0), ("b", 1)]
 
 
-def test_pruned_records_leave_nothing(fill: Fill, files_of: Callable[..., Any]) -> None:
+def test_pruned_records_leave_no_objects(fill: Fill, files_of: Callable[..., Any]) -> None:
     root = fill()
     prune(root, views=[0, 1])
     assert sorted(files_of(root)) == ["catalogue/index.json", "zarr.json"]

@@ -85,7 +85,7 @@ class Convolution(nn.Module):
 
 
 class ConformerLayer(nn.Module):
-    """One layer. Norms and the running sum stay in float32, whatever the precision of the products."""
+    """One layer. Norms and the running sum stay in float32 for any precision of the products."""
 
     def __init__(self, *, width: int, heads: int, inner: int, kernel: int) -> None:
         super().__init__()

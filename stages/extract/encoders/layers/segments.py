@@ -67,7 +67,7 @@ def _each(pieces: list[Tensor], log_mel: LogMel, keep: slice) -> Tensor | None:
 
 
 def segment_lengths(samples: int) -> tuple[int, ...]:
-    """Return the lengths of the 30 s segments in samples. A rest that is too short for a spectrogram is dropped."""
+    """Return the lengths of the 30 s segments in samples. A last one that is too short for a spectrogram is dropped."""
     whole, rest = divmod(samples, SEGMENT)
     return (SEGMENT,) * whole + ((rest,) if rest >= SHORTEST else ())
 

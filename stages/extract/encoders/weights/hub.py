@@ -74,5 +74,5 @@ def weight_files(source: str | Path, files: Sequence[str]) -> WeightFiles:
 def _local(folder: Path, name: str) -> Path:
     path = folder / name
     if not path.exists():
-        raise WeightsError(f"{folder}: has no {name}; the folder must have the published files")
+        raise WeightsError(f"{folder}: no {name}; the folder must contain the published files")
     return path

@@ -1,7 +1,7 @@
-"""MuQ's published weights (Zhu et al. 2025, arXiv 2501.01108): safetensors, and a JSON with three numbers that we use.
+"""MuQ's published weights (Zhu et al. 2025, arXiv 2501.01108): safetensors, and a JSON file (three numbers are used).
 
-The package `muq` does not load them: it would build whatever an untrusted configuration says, and fill missing tensors
-with random numbers.
+The package `muq` does not load them: it would build any model that an untrusted configuration describes, and fill
+missing tensors with random numbers.
 """
 
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""MusicFM's published weights (Won et al. 2023, arXiv 2311.03318): a pickle of tensors and a JSON of two numbers."""
+"""MusicFM's published weights (Won et al. 2023, arXiv 2311.03318): pickled tensors and a JSON file of two numbers."""
 
 from pathlib import Path
 

@@ -1,7 +1,7 @@
 """Random weights for both encoders, the same on every machine, without a download.
 
 `TINY` has the sizes of the `tiny` preset. Its random features are enough to show that the pipeline works from end to
-end; scores made from them mean nothing. `FULL` has the published sizes, for benchmarks.
+end; scores made from them mean nothing.
 """
 
 from collections.abc import Mapping
@@ -35,7 +35,6 @@ class Sizes:
 
 
 TINY = Sizes(layers=12, width=64, heads=4, inner=128, channels=8)
-FULL = Sizes(layers=12, width=1024, heads=16, inner=4096, channels=512)
 
 
 def untrained(name: str, sizes: Sizes = TINY) -> Published:

@@ -73,11 +73,11 @@ def test_unusual_but_valid_files_are_read(tmp_path: Path, name: str) -> None:
     assert probe_seconds(path) == pytest.approx(1.0, abs=0.02)
 
 
-def test_names_that_differ_in_case_only_are_two_files(tmp_path: Path) -> None:
+def test_names_that_differ_only_in_case_are_two_files(tmp_path: Path) -> None:
     write(tmp_path / "Song.wav", np.full(RATE, 0.25), subtype="FLOAT")
     write(tmp_path / "song.wav", np.full(RATE, 0.5), subtype="FLOAT")
     if (tmp_path / "SONG.wav").exists():
-        pytest.skip("this file system does not tell upper from lower case")
+        pytest.skip("this file system is case-insensitive")
     assert read_audio(tmp_path / "Song.wav").samples[0] == 0.25
     assert read_audio(tmp_path / "song.wav").samples[0] == 0.5
 
@@ -108,7 +108,7 @@ BAD: dict[str, tuple[Callable[[Path], Path], str]] = {
     "integers as floats": (lambda folder: write(folder / "a.wav", noise() * 32_768, subtype="FLOAT"), "peaks at 1.638"),
     "a folder": (lambda folder: folder, "is a folder; expected an audio file"),
     "no file": (lambda folder: folder / "a\nb.wav", "cannot be read: No such file or directory"),
-    "a dangling link": (lambda folder: linked(folder / "a.wav"), "(a link to a file that is not there)"),
+    "a dangling link": (lambda folder: linked(folder / "a.wav"), "(a broken link)"),
     "a pipe": (lambda folder: piped(folder / "a.wav"), "is not a regular file; expected an audio file"),
     "a name with a null byte": (lambda folder: folder / "a\0.wav", "cannot be read: embedded null byte"),
     "a name too long": (lambda folder: folder / ("x" * 300), "cannot be read: File name too long"),
@@ -180,7 +180,7 @@ def test_a_file_without_read_permission(tmp_path: Path) -> None:
     if os.geteuid() != 0:
         assert "cannot be read: Permission denied" in error_of(path)
         return
-    # root reads everything: ask as nobody, after the imports, which nobody may not be allowed.
+    # root can read everything: switch to the user nobody, after the imports, which nobody may not be able to read.
     code = (
         "import os, sys; from pathlib import Path; from stages.extract.audio.reading import AudioError, read_audio\n"
         "os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"

@@ -1,7 +1,7 @@
 """All common containers and codecs, intact and broken: decoded completely, reported, or refused.
 
-The signal that went in decides, not another decoder: the length to a codec's frame, the correlation at its best place
-within a frame. Signals are alike at no two places, so that a part that is missing or doubled shows.
+The reference is the encoded signal, not another decoder: the length to a codec's frame, the correlation at its best
+place within a frame. Signals have no two similar places, so that a part that is missing or doubled shows.
 """
 
 import struct
@@ -30,7 +30,7 @@ class Kind(NamedTuple):
     codec: str
     frame: int = 1
     joined: str = "refused"
-    options: dict[str, str] = {}  # noqa: RUF012 - a default that nobody changes
+    options: dict[str, str] = {}  # noqa: RUF012 - a default that is never changed
 
 
 KINDS = {
@@ -121,7 +121,7 @@ def test_truncated_files_are_reported_or_refused(
         return
     assert waveform.damage
     assert waveform.seconds <= 3.0
-    # A packet may be lost beside what was cut off: of PCM 4,096 samples; Ogg loses a page, of a second by default.
+    # A packet may be lost besides the missing part: for PCM 4,096 samples; Ogg loses a page, a second by default.
     lost = 1.0 if KINDS[name].container in ("ogg", "opus") else max(4096, 2 * KINDS[name].frame) / RATE
     assert waveform.seconds >= 3.0 * share - lost - 0.05
 
@@ -236,7 +236,7 @@ def test_channels(tmp_path: Path, melody: Any, encode: Any, name: str, channels:
     agree(waveform, samples, RATE, kind.frame)
 
 
-# --- headers that are wrong, or say nothing ---
+# --- headers with wrong or missing lengths ---
 
 
 def with_wav_size(size: int) -> Callable[[bytes], bytes]:
@@ -318,9 +318,9 @@ WRONG: dict[str, tuple[str, Callable[[bytes], bytes]]] = {
     "WAV of the largest size": ("pcm.wav", with_wav_size(0xFFFF_FFFF)),
     "WAV of sox's unknown size": ("pcm.wav", with_wav_size(0x7FFF_F000)),
     "FLAC of unknown length": ("plain.flac", with_flac_total(0)),
-    "FLAC that says too little": ("plain.flac", with_flac_total(RATE)),
-    "MP3 that says 0 frames": ("info.mp3", with_info_frames(0)),
-    "MP3 that says half of its frames": ("info.mp3", with_info_frames(63)),
+    "FLAC with too short a length": ("plain.flac", with_flac_total(RATE)),
+    "MP3 that declares 0 frames": ("info.mp3", with_info_frames(0)),
+    "MP3 that declares half of its frames": ("info.mp3", with_info_frames(63)),
     "MP3 after a tag of 4 MB": ("plain.mp3", with_id3(4_000_000)),
     "MP3 after two tags": ("plain.mp3", lambda content: with_id3(3_000)(with_id3(70_000)(content))),
     "FLAC after a tag": ("plain.flac", with_id3(100_000)),
@@ -393,7 +393,7 @@ def test_padding_of_odd_chunks_loses_no_samples(
 
 @pytest.mark.parametrize(("length", "start"), [(3.0, 0.0), (6.0, 0.0), (1.0, 0.0), (5.0, 2.0)])
 def test_length_of_a_film_is_that_of_its_sound(tmp_path: Path, song: Samples, length: float, start: float) -> None:
-    """The container's length is that of its longest stream, and its sound may begin late."""
+    """The container's length is that of its longest stream, and its audio may begin late."""
     path = tmp_path / "film.mkv"
     with av.open(str(path), "w") as file:
         sound, picture = file.add_stream("flac", rate=RATE, layout="stereo"), file.add_stream("ffv1", rate=10)
@@ -437,7 +437,7 @@ def test_files_that_libsndfile_cut_are_complete(name: str) -> None:
     assert waveform.seconds == pytest.approx(CASES[name], abs=0.03)
     assert probe_seconds(path) == pytest.approx(CASES[name], abs=0.08)
     assert waveform.damage == {}
-    # Sound to the end, not silence that fills a gap.
+    # Audio to the end, not silence that fills a gap.
     assert min(np.abs(part).max() for part in np.array_split(waveform.samples, 8)) > 0.01
 
 
@@ -479,7 +479,7 @@ def test_samples_equal_those_of_soundfile(tmp_path: Path, song: Samples, suffix:
     np.testing.assert_allclose(ours, theirs, atol=3e-4)
 
 
-# --- what is not audio ---
+# --- files other than audio ---
 
 PLAYLISTS = {
     "HLS": "#EXTM3U\n#EXT-X-TARGETDURATION:10\n#EXTINF:3,\n{secret}\n#EXT-X-ENDLIST\n",
@@ -519,7 +519,7 @@ def test_a_film_without_sound_is_refused(tmp_path: Path) -> None:
         frame = av.VideoFrame.from_ndarray(np.zeros((24, 16), np.uint8), format="yuv420p")
         file.mux(stream.encode(frame))
         file.mux(stream.encode(None))
-    with pytest.raises(AudioError, match="has no audio stream"):
+    with pytest.raises(AudioError, match=": no audio stream"):
         read_audio(path)
 
 

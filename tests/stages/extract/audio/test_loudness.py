@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from stages.extract.audio.loudness import LOWEST_DBFS, SILENCE_DBFS, is_silence, loudest_second
 from stages.extract.audio.reading import read_audio, resample
-from stages.songs.demo import make_demo
+from stages.songs.demo.layout import make_demo
 from stages.songs.folder import audio_files
 
 RATE = 24_000
@@ -39,7 +39,7 @@ def test_a_loud_second_is_found_anywhere() -> None:
     for start in (0.0, 3.05, 58.93, 59.0):
         song = np.zeros(60 * RATE, np.float32)
         song[int(start * RATE) : int((start + 1) * RATE)] = tone(1, 1.0)
-        # The second is looked for in steps of a tenth: at most half of one is missed on each side.
+        # The search has steps of a tenth of a second: at most half a step is missed on each side.
         assert loudest_second(song) == pytest.approx(-3.0, abs=0.3)
 
 

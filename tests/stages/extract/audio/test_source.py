@@ -15,7 +15,7 @@ from stages.extract.views import feed
 from stages.extract.views.feed import FailedView, PreparedView, ViewRequest, prepare_view
 
 
-def test_the_source_hash_is_that_of_the_bytes(tmp_path: Path) -> None:
+def test_the_source_hash_is_of_the_bytes(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"song")
     assert source_hash(tmp_path / "a") == f"sha256:{hashlib.sha256(b'song').hexdigest()}"
 

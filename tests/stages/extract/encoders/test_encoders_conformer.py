@@ -29,7 +29,7 @@ def test_blocks_equal_scaled_dot_product_attention(tokens, queries, monkeypatch)
     torch.testing.assert_close(blocks.float(), exact, atol=0.03, rtol=0)
 
 
-def test_several_layers_cost_one_pass_and_equal_single_ones(monkeypatch):
+def test_several_layers_in_one_pass_equal_single_layers(monkeypatch):
     tokens = noise(2, 40, 64)
     untouched = tokens.clone()
     passes, forward = [], ConformerLayer.forward

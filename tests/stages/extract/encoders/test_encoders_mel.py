@@ -22,7 +22,7 @@ def test_equals_torchaudio(samples):
     torch.testing.assert_close(ours, published[..., :-1], atol=2e-4, rtol=0)
 
 
-def test_pieces_change_nothing(monkeypatch):
+def test_pieces_do_not_change_the_result(monkeypatch):
     whole = mel.LogMel()(noise(48_000))
     monkeypatch.setattr(mel, "PIECE", 7)
     torch.testing.assert_close(mel.LogMel()(noise(48_000)), whole, atol=2e-4, rtol=0)

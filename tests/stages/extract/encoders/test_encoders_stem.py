@@ -33,7 +33,7 @@ def test_winograd_equals_the_convolution(width, shape):
 
 
 @pytest.mark.parametrize("frames", [1, 3, 4, 39, 41, 160, 401])
-def test_chunks_give_the_whole(stem, frames, monkeypatch):
+def test_chunks_join_to_the_whole(stem, frames, monkeypatch):
     mel = noise(1, 128, frames)
     whole = stem(mel)
     assert whole.shape == (1, -(-frames // 4), 64)
@@ -41,7 +41,7 @@ def test_chunks_give_the_whole(stem, frames, monkeypatch):
     torch.testing.assert_close(stem.long(mel), whole, atol=2e-5, rtol=0)
 
 
-def test_memory_format_and_form_change_nothing():
+def test_memory_format_and_form_do_not_change_the_output():
     plain, tuned = build_stem(untrained("muq"), 128), build_stem(untrained("muq"), 128).tuned()
     mel = noise(1, 128, 90)
     torch.testing.assert_close(tuned(mel), plain(mel), atol=2e-5, rtol=0)

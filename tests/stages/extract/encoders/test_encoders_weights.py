@@ -18,6 +18,7 @@ from stages.common.provenance import FOLDER, Provenance
 from stages.extract.encoders import EncoderError, load_multiscale
 from stages.extract.encoders.load import assemble
 from stages.extract.encoders.weights.untrained import Sizes, untrained
+from tests.pickles import Runs
 
 PARITY = Path(__file__).parents[3] / "parity"
 COMMIT = "0" * 40
@@ -105,16 +106,6 @@ def test_the_hash_covers_all_inputs(musicfm):
     assert len({*before.values(), *after.values(), *load(musicfm=musicfm).hashes.values()}) == 3
 
 
-class Runs:
-    """Would touch a file when unpickled without restriction."""
-
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return (Path.touch, (self.path,))
-
-
 def test_a_checkpoint_runs_no_code(musicfm, tmp_path):
     (musicfm / "pretrained_msd.pt").write_bytes(pickle.dumps({"state_dict": Runs(tmp_path / "ran")}))
     with pytest.raises(EncoderError, match=r"pretrained_msd\.pt: refused, this pickle holds more than tensors"):
@@ -159,7 +150,7 @@ def test_bad_statistics(musicfm, content):
         load(musicfm=musicfm)
 
 
-def test_layers_that_the_weights_do_not_have(musicfm):
+def test_missing_layers_are_named(musicfm):
     with pytest.raises(EncoderError, match=r"musicfm: layers \[5\]: expected different numbers from 0 to 4"):
         load(musicfm=musicfm, layers=(5,))
 
@@ -184,7 +175,7 @@ def test_loading_leaves_the_generators_and_stdout_alone(capsys):
 def test_missing_weights(tmp_path):
     with pytest.raises(EncoderError, match="neither a folder nor a hub id"):
         load(musicfm=tmp_path / "nowhere")
-    with pytest.raises(EncoderError, match=r"has no msd_stats\.json; the folder must have the published files"):
+    with pytest.raises(EncoderError, match=r"no msd_stats\.json; the folder must contain the published files"):
         load(musicfm=tmp_path)
 
 
@@ -256,7 +247,7 @@ def test_provenance_of_weights(hub, tmp_path):
         "musicfm": "untrained (tiny, seed 2)",
         "muq": "untrained (tiny, seed 1)",
     }
-    # What only serves to measure is known to nobody by name.
+    # Names that only tests of speed use are not public.
     assert untrained("muq", Sizes(layers=2, width=32, heads=4, inner=16, channels=4)).provenance is None
     with pytest.raises(EncoderError, match="someone/music: has no such revision"):
         load(musicfm=f"someone/music@{'f' * 40}")

@@ -141,7 +141,7 @@ def test_negative_variances_and_an_even_kernel(tmp_path: Path) -> None:
 
 
 def test_small_tensors_do_not_become_large_ones(tmp_path: Path) -> None:
-    """A product of a row and a column would have 40 GB."""
+    """The product of a row and a column would take 40 GB."""
     folder = Path(shutil.copytree(PARITY / "musicfm", tmp_path / "musicfm"))
     whole = torch.load(folder / "pretrained_msd.pt", weights_only=True)["state_dict"]
     row, column = torch.zeros(1, 100_000, 1, 1), torch.zeros(100_000)

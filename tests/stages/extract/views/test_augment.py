@@ -66,7 +66,7 @@ def test_a_view_is_the_same_bytes_in_another_process_and_in_any_order() -> None:
     assert len(set(there)) == 3
 
 
-def test_song_view_and_seed_each_change_what_is_drawn() -> None:
+def test_the_drawn_parameters_depend_on_song_view_and_seed() -> None:
     draws = [("a", 1, 0), ("b", 1, 0), ("a", 2, 0), ("a", 1, 1), ("a", 11, 0), ("a1", 1, 0)]
     views = [draw_view(song(0.2), song_id=name, view=view, seed=seed)[1] for name, view, seed in draws]
     assert len({json.dumps(view) for view in views}) == len(draws)
@@ -89,7 +89,7 @@ def test_each_transform_is_applied_as_often_as_the_table_says(many: list[dict[st
         assert share == pytest.approx(p, abs=4 * (p * (1 - p) / len(many)) ** 0.5)
 
 
-def test_transforms_come_in_the_tables_order(many: list[dict[str, Any]]) -> None:
+def test_transforms_are_in_the_tables_order(many: list[dict[str, Any]]) -> None:
     assert all(list(drawn) == [name for name in ORDER if name in drawn] for drawn in many)
 
 
@@ -169,7 +169,7 @@ def test_pitch_shift_is_in_semitones_and_time_stretch_keeps_the_pitch(monkeypatc
     assert stretched.seconds == pytest.approx(2 / 1.01, abs=0.01)
 
 
-def test_time_shift_keeps_the_length_and_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_time_shift_keeps_all_samples(monkeypatch: pytest.MonkeyPatch) -> None:
     only(monkeypatch, "time_shift")
     waveform = song(3.0)
     shifted, drawn = draw_view(waveform, song_id="a", view=1, seed=0)

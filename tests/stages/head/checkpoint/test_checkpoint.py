@@ -16,6 +16,7 @@ from stages.head.errors import HeadError
 from stages.head.model.hear import HearHead
 from stages.head.model.sizes import HeadSizes, preset_sizes
 from stages.songs import DIMENSIONS
+from tests.pickles import Runs
 
 PARITY = Path(__file__).parents[3] / "parity"
 STREAMS = ("musicfm/track", "muq/track")
@@ -70,16 +71,6 @@ def test_a_published_file_saved_on_a_gpu_loads_without_one(tmp_path, monkeypatch
     frames = np.random.default_rng(0).standard_normal((4, 30, here.config.channels)).astype(np.float32)
     assert next(head.model.parameters()).device.type == "cpu"
     assert head.score(frames) == here.score(frames)
-
-
-class Runs:
-    """Would touch a file when unpickled without restriction."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __reduce__(self) -> tuple[object, ...]:
-        return (Path.touch, (self.path,))
 
 
 @pytest.mark.parametrize("protocol", [0, 2, 5])
@@ -235,7 +226,7 @@ def test_a_missing_checkpoint_is_named(tmp_path):
 
 
 @pytest.mark.parametrize("heads", [[], [".."], ["."], ["/etc"], ["a/b"], [1], "seed-0"])
-def test_a_list_of_heads_names_folders_beside_it(tmp_path, heads):
+def test_a_list_of_heads_contains_names_of_folders_next_to_it(tmp_path, heads):
     (tmp_path / "ensemble.json").write_text(json.dumps({"heads": heads}))
     with pytest.raises(HeadError, match=r"ensemble\.json: expected the names of folders beside it"):
         head_places(tmp_path)

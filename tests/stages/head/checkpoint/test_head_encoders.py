@@ -90,7 +90,7 @@ def test_weights_from_the_hub_are_found_again_at_their_commit(
         "muq": {"kind": "hub", "id": "lab/MuQ", "revision": muq},
         "musicfm": {"kind": "hub", "id": "lab/MusicFM", "revision": musicfm},
     }
-    # Another commit, of other weights: the head's own are meant, also on a machine that never saw them.
+    # Another commit has other weights: the head's own are used, even if they were never downloaded here.
     stats = b'{"melspec_2048_mean": 1.0, "melspec_2048_std": 2.0}'
     on_hub.add("lab/MusicFM", {**files("musicfm"), "msd_stats.json": stats})
     shutil.rmtree(head.parent / "cache")
@@ -99,7 +99,7 @@ def test_weights_from_the_hub_are_found_again_at_their_commit(
     row = scorer.score(songs.parent / "0.wav")
     assert row.scores.keys() == set(DIMENSIONS)
     assert "caution" not in row.to_json()
-    # What the user names wins, and is checked.
+    # Weights from the user win, and are checked.
     Scorer.load(head, muq=PARITY / "muq", musicfm=PARITY / "musicfm", precision="fp32")
     with pytest.raises(HeadError, match=r"musicfm weights sha256:\w+ \(from lab/MusicFM, commit \w+\), found sha"):
         Scorer.load(head, musicfm="lab/MusicFM", precision="fp32")
@@ -115,7 +115,7 @@ def test_a_missing_commit_says_how_to_name_a_copy(on_hub, trained: Callable[...,
         Scorer.load(head)
 
 
-def test_a_folder_s_weights_are_looked_for_under_the_published_ids(on_hub, trained: Callable[..., Path]) -> None:
+def test_for_weights_from_a_folder_the_published_ids_are_tried(on_hub, trained: Callable[..., Path]) -> None:
     head = trained(muq=str(PARITY / "muq"), musicfm=str(PARITY / "musicfm"))
     assert config_of(head)["encoders_from"] == {"muq": {"kind": "folder"}, "musicfm": {"kind": "folder"}}
     assert str(PARITY) not in json.dumps(config_of(head))
@@ -139,7 +139,7 @@ def test_the_demos_head_needs_no_weights_and_warns(trained: Callable[..., Path],
     assert row.caution == scorer.caution == "trained on the demo: meaningless for music"
     about = {"store": tmp_path / "head.zarr", "manifest": read_manifest(songs), "draws": 10}
     assert evaluate_heads([load_head(head)], **about).caution == CAUTION
-    # As it was before this was recorded: its hashes tell.
+    # As before this was recorded: its hashes show it.
     values = config_of(head)
     del values["encoders_from"]
     (head / "config.json").write_text(json.dumps(values))
@@ -188,7 +188,7 @@ def test_heads_that_score_together_agree_on_their_encoders() -> None:
     other = replace(HUB, revision="b" * 40)
     assert encoders_from([make_head(muq=FOLDER), make_head(muq=HUB), make_head(muq=FOLDER)]) == {"muq": HUB}
     assert encoders_from([make_head(), make_head(muq=HUB, musicfm=FOLDER)]) == {"muq": HUB, "musicfm": FOLDER}
-    # An encoder that no head needs is nobody's business.
+    # Encoders that no head needs are ignored.
     assert encoders_from([make_head(streams=("musicfm/track",), muq=HUB)]) == {}
     with pytest.raises(HeadError, match=r"agree on the weights of muq: expected lab/MuQ, commit a{40}, found .* b{40}"):
         encoders_from([make_head(muq=HUB), make_head(muq=other)])
@@ -225,7 +225,7 @@ def test_which_weights_are_loaded(
         (EncoderError, {}, "a reason"),
     ],
 )
-def test_advice_about_weights_is_given_where_the_user_named_none(
+def test_advice_about_weights_is_given_if_the_user_named_none(
     kind: type[EncoderError], given: dict, message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(**about: object) -> None:
@@ -236,7 +236,7 @@ def test_advice_about_weights_is_given_where_the_user_named_none(
         load_encoders(Ensemble([make_head(muq=HUB)]), **given)
 
 
-def test_published_files_take_the_published_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_published_files_use_the_published_weights(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[dict] = []
     monkeypatch.setattr("stages.scoring.encoders.load_multiscale", lambda **about: asked.append(about))
     ensemble = load_ensemble([PARITY / "hear_track2.pth"])
@@ -257,7 +257,7 @@ def test_published_files_take_the_published_weights(monkeypatch: pytest.MonkeyPa
         ),
     ],
 )
-def test_a_stranger_s_configuration_is_checked(tmp_path: Path, encoders: object, message: str) -> None:
+def test_an_untrusted_configuration_is_checked(tmp_path: Path, encoders: object, message: str) -> None:
     save_head(tmp_path, make_head(muq=HUB))
     values = {**config_of(tmp_path), "encoders_from": encoders}
     (tmp_path / "config.json").write_text(json.dumps(values))

@@ -1,4 +1,4 @@
-"""Heads of strangers: every value and every tensor replaced by hostile ones; each head scores, or is one line."""
+"""Untrusted heads: every value and every tensor replaced by hostile ones; each head scores, or gives one line."""
 
 import functools
 import json
@@ -65,7 +65,7 @@ def songeval(folder: Path) -> Path:
 
 
 def use(folder: Path) -> bool:
-    """Load and score; return whether that succeeded. Only a one-line error of ours may be raised."""
+    """Load and score; return whether that succeeded. Only our own one-line errors may be raised."""
     try:
         ensemble = load_ensemble([folder])
         frames = np.ones((len(ensemble.streams), 12, ensemble.heads[0].config.channels), np.float32)
@@ -111,7 +111,7 @@ def test_every_value_of_a_configuration(tmp_path: Path, make: Callable[[Path], P
             (folder / "config.json").write_text(json.dumps(replaced(config, path, value)))
             good = use(folder)
             scored, refused = scored + good, refused + (not good)
-    assert 0 < scored < refused  # of some hundreds: what is only for people to read may be anything
+    assert 0 < scored < refused  # of some hundreds: values that are only shown may be anything
 
 
 @pytest.mark.parametrize(
@@ -213,7 +213,7 @@ FINE: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
 
 
 def same(one: torch.Tensor, other: torch.Tensor) -> bool:
-    """Whether a change changed nothing, such as the flattening of one axis."""
+    """Whether a change had no effect, such as the flattening of one axis."""
     return one.dtype == other.dtype and torch.equal(one, other)
 
 
@@ -309,7 +309,7 @@ def test_irregular_files_in_place_of_a_file(tmp_path: Path, name: str, kind: str
     ODD[kind](path)
     asked = path if not name else tmp_path / "runs"
     if name == "ensemble.json":
-        assert use(asked)  # every head in the folder is asked instead
+        assert use(asked)  # every head in the folder is used instead
         return
     with pytest.raises(HearError, match=r"regular file|cannot be read|no such|not complete") as raised:
         load_ensemble([asked])

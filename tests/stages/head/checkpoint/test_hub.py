@@ -1,4 +1,4 @@
-"""Heads to a hub and back: shared and private files, byte by byte; without a network; from strangers."""
+"""Heads to a hub and back: shared and private files, byte by byte; offline; and untrusted heads."""
 
 import hashlib
 import json
@@ -22,6 +22,7 @@ from stages.head.share.exchange import pull, push
 from stages.head.training.runs import Job
 from stages.head.training.seeds import train_seeds
 from store import EmbeddingStore
+from tests.pickles import Runs
 
 # The client's own, where it uploads large files without xet.
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
@@ -84,7 +85,7 @@ def test_a_pulled_head_equals_the_pushed_one(on_hub, runs, frames, tmp_path):
     assert load_novelty(fetch("someone/one")).of_song(frames) == load_novelty(runs / "seed-0").of_song(frames)
 
 
-def test_nothing_private_leaves(on_hub, runs):
+def test_no_private_data_is_uploaded(on_hub, runs):
     for folder in (runs, runs / "seed-0"):
         push(folder, "someone/private")
         for content in on_hub.files("someone/private").values():
@@ -96,7 +97,7 @@ def test_nothing_private_leaves(on_hub, runs):
     assert run["songs"] == json.loads((runs / "seed-0/run.json").read_text())["songs"]
 
 
-def test_several_heads_are_one_model_and_each_can_be_named(on_hub, runs, frames, tmp_path):
+def test_several_heads_are_one_model_and_each_has_its_own_id(on_hub, runs, frames, tmp_path):
     push(runs, "someone/both")
     there = set(on_hub.files("someone/both"))
     assert {"ensemble.json", "metrics.json", "seed-0/config.json", "seed-1/model.safetensors"} <= there
@@ -127,7 +128,7 @@ def test_a_push_replaces_the_old_head_and_keeps_other_files(on_hub, runs):
     }
 
 
-def test_the_card_has_the_figures_and_what_it_is_made_of(on_hub, runs):
+def test_the_card_has_results_and_provenance(on_hub, runs):
     push(runs, "someone/carded", dataset="ASLP-lab/SongEval")
     card = ModelCard(on_hub.files("someone/carded")["README.md"].decode())
     assert card.data.license == "cc-by-nc-sa-4.0"
@@ -206,16 +207,6 @@ def test_published_files_are_named_or_the_only_one(on_hub, tmp_path):
     assert pulled.score(frames) == direct.score(frames)
 
 
-class Runs:
-    """Would touch a file when unpickled without restriction."""
-
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return (Path.touch, (self.path,))
-
-
 def test_a_strangers_pickle_runs_no_code(on_hub, tmp_path):
     on_hub.add("stranger/evil", {"track_2.pth": pickle.dumps({"model.fc.weight": Runs(tmp_path / "ran")})})
     for reference in ("stranger/evil", "stranger/evil/track_2.pth"):
@@ -235,7 +226,7 @@ def test_a_strangers_pickle_runs_no_code(on_hub, tmp_path):
         ({"ensemble.json": b'{"heads": ["a"]}'}, r"other/model: has no file a/config\.json on the hub"),
     ],
 )
-def test_models_of_others_are_refused_before_their_weights_are_fetched(on_hub, files, message):
+def test_other_models_are_refused_before_the_download_of_weights(on_hub, files, message):
     on_hub.add("other/model", {**files, "model.safetensors.index.json": b"{}"})
     with pytest.raises((HeadError, HubError), match=message):
         load_heads("other/model")

@@ -46,7 +46,7 @@ def test_a_constant_feature_and_few_songs_do_not_break_it() -> None:
     assert fit_novelty(vectors[:9]) is None
 
 
-def test_the_distance_is_mahalanobis_where_all_directions_are_kept() -> None:
+def test_with_all_directions_the_distance_is_mahalanobis() -> None:
     vectors = np.random.default_rng(0).standard_normal((400, 6)).astype(np.float32) * 3 + 1
     novelty = fit_novelty(vectors)
     assert novelty is not None

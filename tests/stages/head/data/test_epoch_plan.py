@@ -1,4 +1,4 @@
-"""What an epoch shows: every number of a plan, recomputed from what it lists."""
+"""The plan of an epoch: every number, recomputed from the plan's records."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -15,7 +15,7 @@ VIEWS = ((0, 2, 5), (0,), (0, 3), (0, 1))
 
 
 def make_corpus(count: int) -> Corpus:
-    """Songs rated differently in both dimensions, with one to three views that are not numbered in a row."""
+    """Songs rated differently in both dimensions, with one to three views, numbered with gaps."""
     songs = tuple(f"söng {number}" for number in range(count))
     labels = np.random.default_rng(0).uniform(1, 5, (count, 2)).astype(np.float32)
     return Corpus(songs, ("system",) * count, labels, tuple(VIEWS[number % len(VIEWS)] for number in range(count)))
@@ -61,7 +61,7 @@ def test_shares_are_drawn_from_beta_once_a_batch(alpha: float) -> None:
     assert shares.var() == pytest.approx(1 / (4 * (2 * alpha + 1)), rel=0.06)
 
 
-def test_every_record_is_an_anchor_once_an_epoch_in_another_order_each(corpus: Corpus) -> None:
+def test_every_record_is_an_anchor_once_per_epoch_in_a_new_order(corpus: Corpus) -> None:
     orders = []
     for epoch in range(2):
         batches = plan_epoch(corpus, TrainConfig(batch_size=5), epoch=epoch)
@@ -71,7 +71,7 @@ def test_every_record_is_an_anchor_once_an_epoch_in_another_order_each(corpus: C
     assert orders[0] != orders[1]
 
 
-def test_partners_come_in_all_their_views_and_no_others(corpus: Corpus) -> None:
+def test_partners_have_all_their_views_and_no_others(corpus: Corpus) -> None:
     partners = [item for batch in epochs(corpus, TrainConfig(), 40) for item in halves(batch)[1]]
     assert {(item.song, item.view) for item in partners} == set(corpus.records())
 
@@ -84,7 +84,7 @@ def test_with_a_tiny_sigma_the_partner_is_the_song_rated_nearest(corpus: Corpus)
         assert [item.song for item in partners] == [nearest[item.song] for item in anchors]
 
 
-def test_views_of_an_epoch_are_drawn_anew_and_uniformly(corpus: Corpus) -> None:
+def test_views_are_drawn_uniformly_in_each_epoch(corpus: Corpus) -> None:
     seen: Counter[tuple[str, int]] = Counter()
     for epoch in range(600):
         batches = plan_epoch(corpus, TrainConfig(views_per_epoch=1, mix="none"), epoch=epoch)
@@ -96,14 +96,14 @@ def test_views_of_an_epoch_are_drawn_anew_and_uniformly(corpus: Corpus) -> None:
     assert set(seen) == set(corpus.records())
 
 
-def test_two_views_an_epoch_are_two_different_ones(corpus: Corpus) -> None:
+def test_two_views_per_epoch_are_different(corpus: Corpus) -> None:
     for epoch in range(20):
         batches = plan_epoch(corpus, TrainConfig(views_per_epoch=2, mix="none"), epoch=epoch)
         anchors = [(item.song, item.view) for batch in batches for item in batch.items]
         assert len(set(anchors)) == len(anchors) == sum(min(2, len(views)) for views in corpus.views)
 
 
-def test_crops_of_anchors_and_partners_lie_anywhere_and_anew(corpus: Corpus) -> None:
+def test_crops_of_anchors_and_partners_have_random_places_in_each_epoch(corpus: Corpus) -> None:
     batches = epochs(corpus, TrainConfig(), 50)
     for side in (0, 1):
         places = np.array([item.place for batch in batches for item in halves(batch)[side]])
@@ -116,7 +116,7 @@ def test_crops_of_anchors_and_partners_lie_anywhere_and_anew(corpus: Corpus) -> 
 
 
 @pytest.mark.parametrize(("count", "mix"), [(12, "none"), (1, "pooled")])
-def test_nothing_is_mixed_where_nothing_is_to_be_mixed(count: int, mix: str) -> None:
+def test_frames_are_unchanged_without_mixing(count: int, mix: str) -> None:
     corpus = make_corpus(count)
     for batch in plan_epoch(corpus, TrainConfig(mix=mix), epoch=0):
         assert len(batch.items) == batch.anchors

@@ -1,4 +1,4 @@
-"""Ratings that are kept beside a head: their digest, the file, how changes are told, and songs without any."""
+"""Ratings saved with a head: their digest, the file, reported changes, and songs without ratings."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -90,7 +90,7 @@ def test_other_dimensions_and_splits_are_differences_too() -> None:
 @pytest.mark.parametrize(
     "content", [b"", b"song_id\n\n", b"song_id,split,A\nx,train\n", b"song_id,split,A\nx,train,high\n", b"\xff", b'"a']
 )
-def test_a_damaged_file_is_one_line(tmp_path: Path, content: bytes) -> None:
+def test_a_damaged_file_gives_one_line(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "ratings.csv").write_bytes(content)
     with pytest.raises(
         HeadError, match=r"ratings\.csv: cannot be read as a run's ratings: .*restore or remove the file"
@@ -99,7 +99,7 @@ def test_a_damaged_file_is_one_line(tmp_path: Path, content: bytes) -> None:
 
 
 def without_ratings(manifest: Manifest, lacking: dict[int, tuple[str, ...]]) -> Manifest:
-    """The same songs; those of these positions lack these dimensions."""
+    """The same songs; those at these positions lack these dimensions."""
 
     def cut(number: int, song: Song) -> Song:
         return replace(song, labels={k: v for k, v in song.labels.items() if k not in lacking.get(number, ())})
@@ -140,7 +140,7 @@ def test_songs_without_a_rating_are_not_missing_in_the_store(learnable) -> None:
     assert (train.unrated, train.missing, len(train.songs)) == (("nowhere",), (), 18)
 
 
-def test_a_run_is_that_of_the_rated_songs_alone(tmp_path: Path, learnable, config: TrainConfig) -> None:
+def test_a_run_uses_only_rated_songs(tmp_path: Path, learnable, config: TrainConfig) -> None:
     def train(name: str, manifest: Manifest) -> TrainReport:
         short = replace(config, epochs=1)
         return train_head(store=learnable.store, manifest=manifest, track=2, out=tmp_path / name, config=short)

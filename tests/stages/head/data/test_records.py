@@ -1,4 +1,4 @@
-"""From the store to packed frames: streams side by side, whole patches, and crops where they are asked for."""
+"""From the store to packed frames: concatenated streams, whole patches, and optional crops."""
 
 import time
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from store import Spec, StoreWriter
 STREAMS = ("musicfm/track", "muq/track")
 STRIDE = 3
 FRAMES = {"long": 3 * 10 + 2, "short": 3 * 4 + 1, "tiny": 2}
-ALMOST_1 = float(np.nextafter(1, 0))  # the largest place that is drawn
+ALMOST_1 = float(np.nextafter(1, 0))  # the largest drawn place
 
 
 def frames_of(song: str) -> np.ndarray:
@@ -45,7 +45,7 @@ def whole(song: str) -> np.ndarray:
     return np.concatenate(frames_of(song), axis=1)[: FRAMES[song] // STRIDE * STRIDE]
 
 
-def test_streams_lie_side_by_side_in_order() -> None:
+def test_streams_are_concatenated_in_order() -> None:
     np.testing.assert_array_equal(
         flatten_streams(frames_of("short")), np.concatenate([frames_of("short")[0], frames_of("short")[1]], axis=1)
     )
@@ -57,7 +57,7 @@ def test_whole_patches_of_songs_are_packed_one_after_the_other(root: Path) -> No
     np.testing.assert_array_equal(frames, np.concatenate([whole("long"), whole("short")]))
 
 
-def test_streams_come_in_the_order_that_is_asked_for(root: Path) -> None:
+def test_streams_are_returned_in_the_requested_order(root: Path) -> None:
     frames = Records(root, streams=STREAMS[::-1], stride=STRIDE)[[Item("short", 0, 0.0)]].frames.float().numpy()
     np.testing.assert_array_equal(frames, whole("short")[:, [4, 5, 6, 7, 0, 1, 2, 3]])
 
@@ -81,7 +81,7 @@ def test_a_song_that_is_not_longer_than_the_crop_stays_whole(root: Path, crop: i
     np.testing.assert_array_equal(frames, whole("short"))
 
 
-def test_records_that_are_held_are_cropped_anew(root: Path) -> None:
+def test_records_in_memory_get_new_crops(root: Path) -> None:
     records = Records(root, streams=STREAMS, stride=STRIDE, crop=4, keep=True)
     starts = [records[[Item("long", 0, place)]].frames[0, 0].item() for place in (0.0, 0.5, ALMOST_1, 0.0)]
     assert starts == [whole("long")[first * STRIDE, 0] for first in (0, 3, 6, 0)]
@@ -112,7 +112,7 @@ class Counted(Records):
         return super().__getitem__(items)
 
 
-def test_workers_read_a_few_batches_ahead_and_no_more_once_nobody_asks(root: Path) -> None:
+def test_workers_read_a_few_batches_ahead_and_stop_with_the_consumer(root: Path) -> None:
     records, before = Counted(root, streams=STREAMS, stride=STRIDE), psutil.Process().children()
     batches = Reader(records, workers=2).read([[Item("short", 0, 0.0)]] * 100)
     next(batches)
@@ -128,7 +128,7 @@ def test_workers_read_a_few_batches_ahead_and_no_more_once_nobody_asks(root: Pat
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_what_cannot_be_read_is_the_same_error_with_workers(root: Path, workers: int) -> None:
+def test_unreadable_records_give_the_same_error_with_workers(root: Path, workers: int) -> None:
     reader = Reader(Records(root, streams=STREAMS, stride=STRIDE), workers=workers)
     with pytest.raises(HeadError, match=r"song 'tiny' view 0 has 2 frames, a head needs at least 3$"):
         list(reader.read([[Item("short", 0, 0.0)], [Item("tiny", 0, 0.0)]]))

@@ -31,7 +31,7 @@ def test_items_are_records(store: EmbeddingStore) -> None:
     assert len(StoreDataset(store)) == 6
 
 
-def test_what_is_not_there(store: EmbeddingStore) -> None:
+def test_missing_records_songs_and_stores_are_named(store: EmbeddingStore) -> None:
     with pytest.raises(StoreError, match="no song 'z'"):
         StoreDataset(store, songs=["a", "z"])
     with pytest.raises(StoreError, match="no stream 'z'"):

@@ -29,7 +29,7 @@ def test_bf16_on_a_cpu_agrees_with_fp32(monkeypatch: pytest.MonkeyPatch, rows: i
         found = gradients(layer, patches, LENGTHS)
     assert len(found) == len(expected) == 6
     for mine, right in zip(found, expected, strict=True):
-        assert (mine - right).norm() < 0.02 * right.norm()  # bf16 keeps 8 bits: 0.4 % a rounding
+        assert (mine - right).norm() < 0.02 * right.norm()  # bf16 keeps 8 bits: 0.4 % per rounding
 
 
 def test_bf16_songs_do_not_see_each_other() -> None:

@@ -1,4 +1,4 @@
-"""Model cards say only what is known, and name the required licence; the form of a hub id."""
+"""Model cards contain only known facts, and name the required licence; the form of a hub id."""
 
 import re
 from dataclasses import replace
@@ -18,7 +18,7 @@ from store.files.visible import visible
 PARITY = Path(__file__).parents[3] / "parity"
 
 
-def test_a_card_says_only_what_is_known():
+def test_a_card_contains_only_known_facts():
     head = load_head(PARITY / "hear_track1.pth")
     text = model_card("me/bare", [head], metrics={}, run={}, receipt={}, license="other", dataset="songs: mine | #1")
     card = ModelCard(text)
@@ -26,7 +26,7 @@ def test_a_card_says_only_what_is_known():
     assert card.data.datasets is card.data.eval_results is card.data.metrics is None
     assert "Figures" not in card.text
     # The fixture's streams are narrower than the published encoders'.
-    assert f"It takes {head.config.channels} channels a stream, the published encoders give 1024" in card.text
+    assert f"It takes {head.config.channels} channels per stream, the published encoders give 1024" in card.text
     assert "| data | songs: mine \\| #1 |" in card.text
 
 
@@ -47,7 +47,7 @@ def test_names_in_a_card_are_plain_text():
     )  # fmt: skip
     card = ModelCard(text)
     assert card.data.eval_results[0].dataset_name == evil
-    # Code is shown as it is.
+    # Code is shown unchanged.
     body = re.sub(r"(?<!\\)`[^`\n]+`", "", "".join(card.text.split("```")[::2]))
     assert visible(body, keep="\n") == body
     assert not re.search(r"(?<!\\)<img|(?<!\\)\[a\]|^# \[|(?<!\\)\*\*c", body, re.MULTILINE)
@@ -63,7 +63,7 @@ def test_names_in_a_card_are_plain_text():
         (("musicfm/track", "muq/track@6"), "my/songs", "cc-by-nc-4.0"),
     ],
 )
-def test_the_licence_that_is_due(streams, dataset, expected):
+def test_the_required_licence(streams, dataset, expected):
     assert default_license(streams, dataset) == expected
 
 
@@ -84,5 +84,5 @@ def test_no_licence_follows_from_own_songs_and_musicfm():
         ("./models/track2", False),
     ],
 )
-def test_what_a_reference_looks_like(reference, expected):
+def test_the_form_of_references(reference, expected):
     assert is_hub_checkpoint(reference) is expected

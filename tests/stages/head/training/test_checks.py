@@ -17,26 +17,14 @@ from stages.head.data.records import Packed, Records
 from stages.head.data.splits import open_data
 from stages.head.errors import HeadError
 from stages.head.training.checks import check_records, describe_data
-from stages.head.training.history import Listener
 from stages.head.training.report import read_report
 from stages.head.training.runs import Job
 from stages.head.training.seeds import train_seeds
-from stages.head.training.train import TrainReport, train_head
 from stages.metrics.agreement import METRICS
 from stages.songs import DIMENSIONS, Manifest, Song
 from store import EmbeddingStore, StoreWriter
 from store.format.keys import METADATA, SHARD, record_path
-
-
-class NeverCalled(Listener):
-    """Fails if anything is trained."""
-
-    def begin(self, *, steps: int, done: int) -> None:
-        raise AssertionError(f"{steps} steps begin")
-
-
-def trained(learnable, out: Path, config: TrainConfig, **options: object) -> TrainReport:
-    return train_head(store=learnable.store, manifest=learnable.manifest, track=2, out=out, config=config, **options)
+from tests.stages.head.training.helpers import NeverCalled, trained
 
 
 def flip(path: Path) -> None:

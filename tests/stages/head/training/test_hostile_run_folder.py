@@ -1,4 +1,4 @@
-"""Run folders from strangers: their files are checked, and a FIFO in one is not waited for."""
+"""Untrusted run folders: their files are checked, and a FIFO does not block."""
 
 import json
 from collections.abc import Callable
@@ -29,7 +29,7 @@ FILES = {
     PARAMS: {**IMPLIED_PARAMS, "track": 1, "labels": {"val": "ab"}, "shuffle_labels": False, "sigma": 1.0},
     RECEIPT: {"format": "hear-embeddings", "version": 1, "digest": "sha256:a", "spec": {"streams": ["a"]}},
 }
-# Who reads each file; see `uses`.
+# Readers of each file; see `uses`.
 READERS = {
     METRICS_FILE: ("report", "metrics", "card"),
     RUN: ("report", "card"),
@@ -52,7 +52,7 @@ def run(tmp_path: Path) -> Path:
 
 
 def card(run: Path) -> str:
-    """The figures of a model card; its other parts need a head."""
+    """The results of a model card; its other parts need a head."""
     metrics, told = read_metrics_file(run / METRICS_FILE), read_run(run / RUN)
     results = list(_results(metrics.get("ensemble", metrics), ""))
     return f"{_figures(metrics)}{len(results)}{told['songs']} {told['records']}"

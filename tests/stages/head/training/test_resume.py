@@ -10,18 +10,12 @@ import pytest
 from stages.common.device import DeviceError
 from stages.head.config import TrainConfig
 from stages.head.errors import HeadError
-from stages.head.training.history import Listener, StepRow
+from stages.head.training.history import Listener
 from stages.head.training.report import TrainReport, read_report
 from stages.head.training.train import train_head
+from tests.stages.head.training.helpers import NeverCalled, StopsAt, trained
 
 Train = Callable[..., TrainReport]
-
-
-class NeverCalled(Listener):
-    """Fails if anything is trained."""
-
-    def begin(self, *, steps: int, done: int) -> None:
-        raise AssertionError(f"{steps} steps begin")
 
 
 @pytest.fixture
@@ -29,15 +23,8 @@ def train(tmp_path: Path, learnable, config: TrainConfig) -> Train:
     """A function that trains for one epoch into `run`."""
 
     def run(*, resume: bool = False, listeners: tuple[Listener, ...] = (), **changes: object) -> TrainReport:
-        return train_head(
-            store=learnable.store,
-            manifest=learnable.manifest,
-            track=2,
-            out=tmp_path / "run",
-            config=replace(config, epochs=1, **changes),
-            resume=resume,
-            listeners=listeners,
-        )
+        changed = replace(config, epochs=1, **changes)
+        return trained(learnable, tmp_path / "run", changed, resume=resume, listeners=listeners)
 
     return run
 
@@ -90,15 +77,10 @@ def test_an_older_complete_run_is_reported(tmp_path: Path, train: Train) -> None
 
 
 def test_an_older_interrupted_run_resumes(tmp_path: Path, train: Train) -> None:
-    class Stops(Listener):
-        def step(self, row: StepRow) -> None:
-            if row.step == 4:
-                raise InterruptedError
-
     train(evaluate_every=2)
     whole = (tmp_path / "run" / "model.safetensors").read_bytes()
     with pytest.raises(InterruptedError):
-        train(listeners=(Stops(),), evaluate_every=2)
+        train(listeners=(StopsAt(4),), evaluate_every=2)
     age(tmp_path / "run")
     with pytest.raises(HeadError, match=r"schedule was 'constant', now it is 'plateau'"):
         train(resume=True, schedule="plateau", evaluate_every=2)
@@ -136,7 +118,7 @@ def test_changed_songs_or_ratings_are_refused_and_named(
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"best_step": 1}'])
-def test_a_damaged_run_json_is_one_line(tmp_path: Path, train: Train, text: str) -> None:
+def test_a_damaged_run_json_gives_one_line(tmp_path: Path, train: Train, text: str) -> None:
     train()
     (tmp_path / "run" / "run.json").write_text(text)
     with pytest.raises(HeadError, match=r"run: cannot read the run's results: .*; train again without --resume"):
@@ -177,7 +159,7 @@ def test_a_stream_that_is_named_twice_is_refused(tmp_path: Path, train: Train) -
     assert not (tmp_path / "run").exists()
 
 
-def test_a_report_is_read_as_it_was_written(tmp_path: Path, train: Train) -> None:
+def test_a_report_round_trip(tmp_path: Path, train: Train) -> None:
     written = train()
     read = read_report(tmp_path / "run")
     assert read.to_json() == written.to_json()

@@ -13,10 +13,11 @@ from stages.evaluate.evaluation import evaluate_heads
 from stages.head.checkpoint.ensemble import head_places, load_heads
 from stages.head.config import TrainConfig
 from stages.head.errors import HeadError
-from stages.head.training.history import Listener, StepRow
+from stages.head.training.history import Listener
 from stages.head.training.runs import Job
 from stages.head.training.seeds import SeedsReport, train_seeds
 from stages.head.training.train import train_head
+from tests.stages.head.training.helpers import StopsAt
 
 
 @pytest.fixture
@@ -29,17 +30,6 @@ def job(tmp_path: Path, learnable, config: TrainConfig) -> Job:
         out=tmp_path / "seeds",
         config=replace(config, epochs=1, seed=3),
     )
-
-
-class StopsAt(Listener):
-    """Ends a run after a step, as a kill would."""
-
-    def __init__(self, step: int) -> None:
-        self._step = step
-
-    def step(self, row: StepRow) -> None:
-        if row.step == self._step:
-            raise InterruptedError
 
 
 def predictions(folder: Path) -> np.ndarray:
@@ -133,7 +123,7 @@ def test_other_labels_make_another_run(job: Job) -> None:
 
 
 @pytest.mark.parametrize("names", [["../elsewhere"], [""], [], "seed-3", [3]])
-def test_a_list_of_heads_names_folders_beside_it(tmp_path: Path, names: object) -> None:
+def test_a_list_of_heads_contains_names_of_folders_next_to_it(tmp_path: Path, names: object) -> None:
     (tmp_path / "ensemble.json").write_text(json.dumps({"heads": names}))
     with pytest.raises(HeadError, match=r"ensemble\.json: expected the names of folders beside it, found"):
         head_places(tmp_path)

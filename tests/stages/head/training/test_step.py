@@ -15,7 +15,7 @@ from stages.head.model.songeval import SongEvalHead
 from stages.head.training.step import Objective, batch_loss, mix_frames
 
 STRIDE = 3
-SHARE = 0.3  # far from 1/2, where a share that changed places would not show
+SHARE = 0.3  # far from 1/2, where swapped shares would be equal
 LENGTHS = [2, 3, 3, 1]  # patches: two anchors, then their partners
 TARGETS = np.array([[1.5, 4.5], [4.0, 3.2]], np.float32)
 

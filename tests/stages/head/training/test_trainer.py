@@ -108,11 +108,11 @@ def test_steps_are_adams_on_clipped_means_of_accumulated_gradients(clip_norm: fl
     torch.manual_seed(0)
     model, batches = LinearHead(), make_batches(5)
     adam, rows = NumpyAdam(flat(model)), []
-    for group in ((0, 1), (2, 3), (4,)):  # two batches a step; the last has one, which then counts whole
+    for group in ((0, 1), (2, 3), (4,)):  # two batches per step; the last has one, which then counts fully
         found = [gradient_of(adam.values, batches[number], number) for number in group]
         loss, gradient = np.mean([loss for loss, _ in found]), np.mean([gradient for _, gradient in found], axis=0)
         norm = np.linalg.norm(gradient)
-        assert norm > 0.1  # so that the smaller limit bites
+        assert norm > 0.1  # so that the smaller limit applies
         rows.append((loss, norm, TRAIN_CONFIG.learning_rate))
         adam.step(gradient * min(1, clip_norm / norm), rate=TRAIN_CONFIG.learning_rate, decay=TRAIN_CONFIG.weight_decay)
     trainer = make_trainer(model, batches, replace(TRAIN_CONFIG, clip_norm=clip_norm))
@@ -136,7 +136,7 @@ def plateau_rates(losses: Sequence[float], *, rate: float, patience: int) -> lis
 @pytest.mark.parametrize("patience", [1, 2])
 def test_on_a_plateau_of_the_last_batchs_loss_the_rate_of_the_next_step_is_halved(patience: int) -> None:
     torch.manual_seed(0)
-    model, batches = LinearHead(), make_batches(23)  # two batches a step; the last step has one
+    model, batches = LinearHead(), make_batches(23)  # two batches per step; the last step has one
     adam, last, means = NumpyAdam(flat(model)), [], []
     for step, start in enumerate(range(0, 23, 2)):
         rate = [TRAIN_CONFIG.learning_rate, *plateau_rates(last, rate=TRAIN_CONFIG.learning_rate, patience=patience)][

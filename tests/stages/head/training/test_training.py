@@ -1,4 +1,4 @@
-"""Training: it learns, is repeatable, resumes to the same bytes, stops early, and records its figures."""
+"""Training: it learns, is repeatable, resumes to the same bytes, stops early, and records its results."""
 
 import csv
 import json
@@ -21,18 +21,12 @@ from stages.head.data.splits import open_data
 from stages.head.errors import HeadError
 from stages.head.model.packed import PackedModel
 from stages.head.training import trainer
-from stages.head.training.history import EvaluationRow, Listener, StepRow
+from stages.head.training.history import EvaluationRow, Listener
 from stages.head.training.step import Objective, batch_loss
-from stages.head.training.train import TrainReport, train_head
 from stages.metrics.agreement import total
 from stages.songs import DIMENSIONS
 from store import EmbeddingStore, StoreError, StoreWriter, write_receipt
-
-
-def trained(learnable, out: Path, config: TrainConfig, *, track: int = 2, **options) -> TrainReport:
-    return train_head(
-        store=learnable.store, manifest=learnable.manifest, track=track, out=out, config=config, **options
-    )
+from tests.stages.head.training.helpers import StopsAt, trained
 
 
 def numbers_of(out: Path) -> dict[str, object]:
@@ -45,17 +39,6 @@ def numbers_of(out: Path) -> dict[str, object]:
 def rows(path: Path) -> list[dict[str, str]]:
     with path.open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
-
-
-class StopsAt(Listener):
-    """Ends a run at a step, as a kill would."""
-
-    def __init__(self, step: int) -> None:
-        self._step = step
-
-    def step(self, row: StepRow) -> None:
-        if row.step == self._step:
-            raise InterruptedError
 
 
 def test_a_head_learns_and_fails_on_shuffled_ratings(tmp_path: Path, make_learnable: Callable) -> None:
@@ -71,7 +54,7 @@ def test_a_head_learns_and_fails_on_shuffled_ratings(tmp_path: Path, make_learna
 def test_a_seeded_run_repeats_bit_for_bit(tmp_path: Path, learnable, config: TrainConfig, track: int) -> None:
     for name in ("one", "two"):
         trained(learnable, tmp_path / name, config, track=track)
-        torch.rand(7)  # what happens outside must not matter
+        torch.rand(7)  # random numbers drawn outside must not matter
     assert numbers_of(tmp_path / "one") == numbers_of(tmp_path / "two")
     trained(learnable, tmp_path / "other", replace(config, seed=1), track=track)
     assert numbers_of(tmp_path / "one")["model.safetensors"] != numbers_of(tmp_path / "other")["model.safetensors"]
@@ -129,9 +112,9 @@ def test_another_run_is_not_resumed(tmp_path: Path, learnable, config: TrainConf
         trained(learnable, tmp_path / "cut", config, resume=True)
 
 
-def test_resume_starts_a_new_run_if_there_is_none(tmp_path: Path, learnable, config: TrainConfig) -> None:
+def test_resume_starts_a_missing_run(tmp_path: Path, learnable, config: TrainConfig) -> None:
     report = trained(learnable, tmp_path / "new", replace(config, epochs=1), resume=True)
-    assert report.steps == 5  # 36 records, batches of 4, two a step
+    assert report.steps == 5  # 36 records, batches of 4, two per step
 
 
 def test_nan_stops_with_the_step_and_the_songs(tmp_path: Path, learnable, config: TrainConfig) -> None:
@@ -147,7 +130,7 @@ def test_early_stopping_keeps_the_best(tmp_path: Path, learnable, config: TrainC
     assert np.argmax(totals) == len(seen) - 3
     assert report.best.total == max(totals)
     assert [row["best"] for row in seen[-2:]] == ["False", "False"]
-    # What lies in the folder is the best one, not the last.
+    # The folder has the best head, not the last.
     kept = [load_head(tmp_path / "early")]
     found = evaluate_heads(kept, store=learnable.store, manifest=learnable.manifest, draws=10).utterance
     assert total(found) == pytest.approx(max(totals), abs=1e-6)
@@ -183,7 +166,7 @@ def test_a_changed_store_is_refused(tmp_path: Path, make_learnable: Callable, co
         trained(other, tmp_path / "run", config, receipt=tmp_path / "receipt.json")
 
 
-def test_songs_that_the_store_lacks_are_named_or_allowed(
+def test_songs_missing_in_the_store_are_named_or_allowed(
     tmp_path: Path, make_learnable: Callable, config: TrainConfig
 ) -> None:
     small = make_learnable(tmp_path, songs=12)
@@ -241,23 +224,23 @@ def test_by_default_whole_songs_in_all_views_are_mixed_after_pooling(
     assert len({(item.song, item.view) for each in shown for item in each.batch.items[:4]}) == 36
 
 
-def test_frames_are_mixed_if_asked(tmp_path: Path, learnable, config: TrainConfig, shown: list[Shown]) -> None:
+def test_mixing_frames_is_an_option(tmp_path: Path, learnable, config: TrainConfig, shown: list[Shown]) -> None:
     trained(learnable, tmp_path / "run", replace(config, epochs=1, mix="frames", beta=0.5, smooth_l1_beta=1.0))
     assert {each.objective for each in shown} == {Objective(beta=0.5, smooth_l1_beta=1.0, mix="frames")}
     assert {len(each.lengths) for each in shown} == {8}
 
 
-def test_nothing_is_mixed_if_asked(tmp_path: Path, learnable, config: TrainConfig, shown: list[Shown]) -> None:
+def test_mixing_can_be_switched_off(tmp_path: Path, learnable, config: TrainConfig, shown: list[Shown]) -> None:
     trained(learnable, tmp_path / "run", replace(config, epochs=1, mix="none"))
     assert {len(each.lengths) for each in shown} == {4}
     assert {each.batch.share for each in shown} == {1.0}
 
 
-def test_an_epoch_has_one_view_of_each_song_if_asked(
+def test_one_view_per_song_and_epoch_is_an_option(
     tmp_path: Path, learnable, config: TrainConfig, shown: list[Shown]
 ) -> None:
     report = trained(learnable, tmp_path / "run", replace(config, epochs=2, views_per_epoch=1))
-    assert report.steps == 6  # 18 songs, batches of 4, two a step, two epochs
+    assert report.steps == 6  # 18 songs, batches of 4, two per step, two epochs
     anchors = [item for each in shown for item in each.batch.items[: each.batch.anchors]]
     assert len({item.song for item in anchors[:18]}) == 18
     assert {item.view for item in anchors} == {0, 1}
