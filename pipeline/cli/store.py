@@ -15,7 +15,7 @@ from store.files.visible import to_json
 
 if TYPE_CHECKING:
     from stages.extract.freshness import SourceCheck
-    from store.upkeep.verification import Damage
+    from store.upkeep.verification import Damage, Verification
 
 app = new_app("store", "Inspect and check stores of embeddings, convert them to and from HDF5, merge and prune them.")
 Store = Annotated[str, typer.Argument(metavar="STORE", help="A folder, or a URL such as s3://bucket/name.zarr.")]
