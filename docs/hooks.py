@@ -13,6 +13,8 @@ from mkdocs.plugins import get_plugin_logger
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
+from pipeline.cli.pages import EXAMPLE
+
 ROOT = Path(__file__).resolve().parents[1]
 # Pages that stay where readers on GitHub expect them, and their place in the site.
 OUTSIDE = {
@@ -91,7 +93,8 @@ def _described(command: Any, context: typer.Context, level: int = 1) -> list[str
             groups.setdefault(group, []).append(f"| `{record[0]}` | {record[1]} |")
     for group, rows in groups.items():
         lines += [f"| {group} | |", "|---|---|", *rows, ""]
-    lines += [command.epilog or "", ""]
+    if command.epilog:
+        lines += ["```sh", command.epilog.removeprefix(EXAMPLE).strip(), "```", ""]
     for name, part in getattr(command, "commands", {}).items():
         lines += _described(part, typer.Context(part, info_name=name, parent=context), level + 1)
     return lines

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from store.backends.objects import Objects
-from store.errors import StoreError
+from store.errors import StoreError, StoreNotFoundError
 from store.files.json_text import brief
 from store.format.arrays import get_array, put_array
 from store.format.keys import METADATA, record_path
@@ -109,7 +109,11 @@ def get_record(objects: Objects, spec: Spec, song: str, view: int, streams: Sequ
     """
     path = record_path(song, view)
     where = f"{objects.root}/{path}/{METADATA}"
-    stored, info = get_array(objects, path, streams, check=lambda info: check_info(info, spec, song, view, where))
+    try:
+        stored, info = get_array(objects, path, streams, check=lambda info: check_info(info, spec, song, view, where))
+    except StoreNotFoundError as error:
+        # The path has only a hash of the song's id.
+        raise StoreNotFoundError(f"{error}: song {song!r}, view {view}") from error
     attributes = {name: value for name, value in info.attributes.items() if name not in RESERVED}
     return Record(song, view, stored, levels_of(info, where, streams), attributes, info.digest)
 

@@ -66,7 +66,7 @@ def params_option(*sections: str) -> Any:
     named = " and ".join(f"`{section}`" for section in sections)
     return option(
         "Other",
-        f"Take defaults from {named} of a YAML file such as params.yaml; without it, they are the paper's.",
+        f"Take defaults from {named} of a YAML file such as params.yaml, instead of those shown here.",
         "--params",
         metavar="<file>",
         callback=read,

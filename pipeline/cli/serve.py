@@ -32,7 +32,7 @@ def serve(
 ) -> None:
     """Serve scores: POST audio to /score to get JSON, or open / in a browser and drop songs on the page.
 
-    By default, only this machine can connect (see --host). There is no log-in. Needs the extra `serve`.
+    By default, only this machine can connect (see --host). There is no login. Needs the extra `serve`.
 
     Example:
       hear-serve --checkpoint heads/2 --port 8080

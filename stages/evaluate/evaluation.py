@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from stages.evaluate.trained_on import TrainedOn
 from stages.head.checkpoint.encoders import caution_of
-from stages.head.checkpoint.ensemble import check_agreement, mean_scores
+from stages.head.checkpoint.ensemble import check_agreement, load_heads, mean_scores
 from stages.head.checkpoint.head import Head
 from stages.head.data.corpus import Corpus, select_corpus
 from stages.head.training.checks import describe_degenerate_metrics, describe_left_out
@@ -68,7 +68,7 @@ class Evaluation:
 
 
 def evaluate_heads(
-    heads: Sequence[Head],
+    heads: Sequence[Head] | str | Path,
     store: EmbeddingStore | str | Path,
     manifest: Manifest | str | Path,
     *,
@@ -83,7 +83,7 @@ def evaluate_heads(
     Parameters
     ----------
     heads
-        From `load_heads`.
+        From `load_heads`, or where it finds them: a folder, a file or a hub id.
     store
         Embeddings from the encoders that the heads were trained on: a store, or its folder or URL.
     manifest
@@ -122,6 +122,7 @@ def evaluate_heads(
     >>> sorted(found.utterance["Clarity"])
     ['KTAU', 'LCC', 'SRCC', 'TTA']
     """
+    heads = load_heads(heads) if isinstance(heads, str | Path) else heads
     dimensions = heads[0].dimensions
     check_agreement(heads)
     store = open_store(store)

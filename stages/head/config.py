@@ -1,10 +1,12 @@
 """How a head is trained: every choice of a run, with the paper's values as defaults."""
 
 import inspect
+import operator
 import re
-from dataclasses import asdict, dataclass, field
-from typing import Any, Literal, TypeVar
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
+from stages.head.errors import HeadError
 from stages.head.model.sizes import Architecture, Size
 
 Mix = Literal["pooled", "frames", "none"]
@@ -12,6 +14,8 @@ Precision = Literal["auto", "fp32", "bf16"]
 Schedule = Literal["constant", "plateau"]
 # torch takes seeds of 64 bits; this leaves room for the seeds that --seeds counts up to.
 LARGEST_SEED = 2**63 - 1
+
+_BOUNDS = {"gt": (operator.gt, "above"), "ge": (operator.ge, "at least"), "le": (operator.le, "at most")}
 
 _T = TypeVar("_T")
 
@@ -127,6 +131,24 @@ class TrainConfig:
     memory: float = bounded(4.0, ge=0)
     workers: int = bounded(2, ge=0)
     allow_missing: int = bounded(0, ge=0)
+
+    def __post_init__(self) -> None:
+        """Check choices and bounds.
+
+        Raises
+        ------
+        HeadError
+            A value is not one of the choices, or out of bounds.
+        """
+        hints = get_type_hints(type(self))
+        for item in fields(self):
+            value, choices = getattr(self, item.name), get_args(hints[item.name])
+            if get_origin(hints[item.name]) is Literal and value not in choices:
+                raise HeadError(f"{item.name}: expected {' or '.join(choices)}, found {value!r}")
+            for bound, limit in item.metadata.items():
+                holds, words = _BOUNDS[bound]
+                if value is not None and not holds(value, limit):
+                    raise HeadError(f"{item.name}: expected {words} {limit}, found {value}")
 
     def track_beta(self, track: int) -> float:
         """The weight of ListMLE on a track."""

@@ -297,7 +297,7 @@ class TestStoreContract:
 
     def test_missing_records_songs_streams_and_stores(self, root: str, filled: str, spec: Spec) -> None:
         store = EmbeddingStore.open(filled)
-        with pytest.raises(StoreNotFoundError, match="no such record"):
+        with pytest.raises(StoreNotFoundError, match="no such record: song 'a', view 7"):
             store.read("a", 7)
         with pytest.raises(StoreNotFoundError, match="no song 'z'"):
             store.views("z")

@@ -29,7 +29,7 @@ Draw = Callable[[random.Random, Path], list[str]]
 
 
 def command(name: str, *arguments: object) -> list[str]:
-    code = f"import sys; sys.argv[0] = 'hear-{name}'; from hear_music.commands import {name}; {name}()"
+    code = f"import sys; sys.argv[0] = 'hear-{name}'; from pipeline.cli.entry import run; run({name!r})"
     return [sys.executable, "-c", code, *map(str, arguments)]
 
 

@@ -161,7 +161,7 @@ def test_unwritable_outputs_of_an_evaluation_are_reported_first(
     )
     with pytest.raises(SystemExit, check=lambda end: end.code == 1):
         entry.run("head")
-    assert capsys.readouterr().err == f"hear-head: {option} .: is a folder; expected a file to write\n"
+    assert capsys.readouterr().err == f"hear-head: {option} .: expected a file, found a folder; choose another name\n"
 
 
 @pytest.mark.parametrize("seeds", ["1", "2"])

@@ -118,7 +118,7 @@ def test_bash_completes_commands_options_and_values(words: str, offered: list[st
         "COMP_CWORD": str(words.count(" ")),
         f"_HEAR_{name.upper()}_COMPLETE": "complete_bash",
     }
-    code = f"from hear_music.commands import {name}; {name}()"
+    code = f"from pipeline.cli.entry import run; run({name!r})"
     done = subprocess.run(
         [sys.executable, "-c", code], env={**os.environ, **asked}, capture_output=True, text=True, check=True
     )

@@ -27,12 +27,12 @@ def task(tmp_path: Path) -> Iterator[SongTask]:
 
 
 @pytest.fixture
-def bench(tmp_path: Path) -> WorkerConfig:
+def config(tmp_path: Path) -> WorkerConfig:
     return WorkerConfig(str(tmp_path / "s.zarr"), EXTRACT_CONFIG, processes=0)
 
 
-def test_views_of_a_lost_worker_are_kept(task: SongTask, bench: WorkerConfig, monkeypatch: pytest.MonkeyPatch) -> None:
-    StoreWriter.open(bench.root, EXTRACT_CONFIG.spec(EXTRACT_CONFIG.load_encoders()))
+def test_views_of_a_lost_worker_are_kept(task: SongTask, config: WorkerConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    StoreWriter.open(config.root, EXTRACT_CONFIG.spec(EXTRACT_CONFIG.load_encoders()))
     encode, made = MultiScale.encode, []
 
     def counted(self: MultiScale, waveform: Any) -> Any:
@@ -40,19 +40,19 @@ def test_views_of_a_lost_worker_are_kept(task: SongTask, bench: WorkerConfig, mo
         return encode(self, waveform)
 
     monkeypatch.setattr(MultiScale, "encode", counted)
-    before = extract_song(SongTask("song", task.path, (0, 2)), bench, threading.Event())
+    before = extract_song(SongTask("song", task.path, (0, 2)), config, threading.Event())
     assert (len(made), [outcome.view for outcome in before.outcomes]) == (2, [0, 2])
-    after = extract_song(task, bench, threading.Event())
+    after = extract_song(task, config, threading.Event())
     assert len(made) == 3
     assert sorted(outcome.view for outcome in after.outcomes) == [0, 1, 2]
     assert {outcome.status for outcome in after.outcomes} == {"done"}
 
 
 def test_stale_views_are_made_again_unless_a_lost_worker_replaced_them(
-    task: SongTask, bench: WorkerConfig, monkeypatch: pytest.MonkeyPatch
+    task: SongTask, config: WorkerConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    writer = StoreWriter.open(bench.root, EXTRACT_CONFIG.spec(EXTRACT_CONFIG.load_encoders()))
-    assert extract_song(task, bench, threading.Event()).error is None
+    writer = StoreWriter.open(config.root, EXTRACT_CONFIG.spec(EXTRACT_CONFIG.load_encoders()))
+    assert extract_song(task, config, threading.Event()).error is None
     old = {view: str(writer.digest("song", view)) for view in task.views}
     soundfile.write(task.path, np.random.default_rng(1).uniform(-0.5, 0.5, 12_000), 24_000)
     again, encode, made = replace(task, replaces=old), MultiScale.encode, []
@@ -62,9 +62,9 @@ def test_stale_views_are_made_again_unless_a_lost_worker_replaced_them(
         return encode(self, waveform)
 
     monkeypatch.setattr(MultiScale, "encode", counted)
-    lost = extract_song(replace(again, views=(0, 2)), bench, threading.Event())
+    lost = extract_song(replace(again, views=(0, 2)), config, threading.Event())
     assert (len(made), [outcome.view for outcome in lost.outcomes]) == (2, [0, 2])
-    after = extract_song(again, bench, threading.Event())
+    after = extract_song(again, config, threading.Event())
     assert len(made) == 3
     assert sorted((outcome.view, outcome.status) for outcome in after.outcomes) == [
         (0, "done"),
@@ -74,24 +74,24 @@ def test_stale_views_are_made_again_unless_a_lost_worker_replaced_them(
     assert all(writer.digest("song", view) not in (None, digest) for view, digest in old.items())
 
 
-def test_missing_store_is_an_error_and_not_created(task: SongTask, bench: WorkerConfig) -> None:
-    result = extract_song(task, bench, threading.Event())
+def test_missing_store_is_an_error_and_not_created(task: SongTask, config: WorkerConfig) -> None:
+    result = extract_song(task, config, threading.Event())
     assert result.outcomes == ()
     assert "cannot find the store" in str(result.error)
-    assert bench.root in str(result.error)
-    assert not Path(bench.root).exists()
+    assert config.root in str(result.error)
+    assert not Path(config.root).exists()
 
 
-def test_views_before_an_error_count(task: SongTask, bench: WorkerConfig, monkeypatch: pytest.MonkeyPatch) -> None:
-    StoreWriter.open(bench.root, EXTRACT_CONFIG.spec(EXTRACT_CONFIG.load_encoders()))
-    assert extract_song(SongTask("song", task.path, (0,)), bench, threading.Event()).error is None
+def test_views_before_an_error_count(task: SongTask, config: WorkerConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    StoreWriter.open(config.root, EXTRACT_CONFIG.spec(EXTRACT_CONFIG.load_encoders()))
+    assert extract_song(SongTask("song", task.path, (0,)), config, threading.Event()).error is None
     full = StoreError("no space left")
 
     def write_record(self: StoreWriter, record: Any, *, replaces: str | None) -> bool:
         raise full
 
     monkeypatch.setattr(StoreWriter, "write_record", write_record)
-    result = extract_song(task, bench, threading.Event())
+    result = extract_song(task, config, threading.Event())
     assert result.error is full
     assert [outcome.view for outcome in result.outcomes] == [0]
 

@@ -55,7 +55,7 @@ def test_no_partner_is_the_same_song(corpus: Corpus) -> None:
 
 @pytest.mark.parametrize("alpha", [2.0, 0.5])
 def test_shares_are_drawn_from_beta_once_a_batch(alpha: float) -> None:
-    shares = np.array([batch.share for batch in epochs(make_corpus(400), TrainConfig(batch_size=1, alpha=alpha), 5)])
+    shares = np.array([batch.share for batch in epochs(make_corpus(400), TrainConfig(batch_size=2, alpha=alpha), 10)])
     assert len(np.unique(shares)) == len(shares) == 4000
     assert shares.mean() == pytest.approx(1 / 2, abs=0.02)
     assert shares.var() == pytest.approx(1 / (4 * (2 * alpha + 1)), rel=0.06)

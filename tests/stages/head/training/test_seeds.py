@@ -57,7 +57,7 @@ def test_each_seed_is_its_own_run_and_the_figures_summarise_them(tmp_path: Path,
 
 def test_the_ensemble_scores_as_one_head(job: Job, learnable) -> None:
     report = train_seeds(job, seeds=2)
-    found = evaluate_heads(load_heads(job.out), store=learnable.store, manifest=learnable.manifest, draws=10)
+    found = evaluate_heads(job.out, store=learnable.store, manifest=learnable.manifest, draws=10)
     assert found.utterance == report.ensemble
     parts = [predictions(job.out / name) for name in ("seed-3", "seed-4")]
     np.testing.assert_allclose(predictions(job.out), np.mean(parts, axis=0), atol=2e-6)
