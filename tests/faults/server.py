@@ -36,7 +36,7 @@ def run(request):
     sys.argv = [f"hear-{request['command']}", *request["arguments"]]
     code = 0
     try:
-        getattr(entry, request["command"])()
+        entry.run(request["command"])
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else int(end.code is not None)
     except BaseException:

@@ -255,7 +255,7 @@ def test_a_scheduler_without_workers_is_named(monkeypatch: pytest.MonkeyPatch) -
 def test_the_loss_of_the_last_worker_is_reported_and_a_stop_ends_the_wait(
     tmp_path: Path, songs: Path, config: ExtractConfig, begin: Begin
 ) -> None:
-    plan, worker = (
+    plan, about = (
         planned(songs, tmp_path / "s.zarr", config),
         WorkerConfig(str(tmp_path / "s.zarr"), config, processes=0),
     )
@@ -269,7 +269,7 @@ def test_the_loss_of_the_last_worker_is_reported_and_a_stop_ends_the_wait(
             stop.set()
 
         def run() -> Tally:
-            return run_on_cluster(client, plan.tasks, worker, report=lambda _: worker.kill(), say=say, stop=stop)
+            return run_on_cluster(client, plan.tasks, about, report=lambda _: worker.kill(), say=say, stop=stop)
 
         tally = returned(run)
     assert said == ["no Dask worker is left; the run continues when one joins; Ctrl-C ends it"]

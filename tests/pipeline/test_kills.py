@@ -23,15 +23,16 @@ import json, os, random, shutil, signal, sys, time
 from pathlib import Path
 import numpy, psutil, soundfile, zarr, torch, torchaudio, audiomentations
 from pipeline.extraction import ExtractionOptions, run_extraction
-from stages.extract import encoders, estimate, feed, run, worker
+from stages.extract import encoders, estimate, run, worker
 from stages.extract.config import ExtractConfig
+from stages.extract.views import feed
 
 manifest = Path(sys.argv[1])
 folder = manifest.parent.parent
 config = ExtractConfig(preset="tiny", muq="", musicfm="", layers=(2,), seed=3)
 draw = random.Random(5)
 # It happens before anything is stored, in a process of its own whose start takes most of the time of a killed run.
-estimate.durations = lambda paths, processes, track: [1.0] * len(paths)
+estimate.durations = lambda paths, processes, progress: [1.0] * len(paths)
 
 def extract(root):
     options = ExtractionOptions(readers=0)
