@@ -17,7 +17,7 @@ FROM python:3.12-slim-bookworm AS base
 ENV UV_SYSTEM_PYTHON=1 UV_NO_CACHE=1
 RUN pip install --no-cache-dir uv==0.13.9 \
     && useradd --create-home --uid 1000 hear \
-    && install --directory --owner=hear /work /home/hear/.cache /home/hear/.cache/huggingface
+    && install --directory --owner=hear /songs /home/hear/.cache /home/hear/.cache/huggingface
 COPY requirements-run.txt /tmp/
 
 FROM base AS cuda
@@ -35,6 +35,6 @@ FROM ${DEVICE}
 COPY --from=wheel /wheel /tmp/wheel
 RUN uv pip install --no-deps /tmp/wheel/*.whl
 USER 1000
-WORKDIR /work
+WORKDIR /songs
 EXPOSE 8000
 CMD ["hear-head", "--help"]

@@ -32,7 +32,7 @@ def print_scores(
     Parameters
     ----------
     by
-        Name of the rows' groups; empty if there are none.
+        Name of the rows' groups, or empty.
     top
         Print only this many songs, best first; by default all, in their order. The statistics are of all songs.
     err

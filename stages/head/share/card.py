@@ -46,7 +46,7 @@ def model_card(
     heads
         All of the same dimensions and streams.
     metrics, run, receipt
-        Contents of metrics.json, run.json and receipt.json; empty if there are none.
+        Contents of metrics.json, run.json and receipt.json, where they exist.
     license
         The hub's name of a licence; by default, the one that the data set and the encoders require.
     dataset

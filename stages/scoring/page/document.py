@@ -36,7 +36,7 @@ def report_html(
     title, about
         The heading, and a note after the counts.
     by
-        Name of the rows' groups; empty if there are none.
+        Name of the rows' groups, or empty.
     previews
         Previews by position of the row.
     """

@@ -1,4 +1,4 @@
-"""`--params FILE` is the only way to give a command a parameters file; without it, the paper's values apply."""
+"""Only `--params FILE` gives a command a parameters file; without it, the values of the paper apply."""
 
 import importlib
 import re
