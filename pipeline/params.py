@@ -84,7 +84,9 @@ def _section_of(config: type, *, without: Collection[str], changes: Mapping[str,
         if field.name not in without:
             kind = changes.get(field.name, types[field.name])
             settings: dict[str, Any] = {**field.metadata, "strict": False if get_origin(kind) is tuple else None}
-            made[field.name] = (kind, Field(default=field.default, description=described[field.name], **settings))
+            # Under `python -OO` there are no docstrings: options then have no help, but work.
+            description = described.get(field.name)
+            made[field.name] = (kind, Field(default=field.default, description=description, **settings))
     return create_model(config.__name__, __base__=Section, **made)
 
 

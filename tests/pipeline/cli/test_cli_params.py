@@ -1,4 +1,4 @@
-"""Only `--params FILE` gives a command a parameters file; without it, the values of the paper apply."""
+"""A command reads a parameters file only if `--params FILE` names it; otherwise it uses the values of the paper."""
 
 import importlib
 import re

@@ -131,3 +131,12 @@ def test_the_script_for_bash_is_printed_for_the_console_script(monkeypatch: pyte
     script = CliRunner().invoke(app, ["--show-completion"], prog_name="hear-head").output
     assert "_HEAR_HEAD_COMPLETE=complete_bash" in script
     assert script.rstrip().endswith("hear-head")
+
+
+def test_commands_work_without_docstrings() -> None:
+    """As under `PYTHONOPTIMIZE=2`: the options' help comes from docstrings, and is then empty."""
+    script = "import typer.main, pipeline.cli.head as head; typer.main.get_command(head.app)(['train', '--help'])"
+    # -B: no bytecode without docstrings is left beside the code.
+    done = subprocess.run([sys.executable, "-OO", "-B", "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "--learning-rate" in done.stdout
