@@ -172,16 +172,15 @@ class Extractor:
 
     def _record(self, request: ViewRequest, prepared: PreparedView) -> Record:
         """Encode a view. Values that cannot be stored (NaN, too large for float16) fail the view, not the run."""
-        frames = average_frames(self.encoders.encode(prepared.samples), self.pool)
-        if not np.isfinite(frames).all():
-            raise HearError("the embeddings are not finite")
+        launched = self.encoders.launch(prepared.samples)
+        frames = average_frames(launched.frames(), self.pool)
         attributes: dict[str, Any] = {
             "seconds": len(prepared.samples) / SAMPLE_RATE,
             **prepared.source.attributes,
             "drawn": prepared.drawn,
             **prepared.damage,
             "loudest_dbfs": loudest_second(prepared.samples),
-            **self.encoders.notes,
+            **launched.notes,
         }
         return encode_record(self.writer.spec, request.song_id, request.view, frames, attributes)
 

@@ -1,6 +1,7 @@
 """Both encoders at both scales: a song's waveform → the streams that HEAR uses (paper §2.1)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,23 @@ STREAMS = ("musicfm/segment", "muq/segment", "musicfm/track", "muq/track")
 TOLERANCE = 4
 
 
+@dataclass(frozen=True)
+class Launched:
+    """A song whose encoding has begun, made by `MultiScale.launch`.
+
+    Attributes
+    ----------
+    frames
+        Waits for the result, (S, T, C) float32, and returns it. Any thread may call it. Raises `EncoderError` if a
+        value is NaN or infinite.
+    notes
+        Attributes for the record: {"batch": 1} if memory ran out with a larger batch.
+    """
+
+    frames: Callable[[], npt.NDArray[np.float32]]
+    notes: Mapping[str, Any]
+
+
 class MultiScale:
     """Encodes songs. Built by `load_multiscale`.
 
@@ -33,8 +51,6 @@ class MultiScale:
         C, channels per stream.
     layers, precision, device, hashes
         As requested or chosen; `hashes` has the hash of each encoder's weights by name.
-    notes
-        Remarks about the last `encode`: {"batch": 1} if memory ran out with a larger batch.
 
     Examples
     --------
@@ -62,7 +78,6 @@ class MultiScale:
         self.device = device
         self.precision = precision
         self.batch = batch
-        self.notes: dict[str, Any] = {}
         self._streams = tuple(streams)
         self.log_mel = LogMel().to(device)
 
@@ -105,15 +120,23 @@ class MultiScale:
         Raises
         ------
         EncoderError
+            The waveform is too short, not one-dimensional or not finite, memory is too small for it, or the result is
+            not finite.
+        """
+        return self.launch(waveform).frames()
+
+    def launch(self, waveform: npt.NDArray[np.float32]) -> Launched:
+        """Begin to encode one song; see `encode`.
+
+        Raises
+        ------
+        EncoderError
             The waveform is too short, not one-dimensional or not finite, or memory is too small for it.
         """
         samples = _checked(waveform)
-        self.notes = {}
         with torch.inference_mode(), exact_float32():
             result, batch = halving(lambda size: self._encode(samples, size), self.batch)
-        if batch != self.batch:
-            self.notes["batch"] = batch
-        return result
+        return Launched(lambda: _finite(result), {} if batch == self.batch else {"batch": batch})
 
     def _encode(self, samples: Tensor, batch: int) -> npt.NDArray[np.float32]:
         song = spectrograms(samples.to(self.device), self.log_mel)
@@ -132,6 +155,12 @@ class MultiScale:
                         part[layer] = state[: part.shape[1]].cpu().numpy()
                     first += len(states[0])
         return result.reshape(-1, frames, self.channels)
+
+
+def _finite(frames: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    if not np.isfinite(frames).all():
+        raise EncoderError("the embeddings are not finite")
+    return frames
 
 
 def _checked(waveform: npt.NDArray[np.float32]) -> Tensor:

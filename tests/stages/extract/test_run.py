@@ -10,6 +10,7 @@ import pytest
 
 from stages.extract import run
 from stages.extract.audio.source import FileStamp, SourceFile
+from stages.extract.encoders.multiscale import Launched
 from stages.extract.plan import SongTask
 from stages.extract.run import WRITES_BEHIND, Extractor, Outcome
 from stages.extract.views.feed import PreparedView, ViewRequest
@@ -44,7 +45,11 @@ class Feed:
 
 
 def extractor(encode: Callable[[Any], Any], written: list[int]) -> Extractor:
-    encoders: Any = SimpleNamespace(encode=encode, notes={})
+    def launch(samples: Any) -> Launched:
+        frames = encode(samples)
+        return Launched(lambda: frames, {})
+
+    encoders: Any = SimpleNamespace(launch=launch)
     writer: Any = SimpleNamespace(spec=SPEC, write_record=lambda record, replaces: written.append(record.view))
     feed: Any = Feed()
     return Extractor(encoders, writer, feed, seed=0)

@@ -1,0 +1,66 @@
+"""Figures of a benchmark: printed when measured, checked against their goals, and kept in a file for the report."""
+
+import argparse
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figure:
+    """A measured value, or the reason why it was not measured; `least` and `most` are its goals, if any."""
+
+    name: str
+    value: float | None
+    unit: str = ""
+    least: float | None = None
+    most: float | None = None
+    note: str = ""
+
+    @property
+    def missed(self) -> bool:
+        """Whether the value was measured and its goal missed."""
+        if self.value is None:
+            return False
+        below = self.least is not None and not self.value >= self.least
+        above = self.most is not None and not self.value <= self.most
+        return below or above
+
+    def __str__(self) -> str:
+        """One line: name, value, goal, and whether it was missed."""
+        value = "not measured" if self.value is None else f"{self.value:.4g} {self.unit}".strip()
+        goals = [f"{sign} {goal:g}" for sign, goal in (("≥", self.least), ("≤", self.most)) if goal is not None]
+        goal = f" (goal {', '.join(goals)}{': missed' if self.missed else ''})" if goals else ""
+        return f"{self.name}: {value}{goal}{f'; {self.note}' if self.note else ''}"
+
+
+class Figures:
+    """Collects the figures of one benchmark; adds the option `--figures` to its parser."""
+
+    def __init__(self, parser: argparse.ArgumentParser) -> None:
+        self._found: list[Figure] = []
+        self._path: Path | None = None
+        parser.add_argument("--figures", type=Path, help="append the figures to this file, one JSON object per line")
+
+    def open(self, options: argparse.Namespace) -> None:
+        """Take the file from the parsed options."""
+        self._path = options.figures
+
+    def add(
+        self, name: str, value: float, unit: str = "", *, least: float | None = None, most: float | None = None
+    ) -> None:
+        """Print a measured figure and keep it."""
+        self._keep(Figure(name=name, value=value, unit=unit, least=least, most=most))
+
+    def skip(
+        self, name: str, reason: str, unit: str = "", *, least: float | None = None, most: float | None = None
+    ) -> None:
+        """Print that a figure was not measured, and why, and keep that."""
+        self._keep(Figure(name=name, value=None, unit=unit, least=least, most=most, note=reason))
+
+    def _keep(self, figure: Figure) -> None:
+        self._found.append(figure)
+        print(figure, flush=True)
+        if self._path is not None:
+            with self._path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(asdict(figure), ensure_ascii=False) + "\n")
