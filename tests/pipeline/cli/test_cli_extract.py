@@ -121,7 +121,10 @@ def test_several_layers_become_separate_streams(tmp_path: Path, manifest: Path) 
         (("--dtype", "int4"), "'int4' is not one of"),
         (("--augment", "-1"), "Input should be greater than or equal to 0"),
         (("--workers", "two"), "Input should be a valid integer"),
-        *((("--shard", text), f"expected i/n with i from 1 to n, found {text!r}; add 1 to") for text in BAD_SHARDS),
+        *(
+            (("--shard", text), f"--shard: expected i/n with i from 1 to n, such as 1/8, found {text!r}; add")
+            for text in BAD_SHARDS
+        ),
         (("--colour", "red"), "No such option: --colour"),
     ],
 )
