@@ -120,7 +120,7 @@ def _agreed(config: ExtractConfig, client: "Client", scheduler: str) -> ExtractC
                 f"{where} {sharing[0]} and {len(sharing) - 1} more have the same GPU, {gpu}; start one worker per GPU, "
                 "each with its own CUDA_VISIBLE_DEVICES"
             )
-    return replace(config, precision=next(iter(by_precision)))
+    return replace(config, precision=next(iter(by_precision), config.precision))
 
 
 def _on_this_worker(config: ExtractConfig) -> tuple[str, str]:

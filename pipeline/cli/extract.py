@@ -21,10 +21,11 @@ app = App()
 Readers = Annotated[int, option("Machine", "Processes that decode and augment songs for each encoder.", min=0)]
 Workers = Annotated[int, option("Machine", "Dask worker processes on this machine; 0: use this process.", min=0)]
 Scheduler = Annotated[str, option("Machine", "Use the workers of this Dask scheduler, such as tcp://host:8786.")]
+
 ShardText = Annotated[
-    str | None,
-    option("Machine", "Extract only the i-th of n parts of the songs, for array jobs; i is 1 to n.", metavar="<i/n>"),
+    str | None, option("Machine", "Extract only the i-th of n parts of the songs, for array jobs.", metavar="<i/n>")
 ]
+Written = Annotated[Path | None, option("Output", "Write the receipt, which stage two checks, to this file.")]
 MaxFailures = Annotated[int | None, option("Run", "Stop when more views than this have failed.", min=0)]
 
 
@@ -36,9 +37,7 @@ def extract(
     manifest: Manifest,
     store: Annotated[str, option("Output", "Store to fill: a folder, or a URL such as s3://bucket/name.zarr.")],
     params: Mapping[str, Any],
-    receipt: Annotated[
-        Path | None, option("Output", "Write the receipt, which stage two checks, to this file.")
-    ] = None,
+    receipt: Written = None,
     readers: Readers = max(1, min(8, count_cores() - 1)),
     workers: Workers = 0,
     scheduler: Scheduler = "",
@@ -70,9 +69,8 @@ def extract(
     options = extraction.ExtractionOptions(
         readers=readers, workers=workers, scheduler=scheduler, shard=part, max_failures=max_failures, force=force
     )
-    _report(
-        extraction.run_extraction(manifest, store, config, augment=augment, receipt=receipt, options=options), receipt
-    )
+    summary = extraction.run_extraction(manifest, store, config, augment=augment, receipt=receipt, options=options)
+    _report(summary, receipt)
 
 
 def _report(summary: "ExtractionSummary", receipt: Path | None) -> None:
