@@ -51,8 +51,7 @@ def found(config: ExtractConfig, *, workers: int = 0, scheduler: str = "") -> Ex
         return place.config
 
 
-@pytest.mark.parametrize("device", ["auto", "cuda"])
-@pytest.mark.parametrize("how", ["workers", "scheduler"])
+@pytest.mark.parametrize(("how", "device"), [("workers", "cuda"), ("scheduler", "auto")])
 def test_the_main_process_loads_encoders_on_the_cpu_only_and_takes_the_workers_precision(
     tmp_path: Path,
     make_songs: Callable[..., Path],
