@@ -118,7 +118,7 @@ def _verdict(figure: Figure, run: Run) -> str:
         return figure.note
     if run.dry or not figure.goal:
         return "dry run" if run.dry else "no goal"
-    return "**missed**" if figure.missed else "met"
+    return "missed" if figure.missed else "met"
 
 
 def _number(value: float | None) -> str:
