@@ -165,5 +165,5 @@ def test_named_files_exist(name: str) -> None:
     """Links, and paths in backticks such as `stages/head/`; built folders are not in the repository."""
     links = re.findall(r"\]\((?!https?:)([^)#]+)\)", text(name))
     paths = re.findall(r"`([\w.-]+/[\w./-]*)`", text(name))
-    built = {".venv/", "dist/", "wheelhouse/"}
+    built = {".venv/", "build/gpu", "dist/", "wheelhouse/"}
     assert [path for path in {*links, *paths} - built if not (ROOT / path).exists()] == []
