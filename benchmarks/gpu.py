@@ -63,6 +63,8 @@ def main() -> int:
     options = parser.parse_args()
     if unknown := set(options.steps) - set(STEPS):
         parser.error(f"no step named {', '.join(sorted(unknown))}; choose from {', '.join(STEPS)}")
+    # As after Ctrl-C, the benchmark that runs is stopped as well.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     options.results.mkdir(parents=True, exist_ok=True)
     for step in options.steps:
         run_step(step, options.results)
@@ -89,7 +91,7 @@ def run_step(step: str, results: Path) -> None:
 def _run(words: list[str], limit: int) -> str:
     """Run a module of Python; return how it ended. Its process group never outlives it."""
     print(f"\n{' '.join(words)}", flush=True)
-    with subprocess.Popen([sys.executable, "-m", *words], start_new_session=True) as process:
+    with subprocess.Popen([sys.executable, "-m", *words], process_group=0) as process:
         try:
             code = process.wait(limit)
         except subprocess.TimeoutExpired:

@@ -56,7 +56,8 @@ def write_line(journal: Path, **values: Any) -> None:
 def read_journal(journal: Path, commands: Iterable[str]) -> list[Run]:
     """One run per command of the step, in their order."""
     runs = {command: Run(command=command) for command in commands}
-    current, machine = Run(command=""), {}
+    current = Run(command="")
+    machine: dict[str, str] = {}
     for line in journal.read_text(encoding="utf-8").splitlines() if journal.exists() else ():
         match json.loads(line):
             case {"machine": machine}:
