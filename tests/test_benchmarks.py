@@ -164,6 +164,7 @@ def test_a_step_replaces_its_own_figures_and_no_others(
     module: str, limit: int, result: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(gpu, "machine", lambda: MACHINE)
+    monkeypatch.setattr("signal.signal", lambda *_: None)  # pytest keeps its own way to end
     command = gpu.Command(module=module, limit=limit)
     monkeypatch.setattr(gpu, "STEPS", {"extract": (command,), "train": (gpu.Command(module="bench_feed", limit=1),)})
     for step in gpu.STEPS:
