@@ -39,8 +39,8 @@ class Command:
 STEPS = {
     "tests": (Command(module="cuda_tests", limit=570),),
     "extract": (
-        Command(module="bench_feed", limit=210),
-        Command(module="bench_extract", dry="--sizes tiny --seconds 35 --view-seconds 5", limit=360),
+        Command(module="bench_feed", options="--rounds 1", dry="--rounds 1 --readers 1 --songs 1", limit=240),
+        Command(module="bench_extract", dry="--sizes tiny --seconds 35 --view-seconds 5", limit=330),
     ),
     "train": (
         Command(
