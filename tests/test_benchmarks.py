@@ -8,10 +8,10 @@ from types import SimpleNamespace
 import pytest
 
 from benchmarks import __main__ as all_benchmarks
-from benchmarks import gpu
-from benchmarks.cuda_tests import Outcomes
 from benchmarks.figures import Figure, Figures, read_figures
-from benchmarks.report import page, read_journal, write_line
+from benchmarks.gpu import __main__ as gpu
+from benchmarks.gpu.report import page, read_journal, write_line
+from benchmarks.gpu.tests import Outcomes
 
 ROOT = Path(__file__).resolve().parents[1]
 MACHINE = {"CPU": "a processor", "GPU": "a card"}
@@ -137,7 +137,7 @@ def test_machines_are_told_apart_and_goals_do_not_count_without_a_gpu(tmp_path: 
 def test_outcomes_of_tests_reach_the_page(tmp_path: Path) -> None:
     journal = tmp_path / "tests.jsonl"
     write_line(journal, machine=MACHINE)
-    write_line(journal, command="cuda_tests", started="today", load=0.5)
+    write_line(journal, command="gpu.tests", started="today", load=0.5)
     outcomes = Outcomes(journal)
     skipped = ("conftest.py", 51, "Skipped: needs a CUDA GPU")
     for node, when, outcome, reason in (
@@ -150,8 +150,8 @@ def test_outcomes_of_tests_reach_the_page(tmp_path: Path) -> None:
             pytest.TestReport(node, ("a.py", 1, ""), {}, outcome, reason, when)  # type: ignore[arg-type]
         )
     write_line(journal, result="exit code 1", seconds=3.0)
-    text = page(read_journal(journal, ["cuda_tests"]))
-    assert "Tests: 1 passed, 1 failed, 1 skipped. Commands that failed: cuda_tests." in text
+    text = page(read_journal(journal, ["gpu.tests"]))
+    assert "Tests: 1 passed, 1 failed, 1 skipped. Commands that failed: gpu.tests." in text
     assert "| a.py::test_b | skipped | needs a CUDA GPU | 1 |" in text
     assert "| a.py::test_c[1/2] | failed | Traceback RuntimeError: out of memory | 1 |" in text
 

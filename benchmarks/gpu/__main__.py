@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks.report import NO_GPU, OK, Run, page, read_journal, summary, write_line
+from benchmarks.gpu.report import NO_GPU, OK, Run, page, read_journal, summary, write_line
 from stages.common.machine import count_cores, memory_limit
 
 PAGE = "results.md"
@@ -28,7 +28,7 @@ PAGE = "results.md"
 
 @dataclass(frozen=True, kw_only=True)
 class Command:
-    """A module of this folder, its options on a GPU, those of a dry run, and its limit in seconds."""
+    """A module of benchmarks, its options on a GPU, those of a dry run, and its limit in seconds."""
 
     module: str
     options: str = ""
@@ -37,7 +37,7 @@ class Command:
 
 
 STEPS = {
-    "tests": (Command(module="cuda_tests", limit=570),),
+    "tests": (Command(module="gpu.tests", limit=570),),
     "extract": (
         Command(module="bench_feed", options="--rounds 1", dry="--rounds 1 --readers 1 --songs 1", limit=240),
         Command(module="bench_extract", dry="--sizes tiny --seconds 35 --view-seconds 5", limit=330),

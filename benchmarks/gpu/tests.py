@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.report import write_line
+from benchmarks.gpu.report import write_line
 
 
 class Outcomes:
