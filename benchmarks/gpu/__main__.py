@@ -40,7 +40,12 @@ STEPS = {
     "tests": (Command(module="gpu.tests", limit=570),),
     "extract": (
         Command(module="bench_feed", options="--rounds 1", dry="--rounds 1 --readers 1 --songs 1", limit=240),
-        Command(module="bench_extract", dry="--sizes tiny --seconds 35 --view-seconds 5", limit=330),
+        Command(
+            module="bench_extract",
+            options="--profile",
+            dry="--profile --sizes tiny --seconds 5 --view-seconds 5",
+            limit=330,
+        ),
     ),
     "train": (
         Command(
