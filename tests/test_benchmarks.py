@@ -83,8 +83,8 @@ def test_every_benchmark_runs_with_all() -> None:
     }
 
 
-def test_each_step_fits_into_ten_minutes() -> None:
-    assert all(sum(command.limit for command in step) <= 570 for step in gpu.STEPS.values())
+def test_each_step_fits_into_ten_minutes_and_leaves_one_to_start() -> None:
+    assert all(sum(command.limit for command in step) <= 540 for step in gpu.STEPS.values())
 
 
 def fill(journal: Path, machine: dict[str, str]) -> None:

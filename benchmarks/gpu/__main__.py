@@ -37,14 +37,14 @@ class Command:
 
 
 STEPS = {
-    "tests": (Command(module="gpu.tests", limit=570),),
+    "tests": (Command(module="gpu.tests", limit=540),),
     "extract": (
         Command(module="bench_feed", options="--rounds 1", dry="--rounds 1 --readers 1 --songs 1", limit=240),
         Command(
             module="bench_extract",
             options="--profile",
             dry="--profile --sizes tiny --seconds 5 --view-seconds 5",
-            limit=330,
+            limit=300,
         ),
     ),
     "train": (
@@ -52,7 +52,7 @@ STEPS = {
             module="bench_head",
             options="--only step loading",
             dry="--only step loading --batch 1 --frames 150 --songs 4 --repeats 1",
-            limit=570,
+            limit=540,
         ),
     ),
 }
@@ -80,8 +80,9 @@ def main() -> int:
 
 def run_step(step: str, results: Path) -> None:
     """Run the commands of a step, each in its own process; an earlier journal of the step is replaced."""
-    journal, facts = results / f"{step}.jsonl", machine()
+    journal = results / f"{step}.jsonl"
     journal.unlink(missing_ok=True)
+    facts = machine()
     write_line(journal, machine=facts)
     for command in STEPS[step]:
         load = os.getloadavg()[0]
@@ -141,10 +142,10 @@ def machine() -> dict[str, str]:
 
 def _gpu() -> list[str]:
     """Name, memory and driver of the first GPU. NVIDIA's tool is asked: torch would keep some of the GPU's memory."""
-    if shutil.which("nvidia-smi") is None:
-        return ["unknown: no nvidia-smi", "", ""]
     query = ["nvidia-smi", "--id=0", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"]
-    return subprocess.run(query, capture_output=True, text=True, check=True).stdout.strip().split(", ")
+    answer = subprocess.run(query, capture_output=True, text=True).stdout if shutil.which(query[0]) else ""
+    found = answer.strip().split(", ")
+    return found if len(found) == 3 else ["unknown: nvidia-smi does not answer", "", ""]
 
 
 if __name__ == "__main__":
