@@ -19,6 +19,7 @@ from pathlib import Path
 
 import torch
 
+from benchmarks.figures import Figures
 from benchmarks.loading import Steps, generate_store, write_songs
 from stages.common.machine import WAITING, count_cores
 from stages.head.config import TrainConfig
@@ -33,7 +34,10 @@ LOOP = "import os; parent = os.getppid()\nwhile os.getppid() == parent: pass"
 
 def main() -> None:
     """Measure and print."""
-    options = _options()
+    parser = _parser()
+    figures = Figures(parser)
+    options = parser.parse_args()
+    figures.open(options)
     if options.train is not None:
         print(json.dumps(_train(options.train, options.threads, options.epochs)))
         return
@@ -51,13 +55,14 @@ def main() -> None:
                 beside = "beside the loops" if busy else "alone"
                 print(f"busy: {way:5} {beside:16}: {seconds:6.2f} s, load {os.getloadavg()[0]:.1f}", flush=True)
     medians = {case: statistics.median(seconds) for case, seconds in found.items()}
-    for way in WAYS:
-        print(f"busy: {way}: beside the loops / alone: {medians[way, True] / medians[way, False]:.2f}")
-    print(f"busy: ours / plain, alone: {medians['ours', False] / medians['plain', False]:.2f}")
-    print(f"busy: plain / ours, beside the loops: {medians['plain', True] / medians['ours', True]:.2f}")
+    for way, most in (("ours", 6.0), ("plain", None)):
+        beside = medians[way, True] / medians[way, False]
+        figures.add(f"busy: {way}, beside {options.loops} loops / alone", beside, "×", most=most)
+    figures.add("busy: alone, ours / plain", medians["ours", False] / medians["plain", False], "×", most=1.05)
+    figures.add("busy: beside the loops, plain / ours", medians["plain", True] / medians["ours", True], "×")
 
 
-def _options() -> argparse.Namespace:
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=3, help="repeats of each measurement (default: 3)")
     parser.add_argument("--loops", type=int, default=8, help="number of busy loops (default: 8)")
@@ -66,7 +71,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--frames", type=int, default=750, help="mean number of frames per song (default: 750)")
     parser.add_argument("--epochs", type=int, default=4, help="passes over the songs (default: 4)")
     parser.add_argument("--train", type=Path, help=argparse.SUPPRESS)
-    return parser.parse_args()
+    return parser
 
 
 @contextmanager

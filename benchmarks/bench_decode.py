@@ -16,6 +16,8 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
+from benchmarks.figures import Figures
+
 OURS = "from stages.extract.audio.reading import read_audio; run = lambda path: read_audio(path, rate=24_000)"
 PLAIN = """
 import numpy as np, soundfile, soxr
@@ -40,12 +42,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--audio", type=Path, help="song to decode (default: 2 minutes of noise as MP3)")
     parser.add_argument("--repeats", type=int, default=9, help="runs of each way (default: 9)")
+    figures = Figures(parser)
     options = parser.parse_args()
+    figures.open(options)
     with tempfile.TemporaryDirectory() as folder:
         files = [options.audio or _noise(Path(folder) / "song.mp3", 48_000, 120)]
         files += [_noise(Path(folder) / "fast.flac", 655_350, 60)]
         for path in files:
-            _compare(path, options.repeats)
+            _compare(path, options.repeats, figures)
 
 
 def _noise(path: Path, rate: int, seconds: int) -> Path:
@@ -56,14 +60,15 @@ def _noise(path: Path, rate: int, seconds: int) -> Path:
     return path
 
 
-def _compare(path: Path, repeats: int) -> None:
+def _compare(path: Path, repeats: int, figures: Figures) -> None:
     found: dict[str, list[tuple[float, float]]] = {"ours": [], "plain": []}
     for _ in range(repeats):
         found["ours"].append(_measure(f"{OURS}\n{MEASURE}", path))
         found["plain"].append(_measure(f"{PLAIN}\n{MEASURE}", path))
-    for place, unit in enumerate(("s", "MB at peak, including Python and its modules")):
+    for place, (what, unit) in enumerate((("time", "s"), ("peak memory", "MB, including Python and its modules"))):
         ours, plain = (statistics.median(run[place] for run in found[name]) for name in ("ours", "plain"))
-        print(f"{path.name}: ours {ours:.3f} {unit}, plain {plain:.3f}, ratio {plain / ours:.2f}", flush=True)
+        print(f"{path.name}: ours {ours:.3f} {unit}, plain {plain:.3f}", flush=True)
+        figures.add(f"decode: {what} of {path.name}, plain / ours", plain / ours, "×")
 
 
 def _measure(code: str, path: Path) -> tuple[float, float]:

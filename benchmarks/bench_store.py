@@ -23,6 +23,7 @@ import h5py
 import numpy as np
 import zarr
 
+from benchmarks.figures import Figures
 from store import EmbeddingStore, Spec, StoreWriter, index
 from store.format.keys import METADATA, record_path
 from store.format.metadata import ArrayInfo
@@ -40,7 +41,9 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="folder for the files (default: the folder for temporary files)")
     parser.add_argument("--seconds", type=float, default=210.0, help="length of the song (default: 210)")
     parser.add_argument("--repeats", type=int, default=9, help="repeats of each measurement (default: 9)")
+    figures = Figures(parser)
     options = parser.parse_args()
+    figures.open(options)
     with tempfile.TemporaryDirectory(dir=options.folder) as name:
         folder = Path(name)
         floats = embeddings(round(options.seconds * 25))
@@ -49,15 +52,13 @@ def main() -> None:
             f"{frames.shape} float16, {frames.nbytes / 1e6:.1f} MB, in {folder.parent}, load {os.getloadavg()[0]:.1f}"
         )
         writes, reads = _ways(folder, frames)
-        _report(
-            "write",
-            _medians(writes, options.repeats, lambda: _clean(folder / "written")),
-            frames.nbytes,
-            against="np.save",
-        )
-        _report("read", _medians(reads, options.repeats), frames.nbytes, against="np.load")
-        _sizes(folder, floats)
-        _large(folder)
+        written = _medians(writes, options.repeats, lambda: _clean(folder / "written"))
+        read = _medians(reads, options.repeats)
+        for verb, against, medians in (("write", "np.save", written), ("read", "np.load", read)):
+            _report(verb, medians, frames.nbytes, against=against)
+            figures.add(f"store: {verb} a record", medians[against] / medians["store"], f"× {against}", least=0.5)
+        _sizes(folder, floats, figures)
+        _large(folder, figures)
 
 
 def embeddings(frames: int) -> np.ndarray:
@@ -180,18 +181,22 @@ def _report(verb: str, medians: Mapping[str, float], size: int, *, against: str)
         print(f"{name:42} {seconds * 1e3:8.1f} {size / seconds / 1e9:7.2f} {ratio:10.2f}")
 
 
-def _sizes(folder: Path, floats: np.ndarray) -> None:
+def _sizes(folder: Path, floats: np.ndarray, figures: Figures) -> None:
     """Bytes of each storage type, and its error against the float32 values that were stored."""
     np.save(folder / "float32.npy", floats)
     plain = (folder / "float32.npy").stat().st_size
     print(f"\n{'stored as':12} {'MB':>8} {'× float32 .npy':>15} {'relative error':>15} {'lowest cosine':>13}")
+    ratios = {}
     for dtype in ("float32", "float16", "int8"):
         root = folder / f"store-{dtype}"
         StoreWriter.open(root, _spec(dtype)).write("song", 0, floats, attributes={})
         size = sum(path.stat().st_size for path in root.rglob("*") if path.is_file())
         relative, cosine = error_of(EmbeddingStore.open(root).read("song").astype(np.float32), floats)
         print(f"{dtype:12} {size / 1e6:8.2f} {size / plain:15.3f} {relative:15.2e} {cosine:13.6f}")
+        ratios[dtype] = size / plain
         shutil.rmtree(root)
+    for dtype, most in (("float16", 0.505), ("int8", 0.26)):
+        figures.add(f"store: size in {dtype}", ratios[dtype], "× float32 .npy", most=most)
 
 
 def error_of(found: np.ndarray, expected: np.ndarray) -> tuple[float, float]:
@@ -204,9 +209,10 @@ def error_of(found: np.ndarray, expected: np.ndarray) -> tuple[float, float]:
     return float(np.sqrt(np.mean(np.square(error)))), float(cosines[norms > 0].min())
 
 
-def _large(folder: Path) -> None:
+def _large(folder: Path, figures: Figures) -> None:
     """Time opening 20,000 records, with 9 views and 1 view per song; only zarr.json exists: opening reads no data."""
     print(f"\nopening {LARGE:,} records{'index s':>17} {'open s':>8} {'open without index s':>21}")
+    medians = {}
     for views in (9, 1):
         root = folder / f"large-{views}"
         spec = _spec()
@@ -222,7 +228,10 @@ def _large(folder: Path) -> None:
         opening: Work = lambda root=root: EmbeddingStore.open(root).songs  # type: ignore[misc]  # noqa: E731
         without = _medians({"open": opening}, 1)["open"]
         indexing = _medians({"index": lambda root=root: index(str(root))}, 1)["index"]  # type: ignore[misc]
-        print(f"{views} views per song {indexing:26.2f} {_medians({'open': opening}, 5)['open']:8.2f} {without:21.2f}")
+        medians[views] = _medians({"open": opening}, 5)["open"]
+        print(f"{views} views per song {indexing:26.2f} {medians[views]:8.2f} {without:21.2f}")
+    for views, median in medians.items():
+        figures.add(f"store: opening {LARGE:,} records, {views} per song", median, "s", most=1.0)
 
 
 if __name__ == "__main__":

@@ -26,12 +26,26 @@ class Figure:
         above = self.most is not None and not self.value <= self.most
         return below or above
 
+    @property
+    def measured(self) -> str:
+        """The value with its unit, or that it was not measured."""
+        return "not measured" if self.value is None else f"{self.value:.4g} {self.unit}".strip()
+
+    @property
+    def goal(self) -> str:
+        """The goals in words; empty if there are none."""
+        return ", ".join(f"{sign} {goal:g}" for sign, goal in (("≥", self.least), ("≤", self.most)) if goal is not None)
+
     def __str__(self) -> str:
         """One line: name, value, goal, and whether it was missed."""
-        value = "not measured" if self.value is None else f"{self.value:.4g} {self.unit}".strip()
-        goals = [f"{sign} {goal:g}" for sign, goal in (("≥", self.least), ("≤", self.most)) if goal is not None]
-        goal = f" (goal {', '.join(goals)}{': missed' if self.missed else ''})" if goals else ""
-        return f"{self.name}: {value}{goal}{f'; {self.note}' if self.note else ''}"
+        goal = f" (goal {self.goal}{': missed' if self.missed else ''})" if self.goal else ""
+        return f"{self.name}: {self.measured}{goal}{f'; {self.note}' if self.note else ''}"
+
+
+def read_figures(path: Path) -> list[Figure]:
+    """The figures of a file, in the order of their measurement; none if it does not exist."""
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    return [Figure(**json.loads(line)) for line in lines]
 
 
 class Figures:

@@ -18,8 +18,6 @@ from pipeline.cli.pages import EXAMPLE
 ROOT = Path(__file__).resolve().parents[1]
 # Pages that stay where readers on GitHub expect them, and their place in the site.
 OUTSIDE = {
-    "benchmarks/README.md": "benchmarks/index.md",
-    **{f"benchmarks/{name}.md": f"benchmarks/{name}.md" for name in ("busy", "extract", "head", "store")},
     "CHANGELOG.md": "project/changelog.md",
     "CODE_OF_CONDUCT.md": "project/conduct.md",
     "CONTRIBUTING.md": "project/contributing.md",

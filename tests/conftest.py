@@ -42,6 +42,15 @@ settings.register_profile(
 settings.load_profile("hear")
 
 
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip tests that need a GPU where there is none. torch takes seconds to load: only load it for them."""
+    if item.get_closest_marker("cuda"):
+        import torch
+
+        if not torch.cuda.is_available():
+            pytest.skip("needs a CUDA GPU")
+
+
 Start = Callable[..., "subprocess.Popen[Any]"]
 
 

@@ -25,7 +25,7 @@ def text(name: str) -> str:
 
 
 PROJECT: dict[str, Any] = tomllib.loads(text("pyproject.toml"))["project"]
-TARGETS = set(re.findall(r"^([a-z]+):", text("Makefile"), re.MULTILINE))
+TARGETS = set(re.findall(r"^([a-z-]+):", text("Makefile"), re.MULTILINE))
 STAGES = text("Dockerfile").split("\nFROM ")[1:]
 
 
@@ -74,14 +74,20 @@ def test_the_hooks_of_pre_commit_are_valid() -> None:
     ],
 )
 def test_named_make_targets_exist(name: str) -> None:
-    named = set(re.findall(r"(?:^|[`\"]|: )make ([a-z]+)", text(name), re.MULTILINE))
+    named = set(re.findall(r"(?:^|[`\"]|: )make ([a-z-]+)", text(name), re.MULTILINE))
     assert named
     assert named <= TARGETS
 
 
 def test_help_lists_every_target() -> None:
     listed = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    assert set(re.findall(r"^  ([a-z]+) +\S", listed, re.MULTILINE)) == TARGETS
+    assert set(re.findall(r"^  ([a-z-]+) +\S", listed, re.MULTILINE)) == TARGETS
+
+
+def test_tests_that_need_a_gpu_are_in_the_files_that_make_gpu_runs() -> None:
+    marked = re.compile(r"^(?:pytestmark = |@).*\bmark\.cuda\b", re.MULTILINE)
+    found = {path for path in (ROOT / "tests").rglob("*.py") if marked.search(path.read_text(encoding="utf-8"))}
+    assert found == set((ROOT / "tests").rglob("test_*_cuda.py"))
 
 
 def test_exactly_the_allowed_python_versions_are_tested() -> None:
@@ -159,5 +165,5 @@ def test_named_files_exist(name: str) -> None:
     """Links, and paths in backticks such as `stages/head/`; built folders are not in the repository."""
     links = re.findall(r"\]\((?!https?:)([^)#]+)\)", text(name))
     paths = re.findall(r"`([\w.-]+/[\w./-]*)`", text(name))
-    built = {".venv/", "dist/", "wheelhouse/"}
+    built = {".venv/", "build/gpu", "dist/", "wheelhouse/"}
     assert [path for path in {*links, *paths} - built if not (ROOT / path).exists()] == []
