@@ -19,7 +19,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from python_stretch import Signalsmith
 
+from stages.extract.audio.reading import SAMPLE_RATE, resample
 from stages.extract.audio.waveform import Waveform
 
 # name, audiomentations' class, its arguments, p
@@ -38,10 +40,12 @@ TABLE: tuple[tuple[str, str, dict[str, Any], float], ...] = (
     ("low_pass", "LowPassFilter", {"min_cutoff_freq": 15_000.0, "max_cutoff_freq": 18_000.0}, 0.3),
     ("equalizer", "SevenBandParametricEQ", {"min_gain_db": -3.0, "max_gain_db": 3.0}, 0.3),
 )
+# Applied last, together and at 24 kHz.
+PITCH, TEMPO = "pitch_shift", "time_stretch"
 
 
 def _identity() -> str:
-    text = json.dumps([TABLE, version("audiomentations")], sort_keys=True)
+    text = json.dumps([TABLE, version("audiomentations"), "stretched at 24 kHz"], sort_keys=True)
     return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
 
 
@@ -50,7 +54,7 @@ AUGMENTATION = _identity()
 
 
 def draw_view(waveform: Waveform, *, song_id: str, view: int, seed: int) -> tuple[Waveform, dict[str, Any]]:
-    """Augment a song. The same song, view and seed give the same bytes in any process.
+    """Augment a song and resample it to 24 kHz. The same song, view and seed give the same bytes in any process.
 
     audiomentations draws from the global generators of `random` and `numpy.random`. Both are seeded here and restored
     afterwards, so nothing else in the process may draw from them meanwhile.
@@ -60,25 +64,42 @@ def draw_view(waveform: Waveform, *, song_id: str, view: int, seed: int) -> tupl
     waveform
         The song at its file's rate.
     view
-        0 is the clean song, which is returned unchanged.
+        0 is the clean song, which is only resampled.
 
     Returns
     -------
     Waveform
-        At the same rate; up to 1 % longer or shorter after time stretch.
+        At 24 kHz; up to 1 % longer or shorter after time stretch.
     dict
-        Drawn parameters by transform, in the order applied, as JSON values. If the file's rate or length rules a
+        Drawn parameters by transform, in the table's order, as JSON values. If the file's rate or length rules a
         transform out, `skipped` has the reason.
     """
     if view == 0:
-        return waveform, {}
+        return resample(waveform), {}
     samples, drawn = waveform.samples, {}
     with _seeded(song_id, view, seed):
         for name, transform in zip((row[0] for row in TABLE), _transforms(), strict=True):
             transform.randomize_parameters(samples, waveform.rate)
-            if transform.parameters["should_apply"]:
+            if not transform.parameters["should_apply"]:
+                continue
+            if name in (PITCH, TEMPO):
+                drawn[name] = _plain(transform.parameters)
+            else:
                 samples, drawn[name] = _apply(name, transform, samples, waveform.rate)
-    return replace(waveform, samples=np.ascontiguousarray(samples, dtype=np.float32)), drawn
+    view_ = resample(replace(waveform, samples=samples))
+    semitones, rate = drawn.get(PITCH, {}).get("num_semitones", 0.0), drawn.get(TEMPO, {}).get("rate", 1.0)
+    if PITCH in drawn or TEMPO in drawn:
+        view_ = replace(view_, samples=_stretch(view_.samples, semitones=semitones, rate=rate))
+    return view_, drawn
+
+
+def _stretch(samples: NDArray[np.float32], *, semitones: float, rate: float) -> NDArray[np.float32]:
+    """Change the pitch by `semitones` and the tempo by `rate` in one pass; (n,) → (round(n / rate),) at 24 kHz."""
+    stretch = Signalsmith.Stretch(0)
+    stretch.preset(1, SAMPLE_RATE)
+    stretch.setTransposeSemitones(semitones)
+    stretch.setTimeFactor(rate)
+    return np.asarray(stretch.process(samples[np.newaxis])[0])
 
 
 @lru_cache(maxsize=1)
