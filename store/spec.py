@@ -191,6 +191,11 @@ class Spec:
         """
         if differences := self.differences(found):
             more = f" (and {len(differences) - 1} more)" if len(differences) > 1 else ""
+            if differences[0].startswith("augmentation: "):  # not a setting: it changes between versions
+                raise StoreError(
+                    f"{where}: another spec: {differences[0]}{more}; the augmentation differs, "
+                    "so use another store or the version of HEAR that made this one"
+                )
             raise StoreError(f"{where}: another spec: {differences[0]}{more}; use another store or the same settings")
 
 
