@@ -129,7 +129,7 @@ def while_sending(argument):
 
 def stop_while_sending():
     main = threading.main_thread().ident
-    while "send" not in sys._current_frames()[main].f_code.co_name:
+    while sys._current_frames()[main].f_code.co_name != "_in_shared_memory":
         time.sleep(0.0005)
     time.sleep(0.005)
     os.kill(os.getpid(), signal.SIGSTOP)
