@@ -3,18 +3,21 @@
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import pytest
 
 from stages.extract import run
 from stages.extract.audio.source import FileStamp, SourceFile
+from stages.extract.encoders.errors import EncoderError
 from stages.extract.encoders.multiscale import Launched
 from stages.extract.plan import SongTask
-from stages.extract.run import WRITES_BEHIND, Extractor, Outcome
-from stages.extract.views.feed import PreparedView, ViewRequest
+from stages.extract.run import VIEWS_BEHIND, Extractor, Outcome
+from stages.extract.views.prepare import PreparedView, SongRequest
 from store import Spec
+from store.errors import StoreError
+from store.records import Record
 
 SPEC = Spec(streams=("a",), channels=2, encoders={}, layers=(1,))
 FILE = SourceFile("sha256:0", FileStamp(0, 0))
@@ -27,21 +30,20 @@ class LazyThread:
     def __init__(self, *_: object, **__: object) -> None:
         pass
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *raised: object) -> None:
+    def shutdown(self, *, wait: bool) -> None:
         pass
 
     def submit(self, task: Callable[[], Outcome]) -> SimpleNamespace:
-        return SimpleNamespace(result=task)
+        return SimpleNamespace(result=task, done=lambda: False)
 
 
 class Feed:
     """Views that are ready at once."""
 
-    def views(self, requests: list[ViewRequest]) -> Any:
-        return ((request, PreparedView(np.zeros(960, np.float32), FILE, {})) for request in requests)
+    def views(self, requests: list[SongRequest]) -> Any:
+        for request in requests:
+            for view in request.views:
+                yield request, PreparedView(view, np.zeros(960, np.float32), FILE, {}, loudest=-20.0)
 
 
 def extractor(encode: Callable[[Any], Any], written: list[int]) -> Extractor:
@@ -55,17 +57,20 @@ def extractor(encode: Callable[[Any], Any], written: list[int]) -> Extractor:
     return Extractor(encoders, writer, feed, seed=0)
 
 
-def test_encoding_waits_for_a_slow_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("seconds", "most"), [(1_800.0, VIEWS_BEHIND), (0.1, 2), (0.0, 1)])
+def test_encoding_waits_for_a_slow_disk(monkeypatch: pytest.MonkeyPatch, seconds: float, most: int) -> None:
+    """Views are 0.04 s long; at most `most` are between launch and the end of their writing."""
     monkeypatch.setattr(run, "ThreadPoolExecutor", LazyThread)
+    monkeypatch.setattr(run, "SECONDS_BEHIND", seconds)
     encoded, written, behind = [], [], []
 
     def encode(samples: Any) -> Any:
-        behind.append(len(encoded) - len(written))
         encoded.append(samples)
+        behind.append(len(encoded) - len(written))
         return np.ones((1, 3, 2), np.float32)
 
     tally = extractor(encode, written).run([TASK], report=lambda outcome: None)
-    assert behind == [*range(WRITES_BEHIND), *[WRITES_BEHIND] * (10 - WRITES_BEHIND)]
+    assert behind == [min(number, most) for number in range(1, 11)]
     assert written == list(TASK.views)
     assert tally.done == 10
 
@@ -80,3 +85,36 @@ def test_memory_errors_outside_the_encoders_fail_the_view(error: MemoryError) ->
     extractor(encode, []).run([SongTask("song", Path("song.wav"), (0,))], report=outcomes.append)
     (failed,) = outcomes
     assert failed.error == f"song.wav: {str(error) or 'out of memory'}"
+
+
+def test_errors_of_threads_fail_the_view_or_end_the_run_after_all_launched_views() -> None:
+    written: list[int] = []
+    outcomes: list[Outcome] = []
+
+    def write(record: Record, replaces: str | None) -> None:
+        if record.view == 6:
+            raise StoreError("disk full")
+        written.append(record.view)
+
+    def launch(samples: Any) -> Launched:
+        number = next(numbers)
+
+        def frames() -> Any:
+            if number == 1:
+                raise EncoderError("the embeddings are not finite")
+            # 70,000 is more than a float16 holds.
+            return np.full((1, 3, 2), 70_000 if number == 2 else 1, np.float32)
+
+        return Launched(frames, {})
+
+    numbers = iter(TASK.views)
+    encoders: Any = SimpleNamespace(launch=launch)
+    writer: Any = SimpleNamespace(spec=SPEC, write_record=write)
+    feed: Any = Feed()
+    with pytest.raises(StoreError, match="disk full"):
+        Extractor(encoders, writer, feed, seed=0).run([TASK], report=outcomes.append)
+    failed = {outcome.view: outcome.error for outcome in outcomes if outcome.status == "failed"}
+    assert failed[1] == "song.wav: the embeddings are not finite"
+    assert "song 'song' view 2" in failed[2]
+    launched = range(next(numbers, 10))
+    assert sorted(written) == [view for view in launched if view not in (1, 2, 6)]

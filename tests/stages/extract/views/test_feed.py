@@ -1,16 +1,27 @@
-"""Views prepared ahead: in order, in bounded number, with any failure of a process."""
+"""Songs prepared ahead: the same bytes from any number of processes, bounded memory, and any failure of a process."""
 
+import gc
 import os
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 import soundfile
 
-from stages.extract.views import feed
-from stages.extract.views.feed import FailedView, PreparedView, ViewFeed, ViewRequest, prepare_in, prepare_view
+from stages.extract.audio.source import FileStamp, SourceFile
+from stages.extract.views import feed, prepare
+from stages.extract.views.feed import WAITING_PER_PROCESS, ViewFeed
+from stages.extract.views.prepare import FailedView, PreparedView, SongRequest, prepare_views
+
+Delivered = list[tuple[SongRequest, PreparedView | FailedView]]
+FILE = SourceFile("sha256:0", FileStamp(0, 0))
 
 
 @pytest.fixture
@@ -18,6 +29,94 @@ def song(tmp_path: Path) -> Path:
     samples = np.random.default_rng(0).uniform(-0.5, 0.5, 12_000)
     soundfile.write(tmp_path / "song.wav", samples, 24_000)
     return tmp_path / "song.wav"
+
+
+QUICK = """
+import time
+import numpy as np
+from stages.extract.audio.source import FileStamp, SourceFile
+from stages.extract.views.prepare import PreparedView
+
+def prepare_views(views, request):
+    for view in views:
+        time.sleep(0.01)
+        samples = np.random.default_rng([request.seed, view]).random(5_000 + view, np.float32)
+        yield PreparedView(view, samples, SourceFile("sha256:0", FileStamp(0, 0)), {"view": view}, loudest=-20.0)
+"""
+
+
+@pytest.fixture
+def quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Prepare views from random numbers, also in processes, which need not load the libraries of augmentation."""
+    (tmp_path / "quick_views.py").write_text(QUICK, encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    import quick_views  # type: ignore[import-not-found]
+
+    monkeypatch.setattr(prepare, "prepare_views", quick_views.prepare_views)
+    yield quick_views.prepare_views
+    del sys.modules["quick_views"]
+
+
+def bytes_of(delivered: Delivered) -> dict[tuple[str, int], Any]:
+    found = {}
+    for request, one in delivered:
+        assert isinstance(one, PreparedView), one
+        found[request.song_id, one.view] = one.samples.tobytes(), one.drawn, one.source, one.loudest
+    assert len(found) == len(delivered)
+    return found
+
+
+def open_files() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def test_views_are_the_same_from_a_process(song: Path) -> None:
+    requests = [SongRequest("a", song, (0, 3, 7), 0), SongRequest("b", song, (3, 7), 0), SongRequest("c", song, (), 0)]
+    expected = [(request, one) for request in requests for one in prepare_views(request.views, request)]
+    with ViewFeed(processes=1) as views:
+        delivered = list(views.views(requests))
+    assert [(request, one.view) for request, one in delivered] == [(request, one.view) for request, one in expected]
+    assert bytes_of(delivered) == bytes_of(expected)
+
+
+def test_any_number_of_processes_delivers_the_same_views_and_closes_its_files(quick: Any) -> None:
+    requests = [SongRequest(str(number), Path(f"{number}.wav"), tuple(range(9)), number) for number in range(2)]
+    expected = bytes_of([(request, one) for request in requests for one in quick(request.views, request)])
+    open_before = open_files()
+    for processes in (1, 3):
+        with ViewFeed(processes=processes) as views:
+            delivered = list(views.views(requests))
+            assert bytes_of(delivered) == expected
+            # A second run in the same processes, as in a Dask worker.
+            assert bytes_of(list(views.views(requests[1:]))) == {
+                key: expected[key] for key in expected if key[0] == "1"
+            }
+        del delivered
+    gc.collect()
+    assert open_files() == open_before
+
+
+def test_a_killed_process_fails_what_it_has_not_delivered(quick: Any) -> None:
+    requests = [SongRequest(name, Path(f"{name}.wav"), tuple(range(20)), 0) for name in ("killed", "next")]
+    delivered: Delivered = []
+    with ViewFeed(processes=1) as views:
+        for request, one in views.views(requests):
+            if not delivered:
+                (process,) = psutil.Process().children()
+                process.kill()
+            delivered.append((request, one))
+    killed = [one for request, one in delivered if request is requests[0]]
+    lost = [one for one in killed if isinstance(one, FailedView)]
+    assert [one.view for one in killed] == list(range(20))
+    # Two results may be on their way, and some wait in the feed.
+    assert 20 - 2 - WAITING_PER_PROCESS - 2 <= len(lost) < 20
+    assert killed[-len(lost) :] == lost
+    told = "killed.wav: the process that decoded it died (SIGKILL: memory, or a broken decoder)"
+    assert {one.error for one in lost} == {told}
+    good = [(request, one) for request, one in delivered if isinstance(one, PreparedView)]
+    wanted = bytes_of([(request, one) for request in requests for one in quick(request.views, request)])
+    assert bytes_of(good).items() <= wanted.items()
+    assert sum(request is requests[1] for request, _ in good) == 20
 
 
 class Deadly:
@@ -30,55 +129,87 @@ class Deadly:
         return "deadly.mp3"
 
 
-def test_a_dead_process_fails_only_its_view(song: Path) -> None:
-    paths: list[Any] = [song, Deadly(), song, song]
-    requests = [ViewRequest(str(number), path, 0, 0) for number, path in enumerate(paths)]
-    with ViewFeed(processes=2) as views:
+@pytest.mark.usefixtures("quick")
+def test_a_dead_process_fails_all_views_of_its_song_only() -> None:
+    paths: list[Any] = [Path("a.wav"), Deadly(), Path("b.wav")]
+    requests = [
+        SongRequest(str(path), path, views, 0) for path, views in zip(paths, [(0,), (0, 1, 2), (0,)], strict=True)
+    ]
+    with ViewFeed(processes=1) as views:
         outcomes = list(views.views(requests))
-    assert [request for request, _ in outcomes] == requests
-    assert [type(outcome) for _, outcome in outcomes] == [PreparedView, FailedView, PreparedView, PreparedView]
-    failed = outcomes[1][1]
-    assert isinstance(failed, FailedView)
-    assert failed.error == "deadly.mp3: the process that decoded it died (exit code 9)"
+    assert [request for request, _ in outcomes] == [requests[0], *[requests[1]] * 3, requests[2]]
+    assert [isinstance(one, FailedView) for _, one in outcomes] == [False, True, True, True, False]
+    for _, failed in outcomes[1:4]:
+        assert isinstance(failed, FailedView)
+        assert failed.error == "deadly.mp3: the process that decoded it died (exit code 9)"
 
 
-def test_memory_errors_fail_the_view(song: Path) -> None:
-    class Full:
-        def call(self, *_: Any) -> Any:
-            raise MemoryError
+@pytest.mark.parametrize(("memory", "most"), [(1 << 40, 8), (16 * 3_000, 3), (0, 1)])
+def test_memory_of_waiting_views_is_bounded(monkeypatch: pytest.MonkeyPatch, memory: int, most: int) -> None:
+    """Views of 1,000 bytes from two processes: at most `most` wait, beside one that each process holds."""
+    made: list[int] = []
 
-    outcome = prepare_in(Full(), ViewRequest("song", song, 0, 0))  # type: ignore[arg-type]
-    assert isinstance(outcome, FailedView)
-    assert outcome.error.startswith(f"{song}: decoding and augmenting it exceeds its share of memory")
+    class Instant:
+        def __init__(self, count: int) -> None:
+            pass
+
+        def close(self) -> None:
+            pass
+
+        def stream(self, seconds: float, function: Any, items: Iterator[int], request: SongRequest) -> Any:
+            for view in items:
+                made.append(view)
+                yield PreparedView(view, np.zeros(250, np.float32), FILE, {}, loudest=-20.0)
+
+    monkeypatch.setattr(feed, "Processes", Instant)
+    monkeypatch.setattr(feed, "memory_limit", lambda: memory)
+    taken = 0
+    with ViewFeed(processes=2) as views:
+        for _ in views.views(SongRequest("song", Path("song.wav"), tuple(range(5)), 0) for _ in range(40)):
+            taken += 1
+            expected, waited = min(200, taken + most + 2), time.monotonic()
+            while len(made) < expected and time.monotonic() - waited < 10:
+                time.sleep(0.0002)
+            assert len(made) == expected
+    assert taken == 200
 
 
-def test_the_number_of_views_ahead_is_limited(song: Path) -> None:
-    begun = []
-
-    def many() -> Iterator[ViewRequest]:
-        for number in range(100):
-            begun.append(number)
-            yield ViewRequest("song", song, 0, number)
-
-    with ViewFeed(processes=1, ahead=2) as views:
-        for taken, _ in zip(range(4), views.views(many()), strict=False):
-            assert len(begun) <= taken + 1 + 2
+def test_a_run_that_is_given_up_leaves_no_thread_waiting(quick: Any) -> None:
+    requests = [SongRequest("song", Path("song.wav"), tuple(range(50)), 0)]
+    with ViewFeed(processes=1) as views:
+        run = views.views(requests)
+        next(run)
+        run.close()
+        assert len(list(views.views(requests))) == 50
 
 
-@pytest.mark.parametrize(
-    ("error", "told"),
-    [
-        (MemoryError("no memory\nat all"), "decoding and augmenting it exceeds its share of memory"),
-        (ZeroDivisionError("a decoder's\nfault"), "ZeroDivisionError: a decoder's fault"),
-    ],
-)
-def test_any_decoder_error_fails_the_view(
-    song: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, told: str
+LEAVING = """
+import os, sys, time
+from pathlib import Path
+from stages.extract.views.feed import ViewFeed
+from stages.extract.views.prepare import SongRequest
+request = SongRequest("song", Path(sys.argv[1]), (0,), 0)
+feed = ViewFeed(processes=1)
+kept = [prepared.samples.sum() for _, prepared in feed.views([request] * 3)]
+waiting = feed.views([request] * 20)
+first = next(waiting)
+print(len(kept), flush=True)
+time.sleep(60)
+"""
+
+
+def test_kills_leave_no_process_and_no_shared_memory(
+    song: Path, tmp_path: Path, start_process: Any, family: Any
 ) -> None:
-    def broken(path: Path, **_: Any) -> None:
-        raise error
-
-    monkeypatch.setattr(feed, "read_audio", broken)
-    outcome = prepare_view(ViewRequest("song", song, 0, 0))
-    assert isinstance(outcome, FailedView)
-    assert outcome.error.startswith(f"{song}: {told}")
+    (tmp_path / "temporary").mkdir()
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[4]), "TMPDIR": str(tmp_path / "temporary")}
+    command = [sys.executable, "-c", LEAVING, str(song)]
+    process = start_process(command, stdout=subprocess.PIPE, text=True, env=environment)
+    assert process.stdout.readline() == "3\n"
+    processes = family(process.pid)
+    assert len(processes.living()) == 2
+    assert processes.shared_memory() == set()
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert processes.is_gone()
+    assert list((tmp_path / "temporary").iterdir()) == []
