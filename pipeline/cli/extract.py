@@ -11,7 +11,7 @@ from pipeline.cli.options import Manifest
 from pipeline.cli.pages import App, option
 from pipeline.cli.section_options import options_from
 from pipeline.show.output import note, say, say_json
-from stages.common.machine import count_cores
+from stages.common.machine import default_readers
 
 if TYPE_CHECKING:
     from pipeline.extraction import ExtractionSummary
@@ -34,7 +34,7 @@ def extract(
     receipt: Annotated[
         Path | None, option("Output", "Write the receipt, which stage two checks, to this file.")
     ] = None,
-    readers: Readers = max(1, min(8, count_cores() - 1)),
+    readers: Readers = default_readers(),
     workers: Workers = 0,
     scheduler: Scheduler = "",
     max_failures: MaxFailures = None,
