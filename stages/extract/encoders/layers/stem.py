@@ -66,7 +66,7 @@ class Stem(nn.Module):
 
     def forward(self, mel: Tensor, frames: int | None = None) -> Tensor:
         """(B, M, F), normalised → (B, T, C). If only the first `frames` are the signal, the others must be zero."""
-        image, length = mel.unsqueeze(1).contiguous(memory_format=torch.channels_last), frames or mel.shape[-1]
+        image, length = _image(mel), frames or mel.shape[-1]
         for block in self.blocks:
             image = block(image, length)  # (B, channels, M / 2, ⌈F / 2⌉), then (B, channels, M / 4, T)
             length = -(-length // 2)
@@ -82,8 +82,10 @@ class Stem(nn.Module):
         for first in range(0, count, chunk):
             left, right = max(0, first - HALO), min(count, first + chunk + HALO)
             part = mel[..., left * FRAMES_PER_TOKEN : min(frames, right * FRAMES_PER_TOKEN)]
-            size = (chunk + 2 * HALO) * FRAMES_PER_TOKEN if shapes.fixed else part.shape[-1]
-            tokens = self(F.pad(part, (0, size - part.shape[-1])), part.shape[-1])
+            length = part.shape[-1]
+            if shapes.fixed:
+                part = F.pad(part, (0, (chunk + 2 * HALO) * FRAMES_PER_TOKEN - length))
+            tokens = self(part, length)
             parts.append(tokens[:, first - left : min(count, first + chunk) - left])
         return torch.cat(parts, dim=1) if len(parts) > 1 else parts[0]
 
@@ -94,3 +96,11 @@ class Stem(nn.Module):
             return self(mel)  # type: ignore[no-any-return]
         padded = F.pad(mel, (0, 0, 0, 0, 0, -count % shapes.edges))
         return torch.cat([self(part) for part in padded.split(shapes.edges)])[:count]
+
+
+def _image(mel: Tensor) -> Tensor:
+    """(B, M, F) → (B, 1, M, F), channels last."""
+    if shapes_of(mel.device).fixed:
+        return mel.contiguous().unsqueeze(-1).permute(0, 3, 1, 2)
+    # Strides of one channel are ambiguous: a contiguous image stays as it is. On a CPU this changes bits, not speed.
+    return mel.unsqueeze(1).contiguous(memory_format=torch.channels_last)
