@@ -108,10 +108,10 @@ def test_memory_running_out_halves_the_batch(tiny, monkeypatch, error):
     assert whole.notes == {}
     forward = Conformer.forward
 
-    def small_machine(self, tokens, layers):
-        if len(tokens) > 2:
+    def small_machine(self, signals, layers):
+        if len(signals.tokens) > 2:
             raise error("of a test")
-        return forward(self, tokens, layers)
+        return forward(self, signals, layers)
 
     with monkeypatch.context() as patched:
         patched.setattr(Conformer, "forward", small_machine)
