@@ -107,11 +107,14 @@ def probe_seconds(path: Path) -> float:
         return sum(len(block) / rate for block, rate in file.blocks())
 
 
-def resample(waveform: Waveform, rate: int = SAMPLE_RATE) -> Waveform:
-    """Resample with soxr's HQ filter. At the same rate the waveform itself is returned."""
-    if waveform.rate == rate:
+def resample(waveform: Waveform, rate: int = SAMPLE_RATE, *, speed: float = 1.0) -> Waveform:
+    """Resample with soxr's HQ filter. At the same rate and speed the waveform itself is returned.
+
+    `speed` plays the song faster by this factor, which shortens it and raises its pitch, like a tape.
+    """
+    if waveform.rate * speed == rate:
         return waveform
-    samples = soxr.resample(waveform.samples, waveform.rate, rate, quality="HQ")
+    samples = soxr.resample(waveform.samples, waveform.rate * speed, rate, quality="HQ")
     return replace(waveform, samples=np.asarray(samples, dtype=np.float32), rate=rate)
 
 

@@ -35,10 +35,19 @@ def test_a_different_value_is_refused_by_name(field: str, spec: Spec, tmp_path: 
     other = replace(spec, **{field: OTHER[field]})
     assert other.digest != spec.digest
     assert other != spec
-    with pytest.raises(StoreError, match=rf"another spec: {field}: expected .*, found .*; use another store"):
+    advice = (
+        "(the augmentation differs, so )?use another store or the (same settings|version of HEAR that made this one)"
+    )
+    with pytest.raises(StoreError, match=rf"another spec: {field}: expected .*, found .*; {advice}$"):
         StoreWriter.open(tmp_path / "store", other)
     with pytest.raises(StoreError, match=f"another spec: {field}: "):
         EmbeddingStore.open(tmp_path / "store", expect=other)
+
+
+def test_another_augmentation_is_a_matter_of_the_version_and_not_of_a_setting(spec: Spec) -> None:
+    found = r"expected 'table1', found 'table2'; the augmentation differs, so use another store or the version of HEAR"
+    with pytest.raises(StoreError, match=f"^here: another spec: augmentation: {found} that made this one$"):
+        spec.check(replace(spec, augmentation="table2"), "here")
 
 
 def test_several_differences_name_the_first_and_count_the_rest(spec: Spec) -> None:
