@@ -157,7 +157,7 @@ def _children_seconds() -> float:
 
 
 def _busy_seconds() -> float:
-    """Time that threads of this process's children were on a core or ready to be, so far; 0 if the system has no count."""
+    """Time that threads of the children were on a core or ready to be, so far; 0 if the system does not count it."""
     places = [Path(f"/proc/{process.pid}/task") for process in psutil.Process().children()]
     counts = [file.read_text().split() for place in places for file in place.glob("*/schedstat")]
     return sum(int(on_core) + int(waiting) for on_core, waiting, _ in counts) / 1e9

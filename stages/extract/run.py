@@ -98,6 +98,11 @@ class Extractor:
     seed: int
     pool: int = 1
 
+    @property
+    def _dtype(self) -> str:
+        """The type of the encoders' frames: that of the store, unless they are averaged first."""
+        return self.writer.spec.dtype if self.pool == 1 else "float32"
+
     def run(
         self,
         tasks: Sequence[SongTask],
@@ -164,7 +169,7 @@ class Extractor:
         writers.wait_for_room(seconds)
         try:
             # A list, so that the thread can drop the frames before it writes the record.
-            launched = [self.encoders.launch(prepared.samples)]
+            launched = [self.encoders.launch(prepared.samples, dtype=self._dtype)]
         except (HearError, MemoryError) as error:
             settle(failed(error=_reason(request, error)))
             return
@@ -189,7 +194,7 @@ def _reason(request: SongRequest, error: Exception) -> str:
     return f"{shown(request.path)}: {str(error) or 'out of memory'}"
 
 
-def average_frames(frames: NDArray[np.float32], count: int) -> NDArray[np.float32]:
+def average_frames(frames: NDArray[np.floating], count: int) -> NDArray[np.floating]:
     """Average groups of `count` consecutive frames: (S, T, C) → (S, ⌈T / count⌉, C); the last group may be smaller."""
     if count == 1:
         return frames

@@ -318,11 +318,11 @@ def test_an_interrupted_rerun_continues_with_the_remaining_views(
     write(tmp_path / "songs" / "söng 0.wav", 9)
     launch, calls = MultiScale.launch, []
 
-    def second_fails(self: MultiScale, samples: Any) -> Any:
+    def second_fails(self: MultiScale, samples: Any, **more: Any) -> Any:
         calls.append(samples)
         if len(calls) == 2:
             raise MemoryError
-        return launch(self, samples)
+        return launch(self, samples, **more)
 
     monkeypatch.setattr(MultiScale, "launch", second_fails)
     first = run_extraction(manifest, root, config, augment=2, receipt=None, options=INLINE)

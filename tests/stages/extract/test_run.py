@@ -47,7 +47,7 @@ class Feed:
 
 
 def extractor(encode: Callable[[Any], Any], written: list[int]) -> Extractor:
-    def launch(samples: Any) -> Launched:
+    def launch(samples: Any, dtype: str) -> Launched:
         frames = encode(samples)
         return Launched(lambda: frames, {})
 
@@ -96,7 +96,7 @@ def test_errors_of_threads_fail_the_view_or_end_the_run_after_all_launched_views
             raise StoreError("disk full")
         written.append(record.view)
 
-    def launch(samples: Any) -> Launched:
+    def launch(samples: Any, dtype: str) -> Launched:
         number = next(numbers)
 
         def frames() -> Any:
@@ -118,3 +118,20 @@ def test_errors_of_threads_fail_the_view_or_end_the_run_after_all_launched_views
     assert "song 'song' view 2" in failed[2]
     launched = range(next(numbers, 10))
     assert sorted(written) == [view for view in launched if view not in (1, 2, 6)]
+
+
+@pytest.mark.parametrize(("pool", "expected"), [(1, "float16"), (2, "float32")])
+def test_frames_come_in_the_type_of_the_store_unless_they_are_averaged(pool: int, expected: str) -> None:
+    types: list[str] = []
+
+    def launch(samples: Any, dtype: str) -> Launched:
+        types.append(dtype)
+        return Launched(lambda: np.ones((1, 4, 2), dtype), {})
+
+    encoders: Any = SimpleNamespace(launch=launch)
+    stored: list[Record] = []
+    writer: Any = SimpleNamespace(spec=SPEC, write_record=lambda record, replaces: stored.append(record))
+    feed: Any = Feed()
+    Extractor(encoders, writer, feed, seed=0, pool=pool).run([TASK], report=lambda outcome: None)
+    assert types == [expected] * 10
+    assert {(record.stored.dtype.name, record.stored.shape) for record in stored} == {("float16", (1, 4 // pool, 2))}

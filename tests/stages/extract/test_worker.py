@@ -35,9 +35,9 @@ def test_views_of_a_lost_worker_are_kept(task: SongTask, config: WorkerConfig, m
     StoreWriter.open(config.root, EXTRACT_CONFIG.spec(EXTRACT_CONFIG.load_encoders()))
     launch, made = MultiScale.launch, []
 
-    def counted(self: MultiScale, waveform: Any) -> Any:
+    def counted(self: MultiScale, waveform: Any, **more: Any) -> Any:
         made.append(waveform)
-        return launch(self, waveform)
+        return launch(self, waveform, **more)
 
     monkeypatch.setattr(MultiScale, "launch", counted)
     before = extract_song(SongTask("song", task.path, (0, 2)), config, threading.Event())
@@ -57,9 +57,9 @@ def test_stale_views_are_made_again_unless_a_lost_worker_replaced_them(
     soundfile.write(task.path, np.random.default_rng(1).uniform(-0.5, 0.5, 12_000), 24_000)
     again, launch, made = replace(task, replaces=old), MultiScale.launch, []
 
-    def counted(self: MultiScale, waveform: Any) -> Any:
+    def counted(self: MultiScale, waveform: Any, **more: Any) -> Any:
         made.append(waveform)
-        return launch(self, waveform)
+        return launch(self, waveform, **more)
 
     monkeypatch.setattr(MultiScale, "launch", counted)
     lost = extract_song(replace(again, views=(0, 2)), config, threading.Event())
