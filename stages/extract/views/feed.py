@@ -3,10 +3,9 @@
 import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 from stages.common.machine import memory_limit
 from stages.common.processes import Processes
@@ -35,7 +34,7 @@ class ViewFeed:
 
     def __init__(self, *, processes: int) -> None:
         self.processes = processes
-        self._running: tuple[Processes, ThreadPoolExecutor] | None = None
+        self._running: Processes | None = None
         self._work: _Work | None = None
 
     def __enter__(self) -> Self:
@@ -49,10 +48,11 @@ class ViewFeed:
         if self._work is not None:
             self._work.close()
         if self._running is not None:
-            processes, threads = self._running
+            self._running.close()
             self._running = None
-            processes.close()
-            threads.shutdown(wait=True)
+        if self._work is not None:
+            self._work.join()
+            self._work = None
 
     def views(self, requests: Iterable[SongRequest]) -> Iterator[tuple[SongRequest, PreparedView | FailedView]]:
         """Yield the views of all requests as they become ready, each with its request; those of one song may be mixed.
@@ -65,17 +65,12 @@ class ViewFeed:
                 yield from ((request, prepared) for prepared in prepare_views(request.views, request))
             return
         if self._running is None:
-            # One thread waits for each process.
-            self._running = Processes(self.processes), ThreadPoolExecutor(self.processes, thread_name_prefix="prepare")
-        processes, threads = self._running
-        self._work = work = _Work(requests, readers=self.processes)
-        readers = [threads.submit(work.read, processes) for _ in range(self.processes)]
+            self._running = Processes(self.processes)
+        self._work = work = _Work(requests, self._running, readers=self.processes)
         try:
             yield from work.ready_views()
         finally:
             work.close()
-        for reader in readers:
-            reader.result()
 
 
 @dataclass(frozen=True)
@@ -92,9 +87,9 @@ class _OpenSong:
 
 
 class _Work:
-    """Songs to prepare and views that wait, shared by threads that read and the one that uses the views."""
+    """Songs to prepare, views that wait, and the threads in between, one for each process."""
 
-    def __init__(self, requests: Iterable[SongRequest], *, readers: int) -> None:
+    def __init__(self, requests: Iterable[SongRequest], processes: Processes, *, readers: int) -> None:
         self._requests = iter(requests)
         self._songs: list[_OpenSong] = []
         self._ready: deque[tuple[SongRequest, PreparedView | FailedView]] = deque()
@@ -103,25 +98,35 @@ class _Work:
         self._bytes = 0
         self._readers = readers
         self._closed = False
+        self._error: Exception | None = None
         self._changed = threading.Condition()
+        # Daemonic: a program that ends does not wait for views that nobody takes.
+        settings: dict[str, Any] = {"target": self._read, "args": (processes,), "name": "prepare", "daemon": True}
+        self._threads = [threading.Thread(**settings) for _ in range(readers)]
+        for thread in self._threads:
+            thread.start()
 
-    def read(self, processes: Processes) -> None:
-        """Prepare views until none is left. Each thread that reads calls it once."""
+    def _read(self, processes: Processes) -> None:
+        """Prepare views until none is left."""
         try:
             while (song := self._next_song()) is not None:
                 for prepared in prepare_in(processes, song.request, views=song.take()):
                     if not self._add(song.request, prepared):
                         return
+        except Exception as error:  # of the requests, or a defect: for the thread that uses the views
+            self._error = error
         finally:
             with self._changed:
                 self._readers -= 1
                 self._changed.notify_all()
 
     def ready_views(self) -> Iterator[tuple[SongRequest, PreparedView | FailedView]]:
-        """Yield each view when it is ready, until all threads have finished."""
+        """Yield each view when it is ready, until all threads have finished. Raises the error of a thread."""
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._ready or not self._readers or self._closed)
+                if self._error is not None:
+                    raise self._error
                 if not self._ready or self._closed:
                     return
                 request, prepared = self._ready.popleft()
@@ -135,6 +140,11 @@ class _Work:
             self._closed = True
             self._ready.clear()
             self._changed.notify_all()
+
+    def join(self) -> None:
+        """Wait for the threads of closed work."""
+        for thread in self._threads:
+            thread.join()
 
     def _next_song(self) -> _OpenSong | None:
         """The next song; when there is none, the one with the most views left, to help with; or None."""

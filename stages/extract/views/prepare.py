@@ -152,6 +152,8 @@ def prepare_in(
         return
     except LostProcessError as error:
         reason: Exception = HearError(f"{shown(request.path)}: the process that decoded it {error}")
-    except (HearError, MemoryError) as error:
+    except HearError as error:
+        reason = HearError(f"{shown(request.path)}: {error}")
+    except MemoryError as error:
         reason = error
     yield from (_failed(request, view, reason) for view in (*taken, *items))

@@ -174,6 +174,15 @@ def test_a_run_that_is_given_up_leaves_no_thread_waiting(quick: Any) -> None:
         assert len(list(views.views(requests))) == 50
 
 
+def test_an_error_of_the_requests_is_raised_where_views_are_used() -> None:
+    def requests() -> Iterator[SongRequest]:
+        yield SongRequest("song", Path("song.wav"), (), 0)
+        raise ValueError("of the caller")
+
+    with ViewFeed(processes=2) as views, pytest.raises(ValueError, match="of the caller"):
+        list(views.views(requests()))
+
+
 LEAVING = """
 import os, sys, time
 from pathlib import Path
