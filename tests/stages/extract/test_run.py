@@ -1,11 +1,13 @@
 """Extraction in one process: memory is bounded, and errors fail single views."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 
 from stages.extract import run
@@ -14,8 +16,9 @@ from stages.extract.encoders.errors import EncoderError
 from stages.extract.encoders.multiscale import Launched
 from stages.extract.plan import SongTask
 from stages.extract.run import VIEWS_BEHIND, Extractor, Outcome
+from stages.extract.views.feed import ViewFeed
 from stages.extract.views.prepare import PreparedView, SongRequest
-from store import Spec
+from store import Spec, StoreWriter
 from store.errors import StoreError
 from store.records import Record
 
@@ -118,6 +121,35 @@ def test_errors_of_threads_fail_the_view_or_end_the_run_after_all_launched_views
     assert "song 'song' view 2" in failed[2]
     launched = range(next(numbers, 10))
     assert sorted(written) == [view for view in launched if view not in (1, 2, 6)]
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_store_has_the_same_bytes_after_readers_were_killed(tmp_path: Path) -> None:
+    """The second run makes the views that the killed readers had not handed over."""
+    tasks = [SongTask(name, Path(f"{name}.wav"), tuple(range(12))) for name in ("a", "b")]
+    encoders: Any = SimpleNamespace(
+        launch=lambda samples, dtype: Launched(lambda: samples[:4_000].reshape(1, 2_000, 2).astype(dtype), {})
+    )
+
+    def kill(outcome: Outcome) -> None:
+        for process in psutil.Process().children():
+            process.kill()
+
+    writers = {name: StoreWriter.open(tmp_path / name, SPEC) for name in ("calm", "killed")}
+    with ViewFeed(processes=0) as feed:
+        assert Extractor(encoders, writers["calm"], feed, seed=0).run(tasks, report=lambda outcome: None).done == 24
+    with ViewFeed(processes=2) as feed:
+        extractor = Extractor(encoders, writers["killed"], feed, seed=0)
+        lost = extractor.run(tasks, report=kill).failures
+        assert lost
+        views = {task.song_id: [one.view for one in lost if one.song_id == task.song_id] for task in tasks}
+        missing = [replace(task, views=tuple(views[task.song_id])) for task in reversed(tasks)]
+        assert extractor.run(missing, report=lambda outcome: None).done == len(lost)
+    calm, killed = (
+        {file.relative_to(root): file.read_bytes() for file in root.rglob("*") if file.is_file()}
+        for root in (tmp_path / "calm", tmp_path / "killed")
+    )
+    assert killed == calm
 
 
 @pytest.mark.parametrize(("pool", "expected"), [(1, "float16"), (2, "float32")])

@@ -1,7 +1,6 @@
 """Songs prepared ahead: the same bytes from any number of processes, bounded memory, and any failure of a process."""
 
 import gc
-import importlib
 import os
 import signal
 import subprocess
@@ -17,7 +16,7 @@ import pytest
 import soundfile
 
 from stages.extract.audio.source import FileStamp, SourceFile
-from stages.extract.views import feed, prepare
+from stages.extract.views import feed
 from stages.extract.views.feed import WAITING_PER_PROCESS, ViewFeed
 from stages.extract.views.prepare import FailedView, PreparedView, SongRequest
 
@@ -30,31 +29,6 @@ def song(tmp_path: Path) -> Path:
     samples = np.random.default_rng(0).uniform(-0.5, 0.5, 12_000)
     soundfile.write(tmp_path / "song.wav", samples, 24_000)
     return tmp_path / "song.wav"
-
-
-QUICK = """
-import time
-import numpy as np
-from stages.extract.audio.source import FileStamp, SourceFile
-from stages.extract.views.prepare import PreparedView
-
-def prepare_views(views, request):
-    for view in views:
-        time.sleep(0.01)
-        samples = np.random.default_rng([request.seed, view]).random(5_000 + view, np.float32)
-        yield PreparedView(view, samples, SourceFile("sha256:0", FileStamp(0, 0)), {"view": view}, loudest=-20.0)
-"""
-
-
-@pytest.fixture
-def quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Prepare views from random numbers, also in processes, which need not load the libraries of augmentation."""
-    (tmp_path / "quick_views.py").write_text(QUICK, encoding="utf-8")
-    monkeypatch.syspath_prepend(tmp_path)
-    prepare_quickly = importlib.import_module("quick_views").prepare_views
-    monkeypatch.setattr(prepare, "prepare_views", prepare_quickly)
-    yield prepare_quickly
-    del sys.modules["quick_views"]
 
 
 def bytes_of(delivered: Delivered) -> dict[tuple[str, int], Any]:
