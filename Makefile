@@ -75,10 +75,11 @@ format: setup  ## Format the code and fix what ruff can fix
 	ruff format .
 
 lock: setup  ## Pin the dependencies after a change of pyproject.toml; UPGRADE=--upgrade takes new releases
+	# dask-cuda allows one version of Dask, so the file that has it comes first.
 	$(COMPILE) --universal --generate-hashes --python-version 3.11 $(UPGRADE) \
-		--extra dev pyproject.toml -o requirements.txt
-	$(COMPILE) --universal --generate-hashes --python-version 3.11 --constraints requirements.txt $(UPGRADE) \
 		$(addprefix --extra=,cuda s3 serve tensorboard xarray) pyproject.toml -o requirements-run.txt
+	$(COMPILE) --universal --generate-hashes --python-version 3.11 --constraints requirements-run.txt $(UPGRADE) \
+		--extra dev pyproject.toml -o requirements.txt
 
 clean:  ## Remove what was built (not data/, models/ and results/)
 	rm -rf $(VENV) build dist wheelhouse .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

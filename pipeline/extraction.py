@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.outcomes import OutcomeLog, failures_file
+from pipeline.shards import Shard
 from pipeline.show.bars import AudioBar, progress
-from stages.common.provenance import provenance_to_json
+from pipeline.show.output import note
+from pipeline.workers import Workers, find_workers
 from stages.extract.config import ExtractConfig
 from stages.extract.estimate import Estimate, calibrate, estimate
 from stages.extract.freshness import Freshness, remember_hashes, stored_freshness
@@ -34,13 +36,15 @@ MISSING_NAMED = 20
 class ExtractionOptions:
     """Options of a run; none changes stored numbers.
 
-    `readers` processes decode and augment songs for each encoder; `workers` and `scheduler` select Dask; more than
-    `max_failures` failed views stop the run; `force` starts even if disk space is short.
+    `readers` processes decode and augment songs for each encoder; `workers` and `scheduler` select Dask; with `shard`,
+    only that part of the songs is extracted; more than `max_failures` failed views stop the run; `force` starts even
+    if disk space is short.
     """
 
     readers: int = 1
     workers: int = 0
     scheduler: str = ""
+    shard: Shard | None = None
     max_failures: int | None = None
     force: bool = False
 
@@ -50,7 +54,7 @@ class ExtractionSummary:
     """The results of a run: its tally, records skipped, views left, and why it ended early, if so.
 
     `changed` counts songs whose files have changed, of which `renewed` were extracted again in full; `missing` counts
-    stored songs whose files are missing.
+    stored songs whose files are missing. `wanted` counts the views of the whole manifest that a shard found missing.
     """
 
     tally: Tally
@@ -60,6 +64,7 @@ class ExtractionSummary:
     changed: int = 0
     renewed: int = 0
     missing: int = 0
+    wanted: int = 0
 
     @property
     def line(self) -> str:
@@ -86,11 +91,18 @@ class ExtractionSummary:
         if receipt is not None and self.renewed < self.changed:
             old = self.changed - self.renewed
             return [f"no receipt written: {old} changed songs could not be extracted again; their old records stay"]
+        if self.wanted:
+            return [
+                f"no receipt written: {self.wanted} views of all shards together are missing; the shard that completes "
+                "the store writes it, or a last run without --shard"
+            ]
         return []
 
 
-def plan_run(manifest: Path, store: str, spec: Spec, *, augment: int) -> Plan:
+def plan_run(manifest: Path, store: str, spec: Spec, *, augment: int, shard: Shard | None = None) -> Plan:
     """Read the manifest and compare it and the songs' files with the store, which need not exist and is not created.
+
+    With `shard`, only that part of the songs is planned.
 
     Raises
     ------
@@ -98,6 +110,8 @@ def plan_run(manifest: Path, store: str, spec: Spec, *, augment: int) -> Plan:
         The manifest has an error, the store was made with another spec, or one of its records is damaged.
     """
     songs = read_manifest(manifest, check_files=False).songs
+    if shard is not None:
+        songs = shard.songs(songs)
     try:
         found = EmbeddingStore.open(store, expect=spec)
     except StoreNotFoundError:
@@ -107,9 +121,9 @@ def plan_run(manifest: Path, store: str, spec: Spec, *, augment: int) -> Plan:
 
 
 def dry_run(
-    manifest: Path, store: str, config: ExtractConfig, *, augment: int, readers: int = 1
+    manifest: Path, store: str, config: ExtractConfig, *, augment: int, readers: int = 1, shard: Shard | None = None
 ) -> dict[str, float | int | str | None]:
-    """Estimate the cost of a run; nothing is changed.
+    """Estimate the cost of a run, or of one shard of it; nothing is changed.
 
     Returns
     -------
@@ -125,7 +139,7 @@ def dry_run(
     """
     encoders = config.load_encoders()
     spec = config.spec(encoders)
-    plan = plan_run(manifest, store, spec, augment=augment)
+    plan = plan_run(manifest, store, spec, augment=augment, shard=shard)
     cost = _cost(plan, spec, store, readers)
     speed = calibrate(encoders) if plan.tasks else 0.0
     return {
@@ -168,27 +182,31 @@ def run_extraction(
     HearError
         The manifest, the weights, the spec, the disk space or the store does not allow the run.
     """
-    encoders = config.load_encoders()
-    spec = config.spec(encoders)
-    plan = plan_run(manifest, store, spec, augment=augment)
-    _check_space(_cost(plan, spec, store, options.readers), force=options.force)
-    # After the check: it advises another spec, which an existing store would refuse.
-    writer = StoreWriter.open(store, spec, encoders_from=provenance_to_json(encoders.provenance))
-    remember_hashes(writer.root, plan.sources.hashed)
-    stop = threading.Event()
-    with _interrupts(stop), failures_file(writer.root) as failures, AudioBar(plan.records) as bar:
-        _name_missing(plan.sources.missing, bar.say)
-        log = OutcomeLog(plan, bar, failures, stop=stop, max_failures=options.max_failures)
-        tally = _extract(plan, writer, encoders, config, options, report=log.add, say=bar.say, stop=stop)
+    with find_workers(config, workers=options.workers, scheduler=options.scheduler, say=note) as workers:
+        # The workers need the GPUs: with them, this process only describes the encoders.
+        place = workers or config.load_encoders()
+        spec, origins = place.config.describe() if isinstance(place, Workers) else config.describe(place)
+        plan = plan_run(manifest, store, spec, augment=augment, shard=options.shard)
+        _check_space(_cost(plan, spec, store, options.readers), force=options.force)
+        # After the check: it advises another spec, which an existing store would refuse.
+        writer = StoreWriter.open(store, spec, encoders_from=origins)
+        remember_hashes(writer.root, plan.sources.hashed)
+        stop = threading.Event()
+        with _interrupts(stop), failures_file(writer.root, options.shard) as failures, AudioBar(plan.records) as bar:
+            _name_missing(plan.sources.missing, bar.say)
+            log = OutcomeLog(plan, bar, failures, stop=stop, max_failures=options.max_failures)
+            tally = _extract(plan, writer, place, config, options, report=log.add, say=bar.say, stop=stop)
     left = plan.records - tally.done - len(tally.failures)
     _index(store, changed=bool(tally.done))
-    changed = len(plan.sources.changed)
+    changed, wanted = len(plan.sources.changed), 0
     # A receipt describes the current songs; the store may still have records of changed files.
     if receipt is not None and not left and log.renewed == changed:
-        write_receipt(EmbeddingStore.open(store), receipt)
-    return ExtractionSummary(
-        tally, plan.stored, left, log.reason if left else "", changed, log.renewed, len(plan.sources.missing)
-    )
+        # Only the shard that finds the others' records, too, writes it.
+        wanted = plan_run(manifest, store, spec, augment=augment).records if options.shard else 0
+        if not wanted:
+            write_receipt(EmbeddingStore.open(store), receipt)
+    reason, missing = log.reason if left else "", len(plan.sources.missing)
+    return ExtractionSummary(tally, plan.stored, left, reason, changed, log.renewed, missing, wanted)
 
 
 def _index(store: str, *, changed: bool) -> None:
@@ -212,7 +230,7 @@ def _name_missing(missing: Mapping[str, str], say: Callable[[str], None]) -> Non
 def _extract(
     plan: Plan,
     writer: StoreWriter,
-    encoders: "MultiScale",
+    place: "MultiScale | Workers",
     config: ExtractConfig,
     options: ExtractionOptions,
     *,
@@ -220,20 +238,13 @@ def _extract(
     say: Callable[[str], None],
     stop: threading.Event,
 ) -> Tally:
+    """Run the plan with the encoders of this process, or on workers."""
     if not plan.tasks:
         return Tally()
-    if options.workers or options.scheduler:
-        from pipeline.cluster import dask_client
-        from pipeline.cluster_songs import run_on_cluster
-        from stages.extract.worker import WorkerConfig
-
-        # Workers have their own working directories, so all paths must be absolute.
-        worker = WorkerConfig(writer.root, config.with_absolute_paths(), processes=options.readers)
-        device = encoders.device.type
-        with dask_client(workers=options.workers, scheduler=options.scheduler, device=device, say=say) as client:
-            return run_on_cluster(client, plan.tasks, worker, report=report, say=say, stop=stop)
+    if isinstance(place, Workers):
+        return place.run(plan.tasks, writer.root, readers=options.readers, report=report, say=say, stop=stop)
     with ViewFeed(processes=options.readers) as feed:
-        extractor = Extractor(encoders, writer, feed, seed=config.seed, pool=config.pool)
+        extractor = Extractor(place, writer, feed, seed=config.seed, pool=config.pool)
         return extractor.run(plan.tasks, report=report, stop=stop)
 
 

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
+from pipeline.shards import Shard
 from pipeline.show.bars import AudioBar
 from stages.extract.plan import Plan
 from stages.extract.run import Outcome
@@ -74,9 +75,13 @@ class OutcomeLog:
 
 
 @contextmanager
-def failures_file(root: str) -> Iterator[TextIO]:
-    """Open `failures.jsonl` beside the store with this root; for a remote store, in the working directory."""
-    path = Path("failures.jsonl") if "://" in root else Path(root).parent / "failures.jsonl"
+def failures_file(root: str, shard: Shard | None) -> Iterator[TextIO]:
+    """Open `failures.jsonl` beside the store with this root; for a remote store, in the working directory.
+
+    Shards run at the same time, so each has its own file, such as `failures.2-of-8.jsonl`.
+    """
+    name = f"failures.{shard}.jsonl" if shard else "failures.jsonl"
+    path = Path(name) if "://" in root else Path(root).parent / name
     with _writing(path):
         if is_device(path):
             raise HearError(f"{path}: expected a regular file, found a device or a pipe; remove it")

@@ -27,7 +27,8 @@ def write_receipt(store: EmbeddingStore, path: str | Path) -> None:
     """
     location = str(store.root) if "://" in str(store.root) else str(Path(store.root).absolute())
     text = json.dumps({**store.receipt(), "location": location}, indent=2, sort_keys=True) + "\n"
-    with replacing(Path(path), error=StoreError) as place:
+    # The shards of an extraction may end at the same moment.
+    with replacing(Path(path), error=StoreError, shared=True) as place:
         place.write_text(text, encoding="utf-8")
 
 

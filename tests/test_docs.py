@@ -3,6 +3,7 @@
 import importlib
 import re
 import shlex
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,8 @@ def commands(page: Path) -> list[list[str]]:
     """The words of each `hear-*` command, after a pipe as well; a redirection is not one of them."""
     text = "\n".join(blocks(page, "sh", "bash")).replace("\\\n", " ")
     lines = [part for line in text.splitlines() for part in re.split(r" [|>] ", line)]
-    return [shlex.split(line, comments=True) for line in lines if line.startswith("hear-")]
+    ours = [re.sub(r"^\s*([A-Z_]+=\S+ |exec )*", "", line) for line in lines]
+    return [shlex.split(line.removesuffix(" &"), comments=True) for line in ours if line.startswith("hear-")]
 
 
 def parse(command: Any, words: list[str], parent: typer.Context | None = None) -> None:
@@ -74,6 +76,13 @@ def test_options_in_the_text_exist(page: Path) -> None:
 def _options(command: Any) -> list[str]:
     here = [option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)]
     return here + [option for part in getattr(command, "commands", {}).values() for option in _options(part)]
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "sh", "bash")], ids=lambda page: page.name)
+def test_shell_parses(page: Path) -> None:
+    for code in blocks(page, "sh", "bash"):
+        parsed = subprocess.run(["bash", "-n"], input=code, text=True, capture_output=True)
+        assert not parsed.stderr, code
 
 
 def test_python_compiles() -> None:

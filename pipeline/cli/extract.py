@@ -15,11 +15,17 @@ from stages.common.machine import default_readers
 
 if TYPE_CHECKING:
     from pipeline.extraction import ExtractionSummary
+    from pipeline.shards import Shard
 
 app = App()
 Readers = Annotated[int, option("Machine", "Processes that decode and augment songs for each encoder.", min=0)]
 Workers = Annotated[int, option("Machine", "Dask worker processes on this machine; 0: use this process.", min=0)]
 Scheduler = Annotated[str, option("Machine", "Use the workers of this Dask scheduler, such as tcp://host:8786.")]
+
+ShardText = Annotated[
+    str | None, option("Machine", "Extract only the i-th of n parts of the songs, for array jobs.", metavar="<i/n>")
+]
+Written = Annotated[Path | None, option("Output", "Write the receipt, which stage two checks, to this file.")]
 MaxFailures = Annotated[int | None, option("Run", "Stop when more views than this have failed.", min=0)]
 
 
@@ -31,12 +37,11 @@ def extract(
     manifest: Manifest,
     store: Annotated[str, option("Output", "Store to fill: a folder, or a URL such as s3://bucket/name.zarr.")],
     params: Mapping[str, Any],
-    receipt: Annotated[
-        Path | None, option("Output", "Write the receipt, which stage two checks, to this file.")
-    ] = None,
+    receipt: Written = None,
     readers: Readers = default_readers(),
     workers: Workers = 0,
     scheduler: Scheduler = "",
+    shard: ShardText = None,
     max_failures: MaxFailures = None,
     force: Annotated[bool, option("Run", "Start even if disk space is short.", "--force")] = False,
     dry_run: Annotated[bool, option("Run", "Print the cost of the run as JSON, and exit.", "--dry-run")] = False,
@@ -57,15 +62,15 @@ def extract(
     settings = {**params, "preset": _implied_preset(context, params["preset"])}
     augment = settings.pop("augment")
     config = ExtractConfig(**settings)
+    part = _parsed(shard)
     if dry_run:
-        say_json(extraction.dry_run(manifest, store, config, augment=augment, readers=readers), indent=2)
+        say_json(extraction.dry_run(manifest, store, config, augment=augment, readers=readers, shard=part), indent=2)
         return
     options = extraction.ExtractionOptions(
-        readers=readers, workers=workers, scheduler=scheduler, max_failures=max_failures, force=force
+        readers=readers, workers=workers, scheduler=scheduler, shard=part, max_failures=max_failures, force=force
     )
-    _report(
-        extraction.run_extraction(manifest, store, config, augment=augment, receipt=receipt, options=options), receipt
-    )
+    summary = extraction.run_extraction(manifest, store, config, augment=augment, receipt=receipt, options=options)
+    _report(summary, receipt)
 
 
 def _report(summary: "ExtractionSummary", receipt: Path | None) -> None:
@@ -75,6 +80,15 @@ def _report(summary: "ExtractionSummary", receipt: Path | None) -> None:
         note(line)
     if summary.left or summary.tally.failures:
         raise typer.Exit(1)
+
+
+def _parsed(shard: str | None) -> "Shard | None":
+    from pipeline.shards import Shard
+
+    try:
+        return None if shard is None else Shard.parse(shard)
+    except ValueError as error:
+        raise typer.BadParameter(f"--shard: {error}") from error
 
 
 def _implied_preset(context: typer.Context, preset: str) -> str:

@@ -2,8 +2,9 @@
 
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from stages.common.provenance import provenance_to_json
 from store import Spec
 
 if TYPE_CHECKING:
@@ -31,6 +32,36 @@ class ExtractConfig:
     def with_absolute_paths(self) -> "ExtractConfig":
         """The same config with absolute folders of weights, for a process with another working directory."""
         return replace(self, muq=_absolute(self.muq), musicfm=_absolute(self.musicfm))
+
+    def resolved(self) -> "ExtractConfig":
+        """The same config with the device and precision that this process would use.
+
+        Raises
+        ------
+        DeviceError
+            The device or precision is unknown, or not available here.
+        """
+        from stages.common.device import choose_device, choose_precision
+
+        device = choose_device(self.device)
+        return replace(self, device=str(device), precision=choose_precision(self.precision, device))
+
+    def describe(self, encoders: "MultiScale | None" = None) -> tuple[Spec, dict[str, Any]]:
+        """The spec, and the origins of the encoders' weights as JSON values.
+
+        Parameters
+        ----------
+        encoders
+            Those of this config. None in a process that does not encode: they are loaded on the CPU and not kept, and
+            the precision must be `resolved` already.
+
+        Raises
+        ------
+        EncoderError
+            The weights cannot be found, read or used.
+        """
+        encoders = encoders or replace(self, device="cpu").load_encoders()
+        return self.spec(encoders), provenance_to_json(encoders.provenance)
 
     def load_encoders(self) -> "MultiScale":
         """Load the encoders: seconds for the tiny ones, minutes if weights must be downloaded.

@@ -6,13 +6,18 @@ Devices and pipes are written to directly: a rename would replace them for the w
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
+from uuid import uuid4
 
 from store.errors import HearError
 
 
 @contextmanager
 def replacing(
-    path: Path, *, error: type[HearError] | None = None, causes: tuple[type[Exception], ...] = (OSError,)
+    path: Path,
+    *,
+    error: type[HearError] | None = None,
+    causes: tuple[type[Exception], ...] = (OSError,),
+    shared: bool = False,
 ) -> Iterator[Path]:
     """Yield a path beside `path` to write to; it replaces the file once all is written, and is removed on failure.
 
@@ -26,6 +31,8 @@ def replacing(
         Raised if the file cannot be written; OSError passes unchanged if None.
     causes
         Exceptions that the writer raises for this, such as SafetensorError.
+    shared
+        Whether other processes may write the file at the same time; the last one wins.
 
     Raises
     ------
@@ -37,7 +44,7 @@ def replacing(
         if is_device(path):
             yield path
             return
-        partial = path.with_name(f".{path.name}.partial")
+        partial = path.with_name(f".{path.name}.{uuid4().hex}.partial" if shared else f".{path.name}.partial")
         try:
             yield partial
             partial.replace(path)

@@ -13,7 +13,7 @@ from stages.songs import Song, write_manifest
 RATE = 24_000
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def config() -> ExtractConfig:
     """The tiny encoders at layer 2, the smallest complete pipeline."""
     return ExtractConfig(preset="tiny", muq="", musicfm="", layers=(2,), seed=3)

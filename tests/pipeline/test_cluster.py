@@ -160,7 +160,7 @@ def test_paths_sent_to_workers_are_absolute(
         given.append(worker)
         return Tally()
 
-    monkeypatch.setattr(cluster, "dask_client", lambda **_: nullcontext())
+    monkeypatch.setattr("pipeline.workers.dask_client", lambda **_: nullcontext())
     monkeypatch.setattr("pipeline.cluster_songs.run_on_cluster", run)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "muq").mkdir()

@@ -16,6 +16,7 @@ from stages.songs import Song, write_manifest
 from store import EmbeddingStore
 
 PARITY = Path(__file__).parents[2] / "parity"
+BAD_SHARDS = ("0/2", "3/2", "1/0", "a/b", "2", "1/2/3", "+1/2", "")
 TINY = ("--preset", "tiny", "--layer", "2", "--readers", "0")
 
 
@@ -120,6 +121,10 @@ def test_several_layers_become_separate_streams(tmp_path: Path, manifest: Path) 
         (("--dtype", "int4"), "'int4' is not one of"),
         (("--augment", "-1"), "Input should be greater than or equal to 0"),
         (("--workers", "two"), "Input should be a valid integer"),
+        *(
+            (("--shard", text), f"--shard: expected i/n with i from 1 to n, such as 1/8, found {text!r}; add")
+            for text in BAD_SHARDS
+        ),
         (("--colour", "red"), "No such option: --colour"),
     ],
 )

@@ -29,6 +29,18 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
     assert list(path.parent.iterdir()) == [path]
 
 
+def test_two_writers_at_once_each_publish_a_whole_file(tmp_path: Path) -> None:
+    path = tmp_path / "file.txt"
+    with replacing(path, shared=True) as ours:
+        ours.write_text("ours")
+        with replacing(path, shared=True) as theirs:
+            theirs.write_text("the")
+            assert ours.read_text() == "ours"
+        assert path.read_text() == "the"
+    assert path.read_text() == "ours"
+    assert list(tmp_path.iterdir()) == [path]
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this machine")
 @pytest.mark.parametrize("kind", ["text", "torch"])
 def test_a_full_disk_gives_one_line_for_any_writer(tmp_path: Path, kind: str) -> None:
