@@ -262,3 +262,10 @@ def test_bits_do_not_depend_on_the_number_of_threads(precision):
         torch.set_num_threads(before)
     np.testing.assert_array_equal(encoded[1], encoded[0])
     np.testing.assert_array_equal(encoded[2], encoded[0])
+
+
+def test_bf16_needs_a_gpu_that_multiplies_it(monkeypatch):
+    monkeypatch.setattr("stages.extract.encoders.load.choose_device", lambda name: torch.device("cuda"))
+    monkeypatch.setattr("stages.extract.encoders.load.has_bf16", lambda device: False)
+    with pytest.raises(EncoderError, match="precision bf16 on cuda: flash attention needs a GPU .*; use fp32"):
+        load(device="cuda", precision="bf16")
