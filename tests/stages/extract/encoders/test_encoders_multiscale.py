@@ -267,5 +267,7 @@ def test_bits_do_not_depend_on_the_number_of_threads(precision):
 def test_bf16_needs_a_gpu_that_multiplies_it(monkeypatch):
     monkeypatch.setattr("stages.extract.encoders.load.choose_device", lambda name: torch.device("cuda"))
     monkeypatch.setattr("stages.extract.encoders.load.has_bf16", lambda device: False)
-    with pytest.raises(EncoderError, match="precision bf16 on cuda: flash attention needs a GPU .*; use fp32"):
+    with pytest.raises(
+        EncoderError, match="precision bf16 on cuda: flash attention needs a GPU that multiplies bf16; use fp32"
+    ):
         load(device="cuda", precision="bf16")
