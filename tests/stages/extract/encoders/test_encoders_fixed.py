@@ -43,7 +43,7 @@ def fixed(monkeypatch):
     return lambda **sizes: monkeypatch.setitem(SHAPES, "cpu", replace(SHAPES["cuda"], rows=256, **sizes))
 
 
-@pytest.mark.parametrize("seconds", [0.05, 31.0, 60.3])
+@pytest.mark.parametrize("seconds", [0.05, 60.3])
 def test_fixed_shapes_give_the_same_embeddings(tiny, fixed, seconds):
     expected = tiny.encode(song(seconds))
     fixed()
