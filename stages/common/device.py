@@ -112,17 +112,18 @@ def exact_float32() -> Iterator[None]:
 
 def _set_exact() -> Callable[[], None]:
     """Change the settings; return the function that restores them."""
-    legacy, timed, deterministic = torch.get_float32_matmul_precision(), _CUDNN.benchmark, _CUDNN.deterministic
-    before = []
+    timed, deterministic, before = _CUDNN.benchmark, _CUDNN.deterministic, []
     for setting, value in _PRECISIONS:
         before.append((setting, setting.fp32_precision))
         setting.fp32_precision = value
+    # The older setting can be read only now: torch refuses while the newer ones contradict it.
+    older = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("highest")
     _CUDNN.benchmark, _CUDNN.deterministic = False, True
 
     def restore() -> None:
         _CUDNN.benchmark, _CUDNN.deterministic = timed, deterministic
-        torch.set_float32_matmul_precision(legacy)
+        torch.set_float32_matmul_precision(older)
         for setting, value in before:
             setting.fp32_precision = value
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from stages.common.device import choose_device, choose_precision
+from stages.common.device import choose_device, choose_precision, has_bf16
 from stages.extract.encoders.encoder import Encoder
 from stages.extract.encoders.errors import EncoderError
 from stages.extract.encoders.layers.mel import MELS
@@ -77,6 +77,8 @@ def assemble(
     """Build a `MultiScale` from loaded weights, by encoder. Arguments and errors are those of `load_multiscale`."""
     where = choose_device(device)
     products = choose_precision(precision, where)
+    if products == "bf16" and where.type == "cuda" and not has_bf16(where):
+        raise EncoderError(f"precision bf16 on {where}: flash attention needs a GPU that multiplies bf16; use fp32")
     encoders = {name: _build(published, layers, where, products) for name, published in weights.items()}
     widths = {name: encoder.width for name, encoder in encoders.items()}
     if len(set(widths.values())) > 1:

@@ -33,6 +33,8 @@ def rotary(tokens: int, head_size: int, device: torch.device, base: float = 10_0
 
 
 def rotate(x: Tensor, rotation: Tensor) -> Tensor:
-    """Rotate (…, T, H, D) by `rotation` (2, T, 1, D)."""
-    first, second = x.chunk(2, dim=-1)
-    return x * rotation[0] + torch.cat((-second, first), dim=-1) * rotation[1]
+    """Rotate (…, T, H, D) by `rotation` (2, T, 1, D): first · cos − second · sin, and second · cos + first · sin."""
+    (first, second), result, half = x.chunk(2, dim=-1), x * rotation[0], x.shape[-1] // 2
+    result[..., :half] -= second * rotation[1, ..., :half]
+    result[..., half:] += first * rotation[1, ..., half:]
+    return result

@@ -8,9 +8,11 @@ other tokens are shared.
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from stages.extract.encoders.layers.mel import HOP, SAMPLE_RATE, SHORTEST, LogMel
+from stages.extract.encoders.layers.shapes import shapes_of
 from stages.extract.encoders.layers.stem import FRAMES_PER_TOKEN, Stem
 
 SEGMENT = 30 * SAMPLE_RATE
@@ -63,7 +65,13 @@ def spectrograms(samples: Tensor, log_mel: LogMel) -> Spectrograms:
 
 
 def _each(pieces: list[Tensor], log_mel: LogMel, keep: slice) -> Tensor | None:
-    return torch.cat([log_mel(piece)[..., keep] for piece in pieces]) if pieces else None
+    if not pieces:
+        return None
+    shapes = shapes_of(pieces[0].device)
+    if shapes.fixed:
+        windows = F.pad(torch.cat(pieces), (0, 0, 0, -len(pieces) % shapes.edges))
+        return torch.cat([log_mel(part)[..., keep] for part in windows.split(shapes.edges)])[: len(pieces)]
+    return torch.cat([log_mel(piece)[..., keep] for piece in pieces])
 
 
 def segment_lengths(samples: int) -> tuple[int, ...]:

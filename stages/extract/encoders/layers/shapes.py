@@ -21,7 +21,7 @@ class Shapes:
     chunk
         Tokens per pass of the stem.
     edges
-        Windows at cuts between segments, per pass of the stem.
+        Windows at cuts between segments, per pass of the mel spectrogram and of the stem.
     rows
         Rows per matrix product of the conformer.
     batch
