@@ -191,10 +191,12 @@ class Spec:
         """
         if differences := self.differences(found):
             more = f" (and {len(differences) - 1} more)" if len(differences) > 1 else ""
-            advice = "use another store or the same settings"
             if differences[0].startswith("augmentation: "):  # not a setting: it changes between versions
-                advice = "the augmentation differs, so use another store or the version of HEAR that made this one"
-            raise StoreError(f"{where}: another spec: {differences[0]}{more}; {advice}")
+                raise StoreError(
+                    f"{where}: another spec: {differences[0]}{more}; the augmentation differs, "
+                    "so use another store or the version of HEAR that made this one"
+                )
+            raise StoreError(f"{where}: another spec: {differences[0]}{more}; use another store or the same settings")
 
 
 def _shown(value: object) -> str:

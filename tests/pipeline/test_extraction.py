@@ -66,6 +66,19 @@ def test_only_training_songs_are_augmented(
     assert summary.tally.done == 1
 
 
+def test_a_store_with_an_older_augmentation_is_read_but_not_continued(
+    tmp_path: Path, make_songs: Callable[..., Path], config: ExtractConfig
+) -> None:
+    manifest, root = make_songs(tmp_path / "songs", count=1), str(tmp_path / "s.zarr")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("stages.extract.views.augment.AUGMENTATION", "sha256:old")
+        run_extraction(manifest, root, config, augment=1, receipt=None, options=INLINE)
+    advice = "the augmentation differs, so use another store or the version of HEAR that made this one"
+    with pytest.raises(HearError, match=rf"augmentation: expected 'sha256:\w+', found 'sha256:old'; {advice}$"):
+        run_extraction(manifest, root, config, augment=2, receipt=None, options=INLINE)
+    assert EmbeddingStore.open(root).read("söng 0", 1).shape[0] == 4
+
+
 def test_readers_change_no_byte(
     tmp_path: Path, make_songs: Callable[..., Path], record_bytes: Records, config: ExtractConfig
 ) -> None:

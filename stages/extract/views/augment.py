@@ -1,9 +1,9 @@
 """Data-level augmentation: Table 1 of the paper, drawn and mostly applied by audiomentations.
 
-The filters need the file's own rate, because a low-pass at 15–18 kHz has no effect at 24 kHz. Pitch and tempo need only
-the encoders' rate, and at 24 kHz they cost half as much. So they come last, together: the song is resampled as if it
-were played faster or slower, which shifts its pitch, and one pass of Signalsmith Stretch, the library's default, sets
-its length. That pass no longer moves any frequency, which is where it loses quality.
+The filters need the file's own rate, because a low-pass at 15–18 kHz has no effect at 24 kHz. Pitch and tempo do not,
+and cost half as much at 24 kHz. So they come last, together: the song is resampled as if it were played faster or
+slower, which shifts its pitch, and one pass of Signalsmith Stretch, the library's default, sets its length. Most of
+that method's error comes from moving frequencies, which it no longer does.
 
 Settings that the table does not give are the library's defaults (time shift rolls over), with one exception: time
 stretch changes the song's length, where the default would cut off the end or append silence.
@@ -40,8 +40,8 @@ TABLE: tuple[tuple[str, str, dict[str, Any], float], ...] = (
 )
 # Applied last, together and at 24 kHz.
 PITCH, TEMPO = "pitch_shift", "time_stretch"
-# Block and hop of the pass, in samples: 85 and 30 ms, where the library's preset has 120 and 30. A power of two costs a
-# third less; on music, its error and its effect on onsets differ from the preset's by less than the songs do.
+# Block and hop of the pass, in samples: 85 and 30 ms. The library's preset has blocks of 120 ms, which cost half as
+# much again and are hardly better; docs/concepts/extraction.md has the measurements.
 BLOCK, HOP = 2048, 720
 
 
