@@ -39,8 +39,8 @@ def memory_limit() -> int:
 def default_readers() -> int:
     """Processes that prepare songs for one encoder: beside a GPU all cores but two, else at most eight.
 
-    For 3.5 minutes of audio, encoders on a CPU take 59 core-seconds and the preparation 0.7. There, more readers than one
-    only help the tiny encoders and the search for lengths; readers without work use no core.
+    For 3.5 minutes of audio, encoders on a CPU take 59 core-seconds and the preparation 0.7. There, more than one
+    reader only helps the tiny encoders and the search for lengths; readers without work use no core.
     """
     cores = count_cores()
     return max(1, cores - 2) if has_gpu() else max(1, min(8, cores - 1))
