@@ -5,7 +5,7 @@
 1. Nine views of one song with one reader, in core-seconds per view of 210 s: first each part, then a whole run. The
    stand-in encoder checks the samples, sleeps for 60 ms in the thread that launches, and returns a ready float16 array
    of the published size. Stores are written to the folder for temporary files.
-2. Songs of 60 to 300 s with nine views each, and as many readers as cores, at most eight, so that readers are the
+2. Songs of 60 to 300 s with nine views each, and as many readers as cores, at most six, so that readers are the
    bottleneck: the feed and the previous one ("plain") take turns; the ratio is that of medians. Efficiency is the time
    in which readers computed, or were ready to and waited for a core that another thread or program used, / (readers ×
    elapsed time). Linux counts both; elsewhere it is not measured.
@@ -57,7 +57,7 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--audio", type=Path, help="a song of at least 30 s (default: a synthesised MP3 of 144 s)")
-    parser.add_argument("--readers", type=int, default=min(8, count_cores()), help="readers of the second part")
+    parser.add_argument("--readers", type=int, default=min(6, count_cores()), help="readers of the second part")
     parser.add_argument("--songs", type=int, help="songs of the second part (default: three per reader)")
     parser.add_argument("--rounds", type=int, default=2, help="runs of each feed; 0 omits the second part (default: 2)")
     figures = Figures(parser)
