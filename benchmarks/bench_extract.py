@@ -1,9 +1,10 @@
-"""Extraction of one song: HEAR ("ours") and the published code ("plain"), on the same weights and audio.
+"""Extraction: HEAR ("ours") and the published code ("plain"), on the same weights and audio.
 
     python -m benchmarks.bench_extract --seconds 210 --audio song.mp3
 
 The weights are random, of the published sizes (329 M parameters each) and the same on every machine; layer 10, four
-streams. Repeats alternate, and ratios are those of medians. The parts of ours are timed in a separate run.
+streams. Repeats alternate, and ratios are those of medians. The parts of ours are timed in a separate run. Defaults for
+lengths are short on a CPU, so that a run takes four minutes on two cores.
 """
 
 import argparse
@@ -11,16 +12,17 @@ import os
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
+from benchmarks.figures import Figures
 from benchmarks.memory import peak_gigabytes
 from benchmarks.plain_encoders import PlainEncoders
+from stages.common.device import exact_float32
 from stages.common.machine import count_cores
 from stages.extract.audio.reading import SAMPLE_RATE, Waveform, read_audio, resample
 from stages.extract.encoders.layers.mel import MELS
@@ -42,35 +44,62 @@ VIEWS = 9
 Result = TypeVar("Result")
 
 
+# Goals, by device: times the speed of the plain way.
+FASTER = {"cpu": 4.0, "cuda": 8.0}
+# By device: seconds of the compared song, seconds and number of the songs in the whole run, and the range of lengths.
+SONG = {"cpu": 45.0, "cuda": 210.0}
+VIEW = {"cpu": 10.0, "cuda": 210.0}
+SONGS = {"cpu": 1, "cuda": 20}
+LENGTHS = {"cpu": (1.0, 5.0), "cuda": (60.0, 300.0)}
+# SongEval with eight augmented views: hours of audio in 19,991 views, as validation songs have only view 0.
+SONGEVAL_HOURS = 1_169
+HOURS = {"cpu": None, "cuda": 0.5}
+NO_GPU = "no GPU"
+
+
 def main() -> None:
     """Measure and print."""
-    options = _options()
+    parser = _parser()
+    figures = Figures(parser)
+    options = parser.parse_args()
+    figures.open(options)
     torch.set_num_threads(options.threads)
     sizes = {"full": FULL, "tiny": TINY}[options.sizes]
-    with tempfile.TemporaryDirectory() as folder:
-        path = options.audio or _synthesised(Path(folder) / "song.flac", options.seconds)
-        song = _decoded(path, options.seconds)
     weights = {name: untrained(name, sizes) for name in ("musicfm", "muq")}
     ours = assemble(weights, layers=(LAYER,), streams=STREAMS, device=options.device, precision=options.precision)
+    kind = ours.device.type
+    seconds = options.seconds or SONG[kind]
+    with tempfile.TemporaryDirectory() as folder:
+        path = options.audio or _synthesised(Path(folder) / "song.flac", seconds)
+        song = _decoded(path, seconds)
     waveform = resample(song, SAMPLE_RATE)
     print(f"{ours.device}, {ours.precision}, {options.threads} threads, load {os.getloadavg()[0]:.1f}", flush=True)
     ours.encode(waveform.samples[: 5 * SAMPLE_RATE])
     _encoder_parts(ours, waveform)
-    frames, seconds = _timed(lambda: ours.encode(waveform.samples))
-    print(f"{frames.shape} in {seconds:.1f} s, peak memory including weights: {peak_gigabytes(ours.device):.1f} GB")
-    _writing(ours, frames)
-    _pipeline(ours, song, options.view_seconds)
-    if ours.device.type == "cuda":
-        _share_of_matmul_rate(ours, waveform, sizes)
+    frames, elapsed = _timed(lambda: ours.encode(waveform.samples))
+    print(f"{frames.shape} in {elapsed:.1f} s, peak memory including weights: {peak_gigabytes(ours.device):.1f} GB")
+    if options.profile:
+        _profile(ours, waveform)
+    _lengths(ours, waveform, options.lengths or LENGTHS[kind], figures)
+    view_seconds = options.view_seconds or VIEW[kind]
+    rate = _pipeline(ours, song, view_seconds, options.songs or SONGS[kind], figures)
+    flops = products(int(view_seconds * SAMPLE_RATE), sizes) / view_seconds * rate
+    _share_of_matmul_rate(ours.device, flops, figures)
     if options.repeats:
-        _compare(ours, PlainEncoders(weights, sizes, ours.device), waveform, options.repeats)
+        # The goals are for the published sizes.
+        least = FASTER[kind] if sizes == FULL else None
+        _compare(ours, PlainEncoders(weights, sizes, ours.device), waveform, options.repeats, figures, least=least)
 
 
-def _options() -> argparse.Namespace:
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=210.0, help="length of the song (default: 210)")
+    parser.add_argument("--seconds", type=float, help="length of the song (default: 210 on a GPU, 45 on a CPU)")
     parser.add_argument(
-        "--view-seconds", type=float, default=60.0, help="length of the song in the run of nine views (default: 60)"
+        "--view-seconds", type=float, help="length of each song in the whole run (default: 210 on a GPU, 10 on a CPU)"
+    )
+    parser.add_argument("--songs", type=int, help="songs in the whole run, nine views each (default: 20 or 1)")
+    parser.add_argument(
+        "--lengths", type=float, nargs=2, help="shortest and longest of 20 lengths (default: 60 300 or 1 5)"
     )
     parser.add_argument("--audio", type=Path, help="audio file, looped or cut (default: a synthesised song)")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
@@ -78,7 +107,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--repeats", type=int, default=1, help="repeats of both; 0 times only ours (default: 1)")
     parser.add_argument("--sizes", choices=("full", "tiny"), default="full", help="encoders (default: full)")
     parser.add_argument("--threads", type=int, default=count_cores(), help="CPU threads")
-    return parser.parse_args()
+    parser.add_argument("--profile", action="store_true", help="print the time of each kernel")
+    return parser
 
 
 def _synthesised(path: Path, seconds: float) -> Path:
@@ -117,17 +147,42 @@ def _decoded(path: Path, seconds: float) -> Waveform:
 def _encoder_parts(ours: MultiScale, waveform: Waveform) -> None:
     """Time our mel spectrogram, stem and conformer, both encoders together."""
     samples = torch.from_numpy(waveform.samples).to(ours.device)
-    with torch.inference_mode():
+    with torch.inference_mode(), exact_float32():
         song, mel = _timed(lambda: spectrograms(samples, ours.log_mel), ours.device)
-        stem, conformer = 0.0, {"segment": 0.0, "track": 0.0}
+        lengths = {"segment": song.lengths, "track": (samples.numel(),)}
+        stem, conformer = 0.0, 0.0
         for encoder in ours.encoders.values():
-            tokens, seconds = _timed(lambda e=encoder: e.scales(song, conformer), ours.device)
+            tokens, seconds = _timed(lambda e=encoder: e.scales(song, lengths), ours.device)
             stem += seconds
-            for scale, signals in (("segment", song.lengths), ("track", (samples.numel(),))):
-                run = encoder.hidden_states(tokens[scale], signals, ours.layers, batch=ours.batch)
-                conformer[scale] += _timed(lambda r=run: [None for _ in r], ours.device)[1]
-    parts = ", ".join(f"conformer {scale} {seconds:.2f} s" for scale, seconds in conformer.items())
-    print(f"mel {mel:.2f} s, stem {stem:.2f} s, {parts}")
+            run = encoder.hidden_states(tokens, lengths, ours.layers, batch=ours.batch)
+            conformer += _timed(lambda r=run: [None for _ in r], ours.device)[1]
+    print(f"mel {mel:.2f} s, stem {stem:.2f} s, conformer {conformer:.2f} s")
+
+
+def _profile(ours: MultiScale, waveform: Waveform) -> None:
+    """Print the time of each kernel, or of each operator on a CPU."""
+    both, cpu = torch.profiler.ProfilerActivity, [torch.profiler.ProfilerActivity.CPU]
+    on_gpu = ours.device.type == "cuda"
+    with torch.profiler.profile(activities=[*cpu, both.CUDA] if on_gpu else cpu) as profiled:
+        ours.encode(waveform.samples)
+    order = "self_cuda_time_total" if on_gpu else "self_cpu_time_total"
+    print(profiled.key_averages().table(sort_by=order, row_limit=30, max_name_column_width=70), flush=True)
+
+
+def _lengths(ours: MultiScale, waveform: Waveform, limits: Sequence[float], figures: Figures) -> None:
+    """Encode songs of 20 lengths, each twice: as nearly every song has a new length, the first must not cost more."""
+    times: list[tuple[float, ...]] = []
+    for seconds in np.random.default_rng(0).permutation(np.linspace(*limits, 20)):
+        # An odd number of samples, so that no two songs share a number of frames in the last piece.
+        samples = np.resize(waveform.samples, int(seconds * SAMPLE_RATE) + 1)
+        times.append(tuple(_timed(lambda s=samples: ours.encode(s))[1] for _ in range(2)))
+    first, seen = (statistics.median(column) for column in zip(*times, strict=True))
+    figures.add(f"encoders: median of 20 lengths, {limits[0]:g} to {limits[1]:g} s", seen, "s")
+    name = "encoders: a new length, in times of a seen one"
+    if ours.device.type == "cuda":
+        figures.add(name, first / seen, most=1.3)
+    else:
+        figures.skip(name, NO_GPU, most=1.3)
 
 
 def _spec(ours: MultiScale) -> Spec:
@@ -140,33 +195,30 @@ def _spec(ours: MultiScale) -> Spec:
     )
 
 
-def _writing(ours: MultiScale, frames: npt.NDArray[np.float32]) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        store = StoreWriter.open(Path(folder) / "store.zarr", _spec(ours))
-        _, seconds = _timed(lambda: store.write("song", 0, frames, attributes={}))
-    print(f"write {seconds:.2f} s ({frames.size * 2 / 1e6:.0f} MB)")
-
-
-def _pipeline(ours: MultiScale, song: Waveform, seconds: float) -> None:
-    """Time a whole run of one song's nine views: views are prepared ahead, encoded, and written in the background."""
+def _pipeline(ours: MultiScale, song: Waveform, seconds: float, songs: int, figures: Figures) -> float:
+    """Time a whole run: views are prepared ahead, encoded, and written in the background. Return audio per second."""
     import soundfile
 
     readers = max(1, min(8, count_cores() - 1))
     with tempfile.TemporaryDirectory() as folder, ViewFeed(processes=readers) as feed:
         path = Path(folder) / "song.flac"
         soundfile.write(path, np.resize(song.samples, int(seconds * song.rate)), song.rate)
-        writer = StoreWriter.open(Path(folder) / "store.zarr", _spec(ours))
-        tally = Extractor(ours, writer, feed, seed=0).run(
-            [SongTask("song", path, tuple(range(VIEWS)))], report=lambda outcome: None
-        )
+        tasks = [SongTask(f"song {number}", path, tuple(range(VIEWS))) for number in range(songs)]
+        # The first run starts the readers.
+        for number, work in enumerate(([SongTask("first", path, (0,))], tasks)):
+            writer = StoreWriter.open(Path(folder) / f"{number}.zarr", _spec(ours))
+            tally = Extractor(ours, writer, feed, seed=0).run(work, report=lambda outcome: None)
+    rate = tally.audio / tally.elapsed
     print(
         f"{tally.done} views of {seconds:.0f} s, {readers} reader processes: {tally.elapsed:.1f} s, "
-        f"{tally.audio / tally.elapsed:.2f}× real time; encoders waited for input {100 * tally.idle:.1f} % of the time",
+        f"{rate:.2f}× real time; encoders waited for input {100 * tally.idle:.1f} % of the time",
         flush=True,
     )
+    figures.add("extraction: SongEval × 9 at this rate", SONGEVAL_HOURS / rate, "h", most=HOURS[ours.device.type])
+    return rate
 
 
-def _compare(ours: MultiScale, plain: PlainEncoders, waveform: Waveform, repeats: int) -> None:
+def _compare(ours: MultiScale, plain: PlainEncoders, waveform: Waveform, repeats: int, figures: Figures) -> None:
     """Alternate both; print each time, the ratio of medians, and how much the results differ."""
     samples = torch.from_numpy(waveform.samples)
     runs = {"ours": lambda: ours.encode(waveform.samples), "plain": lambda: plain.encode(samples, LAYER).numpy()}
@@ -179,26 +231,31 @@ def _compare(ours: MultiScale, plain: PlainEncoders, waveform: Waveform, repeats
         times[name].append(seconds)
         busy[name].append(time.process_time() - before)
         print(f"{name}: {seconds:.1f} s, {busy[name][-1]:.1f} s of CPU, load {os.getloadavg()[0]:.1f}", flush=True)
-    for what, values in (("time", times), ("CPU time", busy)):
-        print(f"{what}, ratio of medians: {statistics.median(values['plain']) / statistics.median(values['ours']):.2f}")
+    faster, cheaper = (
+        statistics.median(values["plain"]) / statistics.median(values["ours"]) for values in (times, busy)
+    )
+    figures.add("encoders: times as fast as the published way", faster, least=FASTER[ours.device.type])
+    print(f"CPU time, ratio of medians: {cheaper:.2f}")
     fast, slow = results["ours"], results["plain"]
     cosine = (fast * slow).sum(-1) / (np.linalg.norm(fast, axis=-1) * np.linalg.norm(slow, axis=-1))
     print(f"largest difference of a value {np.abs(fast - slow).max():.2g}, lowest cosine of a frame {cosine.min():.6f}")
 
 
-def _share_of_matmul_rate(ours: MultiScale, waveform: Waveform, sizes: Sizes) -> None:
-    """Print our FLOP/s as a share of the rate of a large bf16 matrix product on this GPU."""
+def _share_of_matmul_rate(device: torch.device, flops: float, figures: Figures) -> None:
+    """Compare a whole run's FLOP/s, feed and writing included, with a large bf16 matrix product on this GPU."""
+    name = "extraction: share of the bf16 matmul rate, with feed and writing"
+    if device.type != "cuda":
+        figures.skip(name, NO_GPU, least=0.5)
+        return
     size, rounds = 8_192, 50
-    left, right = (torch.randn(size, size, device=ours.device, dtype=torch.bfloat16) for _ in range(2))
+    left, right = (torch.randn(size, size, device=device, dtype=torch.bfloat16) for _ in range(2))
     for _ in range(5):
         left @ right
-    torch.cuda.synchronize(ours.device)
-    _, seconds = _timed(lambda: [left @ right for _ in range(rounds)], ours.device)
-    rate = rounds * 2 * size**3 / seconds
-    ours.encode(waveform.samples)
-    _, seconds = _timed(lambda: ours.encode(waveform.samples))
-    reached = products(waveform.samples.size, sizes) / seconds
-    print(f"bf16 matmul {rate / 1e12:.0f} TFLOP/s, ours {reached / 1e12:.0f} TFLOP/s: {100 * reached / rate:.0f} %")
+    torch.cuda.synchronize(device)
+    _, seconds = _timed(lambda: [left @ right for _ in range(rounds)], device)
+    peak = rounds * 2 * size**3 / seconds
+    figures.add("bf16 matmul", peak / 1e12, "TFLOP/s")
+    figures.add(name, flops / peak, least=0.5)
 
 
 def products(samples: int, sizes: Sizes) -> float:

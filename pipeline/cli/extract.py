@@ -11,7 +11,7 @@ from pipeline.cli.options import Manifest
 from pipeline.cli.pages import App, option
 from pipeline.cli.section_options import options_from
 from pipeline.show.output import note, say, say_json
-from stages.common.machine import count_cores
+from stages.common.machine import default_readers
 
 if TYPE_CHECKING:
     from pipeline.extraction import ExtractionSummary
@@ -38,7 +38,7 @@ def extract(
     store: Annotated[str, option("Output", "Store to fill: a folder, or a URL such as s3://bucket/name.zarr.")],
     params: Mapping[str, Any],
     receipt: Written = None,
-    readers: Readers = max(1, min(8, count_cores() - 1)),
+    readers: Readers = default_readers(),
     workers: Workers = 0,
     scheduler: Scheduler = "",
     shard: ShardText = None,

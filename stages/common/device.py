@@ -1,10 +1,13 @@
 """Where models run and in which precision: both encoders and heads."""
 
 import os
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
+from torch import Tensor
 
 from store.errors import HearError
 
@@ -70,15 +73,66 @@ def autocast(device: torch.device, precision: str) -> torch.autocast:
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16")
 
 
+# Where torch keeps the precision of float32 products, and its value while they are exact. "none" means inherited, so
+# the two that others inherit from come first: afterwards each of the others shows its own value.
+_CUDNN: Any = torch.backends.cudnn
+_MKLDNN: Any = torch.backends.mkldnn
+_PRECISIONS: tuple[tuple[Any, str], ...] = (
+    (torch.backends, "none"),
+    (_CUDNN, "none"),
+    (torch.backends.cuda.matmul, "ieee"),
+    (_CUDNN.conv, "ieee"),
+    (_MKLDNN.matmul, "ieee"),
+    (_MKLDNN.conv, "ieee"),
+)
+_exact_lock = threading.Lock()
+_exact_users: list[Callable[[], None]] = []
+
+
 @contextmanager
 def exact_float32() -> Iterator[None]:
-    """Compute float32 convolutions in float32: by default cuDNN shortens them to TF32's ten bits."""
-    before = torch.backends.cudnn.allow_tf32
-    torch.backends.cudnn.allow_tf32 = False
+    """Compute float32 products in float32, and let cuDNN choose kernels by rule instead of by timing.
+
+    By default cuDNN shortens float32 to TF32's ten bits; `torch.set_float32_matmul_precision` and
+    `torch.backends.….fp32_precision` do the same for matrix products, on CPUs as well. These settings belong to the
+    process: meanwhile other threads compute exactly, too. The first thread that enters saves the user's settings, and
+    the last one that leaves restores them.
+    """
+    with _exact_lock:
+        restore = _exact_users[0] if _exact_users else _set_exact()
+        _exact_users.append(restore)
     try:
         yield
     finally:
-        torch.backends.cudnn.allow_tf32 = before
+        with _exact_lock:
+            _exact_users.pop()
+            if not _exact_users:
+                restore()
+
+
+def _set_exact() -> Callable[[], None]:
+    """Change the settings; return the function that restores them."""
+    timed, deterministic, before = _CUDNN.benchmark, _CUDNN.deterministic, []
+    for setting, value in _PRECISIONS:
+        before.append((setting, setting.fp32_precision))
+        setting.fp32_precision = value
+    # The older setting can be read only now: torch refuses while the newer ones contradict it.
+    older = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    _CUDNN.benchmark, _CUDNN.deterministic = False, True
+
+    def restore() -> None:
+        _CUDNN.benchmark, _CUDNN.deterministic = timed, deterministic
+        torch.set_float32_matmul_precision(older)
+        for setting, value in before:
+            setting.fp32_precision = value
+
+    return restore
+
+
+def upload(values: Tensor, device: torch.device) -> Tensor:
+    """Copy to the device. A GPU copies from pinned memory, and the caller does not wait."""
+    return values.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else values.to(device)
 
 
 @contextmanager

@@ -2,8 +2,12 @@
 
 Each call has a time limit and each process a memory limit. A decoder that crashes, hangs or runs out of memory fails
 its own call and no other. Results do not depend on the number of processes.
+
+Arrays are handed over in shared memory without a name: the sender writes them to a file in memory and sends its
+descriptor, and the receiver maps it. The system frees this memory when no process uses it, also after a kill.
 """
 
+import errno
 import json
 import os
 import pickle
@@ -12,25 +16,29 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import weakref
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from mmap import mmap
-from typing import Any, ParamSpec, Self, TypeVar
+from typing import IO, Any, Concatenate, ParamSpec, Self, TypeVar
 
 from stages.common.machine import memory_limit
 from store.errors import HearError
 
 P = ParamSpec("P")
 R = TypeVar("R")
+T = TypeVar("T")
 
 # The share of memory for all processes together, and the least for each of them.
 MEMORY_SHARE, LEAST_MEMORY = 0.5, 2 << 30
 # Bytes of the length in front of each message.
 _LENGTH = 8
+# Arrays begin at multiples of this many bytes, so that they are aligned for any instruction.
+_ALIGNMENT = 64
 # Seconds to wait for a killed process to end. One that waits for a dead disk does not end.
 _END_SECONDS = 5.0
 # `multiprocessing` runs the caller's script again in each child, which breaks scripts without
@@ -83,6 +91,52 @@ class Processes:
         HearError, MemoryError
             Raised by the function; any other exception becomes a HearError with its type and message.
         """
+        with self._borrowed() as worker, worker.within(seconds) as deadline:
+            worker.channel.send((False, function, args, kwargs), deadline)
+            ok, outcome = worker.channel.receive(deadline).value()
+        if ok:
+            return outcome  # type: ignore[no-any-return]
+        raise outcome
+
+    def stream(
+        self,
+        seconds: float,
+        function: Callable[Concatenate[Iterable[T], P], Iterator[R]],
+        items: Iterable[T],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> Iterator[R]:
+        """Run a module-level generator function in one process, and yield its results.
+
+        `function(items, ...)` must yield one result per item. Items are taken one by one, each a result before it is
+        needed, so that the process need not wait for this one.
+
+        Parameters
+        ----------
+        seconds
+            Time limit for each result, from the moment when it is requested. The first one includes what the function
+            does before its first result.
+
+        Raises
+        ------
+        LostProcessError, HearError, MemoryError
+            See `call`. The remaining results are lost.
+        """
+        with self._borrowed() as worker:
+            worker.send((True, function, args, kwargs), seconds)
+            requested = 0
+            for item in items:
+                worker.send((item,), seconds)
+                requested += 1
+                if requested > 1:
+                    yield worker.result(seconds)
+            worker.send(None, seconds)
+            if requested:
+                yield worker.result(seconds)
+
+    @contextmanager
+    def _borrowed(self) -> "Iterator[_Worker]":
+        """A worker of the caller's own. If an exception is raised meanwhile, its process is ended."""
         worker = self._free.get()
         healthy = False
         try:
@@ -90,15 +144,12 @@ class Processes:
                 worker = worker or self._start()
             except OSError as error:
                 raise LostProcessError(f"could not be started: {error.strerror}") from error
-            ok, outcome = worker.ask(seconds, (function, args, kwargs))
+            yield worker
             healthy = True
         finally:
             if worker is not None and not healthy:
                 self._end(worker)
             self._free.put(worker if healthy else None)
-        if ok:
-            return outcome  # type: ignore[no-any-return]
-        raise outcome
 
     def close(self) -> None:
         """End all processes; calls that wait for one raise `LostProcessError`."""
@@ -160,17 +211,26 @@ class _Worker:
             )
         return cls(process, _Channel(ours))
 
-    def ask(self, seconds: float, task: Any) -> tuple[bool, Any]:
-        """Send a task and wait for its outcome. The deadline covers both, as the process may hang in either."""
-        deadline = time.monotonic() + seconds
+    def send(self, message: Any, seconds: float) -> None:
+        with self.within(seconds) as deadline:
+            self.channel.send(message, deadline)
+
+    def result(self, seconds: float) -> Any:
+        with self.within(seconds) as deadline:
+            ok, outcome = self.channel.receive(deadline).value()
+        if ok:
+            return outcome
+        raise outcome
+
+    @contextmanager
+    def within(self, seconds: float) -> Iterator[float]:
+        """The deadline for sending and receiving, as the process may hang in either."""
         try:
-            self.channel.send(task, deadline)
-            message = self.channel.receive(deadline)
+            yield time.monotonic() + seconds
         except TimeoutError as error:
             raise LostProcessError(f"took longer than {seconds:.4g} s and was ended") from error
         except OSError as error:
             raise LostProcessError(f"died ({self._exit_reason()})") from error
-        return message.value()  # type: ignore[no-any-return]
 
     def _exit_reason(self) -> str:
         try:
@@ -192,8 +252,8 @@ class _Worker:
 class _Message:
     """A pickle, and the arrays that were taken out of it."""
 
-    data: bytes
-    arrays: list[bytearray | mmap]
+    data: bytes | bytearray
+    arrays: list[memoryview]
 
     def value(self) -> Any:
         return pickle.loads(self.data, buffers=self.arrays)
@@ -202,15 +262,17 @@ class _Message:
 class _Channel:
     """Sends and receives values over a socket. Deadlines are in seconds of `time.monotonic`, None for no deadline.
 
-    A value is sent as a pickle and the sizes of its arrays, followed by the arrays' raw bytes: a copy of a long song
-    might exceed the memory limit of a process.
+    A value is sent as a pickle and the sizes of its arrays, which are in shared memory: a copy of a long song might
+    exceed the memory limit of a process.
 
     Raises
     ------
     TimeoutError
         The deadline has passed.
     OSError
-        The connection is closed.
+        The connection is closed, or `send` cannot write the arrays.
+    LostProcessError
+        This process has too many open files to receive arrays.
     """
 
     def __init__(self, connection: socket.socket) -> None:
@@ -219,23 +281,32 @@ class _Channel:
     def send(self, value: Any, deadline: float | None = None) -> None:
         buffers: list[pickle.PickleBuffer] = []
         data = pickle.dumps(value, protocol=5, buffer_callback=buffers.append)
-        raw = [buffer.raw() for buffer in buffers]
-        head = pickle.dumps((data, [part.nbytes for part in raw]))
-        parts: list[bytes | memoryview] = [len(head).to_bytes(_LENGTH), head, *raw]
-        for part in parts:
+        arrays = [buffer.raw() for buffer in buffers]
+        head = pickle.dumps((data, [array.nbytes for array in arrays]))
+        with _in_shared_memory(arrays) as files:
             self._wait_until(deadline)
-            self._socket.sendall(part)
+            socket.send_fds(self._socket, [len(head).to_bytes(_LENGTH)], [file.fileno() for file in files])
+            self._wait_until(deadline)
+            self._socket.sendall(head)
 
     def receive(self, deadline: float | None = None) -> _Message:
-        length = int.from_bytes(self._bytes(_LENGTH, deadline))
-        data, sizes = pickle.loads(self._bytes(length, deadline))
-        return _Message(data, [self._bytes(size, deadline) for size in sizes])
+        self._wait_until(deadline)
+        start, descriptors, _, _ = socket.recv_fds(self._socket, _LENGTH, 1)
+        try:
+            if not start:
+                raise ConnectionResetError
+            length = int.from_bytes(start + self._bytes(_LENGTH - len(start), deadline))
+            data, sizes = pickle.loads(self._bytes(length, deadline))
+            return _Message(data, _mapped(descriptors, sizes))
+        finally:
+            for descriptor in descriptors:
+                os.close(descriptor)
 
     def close(self) -> None:
         self._socket.close()
 
-    def _bytes(self, size: int, deadline: float | None) -> bytearray | mmap:
-        buffer = _buffer(size)
+    def _bytes(self, size: int, deadline: float | None) -> bytearray:
+        buffer = bytearray(size)
         with memoryview(buffer) as view:
             done = 0
             while done < size:
@@ -254,12 +325,51 @@ class _Channel:
         self._socket.settimeout(left)
 
 
-def _buffer(size: int) -> bytearray | mmap:
-    """An empty buffer. Mapped pages are zero already; filling a bytearray would block all other threads."""
+@contextmanager
+def _in_shared_memory(arrays: Sequence[memoryview]) -> Iterator[list[IO[bytes]]]:
+    """Write arrays to one file without a name, in memory if possible; no file without bytes."""
+    if not any(array.nbytes for array in arrays):
+        yield []
+        return
+    with (
+        os.fdopen(os.memfd_create("arrays"), "wb") if hasattr(os, "memfd_create") else tempfile.TemporaryFile() as file
+    ):
+        for start, array in zip(_starts([array.nbytes for array in arrays]), arrays, strict=False):
+            file.seek(start)
+            file.write(array)
+        file.flush()
+        yield [file]
+
+
+def _anonymous_file() -> IO[bytes]:
+    return os.fdopen(os.memfd_create("arrays"), "wb") if hasattr(os, "memfd_create") else tempfile.TemporaryFile()
+
+
+def _mapped(descriptors: Sequence[int], sizes: Sequence[int]) -> list[memoryview]:
+    """The arrays of a file in shared memory."""
+    if not any(sizes):
+        return [memoryview(bytearray()) for _ in sizes]
+    *starts, end = _starts(sizes)
     try:
-        return mmap(-1, size) if size else bytearray()
+        if not descriptors:  # the system drops a descriptor that exceeds the limit of open files
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        memory = memoryview(mmap(descriptors[0], end))
     except OSError as error:
+        if error.errno in (errno.EMFILE, errno.ENFILE):
+            raise LostProcessError(
+                "has a result, but too many files are open; raise their limit (ulimit -n)"
+            ) from error
         raise MemoryError from error
+    return [memory[start : start + size] for start, size in zip(starts, sizes, strict=True)]
+
+
+def _starts(sizes: Sequence[int]) -> list[int]:
+    """Where each array begins in a file, and where the last one ends."""
+    starts, end = [], 0
+    for size in sizes:
+        starts.append(-(-end // _ALIGNMENT) * _ALIGNMENT)
+        end = starts[-1] + size
+    return [*starts, end]
 
 
 def _memory_limit(count: int) -> int:
@@ -277,18 +387,30 @@ def serve() -> None:
             task = channel.receive()
         except OSError:
             return
-        channel.send(_outcome(task))
+        for outcome in _outcomes(task, channel):
+            try:
+                channel.send(outcome)
+            except OSError as error:  # no space for its arrays; if the connection is closed, sending fails again
+                channel.send((False, HearError(f"cannot hand over its result: {error.strerror}")))
 
 
-def _outcome(task: _Message) -> tuple[bool, Any]:
-    """True and the result of a call, or False and its exception."""
+def _outcomes(task: _Message, channel: _Channel) -> Iterator[tuple[bool, Any]]:
+    """True and each result of a call or stream, or False and its exception."""
     try:
-        function, args, kwargs = task.value()
-        return True, function(*args, **kwargs)
+        is_stream, function, args, kwargs = task.value()
+        if is_stream:
+            yield from ((True, result) for result in function(_items(channel), *args, **kwargs))
+        else:
+            yield True, function(*args, **kwargs)
     except (HearError, MemoryError) as error:
-        return False, error
+        yield False, error
     except Exception as error:  # a decoder may raise anything on a bad file
-        return False, HearError(f"{type(error).__name__}: {' '.join(str(error).split())}")
+        yield False, HearError(f"{type(error).__name__}: {' '.join(str(error).split())}")
+
+
+def _items(channel: _Channel) -> Iterator[Any]:
+    while (message := channel.receive().value()) is not None:
+        yield message[0]
 
 
 def end_with_the_parent() -> None:

@@ -13,7 +13,7 @@ import numpy as np
 from stages.common.processes import Processes
 from stages.extract.audio.reading import SAMPLE_RATE, probe_seconds
 from stages.extract.plan import SongTask
-from stages.extract.views.feed import view_seconds
+from stages.extract.views.prepare import view_seconds
 from store.backends.opening import open_objects
 from store.errors import HearError
 from store.progress import Progress

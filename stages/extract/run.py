@@ -1,21 +1,21 @@
-"""Extraction in one process: views are prepared ahead, encoded here, and written in the background."""
+"""Extraction in one process: views are prepared ahead in processes, encoded here, and written by threads."""
 
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.extract.audio.loudness import loudest_second
 from stages.extract.audio.reading import SAMPLE_RATE
 from stages.extract.audio.waveform import damage_text
 from stages.extract.plan import SongTask
-from stages.extract.views.feed import FailedView, PreparedView, ViewFeed, ViewRequest
+from stages.extract.views.feed import ViewFeed
+from stages.extract.views.prepare import FailedView, PreparedView, SongRequest
 from stages.songs.errors import shown
 from store import StoreWriter
 from store.errors import HearError
@@ -23,9 +23,11 @@ from store.records import Record, encode_record
 
 if TYPE_CHECKING:
     from stages.extract.encoders import MultiScale
+    from stages.extract.encoders.multiscale import Launched
 
-# Records that may wait to be written. This bounds the memory, together with the one that is being encoded.
-WRITES_BEHIND = 2
+# Threads that wait for frames and write them, views between launch and the end of their writing, and their audio in
+# seconds: half an hour is 740 MB of float32 frames. One view of any length always passes.
+WRITERS, VIEWS_BEHIND, SECONDS_BEHIND = 3, 6, 1_800.0
 
 
 class Stop(Protocol):
@@ -54,7 +56,9 @@ class Outcome:
 class Tally:
     """Totals of a run: records done, failures, seconds of audio, and times in seconds.
 
-    `damaged` are the songs with parts that could not be decoded; their records have the details.
+    `damaged` are the songs with parts that could not be decoded; their records have the details. `waiting` is the time
+    without a prepared view; `encoding` that of launching views and of waiting until launched views are encoded and
+    written.
     """
 
     done: int = 0
@@ -94,6 +98,11 @@ class Extractor:
     seed: int
     pool: int = 1
 
+    @property
+    def _dtype(self) -> str:
+        """The type of the encoders' frames: that of the store, unless they are averaged first."""
+        return self.writer.spec.dtype if self.pool == 1 else "float32"
+
     def run(
         self,
         tasks: Sequence[SongTask],
@@ -114,27 +123,25 @@ class Extractor:
             tally.add(outcome)
             report(outcome)
 
-        with _written_behind(settle) as write:
+        with _Writers(settle) as writers:
             for request, prepared in self._timed(self._requests(tasks), tally):
                 if isinstance(prepared, FailedView):
-                    settle(Outcome(request.song_id, request.view, "failed", error=prepared.error))
+                    settle(Outcome(request.song_id, prepared.view, "failed", error=prepared.error))
                 else:
-                    self._encode_and_write(request, prepared, tally, settle, write)
+                    self._launch(request, prepared, writers, settle)
                 if stop is not None and stop.is_set():
                     break
+            writers.finish()
         tally.elapsed = time.perf_counter() - start
+        tally.encoding = tally.elapsed - tally.waiting if writers.used else 0.0
         return tally
 
-    def _requests(self, tasks: Sequence[SongTask]) -> list[ViewRequest]:
-        return [
-            ViewRequest(task.song_id, task.path, view, self.seed, replaces=task.replaces.get(view))
-            for task in tasks
-            for view in task.views
-        ]
+    def _requests(self, tasks: Sequence[SongTask]) -> list[SongRequest]:
+        return [SongRequest(task.song_id, task.path, task.views, self.seed, replaces=task.replaces) for task in tasks]
 
     def _timed(
-        self, wanted: list[ViewRequest], tally: Tally
-    ) -> Iterator[tuple[ViewRequest, PreparedView | FailedView]]:
+        self, wanted: list[SongRequest], tally: Tally
+    ) -> Iterator[tuple[SongRequest, PreparedView | FailedView]]:
         """The feed's views; the time spent waiting for them is added to the tally."""
         source = self.feed.views(wanted)
         while True:
@@ -145,47 +152,49 @@ class Extractor:
                 return
             yield item
 
-    def _encode_and_write(
-        self,
-        request: ViewRequest,
-        prepared: PreparedView,
-        tally: Tally,
-        settle: Callable[[Outcome], None],
-        write: Callable[[Callable[[], Outcome]], None],
+    def _launch(
+        self, request: SongRequest, prepared: PreparedView, writers: "_Writers", settle: Callable[[Outcome], None]
     ) -> None:
-        start = time.perf_counter()
-        try:
-            record = self._record(request, prepared)
-        except (HearError, MemoryError) as error:
-            reason = f"{shown(request.path)}: {str(error) or 'out of memory'}"
-            settle(Outcome(request.song_id, request.view, "failed", error=reason))
-            return
-        finally:
-            tally.encoding += time.perf_counter() - start
-
-        def put() -> Outcome:
-            self.writer.write_record(record, replaces=request.replaces)
-            seconds = len(prepared.samples) / SAMPLE_RATE
-            return Outcome(request.song_id, request.view, "done", seconds, damage=damage_text(prepared.damage))
-
-        write(put)
-
-    def _record(self, request: ViewRequest, prepared: PreparedView) -> Record:
-        """Encode a view. Values that cannot be stored (NaN, too large for float16) fail the view, not the run."""
-        launched = self.encoders.launch(prepared.samples)
-        frames = average_frames(launched.frames(), self.pool)
+        """Begin to encode a view; a thread does the rest."""
+        seconds = len(prepared.samples) / SAMPLE_RATE
+        done = Outcome(request.song_id, prepared.view, "done", seconds, damage=damage_text(prepared.damage))
+        failed = partial(Outcome, request.song_id, prepared.view, "failed")
         attributes: dict[str, Any] = {
-            "seconds": len(prepared.samples) / SAMPLE_RATE,
+            "seconds": seconds,
             **prepared.source.attributes,
             "drawn": prepared.drawn,
             **prepared.damage,
-            "loudest_dbfs": loudest_second(prepared.samples),
-            **launched.notes,
+            "loudest_dbfs": prepared.loudest,
         }
-        return encode_record(self.writer.spec, request.song_id, request.view, frames, attributes)
+        writers.wait_for_room(seconds)
+        try:
+            # A list, so that the thread can drop the frames before it writes the record.
+            launched = [self.encoders.launch(prepared.samples, dtype=self._dtype)]
+        except (HearError, MemoryError) as error:
+            settle(failed(error=_reason(request, error)))
+            return
+
+        def write() -> Outcome:
+            try:
+                record = self._record(request.song_id, done.view, launched.pop(), attributes)
+            except (HearError, MemoryError) as error:
+                return failed(error=_reason(request, error))
+            self.writer.write_record(record, replaces=request.replaces.get(done.view))
+            return done
+
+        writers.submit(seconds, write)
+
+    def _record(self, song_id: str, view: int, launched: "Launched", attributes: dict[str, Any]) -> Record:
+        """Wait for a view's frames. Values that cannot be stored (NaN, too large for float16) fail the view."""
+        frames = average_frames(launched.frames(), self.pool)
+        return encode_record(self.writer.spec, song_id, view, frames, {**attributes, **launched.notes})
 
 
-def average_frames(frames: NDArray[np.float32], count: int) -> NDArray[np.float32]:
+def _reason(request: SongRequest, error: Exception) -> str:
+    return f"{shown(request.path)}: {str(error) or 'out of memory'}"
+
+
+def average_frames(frames: NDArray[np.floating], count: int) -> NDArray[np.floating]:
     """Average groups of `count` consecutive frames: (S, T, C) → (S, ⌈T / count⌉, C); the last group may be smaller."""
     if count == 1:
         return frames
@@ -195,17 +204,43 @@ def average_frames(frames: NDArray[np.float32], count: int) -> NDArray[np.float3
     return np.asarray(sums / sizes[None, :, None], dtype=np.float32)
 
 
-@contextmanager
-def _written_behind(settle: Callable[[Outcome], None]) -> Iterator[Callable[[Callable[[], Outcome]], None]]:
-    """Yield a function that writes records in a thread. At the end all are written, or the first error is raised."""
-    pending: deque[Future[Outcome]] = deque()
-    with ThreadPoolExecutor(1, thread_name_prefix="write") as thread:
+class _Writers:
+    """Threads that write views after their launch. Outcomes are settled in the thread that launches.
 
-        def write(put: Callable[[], Outcome]) -> None:
-            while len(pending) >= WRITES_BEHIND:
-                settle(pending.popleft().result())
-            pending.append(thread.submit(put))
+    `used` tells whether a view was launched.
+    """
 
-        yield write
-        while pending:
-            settle(pending.popleft().result())
+    def __init__(self, settle: Callable[[Outcome], None]) -> None:
+        self.used = False
+        self._settle = settle
+        self._threads = ThreadPoolExecutor(WRITERS, thread_name_prefix="write")
+        self._pending: deque[tuple[float, Future[Outcome]]] = deque()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        # Also after an error, views that were launched are written.
+        self._threads.shutdown(wait=True)
+
+    def wait_for_room(self, seconds: float) -> None:
+        """Wait until a view of `seconds` may be launched. Raises the first error of a thread."""
+        self.used = True
+        while self._pending and (
+            self._pending[0][1].done()
+            or len(self._pending) >= VIEWS_BEHIND
+            or sum(length for length, _ in self._pending) + seconds > SECONDS_BEHIND
+        ):
+            self._settle_first()
+
+    def submit(self, seconds: float, write: Callable[[], Outcome]) -> None:
+        """Write a view of `seconds` in a thread."""
+        self._pending.append((seconds, self._threads.submit(write)))
+
+    def finish(self) -> None:
+        """Wait until all views are written. Raises the first error of a thread."""
+        while self._pending:
+            self._settle_first()
+
+    def _settle_first(self) -> None:
+        self._settle(self._pending.popleft()[1].result())

@@ -10,12 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages.common.processes import Processes
-from stages.extract.audio.loudness import loudest_second
 from stages.extract.audio.reading import SAMPLE_RATE
 from stages.extract.audio.source import source_hash
 from stages.extract.audio.waveform import damage_of
 from stages.extract.run import average_frames
-from stages.extract.views.feed import FailedView, ViewRequest, prepare_in
+from stages.extract.views.prepare import FailedView, PreparedView, SongRequest, prepare_in
 from stages.head.checkpoint.ensemble import Ensemble
 from stages.head.checkpoint.head import FRAMES_AT_ONCE
 from stages.head.checkpoint.score import check_encoders, check_spec, stream_rows
@@ -171,25 +170,26 @@ class AudioSource:
             return LoadedSong(song=song, error=str(error))
         if is_scored(song, source):
             return LoadedSong(song=song, source=source)
-        request = ViewRequest(song.song_id, song.path, view=0, seed=0, longest=self._longest)
+        request = SongRequest(song.song_id, song.path, views=(0,), seed=0, longest=self._longest)
         # Not 0, which would mean None: a song that is too late must stop at once.
         seconds = None if self.deadline is None else max(0.001, self.deadline.remaining)
-        prepared = prepare_in(self._processes, request, seconds=seconds)
+        (prepared,) = prepare_in(self._processes, request, seconds=seconds)
         if isinstance(prepared, FailedView):
             return LoadedSong(song=song, source=source, error=prepared.error, too_long=prepared.too_long)
-        # The hash of the bytes that were decoded: the file may have been replaced since it was hashed above.
-        return _DecodedSong(song, prepared.source.hash, prepared.samples, prepared.damage)
+        return _DecodedSong(song, prepared)
 
     def _encode(self, decoded: "LoadedSong | _DecodedSong") -> LoadedSong:
         if isinstance(decoded, LoadedSong):
             return decoded
+        view = decoded.view
         about: dict[str, Any] = {
             "song": decoded.song,
-            "source": decoded.source,
-            "seconds": len(decoded.samples) / SAMPLE_RATE,
+            # The hash of the bytes that were decoded: the file may have been replaced since it was hashed before.
+            "source": view.source.hash,
+            "seconds": len(view.samples) / SAMPLE_RATE,
         }
         try:
-            frames = self.frames(decoded.samples)
+            frames = self.frames(view.samples)
             if not np.isfinite(frames).all():
                 raise HearError("its embeddings are not finite")
         except HearError as error:
@@ -197,20 +197,18 @@ class AudioSource:
         return LoadedSong(
             **about,
             frames=frames,
-            damage=decoded.damage,
-            loudest=loudest_second(decoded.samples),
-            outline=outline(decoded.samples),
+            damage=view.damage,
+            loudest=view.loudest,
+            outline=outline(view.samples),
         )
 
 
 @dataclass(frozen=True)
 class _DecodedSong:
-    """A decoded song: mono float32 samples (n,) at 24 kHz, and the hash and damage of its file."""
+    """A decoded song and its clean view."""
 
     song: InputSong
-    source: str
-    samples: NDArray[np.float32]
-    damage: Mapping[str, Any]
+    view: PreparedView
 
 
 def outline(samples: NDArray[np.float32], points: int = OUTLINE_POINTS) -> NDArray[np.float32]:

@@ -12,6 +12,8 @@ from store.errors import StoreError
 _Number = TypeVar("_Number", bound=np.generic)
 
 LEVELS = 127
+# The smallest number that float16 rounds to infinity.
+TOO_LARGE = 65_520.0
 # Bytes per value → unsigned integer type and the bits of negative infinity in it, signed type and those of positive
 # infinity; the bits of NaN are larger. Comparing two maxima takes a third of the time of np.isfinite.
 _BITS: dict[int, tuple[type, int, type, int]] = {
@@ -78,9 +80,14 @@ def to_stored(frames: NDArray[np.floating], dtype: str) -> tuple[NDArray[np.gene
     with np.errstate(over="ignore"):
         stored = frames.astype(dtype)
     if not all_finite(stored):
-        largest = float(np.abs(frames).max())
-        raise StoreError(f"frames reach {largest:.4g}, more than float16 holds (65504); store them as float32 or int8")
+        check_range(float(np.abs(frames).max()), dtype)
     return stored, None
+
+
+def check_range(largest: float, dtype: str) -> None:
+    """Check that a value of this magnitude does not become infinite in the storage type; raises StoreError."""
+    if dtype == "float16" and largest >= TOO_LARGE:
+        raise StoreError(f"frames reach {largest:.4g}, more than float16 holds (65504); store them as float32 or int8")
 
 
 def quantise(frames: NDArray[np.floating]) -> tuple[NDArray[np.int8], Levels]:

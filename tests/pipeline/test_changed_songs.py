@@ -316,15 +316,15 @@ def test_an_interrupted_rerun_continues_with_the_remaining_views(
     manifest, root = make_songs(tmp_path / "songs", count=1, seconds=1.0), str(tmp_path / "s.zarr")
     run_extraction(manifest, root, config, augment=2, receipt=None, options=INLINE)
     write(tmp_path / "songs" / "söng 0.wav", 9)
-    encode, calls = MultiScale.encode, []
+    launch, calls = MultiScale.launch, []
 
-    def second_fails(self: MultiScale, samples: Any) -> Any:
+    def second_fails(self: MultiScale, samples: Any, **more: Any) -> Any:
         calls.append(samples)
         if len(calls) == 2:
             raise MemoryError
-        return encode(self, samples)
+        return launch(self, samples, **more)
 
-    monkeypatch.setattr(MultiScale, "encode", second_fails)
+    monkeypatch.setattr(MultiScale, "launch", second_fails)
     first = run_extraction(manifest, root, config, augment=2, receipt=None, options=INLINE)
     assert first.line.startswith("2 done, 0 skipped, 1 failed, 0 changed songs made again; ")
     second = run_extraction(manifest, root, config, augment=2, receipt=None, options=INLINE)

@@ -24,6 +24,8 @@ from stages.extract import estimate as estimates
 from stages.extract.config import ExtractConfig
 from stages.extract.encoders import MultiScale
 from stages.extract.encoders.layers.conformer import Conformer
+from stages.extract.encoders.layers.packs import Batch
+from stages.extract.encoders.memory import memory_for
 from store import EmbeddingStore
 from store.errors import HearError
 
@@ -109,13 +111,13 @@ def test_a_failure_is_listed_before_the_next_song_starts(
 ) -> None:
     manifest = make_songs(tmp_path / "songs", count=2)
     (tmp_path / "songs" / "söng 0.wav").write_bytes(b"")
-    encode, seen = MultiScale.encode, []
+    launch, seen = MultiScale.launch, []
 
-    def looking(self: MultiScale, waveform: Any) -> Any:
+    def looking(self: MultiScale, waveform: Any, **more: Any) -> Any:
         seen.append([row["song"] for row in failures(tmp_path)])
-        return encode(self, waveform)
+        return launch(self, waveform, **more)
 
-    monkeypatch.setattr(MultiScale, "encode", looking)
+    monkeypatch.setattr(MultiScale, "launch", looking)
     run_extraction(manifest, str(tmp_path / "s.zarr"), config, augment=0, receipt=None, options=INLINE)
     assert seen == [["söng 0"]]
 
@@ -126,10 +128,10 @@ def test_a_record_made_in_smaller_batches_says_so(
     manifest = make_songs(tmp_path / "songs", count=1, seconds=65.0)
     forward = Conformer.forward
 
-    def small_machine(self: Conformer, tokens: Tensor, layers: Sequence[int]) -> list[Tensor]:
-        if len(tokens) > 1:
+    def small_machine(self: Conformer, signals: Batch, layers: Sequence[int]) -> list[Tensor]:
+        if len(signals.tokens) > 1:
             raise torch.OutOfMemoryError("of a test")
-        return forward(self, tokens, layers)
+        return forward(self, signals, layers)
 
     monkeypatch.setattr(Conformer, "forward", small_machine)
     run_extraction(manifest, str(tmp_path / "s.zarr"), config, augment=0, receipt=None, options=INLINE)
@@ -139,9 +141,9 @@ def test_a_record_made_in_smaller_batches_says_so(
 @pytest.mark.parametrize(
     ("spoil", "reason"),
     [
-        (lambda frames: np.full_like(frames, np.nan), "the embeddings are not finite"),
-        (lambda frames: frames + 1e5, "more than float16 holds"),
-        (None, "out of memory, even one segment at a time"),
+        (np.nan, "the embeddings are not finite"),
+        (1e5, "more than float16 holds"),
+        (None, "out of memory in a pass of the tests: MemoryError; use a larger device or the CPU"),
     ],
 )
 def test_a_song_that_cannot_be_encoded_is_named_and_the_others_continue(
@@ -149,20 +151,20 @@ def test_a_song_that_cannot_be_encoded_is_named_and_the_others_continue(
     make_songs: Callable[..., Path],
     config: ExtractConfig,
     monkeypatch: pytest.MonkeyPatch,
-    spoil: Callable[[Any], Any] | None,
+    spoil: float | None,
     reason: str,
 ) -> None:
     manifest = make_songs(tmp_path / "songs", count=3)
     encode, calls = MultiScale._encode, count()
 
-    def second_song_fails(self: MultiScale, samples: Tensor, batch: int) -> Any:
-        frames = encode(self, samples, batch)
-        # Memory runs out at each of the two batch sizes that the encoders try.
-        if next(calls) not in ((1, 2) if spoil is None else (1,)):
-            return frames
+    def second_song_fails(self: MultiScale, *given: Any) -> Any:
+        frames, limits = encode(self, *given)
+        if next(calls) != 1:
+            return frames, limits
         if spoil is None:
-            raise MemoryError
-        return spoil(frames)
+            with memory_for("a pass of the tests"):
+                raise MemoryError
+        return frames + spoil, limits + spoil
 
     monkeypatch.setattr(MultiScale, "_encode", second_song_fails)
     summary = run_extraction(manifest, str(tmp_path / "s.zarr"), config, augment=0, receipt=None, options=INLINE)

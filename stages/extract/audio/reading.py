@@ -10,6 +10,7 @@ The whole file is decoded. If it is shorter than its header declares, or packets
 
 import os
 import stat
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ __all__ = [
     "Waveform",
     "probe_seconds",
     "read_audio",
+    "read_rates",
     "resample",
 ]
 
@@ -45,13 +47,21 @@ LARGEST_LOSS = 0.1
 
 
 def read_audio(path: Path, *, rate: int | None = None, longest: float | None = None) -> Waveform:
-    """Decode a file, average its channels and resample it, block by block; memory is that of the result.
+    """Decode a file at one rate; see `read_rates`."""
+    (waveform,) = read_rates(path, (rate,), longest=longest)
+    return waveform
+
+
+def read_rates(path: Path, rates: Sequence[int | None], *, longest: float | None = None) -> tuple[Waveform, ...]:
+    """Decode a file once, average its channels and resample it to each rate, block by block.
+
+    Memory is that of the results.
 
     Parameters
     ----------
     path
         The file. Its format is detected from the content, not from the name.
-    rate
+    rates
         In Hz. None keeps the file's own rate (the first, if it changes), up to 96,000 Hz; higher rates are resampled to
         that.
     longest
@@ -66,18 +76,18 @@ def read_audio(path: Path, *, rate: int | None = None, longest: float | None = N
     """
     _check_file(path)
     with open_audio(path) as file:
-        samples = _Samples(path, rate, longest)
+        song = _Song(path, rates, longest)
         for block, own_rate in file.blocks():
-            samples.add(block, own_rate)
+            song.add(block, own_rate)
             if longest is not None and file.values > longest * MOST_VALUES:
                 raise TooLongError(
                     f"{shown(path)}: has more than {longest * MOST_VALUES:.3g} samples in all channels, the most "
                     "allowed; save it in stereo at 48,000 Hz"
                 )
-        mono = samples.finish()
-        losses = file.losses(samples.seconds)
-    _check_losses(path, samples.seconds, losses)
-    return Waveform(mono, samples.rate, damage=_damage(losses))
+        results = song.finish()
+        losses = file.losses(song.seconds)
+    _check_losses(path, song.seconds, losses)
+    return tuple(Waveform(result.finish(), result.rate, damage=_damage(losses)) for result in results)
 
 
 def probe_seconds(path: Path) -> float:
@@ -125,33 +135,32 @@ def _check_file(path: Path) -> None:
         raise AudioError(f"{shown(path)}: is empty (0 bytes)")
 
 
-class _Samples:
-    """Collects blocks at one rate and checks every sample.
+class _Song:
+    """Checks every block of a song and collects it at each rate. `seconds` is the duration so far."""
 
-    `seconds` is the duration so far, `rate` the rate that blocks are resampled to.
-    """
-
-    def __init__(self, path: Path, rate: int | None, longest: float | None) -> None:
-        self.rate, self.seconds = rate or 0, 0.0
+    def __init__(self, path: Path, rates: Sequence[int | None], longest: float | None) -> None:
+        self.seconds = 0.0
         self._path, self._longest = path, longest
+        self._results = [_Samples(rate) for rate in rates]
         self._own_rate = 0
-        self._resampler: soxr.ResampleStream | None = None
-        self._samples, self._filled = np.empty(0, np.float32), 0
         self._bad, self._first_bad, self._peak = 0, 0.0, 0.0
 
     def add(self, block: NDArray[np.float32], own_rate: int) -> None:
         """Add samples (n,) at `own_rate`. Raises AudioError if there are too many or their rate is implausible."""
-        if own_rate != self._own_rate:
-            self._change_rate(own_rate)
+        if not LOWEST_RATE <= own_rate <= HIGHEST_RATE:
+            raise AudioError(
+                f"{shown(self._path)}: expected a sample rate of {LOWEST_RATE} to {HIGHEST_RATE} Hz, found {own_rate}"
+            )
+        self._own_rate = own_rate
         self._check(block)
         self.seconds += len(block) / own_rate
         if self._longest is not None and self.seconds > self._longest:
             raise TooLongError(f"{shown(self._path)}: is longer than {self._longest / 60:g} min, the longest allowed")
-        self._append(block if self._resampler is None else self._resampler.resample_chunk(block))
+        for result in self._results:
+            result.add(block, own_rate)
 
-    def finish(self) -> NDArray[np.float32]:
-        """All samples, float32 (n,). Raises AudioError if some are NaN, infinite or far too large."""
-        self._flush()
+    def finish(self) -> "list[_Samples]":
+        """The samples at each rate. Raises AudioError if some are NaN, infinite or far too large."""
         if self._bad:
             raise AudioError(
                 f"{shown(self._path)}: {self._bad} samples are NaN or infinite, first at {self._first_bad:.3f} s; "
@@ -162,24 +171,7 @@ class _Samples:
                 f"{shown(self._path)}: peaks at {self._peak:.4g}, expected at most about 1 (full scale); "
                 "the file is damaged, or integers were written as floats: export the song again"
             )
-        self._samples.resize(self._filled, refcheck=False)
-        return self._samples
-
-    def _change_rate(self, own_rate: int) -> None:
-        if not LOWEST_RATE <= own_rate <= HIGHEST_RATE:
-            raise AudioError(
-                f"{shown(self._path)}: expected a sample rate of {LOWEST_RATE} to {HIGHEST_RATE} Hz, found {own_rate}"
-            )
-        self._flush()
-        self._own_rate = own_rate
-        self.rate = self.rate or min(own_rate, HIGHEST_OWN_RATE)
-        if own_rate != self.rate:
-            self._resampler = soxr.ResampleStream(own_rate, self.rate, 1, dtype="float32", quality="HQ")
-
-    def _flush(self) -> None:
-        if self._resampler is not None:
-            self._append(self._resampler.resample_chunk(np.empty(0, np.float32), last=True))
-            self._resampler = None
+        return self._results
 
     def _check(self, block: NDArray[np.float32]) -> None:
         # One pass each without a copy; a NaN shows in both, an infinity in one.
@@ -191,6 +183,37 @@ class _Samples:
         if not self._bad:
             self._first_bad = self.seconds + int(bad.argmax()) / self._own_rate
         self._bad += int(bad.sum())
+
+
+class _Samples:
+    """Collects blocks at one rate, `rate`; None takes that of the first block, up to `HIGHEST_OWN_RATE`."""
+
+    def __init__(self, rate: int | None) -> None:
+        self.rate = rate or 0
+        self._own_rate = 0
+        self._resampler: soxr.ResampleStream | None = None
+        self._samples, self._filled = np.empty(0, np.float32), 0
+
+    def add(self, block: NDArray[np.float32], own_rate: int) -> None:
+        """Add samples (n,) at `own_rate`."""
+        if own_rate != self._own_rate:
+            self._flush()
+            self._own_rate = own_rate
+            self.rate = self.rate or min(own_rate, HIGHEST_OWN_RATE)
+            if own_rate != self.rate:
+                self._resampler = soxr.ResampleStream(own_rate, self.rate, 1, dtype="float32", quality="HQ")
+        self._append(block if self._resampler is None else self._resampler.resample_chunk(block))
+
+    def finish(self) -> NDArray[np.float32]:
+        """All samples, float32 (n,)."""
+        self._flush()
+        self._samples.resize(self._filled, refcheck=False)
+        return self._samples
+
+    def _flush(self) -> None:
+        if self._resampler is not None:
+            self._append(self._resampler.resample_chunk(np.empty(0, np.float32), last=True))
+            self._resampler = None
 
     def _append(self, samples: NDArray[np.float32]) -> None:
         wanted = self._filled + len(samples)

@@ -1,15 +1,21 @@
 """One encoder: normalisation of the mel spectrogram, stem and conformer."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import groupby
+from itertools import accumulate
 
 from torch import Tensor
 
 from stages.common.provenance import Provenance
 from stages.extract.encoders.layers.conformer import Conformer
+from stages.extract.encoders.layers.packs import Batch, Pack, Part, passes
 from stages.extract.encoders.layers.segments import Spectrograms, segment_tokens, token_count
+from stages.extract.encoders.layers.shapes import shapes_of
 from stages.extract.encoders.layers.stem import Stem
+from stages.extract.encoders.memory import memory_for
+
+# Only the track needs memory for the whole song.
+ADVICE = "use a larger device or the CPU, or cut a long song into shorter files"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,27 +55,38 @@ class Encoder:
         return {name: made[name]() for name in names}
 
     def hidden_states(
-        self, tokens: Tensor, lengths: Sequence[int], layers: Sequence[int], *, batch: int
-    ) -> Iterator[list[Tensor]]:
-        """Yield the layers' outputs, (T′, C) each, for consecutive parts of `tokens` (1, T, C).
+        self, tokens: Mapping[str, Tensor], lengths: Mapping[str, Sequence[int]], layers: Sequence[int], *, batch: int
+    ) -> Iterator[tuple[Part, list[Tensor]]]:
+        """Yield each signal's place and the layers' outputs for it, (T, C) float32 each.
 
         Parameters
         ----------
+        tokens
+            The stem's output (1, T, C) at each scale.
         lengths
-            Samples in each of the signals that the tokens belong to; each signal is encoded alone.
+            Samples in each signal of each scale; each signal is encoded alone.
         batch
-            Maximum number of signals of one length that run at once.
+            Maximum number of segments that run at once.
         """
-        rest = tokens[0]
-        for count, size in _batches(lengths, batch):
-            piece, rest = rest[: size * count], rest[size * count :]
-            states = self.conformer(piece.view(size, count, -1), layers)
-            yield [state.flatten(0, 1) for state in states]
+        fixed = shapes_of(next(iter(tokens.values())).device).fixed
+        for parts in passes(_parts(lengths), batch, fixed=fixed):
+            signals = [tokens[part.scale][0, part.first : part.first + part.size] for part in parts]
+            with memory_for(_described(parts), signals=len(parts), advice=ADVICE):
+                laid_out = Pack(signals, self.conformer.kernel) if fixed else Batch(signals)
+                states = self.conformer(laid_out, layers)
+            for part, *each in zip(parts, *map(laid_out.split, states), strict=True):
+                yield part, each
 
 
-def _batches(lengths: Sequence[int], batch: int) -> Iterator[tuple[int, int]]:
-    """Yield (tokens per signal, signals) for runs of equally long signals, at most `batch` signals each."""
-    for length, run in groupby(lengths):
-        signals = len(list(run))
-        for first in range(0, signals, batch):
-            yield token_count(length), min(batch, signals - first)
+def _parts(lengths: Mapping[str, Sequence[int]]) -> list[Part]:
+    parts = []
+    for scale, samples in lengths.items():
+        sizes = [token_count(count) for count in samples]
+        firsts = accumulate(sizes[:-1], initial=0)
+        parts += [Part(scale, first, size) for first, size in zip(firsts, sizes, strict=True)]
+    return parts
+
+
+def _described(parts: Sequence[Part]) -> str:
+    (*others, last) = parts
+    return f"a pass of {len(parts)} signals" if others else f"the pass of a {last.scale} of {last.size / 25:.0f} s"

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import torch
 
-from stages.common.device import choose_device, choose_precision
+from stages.common.device import choose_device, choose_precision, has_bf16
 from stages.extract.encoders.encoder import Encoder
 from stages.extract.encoders.errors import EncoderError
 from stages.extract.encoders.layers.mel import MELS
+from stages.extract.encoders.layers.shapes import shapes_of
 from stages.extract.encoders.multiscale import STREAMS, MultiScale
 from stages.extract.encoders.weights.hub import check_source
 from stages.extract.encoders.weights.muq import load_muq
@@ -17,8 +18,6 @@ from stages.extract.encoders.weights.published import Published, build_conformer
 from stages.extract.encoders.weights.untrained import untrained
 
 MUQ, MUSICFM = "OpenMuQ/MuQ-large-msd-iter", "minzwon/MusicFM"
-# Segments encoded at once: enough to fill the device. Larger batches would only take more memory.
-BATCH = {"cpu": 2, "cuda": 16}
 
 
 def load_multiscale(
@@ -78,12 +77,19 @@ def assemble(
     """Build a `MultiScale` from loaded weights, by encoder. Arguments and errors are those of `load_multiscale`."""
     where = choose_device(device)
     products = choose_precision(precision, where)
+    if products == "bf16" and where.type == "cuda" and not has_bf16(where):
+        raise EncoderError(f"precision bf16 on {where}: flash attention needs a GPU that multiplies bf16; use fp32")
     encoders = {name: _build(published, layers, where, products) for name, published in weights.items()}
     widths = {name: encoder.width for name, encoder in encoders.items()}
     if len(set(widths.values())) > 1:
         raise EncoderError(f"expected encoders of one width, found {widths}; use weights of the same size")
     return MultiScale(
-        encoders, streams=streams, layers=layers, device=where, precision=products, batch=BATCH.get(where.type, 1)
+        encoders,
+        streams=streams,
+        layers=layers,
+        device=where,
+        precision=products,
+        batch=shapes_of(where).batch,
     )
 
 

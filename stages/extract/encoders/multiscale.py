@@ -9,14 +9,16 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from stages.common.device import exact_float32
+from stages.common.device import exact_float32, upload
 from stages.common.provenance import Provenance
 from stages.common.streams import stream_parts, with_layer
 from stages.extract.encoders.encoder import Encoder
 from stages.extract.encoders.errors import EncoderError
 from stages.extract.encoders.layers.mel import SAMPLE_RATE, SHORTEST, LogMel
 from stages.extract.encoders.layers.segments import spectrograms, token_count
-from stages.extract.encoders.memory import halving
+from stages.extract.encoders.memory import halving, memory_for
+from stages.extract.encoders.readback import Result, readback
+from store.format.quantisation import check_range
 
 STREAMS = ("musicfm/segment", "muq/segment", "musicfm/track", "muq/track")
 # In frames. The scales' lengths differ at most by a dropped last segment (1,024 samples, two tokens).
@@ -30,13 +32,13 @@ class Launched:
     Attributes
     ----------
     frames
-        Waits for the result, (S, T, C) float32, and returns it. Any thread may call it. Raises `EncoderError` if a
-        value is NaN or infinite.
+        Waits for the result, (S, T, C) in the requested type, and returns it. Any thread may call it. Raises
+        `EncoderError` if a value is NaN or infinite, and `StoreError` if one is too large for float16.
     notes
         Attributes for the record: {"batch": 1} if memory ran out with a larger batch.
     """
 
-    frames: Callable[[], npt.NDArray[np.float32]]
+    frames: Callable[[], npt.NDArray[np.floating]]
     notes: Mapping[str, Any]
 
 
@@ -80,6 +82,7 @@ class MultiScale:
         self.batch = batch
         self._streams = tuple(streams)
         self.log_mel = LogMel().to(device)
+        self._send = readback(device)
 
     @property
     def streams(self) -> tuple[str, ...]:
@@ -125,42 +128,59 @@ class MultiScale:
         """
         return self.launch(waveform).frames()
 
-    def launch(self, waveform: npt.NDArray[np.float32]) -> Launched:
+    def launch(self, waveform: npt.NDArray[np.float32], *, dtype: str = "float32") -> Launched:
         """Begin to encode one song; see `encode`.
+
+        On a GPU the computations have only been queued when this returns; a CPU has done them. While four results of
+        a GPU have not been fetched with `frames`, this waits.
+
+        Parameters
+        ----------
+        dtype
+            The type in which the frames will be stored. "float16" is converted and checked on the device; for other
+            types the frames are float32, as the levels of int8 are the store's work.
 
         Raises
         ------
         EncoderError
             The waveform is too short, not one-dimensional or not finite, or memory is too small for it.
         """
-        samples = _checked(waveform)
+        samples, stored = _checked(waveform), torch.float16 if dtype == "float16" else torch.float32
         with torch.inference_mode(), exact_float32():
-            result, batch = halving(lambda size: self._encode(samples, size), self.batch)
-        return Launched(lambda: _finite(result), {} if batch == self.batch else {"batch": batch})
+            result, batch = halving(lambda size: self._encode(samples, size, stored), self.batch)
+            fetch = self._send(*result)
+        return Launched(lambda: _finite(fetch()), {} if batch == self.batch else {"batch": batch})
 
-    def _encode(self, samples: Tensor, batch: int) -> npt.NDArray[np.float32]:
-        song = spectrograms(samples.to(self.device), self.log_mel)
+    def _encode(self, samples: Tensor, batch: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        """Return (S, T, C), and the minimum and maximum of each signal's states: (…, 2). Nothing waits for a GPU."""
+        with memory_for("the mel spectrogram"):
+            song = spectrograms(upload(samples, self.device), self.log_mel)
         signals = {"segment": song.lengths, "track": (samples.numel(),)}
         scales = {stream_parts(stream)[1] for stream in self._streams}
         frames = _common({scale: sum(map(token_count, signals[scale])) for scale in scales})
-        result = np.empty((len(self._streams), len(self.layers), frames, self.channels), np.float32)
+        shape = (len(self._streams), len(self.layers), frames, self.channels)
+        result = torch.empty(shape, dtype=dtype, device=self.device)
+        limits: list[Tensor] = []
         for name, encoder in self.encoders.items():
             parts = map(stream_parts, self._streams)
             rows = {scale: row for row, (encoder_name, scale) in enumerate(parts) if encoder_name == name}
-            for scale, tokens in encoder.scales(song, rows).items():
-                first = 0
-                for states in encoder.hidden_states(tokens, signals[scale], self.layers, batch=batch):
-                    part = result[rows[scale], :, first : first + len(states[0])]
-                    for layer, state in enumerate(states):
-                        part[layer] = state[: part.shape[1]].cpu().numpy()
-                    first += len(states[0])
-        return result.reshape(-1, frames, self.channels)
+            with memory_for("the stem"):
+                tokens = encoder.scales(song, rows)
+            lengths = {scale: signals[scale] for scale in tokens}
+            for (scale, first, _), states in encoder.hidden_states(tokens, lengths, self.layers, batch=batch):
+                places = result[rows[scale], :, first:]
+                for place, state in zip(places, states, strict=True):
+                    kept = state[: len(place)]
+                    place[: len(kept)] = kept
+                    limits += torch.aminmax(kept) if len(kept) else ()
+        return result.flatten(0, 1), torch.stack(limits)
 
 
-def _finite(frames: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    if not np.isfinite(frames).all():
+def _finite(result: Result) -> npt.NDArray[np.floating]:
+    if not np.isfinite(result.limits).all():
         raise EncoderError("the embeddings are not finite")
-    return frames
+    check_range(float(np.abs(result.limits).max()), result.frames.dtype.name)
+    return result.frames
 
 
 def _checked(waveform: npt.NDArray[np.float32]) -> Tensor:

@@ -1,128 +1,41 @@
-"""Decoding and augmentation of views ahead of the encoders, in other processes, in order and with bounded memory."""
+"""Preparation of songs ahead of the encoders, in other processes and with bounded memory."""
 
+import threading
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any, Self
 
-import numpy as np
-from numpy.typing import NDArray
+from stages.common.machine import memory_limit
+from stages.common.processes import Processes
+from stages.extract.views.prepare import FailedView, PreparedView, SongRequest, prepare_in, prepare_views
 
-from stages.common.processes import LostProcessError, Processes
-from stages.extract.audio.reading import SAMPLE_RATE, AudioError, TooLongError, read_audio, resample
-from stages.extract.audio.source import SourceFile, file_stamp, read_source
-from stages.extract.views.augment import draw_view
-from stages.songs.errors import shown
-from store.errors import HearError
-
-# One megabyte holds at most two minutes of audio (64 kbit/s), which an idle core decodes and augments in 1 s.
-LEAST_SECONDS, SECONDS_PER_MEGABYTE = 120.0, 10.0
-TOO_MUCH = "decoding and augmenting it exceeds its share of memory; try fewer --readers"
-
-
-@dataclass(frozen=True)
-class ViewRequest:
-    """One view to prepare: song, file, view, and seed of the augmentation.
-
-    `replaces` is the digest of the stored record to be replaced, if there is one. A song longer than `longest` seconds
-    fails.
-    """
-
-    song_id: str
-    path: Path
-    view: int
-    seed: int
-    longest: float | None = None
-    replaces: str | None = None
-
-
-@dataclass(frozen=True)
-class PreparedView:
-    """A view ready for the encoders.
-
-    `samples` is float32 (n,) at 24 kHz in [-1, 1], `source` the file, `drawn` the augmentation's parameters, `damage`
-    that of `Waveform`.
-    """
-
-    samples: NDArray[np.float32]
-    source: SourceFile
-    drawn: dict[str, Any]
-    damage: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class FailedView:
-    """A view that could not be prepared, and a one-line reason; `too_long` if that is the reason."""
-
-    error: str
-    too_long: bool = False
-
-
-def prepare_view(request: ViewRequest) -> PreparedView | FailedView:
-    """Decode, augment at the file's own rate (up to 96,000 Hz), resample to 24 kHz.
-
-    The clean view is resampled while it is decoded. A decoder may raise any exception on a bad file; it becomes this
-    view's failure, so that one bad file does not stop the others.
-    """
-    stamp = None
-    with suppress(AudioError):  # `read_audio` raises a better error
-        stamp = file_stamp(request.path)
-    try:
-        rate = None if request.view else SAMPLE_RATE
-        waveform = read_audio(request.path, rate=rate, longest=request.longest)
-        augmented, drawn = draw_view(waveform, song_id=request.song_id, view=request.view, seed=request.seed)
-        samples = resample(augmented).samples
-        if not np.isfinite(samples).all():
-            raise AudioError(f"{shown(request.path)}: view {request.view} has samples that are not finite")
-        return PreparedView(samples, read_source(request.path, since=stamp), drawn, waveform.damage)
-    except HearError as error:
-        return FailedView(str(error), too_long=isinstance(error, TooLongError))
-    except MemoryError:
-        return FailedView(f"{shown(request.path)}: {TOO_MUCH}")
-    except Exception as error:
-        return FailedView(f"{shown(request.path)}: {type(error).__name__}: {' '.join(str(error).split())}")
-
-
-def view_seconds(path: Path) -> float:
-    """Time limit for preparing one view of a file, in seconds."""
-    try:
-        size = path.stat().st_size
-    except (OSError, ValueError, AttributeError):
-        size = 0  # `prepare_view` reports the error
-    return LEAST_SECONDS + SECONDS_PER_MEGABYTE * size / 1e6
-
-
-def prepare_in(
-    processes: Processes, request: ViewRequest, *, seconds: float | None = None
-) -> PreparedView | FailedView:
-    """Run `prepare_view` in a process that is killed after `seconds`, by default `view_seconds`."""
-    try:
-        return processes.call(seconds or view_seconds(request.path), prepare_view, request)
-    except LostProcessError as error:
-        return FailedView(f"{shown(request.path)}: the process that decoded it {error}")
-    except MemoryError:
-        return FailedView(f"{shown(request.path)}: {TOO_MUCH}")
+# Views that may wait per process. Their costs differ by a factor of ten, so that they come in bursts.
+WAITING_PER_PROCESS = 4
+# Views that may wait in all: each keeps a file open, and a process may usually have 1,024.
+MOST_WAITING = 256
+# Share of memory for the samples of views that wait.
+WAITING_SHARE = 1 / 16
 
 
 class ViewFeed:
-    """Prepares views ahead of their use.
+    """Prepares songs ahead of their use.
+
+    At most `WAITING_PER_PROCESS` views per process wait for the caller, at most `WAITING_SHARE` of the memory. Each
+    process then holds one more, and the song that it works on.
 
     Parameters
     ----------
     processes
         Number of processes; with 0, views are prepared in this process on demand. A process prepares one view at a
         time, because augmentation seeds the global generators (see `stages.extract.views.augment`).
-    ahead
-        Maximum number of views in preparation or waiting, which bounds the memory.
     """
 
-    def __init__(self, *, processes: int, ahead: int | None = None) -> None:
+    def __init__(self, *, processes: int) -> None:
         self.processes = processes
-        self.ahead = ahead if ahead is not None else processes + 1
-        self._running: tuple[Processes, ThreadPoolExecutor] | None = None
+        self._running: Processes | None = None
+        self._work: _Work | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -132,31 +45,139 @@ class ViewFeed:
 
     def close(self) -> None:
         """End the processes and drop unfinished views. A later use starts new processes."""
+        if self._work is not None:
+            self._work.close()
         if self._running is not None:
-            processes, threads = self._running
+            self._running.close()
             self._running = None
-            threads.shutdown(wait=False, cancel_futures=True)
-            processes.close()
-            threads.shutdown(wait=True)
+        if self._work is not None:
+            self._work.join()
+            self._work = None
 
-    def _submit(self, request: ViewRequest) -> "Future[PreparedView | FailedView]":
-        if self._running is None:
-            # One thread waits for each process.
-            self._running = Processes(self.processes), ThreadPoolExecutor(self.processes, thread_name_prefix="prepare")
-        processes, threads = self._running
-        return threads.submit(prepare_in, processes, request)
+    def views(self, requests: Iterable[SongRequest]) -> Iterator[tuple[SongRequest, PreparedView | FailedView]]:
+        """Yield the views of all requests as they become ready, each with its request; those of one song may be mixed.
 
-    def views(self, requests: Iterable[ViewRequest]) -> Iterator[tuple[ViewRequest, PreparedView | FailedView]]:
-        """Yield every request with its result, in the given order."""
+        A process that has finished its song takes the next one. When no song is left, it decodes the song with the most
+        views left, and helps with these.
+        """
         if self.processes == 0:
-            yield from ((request, prepare_view(request)) for request in requests)
+            for request in requests:
+                yield from ((request, prepared) for prepared in prepare_views(request.views, request))
             return
-        pending: deque[tuple[ViewRequest, Future[PreparedView | FailedView]]] = deque()
-        source = iter(requests)
+        if self._running is None:
+            self._running = Processes(self.processes)
+        self._work = work = _Work(requests, self._running, readers=self.processes)
+        try:
+            yield from work.ready_views()
+        finally:
+            work.close()
+
+
+@dataclass(frozen=True)
+class _OpenSong:
+    """A song that some process works on, and its views that none has taken."""
+
+    request: SongRequest
+    left: deque[int]
+
+    def take(self) -> Iterator[int]:
+        with suppress(IndexError):
+            while True:
+                yield self.left.popleft()
+
+
+class _Work:
+    """Songs to prepare, views that wait, and the threads in between, one for each process."""
+
+    def __init__(self, requests: Iterable[SongRequest], processes: Processes, *, readers: int) -> None:
+        self._requests = iter(requests)
+        self._songs: list[_OpenSong] = []
+        self._ready: deque[tuple[SongRequest, PreparedView | FailedView]] = deque()
+        self._most = min(WAITING_PER_PROCESS * readers, MOST_WAITING)
+        self._most_bytes = WAITING_SHARE * memory_limit()
+        self._bytes = 0
+        self._readers = readers
+        self._closed = False
+        self._error: Exception | None = None
+        self._changed = threading.Condition()
+        # Daemonic: a program that ends does not wait for views that nobody takes.
+        settings: dict[str, Any] = {"target": self._read, "args": (processes,), "name": "prepare", "daemon": True}
+        self._threads = [threading.Thread(**settings) for _ in range(readers)]
+        for thread in self._threads:
+            thread.start()
+
+    def _read(self, processes: Processes) -> None:
+        """Prepare views until none is left."""
+        try:
+            while (song := self._next_song()) is not None:
+                for prepared in prepare_in(processes, song.request, views=song.take()):
+                    if not self._add(song.request, prepared):
+                        return
+        except Exception as error:  # of the requests, or a defect: for the thread that uses the views
+            self._error = error
+        finally:
+            with self._changed:
+                self._readers -= 1
+                self._changed.notify_all()
+
+    def ready_views(self) -> Iterator[tuple[SongRequest, PreparedView | FailedView]]:
+        """Yield each view when it is ready, until all threads have finished. Raises the error of a thread."""
         while True:
-            while len(pending) < self.ahead and (following := next(source, None)) is not None:
-                pending.append((following, self._submit(following)))
-            if not pending:
-                return
-            request, future = pending.popleft()
-            yield request, future.result()
+            with self._changed:
+                self._changed.wait_for(lambda: self._ready or not self._readers or self._closed)
+                if self._error is not None:
+                    raise self._error
+                if not self._ready or self._closed:
+                    return
+                request, prepared = self._ready.popleft()
+                self._bytes -= _size(prepared)
+                self._changed.notify_all()
+            yield request, prepared
+
+    def close(self) -> None:
+        """Drop all views; threads end after their current view."""
+        with self._changed:
+            self._closed = True
+            self._ready.clear()
+            self._changed.notify_all()
+
+    def join(self) -> None:
+        """Wait for the threads of closed work."""
+        for thread in self._threads:
+            thread.join()
+
+    def _next_song(self) -> _OpenSong | None:
+        """The next song; when there is none, the one with the most views left, to help with; or None."""
+        with self._changed:
+            if self._closed:
+                return None
+            request = next((one for one in self._requests if one.views), None)
+            if request is not None:
+                self._songs = [*(song for song in self._songs if song.left), _OpenSong(request, deque(request.views))]
+                return self._songs[-1]
+            # Decoding the song again takes about as long as one view.
+            return max(
+                (song for song in self._songs if len(song.left) > 1), key=lambda song: len(song.left), default=None
+            )
+
+    def _add(self, request: SongRequest, prepared: PreparedView | FailedView) -> bool:
+        """Add a view when there is room for it, but one view always has room. False if the views are not wanted."""
+        size = _size(prepared)
+        with self._changed:
+            self._changed.wait_for(
+                lambda: (
+                    self._closed
+                    or not self._ready
+                    or (len(self._ready) < self._most and self._bytes + size <= self._most_bytes)
+                )
+            )
+            if self._closed:
+                return False
+            self._ready.append((request, prepared))
+            self._bytes += size
+            self._changed.notify_all()
+            return True
+
+
+def _size(prepared: PreparedView | FailedView) -> int:
+    return prepared.samples.nbytes if isinstance(prepared, PreparedView) else 0

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from stages.common.processes import Processes
 from stages.extract.audio.reading import SAMPLE_RATE as RATE
-from stages.extract.views.feed import FailedView, ViewRequest, prepare_in
+from stages.extract.views.prepare import FailedView, SongRequest, prepare_in
 from stages.scoring.rows import SongScore
 
 SECONDS = 20.0
@@ -48,7 +48,7 @@ def _start(row: SongScore) -> float | None:
 
 def preview(path: Path, processes: Processes, *, start: float | None = None) -> Preview:
     """An excerpt of a file: 20 s from `start`, or around the middle; mono, 24 kHz, faded in and out."""
-    prepared = prepare_in(processes, ViewRequest(path.stem, path, view=0, seed=0))
+    (prepared,) = prepare_in(processes, SongRequest(path.stem, path, views=(0,), seed=0))
     if isinstance(prepared, FailedView):
         return Preview(problem=prepared.error)
     try:

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from stages.common import machine, processes
-from stages.common.machine import WAITING, count_cores, memory_limit, users_environment
+from stages.common.machine import WAITING, count_cores, default_readers, memory_limit, users_environment
 from stages.common.processes import Processes
 
 
@@ -29,6 +29,16 @@ def put(folder: Path, membership: str, files: dict[str, str]) -> None:
     for name, text in files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(f"{text}\n")
+
+
+@pytest.mark.parametrize(("device", "cores", "readers"), [("nvidia1", 16, 14), ("nvidia0", 2, 1), ("nvidiactl", 16, 8)])
+def test_readers_leave_two_cores_beside_a_gpu(
+    groups: Path, monkeypatch: pytest.MonkeyPatch, device: str, cores: int, readers: int
+) -> None:
+    put(groups, "0::/", {"cpu.max": f"{cores}00000 100000"})
+    monkeypatch.setattr(machine, "DEVICES", groups)
+    (groups / device).touch()
+    assert default_readers() == readers
 
 
 V1 = "9:name=systemd:/\n4:memory:/docker/abc\n2:cpu,cpuacct:/docker/abc\n0::/\n"

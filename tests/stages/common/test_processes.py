@@ -4,12 +4,14 @@ import importlib
 import math
 import operator
 import os
+import resource
 import signal
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +61,49 @@ def test_a_lost_process_fails_only_its_call(
             pool.call(seconds, function, *args)
         assert beside.result() is None
     assert pool.call(LONG, operator.add, 1, 1) == 2
+
+
+def test_streams_take_items_one_result_ahead(pool: Processes) -> None:
+    taken = []
+
+    def items(*values: Any) -> Iterator[Any]:
+        for value in values:
+            taken.append(value)
+            yield value
+
+    assert list(pool.stream(LONG, accumulate, items())) == []
+    assert list(pool.stream(LONG, accumulate, items(1, 2, 3), initial=None)) == [1, 3, 6]
+    taken.clear()
+    results = pool.stream(LONG, accumulate, items(1, 2, "a", 4))
+    assert (next(results), taken) == (1, [1, 2])
+    assert (next(results), taken) == (3, [1, 2, "a"])
+    with pytest.raises(HearError, match=r"^TypeError: unsupported operand"):
+        next(results)
+    assert pool.call(LONG, operator.add, 1, 1) == 2
+
+
+def test_a_stream_that_is_given_up_ends_its_process() -> None:
+    with Processes(1) as pool:
+        process = pool.call(LONG, os.getpid)
+        results = pool.stream(LONG, accumulate, [1, 2, 3])
+        assert next(results) == 1
+        results.close()  # type: ignore[attr-defined]
+        assert pool.call(LONG, os.getpid) != process
+    assert not psutil.pid_exists(process)
+
+
+def test_too_many_open_files_are_the_reason_of_a_lost_result() -> None:
+    with Processes(1) as pool:
+        assert len(pool.call(LONG, np.zeros, 3)) == 3
+        limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+        # Open files stay open; no new one can be opened.
+        resource.setrlimit(resource.RLIMIT_NOFILE, (3, limits[1]))
+        try:
+            with pytest.raises(LostProcessError, match="has a result, but too many files are open; raise their limit"):
+                pool.call(LONG, np.zeros, 3)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        assert len(pool.call(LONG, np.zeros, 3)) == 3
 
 
 def test_memory_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -129,7 +174,7 @@ def while_sending(argument):
 
 def stop_while_sending():
     main = threading.main_thread().ident
-    while "send" not in sys._current_frames()[main].f_code.co_name:
+    while sys._current_frames()[main].f_code.co_name != "_in_shared_memory":
         time.sleep(0.0005)
     time.sleep(0.005)
     os.kill(os.getpid(), signal.SIGSTOP)

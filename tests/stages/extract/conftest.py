@@ -1,13 +1,18 @@
-"""Test songs and a function that encodes them."""
+"""Test songs, a function that encodes them, and views that are made without audio."""
 
-from collections.abc import Callable, Mapping
+import importlib
+import sys
+from collections.abc import Callable, Iterator, Mapping
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+
+from stages.extract.views import feed, prepare
 
 LAYOUTS = {1: "mono", 2: "stereo", 3: "3.0", 4: "quad", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
 
@@ -61,3 +66,29 @@ def encode() -> Encode:
         return path
 
     return write
+
+
+QUICK = """
+import time
+import numpy as np
+from stages.extract.audio.source import FileStamp, SourceFile
+from stages.extract.views.prepare import PreparedView
+
+def prepare_views(views, request):
+    for view in views:
+        time.sleep(0.01)
+        samples = np.random.default_rng([request.seed, view]).random(5_000 + view, np.float32)
+        yield PreparedView(view, samples, SourceFile("sha256:0", FileStamp(0, 0)), {"view": view}, loudest=-20.0)
+"""
+
+
+@pytest.fixture
+def quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """Prepare views from random numbers, also in processes, which need not load the libraries of augmentation."""
+    (tmp_path / "quick_views.py").write_text(QUICK, encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    prepare_quickly = importlib.import_module("quick_views").prepare_views
+    for module in (prepare, feed):
+        monkeypatch.setattr(module, "prepare_views", prepare_quickly)
+    yield prepare_quickly
+    del sys.modules["quick_views"]

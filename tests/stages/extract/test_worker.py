@@ -33,13 +33,13 @@ def config(tmp_path: Path) -> WorkerConfig:
 
 def test_views_of_a_lost_worker_are_kept(task: SongTask, config: WorkerConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     StoreWriter.open(config.root, EXTRACT_CONFIG.spec(EXTRACT_CONFIG.load_encoders()))
-    encode, made = MultiScale.encode, []
+    launch, made = MultiScale.launch, []
 
-    def counted(self: MultiScale, waveform: Any) -> Any:
+    def counted(self: MultiScale, waveform: Any, **more: Any) -> Any:
         made.append(waveform)
-        return encode(self, waveform)
+        return launch(self, waveform, **more)
 
-    monkeypatch.setattr(MultiScale, "encode", counted)
+    monkeypatch.setattr(MultiScale, "launch", counted)
     before = extract_song(SongTask("song", task.path, (0, 2)), config, threading.Event())
     assert (len(made), [outcome.view for outcome in before.outcomes]) == (2, [0, 2])
     after = extract_song(task, config, threading.Event())
@@ -55,13 +55,13 @@ def test_stale_views_are_made_again_unless_a_lost_worker_replaced_them(
     assert extract_song(task, config, threading.Event()).error is None
     old = {view: str(writer.digest("song", view)) for view in task.views}
     soundfile.write(task.path, np.random.default_rng(1).uniform(-0.5, 0.5, 12_000), 24_000)
-    again, encode, made = replace(task, replaces=old), MultiScale.encode, []
+    again, launch, made = replace(task, replaces=old), MultiScale.launch, []
 
-    def counted(self: MultiScale, waveform: Any) -> Any:
+    def counted(self: MultiScale, waveform: Any, **more: Any) -> Any:
         made.append(waveform)
-        return encode(self, waveform)
+        return launch(self, waveform, **more)
 
-    monkeypatch.setattr(MultiScale, "encode", counted)
+    monkeypatch.setattr(MultiScale, "launch", counted)
     lost = extract_song(replace(again, views=(0, 2)), config, threading.Event())
     assert (len(made), [outcome.view for outcome in lost.outcomes]) == (2, [0, 2])
     after = extract_song(again, config, threading.Event())

@@ -4,10 +4,13 @@ Axes: B signals, H heads, T tokens, D channels per head.
 """
 
 import functools
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.nn.attention.varlen import varlen_attn
 
 # Maximum number of scores in memory (bf16), and of queries per block.
 SCORES = 8 * 1024 * 1024
@@ -19,6 +22,37 @@ def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     if query.device.type == "cpu" and query.dtype == torch.bfloat16 and not has_bf16_flash():
         return _in_blocks(query, key, value)
     return F.scaled_dot_product_attention(query, key, value)
+
+
+def attend_within(
+    query: Tensor, key: Tensor, value: Tensor, *, spans: Sequence[tuple[int, int]], bounds: Tensor, longest: int
+) -> Tensor:
+    """Attend within each of several signals that lie one after another: (N, H, D) each → (N, H, D).
+
+    On a GPU, bf16 takes flash attention, in one call. It does not exist for float32, which takes memory-efficient
+    attention signal by signal. Never cuDNN's: it builds a plan for each new length.
+
+    Parameters
+    ----------
+    spans
+        First row of each signal and the one after its last; the result is undefined in other rows.
+    bounds, longest
+        The same for flash attention: int32 on the device, where every row belongs to a signal; and the longest one.
+    """
+    if query.device.type == "cuda" and query.dtype != torch.float32:
+        return varlen_attn(query, key, value, bounds, bounds, longest, longest)  # type: ignore[return-value]
+    result = torch.zeros_like(query)
+    for start, end in spans:
+        heads = (rows[start:end].transpose(0, 1)[None] for rows in (query, key, value))  # (1, H, T, D)
+        result[start:end] = _efficient(*heads)[0].transpose(0, 1)
+    return result
+
+
+def _efficient(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    if query.device.type == "cpu":
+        return attend(query, key, value)
+    with sdpa_kernel(SDPBackend.EFFICIENT_ATTENTION):
+        return F.scaled_dot_product_attention(query, key, value)
 
 
 @functools.cache

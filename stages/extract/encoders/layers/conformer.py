@@ -4,7 +4,9 @@ Each layer is x + ½·FFN(x), x + Attn(x), x + Conv(x), x + ½·FFN(x), LayerNor
 class, without its T × T score matrix, transposes and batch norm: attention is computed in blocks, the convolution runs
 channels-last, ½ and the batch norm are folded into weights.
 
-Axes: B signals, T tokens, C width, H heads, D = C / H.
+Rows are (B, T, C) or (N, C), as the pass's `Signals` lay them out: "…" below.
+
+Axes: B signals, T tokens, N rows, C width, H heads, D = C / H.
 """
 
 from collections.abc import Sequence
@@ -13,8 +15,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from stages.extract.encoders.layers.attention import attend
 from stages.extract.encoders.layers.linear import Linear
+from stages.extract.encoders.layers.packs import Signals
+from stages.extract.encoders.layers.rotary import Rotary, rotate
 
 
 class FeedForward(nn.Module):
@@ -29,7 +32,7 @@ class FeedForward(nn.Module):
         self.contract = Linear(inner, width)
 
     def add_to(self, x: Tensor) -> Tensor:
-        """Add to (B, T, C) in place and return it."""
+        """Add to (…, C) in place and return it."""
         rows = x.view(-1, x.shape[-1])
         for piece in torch.split(rows, self.ROWS):
             inner = F.silu(self.expand(self.norm(piece).to(self.expand.weight.dtype)), inplace=True)
@@ -48,21 +51,18 @@ class Attention(nn.Module):
         self.value = Linear(width, width)
         self.out = Linear(width, width)
 
-    def add_to(self, x: Tensor, rotation: Tensor) -> Tensor:
-        """Add to (B, T, C) in place and return it; `rotation` is (2, T, 1, D)."""
+    def add_to(self, x: Tensor, signals: Signals, rotation: Tensor) -> Tensor:
+        """Add to (…, C) in place and return it; `rotation` broadcasts to (2, …, H, D)."""
         normed = self.norm(x)
-        rotated = rotate(normed.view(*x.shape[:2], self.heads, -1), rotation).flatten(-2)
+        rotated = rotate(normed.view(*x.shape[:-1], self.heads, -1), rotation).flatten(-2)
         dtype = self.value.weight.dtype
         query, key = self._heads(self.query_key(rotated.to(dtype)), 2)
         (value,) = self._heads(self.value(normed.to(dtype)), 1)
-        mixed = attend(query, key, value)  # (B, H, T, D)
-        x += self.out(mixed.transpose(1, 2).flatten(2))
+        x += self.out(signals.attend(query, key, value).flatten(-2))
         return x
 
     def _heads(self, projected: Tensor, parts: int) -> tuple[Tensor, ...]:
-        size = projected.shape[-1] // (parts * self.heads)
-        heads = projected.view(*projected.shape[:2], parts, self.heads, size).transpose(1, 3)  # (B, H, parts, T, D)
-        return torch.unbind(heads, 2)
+        return torch.unbind(projected.view(*projected.shape[:-1], parts, self.heads, -1), -3)  # (…, H, D) each
 
 
 class Convolution(nn.Module):
@@ -75,12 +75,10 @@ class Convolution(nn.Module):
         self.depthwise = nn.Conv2d(width, width, (1, kernel), padding=(0, kernel // 2), groups=width)
         self.contract = Linear(width, width, bias=False)
 
-    def add_to(self, x: Tensor) -> Tensor:
-        """Add to (B, T, C) in place and return it."""
+    def add_to(self, x: Tensor, signals: Signals) -> Tensor:
+        """Add to (…, C) in place and return it."""
         gated = F.glu(self.expand(self.norm(x).to(self.expand.weight.dtype)))
-        # (B, T, C) is a channels-last (B, C, 1, T) image, so nothing is transposed.
-        image = self.depthwise(gated.transpose(1, 2).unsqueeze(2))
-        x += self.contract(F.silu(image, inplace=True).squeeze(2).transpose(1, 2))
+        x += self.contract(F.silu(signals.convolve(self.depthwise, gated), inplace=True))
         return x
 
 
@@ -95,10 +93,10 @@ class ConformerLayer(nn.Module):
         self.after = FeedForward(width, inner)
         self.norm = nn.LayerNorm(width)
 
-    def forward(self, x: Tensor, rotation: Tensor) -> Tensor:
-        """(B, T, C) → (B, T, C); overwrites x."""
-        x = self.attention.add_to(self.before.add_to(x), rotation)
-        x = self.after.add_to(self.convolution.add_to(x))
+    def forward(self, x: Tensor, signals: Signals, rotation: Tensor) -> Tensor:
+        """(…, C) → (…, C); overwrites x."""
+        x = self.attention.add_to(self.before.add_to(x), signals, rotation)
+        x = self.after.add_to(self.convolution.add_to(x, signals))
         result: Tensor = self.norm(x)
         return result
 
@@ -112,7 +110,8 @@ class Conformer(nn.Module):
             ConformerLayer(width=width, heads=heads, inner=inner, kernel=kernel) for _ in range(depth)
         )
         self.last_norm = nn.LayerNorm(width) if last_norm else None
-        self.head_size = width // heads
+        self.kernel = kernel
+        self._rotary = Rotary(width // heads)
 
     def products_in(self, dtype: torch.dtype) -> "Conformer":
         """Convert the weights of products to `dtype`; norms stay in float32."""
@@ -121,16 +120,16 @@ class Conformer(nn.Module):
                 module.to(dtype)
         return self
 
-    def forward(self, tokens: Tensor, layers: Sequence[int]) -> list[Tensor]:
-        """Return `hidden_states[k]` for each k in `layers`: (B, T, C) float32 each, from one pass.
+    def forward(self, signals: Signals, layers: Sequence[int]) -> list[Tensor]:
+        """Return `hidden_states[k]` for each k in `layers`: (…, C) float32 each, from one pass.
 
-        hidden_states[0] is `tokens`. As in Hugging Face's class, the last layer's output is *after* the final norm.
+        hidden_states[0] is the tokens. As in Hugging Face's class, the last layer's output is *after* the final norm.
         """
-        kept = {0: tokens.float()} if 0 in layers else {}
-        x = tokens.float().clone()
-        rotation = rotary(tokens.shape[1], self.head_size, tokens.device)
+        x = signals.join()
+        kept = {0: x.clone()} if 0 in layers else {}
+        rotation = signals.rotation(self._rotary.table(signals.longest, x.device))
         for number, layer in enumerate(self.layers, start=1):
-            x = layer(x, rotation)
+            x = layer(x, signals, rotation)
             if number in layers:
                 kept[number] = self._published(x, number)
         return [kept[layer] for layer in layers]
@@ -140,16 +139,3 @@ class Conformer(nn.Module):
             normed: Tensor = self.last_norm(x)
             return normed
         return x.clone() if number < len(self.layers) else x
-
-
-def rotary(tokens: int, head_size: int, device: torch.device, base: float = 10_000.0) -> Tensor:
-    """Return cosines and sines (2, T, 1, D) float32 of RoFormer's rotation (arXiv 2104.09864), in two halves."""
-    exponent = torch.arange(0, head_size, 2, dtype=torch.int64).float() / head_size
-    angles = torch.outer(torch.arange(tokens).float(), 1.0 / (base**exponent)).repeat(1, 2)
-    return torch.stack((angles.cos(), angles.sin())).unsqueeze(2).to(device)
-
-
-def rotate(x: Tensor, rotation: Tensor) -> Tensor:
-    """Rotate (B, T, H, D) by `rotation` (2, T, 1, D)."""
-    first, second = x.chunk(2, dim=-1)
-    return x * rotation[0] + torch.cat((-second, first), dim=-1) * rotation[1]

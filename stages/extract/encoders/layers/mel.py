@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from stages.extract.encoders.layers.linear import steady_linear
+from stages.extract.encoders.layers.shapes import shapes_of
 
 SAMPLE_RATE = 24_000
 HOP = 240
@@ -18,7 +19,9 @@ MELS = 128
 FLOOR = 1e-10
 # Samples: reflection needs more than half an FFT window.
 SHORTEST = FFT // 2 + 1
-PIECE = 3_000
+# Frames per piece. Where shapes are fixed, pieces are padded to it, but not the windows at cuts between segments, which
+# all have this many frames; padding shorter signals would not pay.
+PIECE, WINDOW = 3_000, 33
 
 
 class LogMel(nn.Module):
@@ -47,11 +50,14 @@ class LogMel(nn.Module):
         """
         frames = samples.shape[-1] // HOP
         padded = F.pad(samples, (FFT // 2, FFT // 2), mode="reflect")
+        # Zeros after the reflection reach only frames that are dropped here.
+        missing = -frames % PIECE if shapes_of(samples.device).fixed and frames > WINDOW else 0
+        padded = F.pad(padded, (0, missing * HOP)) if missing else padded
         pieces = [
-            self._piece(padded[:, first * HOP : (min(first + PIECE, frames) - 1) * HOP + FFT])
+            self._piece(padded[:, first * HOP : (min(first + PIECE, frames + missing) - 1) * HOP + FFT])
             for first in range(0, frames, PIECE)
         ]
-        return torch.cat(pieces, dim=-1) if len(pieces) > 1 else pieces[0]
+        return torch.cat(pieces, dim=-1)[..., :frames] if len(pieces) > 1 or missing else pieces[0]
 
     def _piece(self, padded: Tensor) -> Tensor:
         spectrum = torch.stft(padded, FFT, HOP, window=self.window, center=False, return_complex=True)

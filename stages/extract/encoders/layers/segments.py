@@ -8,13 +8,15 @@ other tokens are shared.
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from stages.extract.encoders.layers.mel import HOP, SAMPLE_RATE, SHORTEST, LogMel
+from stages.extract.encoders.layers.shapes import shapes_of
 from stages.extract.encoders.layers.stem import FRAMES_PER_TOKEN, Stem
 
 SEGMENT = 30 * SAMPLE_RATE
-TOKEN = HOP * FRAMES_PER_TOKEN
+SEGMENT_TOKENS = SEGMENT // (HOP * FRAMES_PER_TOKEN)
 # Tokens on each side of a cut that the cut can change, and the mel frames that they depend on: the frames of seven
 # tokens, as the receptive field of four tokens includes three more.
 EDGE_TOKENS = 4
@@ -63,7 +65,13 @@ def spectrograms(samples: Tensor, log_mel: LogMel) -> Spectrograms:
 
 
 def _each(pieces: list[Tensor], log_mel: LogMel, keep: slice) -> Tensor | None:
-    return torch.cat([log_mel(piece)[..., keep] for piece in pieces]) if pieces else None
+    if not pieces:
+        return None
+    shapes = shapes_of(pieces[0].device)
+    if shapes.fixed:
+        windows = F.pad(torch.cat(pieces), (0, 0, 0, -len(pieces) % shapes.edges))
+        return torch.cat([log_mel(part)[..., keep] for part in windows.split(shapes.edges)])[: len(pieces)]
+    return torch.cat([log_mel(piece)[..., keep] for piece in pieces])
 
 
 def segment_lengths(samples: int) -> tuple[int, ...]:
@@ -88,13 +96,12 @@ def segment_tokens(stem: Stem, track: Tensor, song: Spectrograms) -> Tensor:
         The song's spectrograms, normalised for this encoder.
     """
     tokens = track[:, : sum(token_count(length) for length in song.lengths)].clone()
-    per_segment = SEGMENT // TOKEN
     if song.starts is not None:
-        for number, edge in enumerate(stem(song.starts)[:, :EDGE_TOKENS], start=1):
-            tokens[0, number * per_segment :][:EDGE_TOKENS] = edge
+        for number, edge in enumerate(stem.windows(song.starts)[:, :EDGE_TOKENS], start=1):
+            tokens[0, number * SEGMENT_TOKENS :][:EDGE_TOKENS] = edge
     if song.ends is not None:
-        for number, edge in enumerate(stem(song.ends)[:, -EDGE_TOKENS:], start=1):
-            tokens[0, : number * per_segment][-EDGE_TOKENS:] = edge
+        for number, edge in enumerate(stem.windows(song.ends)[:, -EDGE_TOKENS:], start=1):
+            tokens[0, : number * SEGMENT_TOKENS][-EDGE_TOKENS:] = edge
     if song.rest is not None:
-        tokens[:, (len(song.lengths) - 1) * per_segment :] = stem(song.rest)
+        tokens[:, (len(song.lengths) - 1) * SEGMENT_TOKENS :] = stem.long(song.rest)
     return tokens

@@ -11,8 +11,8 @@ import soundfile
 
 from stages.extract.audio.source import FileStamp, file_stamp, read_source, source_hash
 from stages.extract.audio.waveform import AudioError
-from stages.extract.views import feed
-from stages.extract.views.feed import FailedView, PreparedView, ViewRequest, prepare_view
+from stages.extract.views import prepare
+from stages.extract.views.prepare import FailedView, PreparedView, SongRequest, prepare_views
 
 
 def test_the_source_hash_is_of_the_bytes(tmp_path: Path) -> None:
@@ -54,29 +54,31 @@ def test_a_file_that_changes_while_it_is_read_fails_its_view(
 ) -> None:
     song, noise = tmp_path / "song.wav", np.random.default_rng(0).uniform(-0.5, 0.5, 12_000)
     soundfile.write(song, noise, 24_000)
-    read = feed.read_audio
+    read = prepare.read_rates
 
-    def read_and_change(path: Path, **how: Any) -> Any:
-        waveform = read(path, **how)
+    def read_and_change(path: Path, *rates: Any, **how: Any) -> Any:
+        waveforms = read(path, *rates, **how)
         if change == "removed":
             path.unlink()
         elif change == "time":
             os.utime(path, ns=(0, 0))
         else:
             soundfile.write(path, -noise if change == "content" else noise[:6_000], 24_000)
-        return waveform
+        return waveforms
 
-    monkeypatch.setattr(feed, "read_audio", read_and_change)
-    outcome = prepare_view(ViewRequest("song", song, 0, 0))
-    assert isinstance(outcome, FailedView)
+    monkeypatch.setattr(prepare, "read_rates", read_and_change)
+    outcomes = list(prepare_views((0, 2), SongRequest("song", song, (0, 2), 0)))
     expected = "cannot be read: No such file" if change == "removed" else "changed while it was read; run again"
-    assert outcome.error.startswith(f"{song}: {expected}")
+    for outcome in outcomes:
+        assert isinstance(outcome, FailedView)
+        assert outcome.error.startswith(f"{song}: {expected}")
+    assert [outcome.view for outcome in outcomes] == [0, 2]
 
 
 def test_views_have_hash_size_and_time_of_their_file(tmp_path: Path) -> None:
     song = tmp_path / "song.wav"
     soundfile.write(song, np.random.default_rng(0).uniform(-0.5, 0.5, 12_000), 24_000)
-    prepared = prepare_view(ViewRequest("song", song, 0, 0))
+    (prepared,) = prepare_views((0,), SongRequest("song", song, (0,), 0))
     assert isinstance(prepared, PreparedView)
     about = song.stat()
     assert prepared.source.attributes == {

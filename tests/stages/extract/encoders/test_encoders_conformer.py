@@ -6,6 +6,7 @@ import torch.nn.functional as F
 
 from stages.extract.encoders.layers import attention
 from stages.extract.encoders.layers.conformer import ConformerLayer, FeedForward
+from stages.extract.encoders.layers.packs import Batch
 from stages.extract.encoders.weights.published import build_conformer
 from stages.extract.encoders.weights.untrained import untrained
 
@@ -35,24 +36,24 @@ def test_several_layers_in_one_pass_equal_single_layers(monkeypatch):
     passes, forward = [], ConformerLayer.forward
     with monkeypatch.context() as counted:
         counted.setattr(ConformerLayer, "forward", lambda layer, *given: passes.append(layer) or forward(layer, *given))
-        together = conformer(5)(tokens, (5, 0, 2))
+        together = conformer(5)(Batch(tokens), (5, 0, 2))
     assert len(passes) == len(set(passes)) == 5
     assert torch.equal(tokens, untouched)
     for state, layer in zip(together, (5, 0, 2), strict=True):
-        assert torch.equal(state, conformer(layer)(tokens, (layer,))[0])
+        assert torch.equal(state, conformer(layer)(Batch(tokens), (layer,))[0])
 
 
 def test_the_last_published_layer_comes_after_the_final_norm():
-    (state,) = conformer(12)(noise(1, 30, 64), (12,))
+    (state,) = conformer(12)(Batch(noise(1, 30, 64)), (12,))
     torch.testing.assert_close(state.mean(-1), torch.zeros(1, 30), atol=1e-5, rtol=0)
     assert conformer(11).last_norm is None
 
 
 def test_signals_of_a_batch_are_independent():
     tokens = noise(3, 40, 64)
-    batch = conformer(3)(tokens, (3,))[0]
+    batch = conformer(3)(Batch(tokens), (3,))[0]
     for signal, state in zip(tokens, batch, strict=True):
-        torch.testing.assert_close(conformer(3)(signal[None], (3,))[0][0], state, atol=1e-5, rtol=0)
+        torch.testing.assert_close(conformer(3)(Batch(signal[None]), (3,))[0][0], state, atol=1e-5, rtol=0)
 
 
 def test_rows_of_the_feed_forward_are_independent(monkeypatch):

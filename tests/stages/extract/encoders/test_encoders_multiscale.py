@@ -6,7 +6,11 @@ import torch
 
 from stages.extract.encoders import STREAMS, EncoderError, load_multiscale
 from stages.extract.encoders.layers.conformer import Conformer
-from stages.extract.encoders.memory import halving
+from stages.extract.encoders.layers.mel import LogMel
+from stages.extract.encoders.layers.stem import Stem
+from stages.extract.encoders.memory import halving, memory_for
+from store.errors import StoreError
+from store.format.quantisation import to_stored
 
 SECOND = 24_000
 
@@ -92,12 +96,13 @@ def test_any_out_of_memory_message_halves_the_batch(error):
 
     def run(batch):
         batches.append(batch)
-        if batch > 2:
-            raise error
+        with memory_for("a pass", signals=min(batch, 6)):
+            if batch > 2:
+                raise error
         return "done"
 
-    assert halving(run, 8) == ("done", 2)
-    assert batches == [8, 4, 2]
+    assert halving(run, 8) == ("done", 1)
+    assert batches == [8, 3, 1]
 
 
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError, MemoryError])
@@ -108,10 +113,10 @@ def test_memory_running_out_halves_the_batch(tiny, monkeypatch, error):
     assert whole.notes == {}
     forward = Conformer.forward
 
-    def small_machine(self, tokens, layers):
-        if len(tokens) > 2:
+    def small_machine(self, signals, layers):
+        if len(signals.tokens) > 2:
             raise error("of a test")
-        return forward(self, tokens, layers)
+        return forward(self, signals, layers)
 
     with monkeypatch.context() as patched:
         patched.setattr(Conformer, "forward", small_machine)
@@ -123,13 +128,79 @@ def test_memory_running_out_halves_the_batch(tiny, monkeypatch, error):
     assert again.notes == {}
 
 
-def test_memory_running_out_with_one_segment_fails_the_song(tiny, monkeypatch):
-    def no_memory(self, tokens, layers):
+@pytest.mark.parametrize(
+    ("broken", "seconds", "message"),
+    [
+        ((LogMel, "_piece"), 3, r"out of memory in the mel spectrogram: .*9 bytes; use a larger device or the CPU$"),
+        ((Stem, "forward"), 3, "out of memory in the stem: "),
+        ((Conformer, "forward"), 3, "in the pass of a segment of 3 s: .*, or cut a long song into shorter files"),
+    ],
+)
+def test_what_smaller_batches_cannot_help_fails_at_once(tiny, monkeypatch, broken, seconds, message):
+    calls = []
+
+    def no_memory(self, *given):
+        calls.append(given)
         raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
 
-    monkeypatch.setattr(Conformer, "forward", no_memory)
-    with pytest.raises(EncoderError, match="out of memory, even one segment at a time"):
-        tiny.encode(song(3))
+    monkeypatch.setattr(*broken, no_memory)
+    with pytest.raises(EncoderError, match=message):
+        tiny.encode(song(seconds))
+    assert len(calls) == 1
+
+
+def test_a_track_that_is_too_long_is_named(tiny, monkeypatch):
+    forward = Conformer.forward
+
+    def small_machine(self, signals, layers):
+        if signals.longest > 750:
+            raise torch.OutOfMemoryError("of a test")
+        return forward(self, signals, layers)
+
+    monkeypatch.setattr(Conformer, "forward", small_machine)
+    with pytest.raises(EncoderError, match="out of memory in the pass of a track of 32 s: of a test"):
+        tiny.encode(song(32))
+
+
+def test_float16_is_what_the_store_would_make(tiny):
+    frames = tiny.encode(song(3))
+    launched = tiny.launch(song(3), dtype="float16").frames()
+    assert launched.dtype == np.float16
+    np.testing.assert_array_equal(launched.view(np.uint16), to_stored(frames, "float16")[0].view(np.uint16))
+    assert tiny.launch(song(3), dtype="int8").frames().dtype == np.float32
+
+
+def test_torch_rounds_to_float16_as_numpy_does():
+    bits = np.random.default_rng(0).integers(0, 1 << 32, 1 << 18, dtype=np.uint32)
+    halves = np.arange(1 << 16, dtype=np.uint16).view(np.float16).astype(np.float32)
+    ties = halves + (np.nextafter(halves.astype(np.float16), np.float16(np.inf)).astype(np.float32) - halves) / 2
+    floats = np.concatenate([bits.view(np.float32), halves, ties, [65519.996, 65520, -65520, 1e-8]]).astype(np.float32)
+    floats = floats[~np.isnan(floats)]
+    with np.errstate(over="ignore"):
+        expected = floats.astype(np.float16)
+    np.testing.assert_array_equal(torch.from_numpy(floats).half().numpy().view(np.uint16), expected.view(np.uint16))
+
+
+@pytest.mark.parametrize(
+    ("value", "dtype", "error", "message"),
+    [
+        (np.nan, "float16", EncoderError, "the embeddings are not finite"),
+        (-np.inf, "float32", EncoderError, "the embeddings are not finite"),
+        (-65520.0, "float16", StoreError, r"frames reach 6.552e\+04, more than float16 holds \(65504\); store them"),
+    ],
+)
+def test_values_that_cannot_be_stored(tiny, monkeypatch, value, dtype, error, message):
+    forward = Conformer.forward
+
+    def spoilt(self, signals, layers):
+        (state,) = forward(self, signals, layers)
+        state[0, 3, 5] = value
+        return [state]
+
+    monkeypatch.setattr(Conformer, "forward", spoilt)
+    launched = tiny.launch(song(3), dtype=dtype)
+    with pytest.raises(error, match=message):
+        launched.frames()
 
 
 def test_other_errors_do_not_halve_the_batch(tiny, monkeypatch):
@@ -191,3 +262,12 @@ def test_bits_do_not_depend_on_the_number_of_threads(precision):
         torch.set_num_threads(before)
     np.testing.assert_array_equal(encoded[1], encoded[0])
     np.testing.assert_array_equal(encoded[2], encoded[0])
+
+
+def test_bf16_needs_a_gpu_that_multiplies_it(monkeypatch):
+    monkeypatch.setattr("stages.extract.encoders.load.choose_device", lambda name: torch.device("cuda"))
+    monkeypatch.setattr("stages.extract.encoders.load.has_bf16", lambda device: False)
+    with pytest.raises(
+        EncoderError, match="precision bf16 on cuda: flash attention needs a GPU that multiplies bf16; use fp32"
+    ):
+        load(device="cuda", precision="bf16")

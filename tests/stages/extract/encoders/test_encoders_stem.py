@@ -1,11 +1,14 @@
 """The stem in chunks, its Winograd convolutions, and its share between the two scales."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
-from stages.extract.encoders.layers import stem as stem_module
 from stages.extract.encoders.layers.mel import LogMel
 from stages.extract.encoders.layers.segments import SEGMENT, segment_lengths, segment_tokens, spectrograms, token_count
+from stages.extract.encoders.layers.shapes import SHAPES
+from stages.extract.encoders.layers.stem import Stem
 from stages.extract.encoders.layers.winograd import Winograd
 from stages.extract.encoders.weights.published import build_stem
 from stages.extract.encoders.weights.untrained import untrained
@@ -32,13 +35,24 @@ def test_winograd_equals_the_convolution(width, shape):
     torch.testing.assert_close(Winograd(convolution, width=width)(image), convolution(image), atol=1e-4, rtol=0)
 
 
+@pytest.mark.parametrize("fixed", [False, True])
 @pytest.mark.parametrize("frames", [1, 3, 4, 39, 41, 160, 401])
-def test_chunks_join_to_the_whole(stem, frames, monkeypatch):
+def test_chunks_join_to_the_whole(stem, frames, fixed, monkeypatch):
     mel = noise(1, 128, frames)
     whole = stem(mel)
     assert whole.shape == (1, -(-frames // 4), 64)
-    monkeypatch.setitem(stem_module.CHUNK, "cpu", 9)
+    monkeypatch.setitem(SHAPES, "cpu", replace(SHAPES["cuda"], fixed=fixed, chunk=9))
     torch.testing.assert_close(stem.long(mel), whole, atol=2e-5, rtol=0)
+
+
+def test_fixed_shapes_of_the_stem_do_not_depend_on_the_song(stem, monkeypatch):
+    monkeypatch.setitem(SHAPES, "cpu", SHAPES["cuda"])
+    shapes, forward = set(), Stem.forward
+    monkeypatch.setattr(Stem, "forward", lambda stem, mel, *given: shapes.add(mel.shape) or forward(stem, mel, *given))
+    for samples in (5_000, SEGMENT + 4_000):
+        song = spectrograms(noise(samples) * 0.1, LogMel())
+        segment_tokens(stem, stem.long(song.track), song)
+    assert shapes == {(1, 128, 1524), (8, 128, 28)}
 
 
 def test_memory_format_and_form_do_not_change_the_output():
