@@ -1,12 +1,15 @@
 """Self-attention within each song, over patches that are packed one song after the other."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
+from torch.nn.attention.varlen import varlen_attn
+
+from stages.head.model.packed import Songs
 
 # Queries whose weights are computed at once: bounds their memory, and most songs fit.
 ROWS_AT_ONCE = 2048
@@ -41,22 +44,38 @@ class SelfAttention(nn.Module):
         nn.init.zeros_(self.inputs.bias)
         nn.init.zeros_(self.outputs.bias)
 
-    def forward(self, patches: Tensor, lengths: Sequence[int]) -> Tensor:
-        """Patches (P, width) → (P, width); `lengths` are the patches per song."""
+    def forward(self, patches: Tensor, songs: Songs) -> Tensor:
+        """Patches (P, width) → (P, width)."""
         joint = self.inputs(patches).view(len(patches), 3, self.heads, -1)  # (P, 3, heads, channels)
         dropout = self.dropout if self.training else 0.0
-        if joint.device.type == "cpu" and (dropout or joint.dtype == torch.bfloat16):
-            seed = int(torch.randint(2**62, ()))
-            return self.outputs(_ByProducts.apply(joint, lengths, dropout, seed))  # type: ignore[no-any-return, no-untyped-call]
-        if len(set(lengths)) == 1:
-            together = joint.view(len(lengths), lengths[0], *joint.shape[1:])
-            return self.outputs(_attend(together, dropout).flatten(0, 1))  # type: ignore[no-any-return]
-        songs = [_attend(song.unsqueeze(0), dropout).squeeze(0) for song in torch.split(joint, list(lengths))]
-        return self.outputs(torch.cat(songs))  # type: ignore[no-any-return]
+        return self.outputs(_attend(joint, songs, dropout))  # type: ignore[no-any-return]
 
 
-def _attend(joint: Tensor, dropout: float) -> Tensor:
-    """Query, key and value (B, P, 3, heads, channels) → (B, P, heads · channels)."""
+def _attend(joint: Tensor, songs: Songs, dropout: float) -> Tensor:
+    """Query, key and value (P, 3, heads, channels) → (P, heads · channels): the fastest way on this device."""
+    if joint.device.type == "cpu" and (dropout or joint.dtype == torch.bfloat16):
+        seed = int(torch.randint(2**62, ()))
+        return _ByProducts.apply(joint, songs.lengths, dropout, seed)  # type: ignore[no-any-return, no-untyped-call]
+    if not dropout and has_varlen(joint):
+        # One call for all songs. Its backward pass is deterministic under torch.use_deterministic_algorithms.
+        query, key, value = joint.unbind(1)
+        bounds, longest = songs.bounds, songs.longest
+        attended: Tensor = varlen_attn(query, key, value, bounds, bounds, longest, longest)  # type: ignore[assignment]
+        return attended.flatten(1)
+    if len(set(songs.lengths)) == 1:
+        together = joint.unflatten(0, (len(songs.lengths), songs.longest))
+        return _attend_batch(together, dropout).flatten(0, 1)
+    return torch.cat([_attend_batch(song[None], dropout)[0] for song in joint.split(songs.lengths)])
+
+
+def has_varlen(joint: Tensor) -> bool:
+    """Whether torch has variable-length attention for this type, width and device: flash attention, from Ampere on."""
+    fits = joint.dtype in (torch.bfloat16, torch.float16) and joint.shape[-1] % 8 == 0 and joint.shape[-1] <= 256
+    return fits and joint.device.type == "cuda" and torch.cuda.get_device_capability(joint.device) >= (8, 0)
+
+
+def _attend_batch(joint: Tensor, dropout: float) -> Tensor:
+    """Songs of one length: query, key and value (B, P, 3, heads, channels) → (B, P, heads · channels)."""
     query, key, value = joint.permute(2, 0, 3, 1, 4)  # each (B, heads, P, channels)
     return F.scaled_dot_product_attention(query, key, value, dropout_p=dropout).transpose(1, 2).flatten(2)
 
@@ -71,20 +90,18 @@ class _ByProducts(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, joint: Tensor, lengths: Sequence[int], dropout: float, seed: int) -> Tensor:
+    def forward(ctx: Any, joint: Tensor, lengths: list[int], dropout: float, seed: int) -> Tensor:
         """Query, key and value (P, 3, heads, channels) of packed songs → (P, heads · channels)."""
         ctx.save_for_backward(joint)
         ctx.lengths, ctx.dropout, ctx.seed = lengths, dropout, seed
         drop = _Dropout(dropout, seed)
-        attended = joint.new_empty(len(joint), *joint.shape[2:])
-        songs = zip(joint.split(list(lengths)), attended.split(list(lengths)), strict=True)
-        for song, result in songs:
-            for head in range(joint.shape[2]):
-                query, key, value = _of_head(song, head)
-                value *= drop.scale
-                for rows in _blocks(len(song)):
-                    result[rows, head] = drop.next(_weights(query[rows], key)) @ value
-        return attended.flatten(1)
+        inputs = _by_head(joint)
+        inputs[2] *= drop.scale
+        attended = torch.empty_like(inputs[0])
+        for (query, key, value), result in _each(lengths, inputs, attended):
+            for rows in _blocks(len(query)):
+                torch.mm(drop.next(_weights(query[rows], key)), value, out=result[rows])
+        return attended.transpose(0, 1).flatten(1)
 
     @staticmethod
     @once_differentiable
@@ -92,13 +109,15 @@ class _ByProducts(torch.autograd.Function):
         """Gradients of the result (P, heads · channels) → gradients of `joint`."""
         (joint,) = ctx.saved_tensors
         drop = _Dropout(ctx.dropout, ctx.seed)
-        gradient = torch.empty_like(joint)
-        above = above.view(len(joint), *joint.shape[2:])
-        parts = (tensor.split(list(ctx.lengths)) for tensor in (joint, gradient, above))
-        for song, result, upper in zip(*parts, strict=True):
-            for head in range(joint.shape[2]):
-                result[:, :, head] = _gradients(*_of_head(song, head), upper[:, head].contiguous(), drop)
-        return gradient, None, None, None
+        inputs = _by_head(joint)
+        inputs[2] *= drop.scale
+        above = above.view(len(joint), *joint.shape[2:]).transpose(0, 1).contiguous()
+        gradient = torch.zeros_like(inputs)
+        for parts, results, upper in _each(ctx.lengths, inputs, gradient, above):
+            _add_gradients(parts, results, upper, drop)
+        gradient[0] *= joint.shape[3] ** -0.5
+        gradient[2] *= drop.scale
+        return gradient.permute(2, 0, 1, 3).contiguous(), None, None, None
 
 
 class _Dropout:
@@ -133,30 +152,33 @@ class _Dropout:
         return weights if self._mask is None else weights * self._mask
 
 
-def _of_head(song: Tensor, head: int) -> tuple[Tensor, Tensor, Tensor]:
-    """One head's query (scaled), key and value (P, channels) each, contiguous."""
-    query, key, value = song[:, :, head].transpose(0, 1).contiguous()
-    return query * query.shape[1] ** -0.5, key, value
+def _by_head(joint: Tensor) -> Tensor:
+    """Query (scaled), key and value (P, 3, heads, channels) → (3, heads, P, channels), a copy."""
+    inputs = joint.permute(1, 2, 0, 3).clone(memory_format=torch.contiguous_format)
+    inputs[0] *= joint.shape[3] ** -0.5
+    return inputs
+
+
+def _each(lengths: list[int], *tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """The parts (…, song's patches, channels) of tensors (…, heads, P, channels), for each song and head."""
+    for songs in zip(*(tensor.split(lengths, dim=-2) for tensor in tensors), strict=True):
+        yield from zip(*(song.unbind(-3) for song in songs), strict=True)
 
 
 def _weights(query: Tensor, key: Tensor) -> Tensor:
     return (query @ key.T).softmax(1)
 
 
-def _gradients(query: Tensor, key: Tensor, value: Tensor, above: Tensor, drop: _Dropout) -> Tensor:
-    """One song and head: query, key, value and the result's gradient, each (P, channels) → (P, 3, channels)."""
-    gradient = query.new_zeros(3, *query.shape)
-    value = value * drop.scale
+def _add_gradients(inputs: Tensor, results: Tensor, above: Tensor, drop: _Dropout) -> None:
+    """One song and head: add to `results`, like `inputs` (3, P, channels), for the result's gradient (P, channels)."""
+    query, key, value = inputs
     for rows in _blocks(len(query)):
         weights = _weights(query[rows], key)
-        gradient[2].addmm_(drop.next(weights).T, above[rows])
+        results[2].addmm_(drop.next(weights).T, above[rows])
         of_weights = drop.again(above[rows] @ value.T)
-        of_scores = weights * (of_weights - (of_weights * weights).sum(1, keepdim=True))
-        gradient[0, rows] = of_scores @ key
-        gradient[1].addmm_(of_scores.T, query[rows])
-    gradient[0] *= query.shape[1] ** -0.5
-    gradient[2] *= drop.scale
-    return gradient.transpose(0, 1)
+        of_scores = torch._softmax_backward_data(of_weights, weights, 1, weights.dtype)
+        torch.mm(of_scores, key, out=results[0, rows])
+        results[1].addmm_(of_scores.T, query[rows])
 
 
 def _blocks(count: int) -> list[slice]:
