@@ -69,9 +69,12 @@ def _attend(joint: Tensor, songs: Songs, dropout: float) -> Tensor:
 
 
 def has_varlen(joint: Tensor) -> bool:
-    """Whether torch has variable-length attention for this type, width and device: flash attention, from Ampere on."""
-    fits = joint.dtype in (torch.bfloat16, torch.float16) and joint.shape[-1] % 8 == 0 and joint.shape[-1] <= 256
-    return fits and joint.device.type == "cuda" and torch.cuda.get_device_capability(joint.device) >= (8, 0)
+    """Whether torch's variable-length attention, which is flash attention, takes this type, width and device."""
+    if joint.device.type != "cuda" or joint.dtype not in (torch.bfloat16, torch.float16):
+        return False
+    # Some GPUs have no backward pass for wider heads, and those before Ampere have no flash attention.
+    narrow = joint.shape[-1] <= 128 and joint.shape[-1] % 8 == 0
+    return narrow and torch.cuda.get_device_capability(joint.device) >= (8, 0)
 
 
 def _attend_batch(joint: Tensor, dropout: float) -> Tensor:
