@@ -1,6 +1,5 @@
 """Self-attention within each song, over patches that are packed one song after the other."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -98,13 +97,15 @@ class _ByProducts(torch.autograd.Function):
         ctx.save_for_backward(joint)
         ctx.lengths, ctx.dropout, ctx.seed = lengths, dropout, seed
         drop = _Dropout(dropout, seed)
-        inputs = _by_head(joint)
-        inputs[2] *= drop.scale
-        attended = torch.empty_like(inputs[0])
-        for (query, key, value), result in _each(lengths, inputs, attended):
-            for rows in _blocks(len(query)):
-                torch.mm(drop.next(_weights(query[rows], key)), value, out=result[rows])
-        return attended.transpose(0, 1).flatten(1)
+        attended = joint.new_empty(len(joint), *joint.shape[2:])
+        songs = zip(joint.split(lengths), attended.split(lengths), strict=True)
+        for song, result in songs:
+            for head in range(joint.shape[2]):
+                query, key, value = _of_head(song, head)
+                value *= drop.scale
+                for rows in _blocks(len(song)):
+                    result[rows, head] = drop.next(_weights(query[rows], key)) @ value
+        return attended.flatten(1)
 
     @staticmethod
     @once_differentiable
@@ -112,15 +113,13 @@ class _ByProducts(torch.autograd.Function):
         """Gradients of the result (P, heads · channels) → gradients of `joint`."""
         (joint,) = ctx.saved_tensors
         drop = _Dropout(ctx.dropout, ctx.seed)
-        inputs = _by_head(joint)
-        inputs[2] *= drop.scale
-        above = above.view(len(joint), *joint.shape[2:]).transpose(0, 1).contiguous()
-        gradient = torch.zeros_like(inputs)
-        for parts, results, upper in _each(ctx.lengths, inputs, gradient, above):
-            _add_gradients(parts, results, upper, drop)
-        gradient[0] *= joint.shape[3] ** -0.5
-        gradient[2] *= drop.scale
-        return gradient.permute(2, 0, 1, 3).contiguous(), None, None, None
+        gradient = torch.empty_like(joint)
+        above = above.view(len(joint), *joint.shape[2:])
+        parts = (tensor.split(ctx.lengths) for tensor in (joint, gradient, above))
+        for song, result, upper in zip(*parts, strict=True):
+            for head in range(joint.shape[2]):
+                result[:, :, head] = _gradients(*_of_head(song, head), upper[:, head].contiguous(), drop)
+        return gradient, None, None, None
 
 
 class _Dropout:
@@ -155,33 +154,30 @@ class _Dropout:
         return weights if self._mask is None else weights * self._mask
 
 
-def _by_head(joint: Tensor) -> Tensor:
-    """Query (scaled), key and value (P, 3, heads, channels) → (3, heads, P, channels), a copy."""
-    inputs = joint.permute(1, 2, 0, 3).clone(memory_format=torch.contiguous_format)
-    inputs[0] *= joint.shape[3] ** -0.5
-    return inputs
-
-
-def _each(lengths: list[int], *tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
-    """The parts (…, song's patches, channels) of tensors (…, heads, P, channels), for each song and head."""
-    for songs in zip(*(tensor.split(lengths, dim=-2) for tensor in tensors), strict=True):
-        yield from zip(*(song.unbind(-3) for song in songs), strict=True)
+def _of_head(song: Tensor, head: int) -> tuple[Tensor, Tensor, Tensor]:
+    """One head's query (scaled), key and value (P, channels) each, contiguous."""
+    query, key, value = song[:, :, head].transpose(0, 1).contiguous()
+    return query * query.shape[1] ** -0.5, key, value
 
 
 def _weights(query: Tensor, key: Tensor) -> Tensor:
     return (query @ key.T).softmax(1)
 
 
-def _add_gradients(inputs: Tensor, results: Tensor, above: Tensor, drop: _Dropout) -> None:
-    """One song and head: add to `results`, like `inputs` (3, P, channels), for the result's gradient (P, channels)."""
-    query, key, value = inputs
+def _gradients(query: Tensor, key: Tensor, value: Tensor, above: Tensor, drop: _Dropout) -> Tensor:
+    """One song and head: query, key, value and the result's gradient, each (P, channels) → (P, 3, channels)."""
+    gradient = query.new_zeros(3, *query.shape)
+    value = value * drop.scale
     for rows in _blocks(len(query)):
         weights = _weights(query[rows], key)
-        results[2].addmm_(drop.next(weights).T, above[rows])
+        gradient[2].addmm_(drop.next(weights).T, above[rows])
         of_weights = drop.again(above[rows] @ value.T)
         of_scores = torch._softmax_backward_data(of_weights, weights, 1, weights.dtype)
-        torch.mm(of_scores, key, out=results[0, rows])
-        results[1].addmm_(of_scores.T, query[rows])
+        gradient[0, rows] = of_scores @ key
+        gradient[1].addmm_(of_scores.T, query[rows])
+    gradient[0] *= query.shape[1] ** -0.5
+    gradient[2] *= drop.scale
+    return gradient.transpose(0, 1)
 
 
 def _blocks(count: int) -> list[slice]:
