@@ -7,12 +7,13 @@ from collections.abc import Callable
 
 import numpy as np
 
+from benchmarks.figures import Figures
 from stages.head.data.cmixup import draw_partners
 
 SONGS, VIEWS = 2_199, 9
 
 
-def measure_partners(repeats: int) -> None:
+def measure_partners(repeats: int, figures: Figures) -> None:
     """Time one epoch's draws in our way, and from a table that is made row by row."""
     generator = np.random.default_rng(0)
     labels = generator.integers(4, 21, (SONGS, 5)).astype(np.float32) / 4
@@ -30,11 +31,9 @@ def measure_partners(repeats: int) -> None:
     tracemalloc.stop()
     print(f"partners of {len(anchors):,} rows: ours {seconds:.3f} s, {cpu:.3f} s of CPU, peak {peak:.0f} MB")
     print(f"partners: table row by row {table:.1f} s, a draw from each row {drawing:.1f} s; {slow_cpu:.1f} s of CPU")
-    print(
-        f"partners: plain / ours: table alone {table / seconds:.0f}, with the draws {(table + drawing) / seconds:.0f}, "
-        f"CPU time {slow_cpu / cpu:.0f}",
-        flush=True,
-    )
+    print(f"partners: plain with the draws / ours: {(table + drawing) / seconds:.0f}, CPU time {slow_cpu / cpu:.0f}")
+    figures.add("head: C-Mixup partners, N×N table / ours", table / seconds, "×", least=100)
+    figures.add("head: C-Mixup partners, peak memory", peak, "MB", most=50)
 
 
 def _timed_table(labels: np.ndarray, generator: np.random.Generator) -> tuple[float, float, float]:

@@ -1,12 +1,14 @@
 """Self-attention within each song, over patches that are packed one song after the other."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
+from torch.nn.attention.varlen import varlen_attn
+
+from stages.head.model.packed import Songs
 
 # Queries whose weights are computed at once: bounds their memory, and most songs fit.
 ROWS_AT_ONCE = 2048
@@ -41,22 +43,41 @@ class SelfAttention(nn.Module):
         nn.init.zeros_(self.inputs.bias)
         nn.init.zeros_(self.outputs.bias)
 
-    def forward(self, patches: Tensor, lengths: Sequence[int]) -> Tensor:
-        """Patches (P, width) → (P, width); `lengths` are the patches per song."""
+    def forward(self, patches: Tensor, songs: Songs) -> Tensor:
+        """Patches (P, width) → (P, width)."""
         joint = self.inputs(patches).view(len(patches), 3, self.heads, -1)  # (P, 3, heads, channels)
         dropout = self.dropout if self.training else 0.0
-        if joint.device.type == "cpu" and (dropout or joint.dtype == torch.bfloat16):
-            seed = int(torch.randint(2**62, ()))
-            return self.outputs(_ByProducts.apply(joint, lengths, dropout, seed))  # type: ignore[no-any-return, no-untyped-call]
-        if len(set(lengths)) == 1:
-            together = joint.view(len(lengths), lengths[0], *joint.shape[1:])
-            return self.outputs(_attend(together, dropout).flatten(0, 1))  # type: ignore[no-any-return]
-        songs = [_attend(song.unsqueeze(0), dropout).squeeze(0) for song in torch.split(joint, list(lengths))]
-        return self.outputs(torch.cat(songs))  # type: ignore[no-any-return]
+        return self.outputs(_attend(joint, songs, dropout))  # type: ignore[no-any-return]
 
 
-def _attend(joint: Tensor, dropout: float) -> Tensor:
-    """Query, key and value (B, P, 3, heads, channels) → (B, P, heads · channels)."""
+def _attend(joint: Tensor, songs: Songs, dropout: float) -> Tensor:
+    """Query, key and value (P, 3, heads, channels) → (P, heads · channels): the fastest way on this device."""
+    if joint.device.type == "cpu" and (dropout or joint.dtype == torch.bfloat16):
+        seed = int(torch.randint(2**62, ()))
+        return _ByProducts.apply(joint, songs.lengths, dropout, seed)  # type: ignore[no-any-return, no-untyped-call]
+    if not dropout and has_varlen(joint):
+        # One call for all songs. Its backward pass is deterministic under torch.use_deterministic_algorithms.
+        query, key, value = joint.unbind(1)
+        bounds, longest = songs.bounds, songs.longest
+        attended: Tensor = varlen_attn(query, key, value, bounds, bounds, longest, longest)  # type: ignore[assignment]
+        return attended.flatten(1)
+    if len(set(songs.lengths)) == 1:
+        together = joint.unflatten(0, (len(songs.lengths), songs.longest))
+        return _attend_batch(together, dropout).flatten(0, 1)
+    return torch.cat([_attend_batch(song[None], dropout)[0] for song in joint.split(songs.lengths)])
+
+
+def has_varlen(joint: Tensor) -> bool:
+    """Whether torch's variable-length attention, which is flash attention, takes this type, width and device."""
+    if joint.device.type != "cuda" or joint.dtype not in (torch.bfloat16, torch.float16):
+        return False
+    # Some GPUs have no backward pass for wider heads, and those before Ampere have no flash attention.
+    narrow = joint.shape[-1] <= 128 and joint.shape[-1] % 8 == 0
+    return narrow and torch.cuda.get_device_capability(joint.device) >= (8, 0)
+
+
+def _attend_batch(joint: Tensor, dropout: float) -> Tensor:
+    """Songs of one length: query, key and value (B, P, 3, heads, channels) → (B, P, heads · channels)."""
     query, key, value = joint.permute(2, 0, 3, 1, 4)  # each (B, heads, P, channels)
     return F.scaled_dot_product_attention(query, key, value, dropout_p=dropout).transpose(1, 2).flatten(2)
 
@@ -71,13 +92,13 @@ class _ByProducts(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, joint: Tensor, lengths: Sequence[int], dropout: float, seed: int) -> Tensor:
+    def forward(ctx: Any, joint: Tensor, lengths: list[int], dropout: float, seed: int) -> Tensor:
         """Query, key and value (P, 3, heads, channels) of packed songs → (P, heads · channels)."""
         ctx.save_for_backward(joint)
         ctx.lengths, ctx.dropout, ctx.seed = lengths, dropout, seed
         drop = _Dropout(dropout, seed)
         attended = joint.new_empty(len(joint), *joint.shape[2:])
-        songs = zip(joint.split(list(lengths)), attended.split(list(lengths)), strict=True)
+        songs = zip(joint.split(lengths), attended.split(lengths), strict=True)
         for song, result in songs:
             for head in range(joint.shape[2]):
                 query, key, value = _of_head(song, head)
@@ -94,7 +115,7 @@ class _ByProducts(torch.autograd.Function):
         drop = _Dropout(ctx.dropout, ctx.seed)
         gradient = torch.empty_like(joint)
         above = above.view(len(joint), *joint.shape[2:])
-        parts = (tensor.split(list(ctx.lengths)) for tensor in (joint, gradient, above))
+        parts = (tensor.split(ctx.lengths) for tensor in (joint, gradient, above))
         for song, result, upper in zip(*parts, strict=True):
             for head in range(joint.shape[2]):
                 result[:, :, head] = _gradients(*_of_head(song, head), upper[:, head].contiguous(), drop)
@@ -151,7 +172,7 @@ def _gradients(query: Tensor, key: Tensor, value: Tensor, above: Tensor, drop: _
         weights = _weights(query[rows], key)
         gradient[2].addmm_(drop.next(weights).T, above[rows])
         of_weights = drop.again(above[rows] @ value.T)
-        of_scores = weights * (of_weights - (of_weights * weights).sum(1, keepdim=True))
+        of_scores = torch._softmax_backward_data(of_weights, weights, 1, weights.dtype)
         gradient[0, rows] = of_scores @ key
         gradient[1].addmm_(of_scores.T, query[rows])
     gradient[0] *= query.shape[1] ** -0.5

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from stages.head.model.attention import SelfAttention
 from stages.head.model.downsample import TimeDownsample
-from stages.head.model.packed import PackedModel, compute_type
+from stages.head.model.packed import PackedModel, Songs, compute_type
 from stages.head.model.pooling import AttentivePooling
 from stages.head.model.sizes import HeadSizes
 
@@ -48,9 +48,10 @@ class HearHead(PackedModel):
     def pool(self, frames: Tensor, lengths: Sequence[int]) -> Tensor:
         """Each song as one vector (B, queries · 2 · width), float32; see `PackedModel.pool`."""
         patches = torch.cat([self._patches(chunk) for chunk in torch.split(frames, CHUNK_PATCHES * self.sizes.stride)])
+        songs = Songs(lengths, patches.device)
         for layer in self.attention:
-            patches = patches + layer(self.attention_norm(patches), lengths)
-        return self.pooling(patches, lengths)  # type: ignore[no-any-return]
+            patches = patches + layer(self.attention_norm(patches), songs)
+        return self.pooling(patches, songs)  # type: ignore[no-any-return]
 
     def _patches(self, frames: Tensor) -> Tensor:
         projected = self.project_norm(self.project(frames.to(compute_type(frames.device, self.project.weight))))

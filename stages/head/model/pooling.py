@@ -1,10 +1,13 @@
 """Attention pooling: multi-query multi-head attentive statistics (MQMHASTP, arXiv 2110.05042), one vector per song."""
 
 import math
-from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+from stages.head.model.packed import Songs
 
 VARIANCE_FLOOR = 1e-7
 
@@ -32,15 +35,15 @@ class AttentivePooling(nn.Module):
         self.expand_weight = _uniform(queries, heads, slice_, bottleneck, fan_in=bottleneck)
         self.expand_bias = _uniform(queries, heads, slice_, fan_in=bottleneck)
 
-    def forward(self, patches: Tensor, lengths: Sequence[int]) -> Tensor:
+    def forward(self, patches: Tensor, songs: Songs) -> Tensor:
         """Pool each song's patches.
 
         Parameters
         ----------
         patches
             (P, width): the patches of all songs, one after the other.
-        lengths
-            Patches per song, B of them; they sum to P.
+        songs
+            Where each of the B songs begins and ends.
 
         Returns
         -------
@@ -49,22 +52,60 @@ class AttentivePooling(nn.Module):
         """
         slices = patches.view(len(patches), self.heads, -1).transpose(0, 1)  # (heads, P, slice)
         logits = self._scorers(slices)  # (queries, heads, P, slice)
-        songs = zip(
-            torch.split(slices.float(), list(lengths), 1), torch.split(logits.float(), list(lengths), 2), strict=True
-        )
-        return torch.stack([_statistics(song, scores).flatten() for song, scores in songs])
+        statistics: Tensor = _Statistics.apply(slices, logits, songs)  # type: ignore[no-untyped-call]
+        return statistics.permute(2, 0, 1, 3, 4).flatten(1)
 
     def _scorers(self, slices: Tensor) -> Tensor:
         squeezed = torch.einsum("hwc,qhbc->qhwb", slices, self.squeeze_weight) + self.squeeze_bias.unsqueeze(2)
         return torch.einsum("qhwb,qhcb->qhwc", squeezed.tanh(), self.expand_weight) + self.expand_bias.unsqueeze(2)
 
 
-def _statistics(song: Tensor, logits: Tensor) -> Tensor:
-    """Song (heads, P, slice), logits (queries, heads, P, slice) → (queries, heads, 2, slice)."""
-    weights = logits.softmax(dim=2)
-    mean = (weights * song).sum(2)
-    variance = (weights * song.square()).sum(2) - mean.square()
-    return torch.stack([mean, variance.clamp(min=VARIANCE_FLOOR).sqrt()], dim=2)
+class _Statistics(torch.autograd.Function):
+    """Mean and std over time, weighted by the softmax over time of the logits, in float32 or wider.
+
+    Its own backward pass keeps the weights only; autograd keeps four tensors of their size.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, slices: Tensor, logits: Tensor, songs: Songs) -> Tensor:
+        """Slices (heads, P, slice), logits (queries, heads, P, slice) → (queries, heads, B, 2, slice)."""
+        wide = torch.promote_types(slices.dtype, torch.float32)
+        means, squares = [], []
+        # Padding weighs nothing: its logit is −∞.
+        kept = [scores.softmax(-2, dtype=wide) for scores in songs.batches(logits, fill=-math.inf)]
+        for values, weights in zip(songs.batches(slices), kept, strict=True):
+            weighted = weights * values
+            means.append(weighted.sum(-2))
+            squares.append(weighted.mul_(values).sum(-2))
+        mean, square = torch.cat(means, -2), torch.cat(squares, -2)
+        variance = (square - mean.square()).clamp(min=VARIANCE_FLOOR)
+        ctx.save_for_backward(slices, mean, square, variance, *kept)
+        ctx.songs, ctx.type = songs, logits.dtype
+        return torch.stack([mean, variance.sqrt()], dim=-2)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, above: Tensor) -> tuple[Tensor, Tensor, None]:
+        """Gradients of the statistics → gradients of slices and logits.
+
+        With m and s the gradients of Σ a·x and Σ a·x², and f = m·x + s·x²: that of a logit is a·(f − Σ a·f), that of a
+        value is the sum of a·(m + 2·s·x) over queries.
+        """
+        slices, mean, square, variance, *kept = ctx.saved_tensors
+        songs: Songs = ctx.songs
+        of_mean, of_std = above.unbind(-2)
+        of_square = torch.where(variance > VARIANCE_FLOOR, of_std / (2 * variance.sqrt()), 0)
+        of_mean = of_mean - 2 * mean * of_square
+        average = of_mean * mean + of_square * square
+        of_slices, of_logits, first = [], [], 0
+        for values, weights in zip(songs.batches(slices), kept, strict=True):
+            count = values.shape[-3]
+            m, s, f = (part.narrow(-2, first, count).unsqueeze(-2) for part in (of_mean, of_square, average))
+            scaled = s * values
+            of_logits.append(torch.addcmul(-f, scaled + m, values.to(weights.dtype)).mul_(weights))
+            of_slices.append(scaled.mul_(2).add_(m).mul_(weights).sum(0))
+            first += count
+        return songs.pack(of_slices).to(slices.dtype), songs.pack(of_logits).to(ctx.type), None
 
 
 def _uniform(*shape: int, fan_in: int) -> nn.Parameter:

@@ -6,6 +6,7 @@
 The attention layers have neither residuals nor norms, as published.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 
 from stages.head.errors import HeadError
 from stages.head.model.attention import TORCH_NAMES, SelfAttention
-from stages.head.model.packed import PackedModel, compute_type
+from stages.head.model.packed import PackedModel, Songs, compute_type
 from stages.head.model.sizes import SongEvalSizes
 
 # Our name: published name, for tensors outside the attention layers.
@@ -46,12 +47,12 @@ class SongEvalHead(PackedModel):
     def pool(self, frames: Tensor, lengths: Sequence[int]) -> Tensor:
         """Each song as one vector (B, 2 · F), float32; see `PackedModel.pool`."""
         inner = self.feed_forward(frames.to(compute_type(frames.device, self.output.weight)))
-        attended = inner
+        attended, songs = inner, Songs(lengths, inner.device)
         for layer in self.attention:
-            attended = layer(attended, lengths)
-        songs = torch.split(torch.cat([attended.float(), inner.float()], dim=1), list(lengths))
-        width = self.sizes.features
-        return torch.stack([torch.cat([song[:, :width].mean(0), song[:, width:].amax(0)]) for song in songs])
+            attended = layer(attended, songs)
+        sums = [song.sum(-2) for song in songs.batches(attended.float())]
+        most = [song.amax(-2) for song in songs.batches(inner.float(), fill=-math.inf)]
+        return torch.cat([torch.cat(sums) / songs.counts, torch.cat(most)], dim=1)
 
     def rate(self, pooled: Tensor) -> Tensor:
         """Pooled vectors (B, 2 · F) → scores (B, D), float32, each between 1 and 5."""

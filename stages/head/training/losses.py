@@ -20,7 +20,7 @@ def listmle(predicted: Tensor, targets: Tensor, *, generator: torch.Generator | 
     Tensor
         Scalar, float32.
     """
-    shuffled = torch.randperm(len(targets), generator=generator).to(targets.device)
+    shuffled = torch.randperm(len(targets), generator=generator).to(targets.device, non_blocking=True)
     order = targets[shuffled].argsort(dim=0, descending=True, stable=True)
     ranked = predicted[shuffled].gather(0, order).float()
     # log Σ over a song and all songs ranked below it.
