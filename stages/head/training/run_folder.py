@@ -119,7 +119,7 @@ class RunFolder:
         # In older runs, ratings have no digest of their own: the digest of the data covers them.
         implied = {**IMPLIED_PARAMS, "labels": params["labels"]}
         # The memory that is free now may differ from that at the start: the run keeps the records of its start.
-        free = (*FREE_PARAMS, *([RESIDENT_RECORDS] if params[RESIDENT_RECORDS] is None else []))
+        free = (*FREE_PARAMS, *([RESIDENT_RECORDS] if params.get(RESIDENT_RECORDS) is None else []))
         return (
             _difference(self.path / PARAMS, params, free=(*free, *DIGESTS), implied=implied)
             or _ratings_difference(self.path / RATINGS, ratings)
