@@ -16,8 +16,7 @@ from stages.head.data.device_memory import CudaMemory, MainMemory
 from stages.head.data.epoch_plan import Item
 from stages.head.data.records import Packed, Records, Stored, packed_type
 
-# Batches that are read before they are needed; with more threads than records in them, more of them, so that each
-# thread has this many records to read.
+# Batches that are read while another one is used; more if they have so few records that threads would have none.
 AHEAD = 2
 # New memory for a batch is larger than the largest one so far, so that few batches need more.
 SPARE = 1 / 8
@@ -106,7 +105,8 @@ class Reader:
     def _wants_more(self, pending: Collection[_Batch]) -> bool:
         if not self._workers:
             return not pending
-        return len(pending) < AHEAD or sum(len(batch.lengths) for batch in pending) < AHEAD * self._workers
+        # The first one is about to be used.
+        return len(pending) <= AHEAD or sum(len(batch.lengths) for batch in pending) < AHEAD * self._workers
 
     def _begin(
         self, items: Sequence[Item], free: list[Any], scratch: "_Scratch", threads: ThreadPoolExecutor | None

@@ -65,7 +65,7 @@ def _working_gigabytes(data: Data, config: TrainConfig) -> float:
 def _reading_gigabytes(data: Data, config: TrainConfig) -> float:
     """Memory of the reader's ring of packed batches, and of each thread's record as stored."""
     spare, records = 1 + SPARE, config.batch_size * (1 if config.mix == "none" else 2)
-    batches = 1 + max(AHEAD, -(-AHEAD * config.workers // records)) if config.workers else 1
+    batches = max(1 + AHEAD, -(-AHEAD * config.workers // records)) if config.workers else 1
     width = np.dtype(packed_type(data.store.spec.dtype, held_type(data, config))).itemsize
     ring = batches * _batch_frames(data, config) * data.features * width
     scratch = max(1, config.workers) * data.longest() * data.features * WIDTHS[data.store.spec.dtype]
