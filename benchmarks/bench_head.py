@@ -24,6 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from benchmarks.figures import Figures
 from benchmarks.loading import measure_loading
 from benchmarks.memory import peak_gigabytes
 from benchmarks.partners import measure_partners
@@ -75,7 +76,10 @@ class Measured:
 
 def main() -> None:
     """Measure and print."""
-    options = _options()
+    parser = _parser()
+    figures = Figures(parser)
+    options = parser.parse_args()
+    figures.open(options)
     device = choose_device(options.device)
     ours = choose_precision(options.precision, device, width=SIZES.attended)
     where = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU (no GPU was measured)"
@@ -88,10 +92,17 @@ def main() -> None:
         measure_partners(options.repeats)
     if "loading" in options.only:
         with tempfile.TemporaryDirectory(dir=options.folder) as name:
-            measure_loading(Path(name), songs=options.songs, frames=options.frames, device=options.device)
+            measure_loading(
+                Path(name),
+                songs=options.songs,
+                frames=options.frames,
+                device=options.device,
+                repeats=options.repeats,
+                figures=figures,
+            )
 
 
-def _options() -> argparse.Namespace:
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, help="what to measure (default: all)")
     parser.add_argument("--repeats", type=int, default=3, help="repeats; the slowest way runs once (default: 3)")
@@ -101,9 +112,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     parser.add_argument("--precision", default="auto", help="precision of ours: auto, fp32 or bf16")
     parser.add_argument("--threads", type=int, default=count_cores(), help="CPU threads")
-    parser.add_argument("--songs", type=int, default=48, help="songs in the generated store, 43 MB each (default: 48)")
+    parser.add_argument("--songs", type=int, default=40, help="songs to load, two files of 43 MB each (default: 40)")
     parser.add_argument("--folder", type=Path, help="folder for that store (default: the folder for temporary files)")
-    return parser.parse_args()
+    return parser
 
 
 def _compare(part: str, ways: list[tuple[str, str]], options: argparse.Namespace) -> None:

@@ -17,7 +17,7 @@ from stages.head.data.epoch_plan import Item
 from stages.head.data.records import Packed, Records, Stored, packed_type
 
 # Batches that are read while another one is used; more if they have so few records that threads would have none.
-AHEAD = 2
+AHEAD = 1
 # New memory for a batch is larger than the largest one so far, so that few batches need more.
 SPARE = 1 / 8
 

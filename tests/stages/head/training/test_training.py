@@ -189,7 +189,7 @@ def test_the_next_epoch_is_read_before_this_one_ends(
     monkeypatch.setattr(Records, "cut", lambda records, item: requested.append(item) or original(records, item))
     validated = {song.song_id for song in learnable.manifest.split("val")}
     trained(learnable, tmp_path / "run", replace(config, workers=1), listeners=(Counts(),))
-    used, ahead = 2 * 36, 2 * 2 * 4  # an epoch's anchors and partners; two batches ahead
+    used, ahead = 2 * 36, 2 * 4  # an epoch's anchors and partners; one batch ahead
     assert counts == [used + ahead, 2 * used + ahead, 3 * used]
 
 
