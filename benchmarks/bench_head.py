@@ -76,10 +76,7 @@ class Measured:
 
 def main() -> None:
     """Measure and print."""
-    parser = _parser()
-    figures = Figures(parser)
-    options = parser.parse_args()
-    figures.open(options)
+    options, figures = _options()
     device = choose_device(options.device)
     ours = choose_precision(options.precision, device, width=SIZES.attended)
     where = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU (no GPU was measured)"
@@ -102,7 +99,7 @@ def main() -> None:
             )
 
 
-def _parser() -> argparse.ArgumentParser:
+def _options() -> tuple[argparse.Namespace, Figures]:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, help="what to measure (default: all)")
     parser.add_argument("--repeats", type=int, default=3, help="repeats; the slowest way runs once (default: 3)")
@@ -114,7 +111,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--threads", type=int, default=count_cores(), help="CPU threads")
     parser.add_argument("--songs", type=int, default=40, help="songs to load, two files of 43 MB each (default: 40)")
     parser.add_argument("--folder", type=Path, help="folder for that store (default: the folder for temporary files)")
-    return parser
+    figures = Figures(parser)
+    options = parser.parse_args()
+    figures.open(options)
+    return options, figures
 
 
 def _compare(part: str, ways: list[tuple[str, str]], options: argparse.Namespace) -> None:
