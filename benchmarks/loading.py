@@ -138,13 +138,14 @@ def _compare(folder: Path, data: Data, config: TrainConfig, repeats: int, figure
             f"{100 * waited:.1f} %; load {os.getloadavg()[0]:.1f}",
             flush=True,
         )
-        # Where reading takes less time than the step, the step limits the rate.
-        if needed < STEP:
-            figures.skip(names[0], f"np.load takes {1000 * needed:.0f} ms per step: less than the step")
+        reason = f"np.load takes {1000 * needed:.0f} ms per step of {1000 * STEP:.0f} ms"
+        if needed < LEAST_RATE * STEP:
+            figures.skip(names[0], f"{reason}: the step is the limit")
             figures.add(names[1], 100 * waited, "%", most=100 * MOST_WAITING)
         else:
-            figures.add(names[0], delivered / rate, "× np.load", least=LEAST_RATE)
-            figures.skip(names[1], f"np.load takes {1000 * needed:.0f} ms per step: more than the step")
+            # The step may limit the rate, too.
+            figures.add(names[0], delivered / min(rate, batch / STEP / 1e9), "× np.load", least=LEAST_RATE)
+            figures.skip(names[1], f"{reason}: reading is the limit", most=100 * MOST_WAITING)
 
 
 def _train_stand_in(data: Data, config: TrainConfig, *, forget: Sequence[Path]) -> "_StandInRun":
