@@ -90,7 +90,14 @@ def main() -> None:
         measure_partners(options.repeats, figures)
     if "loading" in options.only:
         with tempfile.TemporaryDirectory(dir=options.folder) as name:
-            measure_loading(Path(name), songs=options.songs, frames=options.frames, device=options.device)
+            measure_loading(
+                Path(name),
+                songs=options.songs,
+                frames=options.frames,
+                device=options.device,
+                repeats=options.repeats,
+                figures=figures,
+            )
 
 
 def _options() -> tuple[argparse.Namespace, Figures]:
@@ -103,7 +110,7 @@ def _options() -> tuple[argparse.Namespace, Figures]:
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     parser.add_argument("--precision", default="auto", help="precision of ours: auto, fp32 or bf16")
     parser.add_argument("--threads", type=int, default=count_cores(), help="CPU threads")
-    parser.add_argument("--songs", type=int, default=48, help="songs in the generated store, 43 MB each (default: 48)")
+    parser.add_argument("--songs", type=int, default=40, help="songs to load, two files of 43 MB each (default: 40)")
     parser.add_argument("--folder", type=Path, help="folder for that store (default: the folder for temporary files)")
     figures = Figures(parser)
     options = parser.parse_args()

@@ -14,9 +14,10 @@ from store.backends.opening import open_objects
 from store.catalogue import CatalogueRow, hours, read_rows
 from store.errors import StoreError, StoreNotFoundError
 from store.files.html_table import html_table
-from store.format.arrays import await_info, await_replacement
+from store.format.arrays import Allocate, await_info, await_replacement, new_bytes
 from store.format.keys import METADATA, record_path
 from store.format.metadata import FORMAT, VERSION
+from store.format.quantisation import Levels, to_floats
 from store.progress import Progress
 from store.records import check_info, get_record
 from store.spec import Root, Spec, read_root
@@ -165,8 +166,35 @@ class EmbeddingStore:
         StoreError
             The record is damaged, or there is no such stream.
         """
+        return to_floats(*self.read_stored(song, view, streams))
+
+    def read_stored(
+        self, song: str, view: int = 0, streams: Sequence[str] | None = None, *, allocate: Allocate = new_bytes
+    ) -> tuple[NDArray[np.generic], Levels | None]:
+        """Read a record in its storage type, into memory that the caller may reuse.
+
+        Parameters
+        ----------
+        song, view, streams
+            As for `read`.
+        allocate
+            Returns the memory to read into: a flat uint8 array of at least as many bytes as it is given.
+
+        Returns
+        -------
+        values
+            (stream, frame, channel): float16, float32, or int8 codes.
+        levels
+            For codes, else None: `scale` and `offset`, float32 (stream, channel); a value is offset + scale · code.
+
+        Raises
+        ------
+        StoreError
+            As `read`.
+        """
         numbers = None if streams is None else self.stream_numbers(streams)
-        return get_record(self._objects, self.spec, song, view, numbers).floats()
+        record = get_record(self._objects, self.spec, song, view, numbers, allocate=allocate)
+        return record.stored, record.levels
 
     def array(self, song: str, view: int = 0) -> "zarr.Array[Any]":
         """A record as a read-only `zarr.Array` (stream, frame, channel), for tools that take one.

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from store.backends.objects import Objects
 from store.errors import StoreError, StoreNotFoundError
 from store.files.json_text import brief
-from store.format.arrays import get_array, put_array
+from store.format.arrays import Allocate, get_array, new_bytes, put_array
 from store.format.keys import METADATA, record_path
 from store.format.metadata import ArrayInfo
 from store.format.quantisation import Levels, levels_from_text, levels_to_text, to_floats, to_stored
@@ -97,8 +97,16 @@ def put_record(
         raise type(error)(f"{name}: {error}") from error
 
 
-def get_record(objects: Objects, spec: Spec, song: str, view: int, streams: Sequence[int] | None = None) -> Record:
-    """Read a record, or some of its streams.
+def get_record(
+    objects: Objects,
+    spec: Spec,
+    song: str,
+    view: int,
+    streams: Sequence[int] | None = None,
+    *,
+    allocate: Allocate = new_bytes,
+) -> Record:
+    """Read a record, or some of its streams, into new memory or into that of `allocate`.
 
     Raises
     ------
@@ -110,7 +118,9 @@ def get_record(objects: Objects, spec: Spec, song: str, view: int, streams: Sequ
     path = record_path(song, view)
     where = f"{objects.root}/{path}/{METADATA}"
     try:
-        stored, info = get_array(objects, path, streams, check=lambda info: check_info(info, spec, song, view, where))
+        stored, info = get_array(
+            objects, path, streams, check=lambda info: check_info(info, spec, song, view, where), allocate=allocate
+        )
     except StoreNotFoundError as error:
         # The path has only a hash of the song's id.
         raise StoreNotFoundError(f"{error}: song {song!r}, view {view}") from error

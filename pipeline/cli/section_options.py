@@ -16,7 +16,7 @@ _PANELS = {
     "architecture": "Model", "size": "Model",
     # A control experiment. In a group of its own, its two long names do not make the other columns narrow.
     "shuffle_labels": "Evaluation",
-    "precision": "Machine", "device": "Machine", "memory": "Machine", "workers": "Machine",
+    "precision": "Machine", "device": "Machine", "resident": "Machine", "memory": "Machine", "workers": "Machine",
 }  # fmt: skip
 _NAMES = {"layers": ("--layers", "--layer")}
 

@@ -12,6 +12,7 @@ from stages.head.model.sizes import Architecture, Size
 Mix = Literal["pooled", "frames", "none"]
 Precision = Literal["auto", "fp32", "bf16"]
 Schedule = Literal["constant", "plateau"]
+ResidentType = Literal["stored", "float16", "int8"]
 # torch takes seeds of 64 bits; this leaves room for the seeds that --seeds counts up to.
 LARGEST_SEED = 2**63 - 1
 
@@ -87,10 +88,14 @@ class TrainConfig:
         auto (bf16 where the hardware multiplies it faster), fp32 or bf16.
     device
         auto (the first GPU, else the CPU), cpu, cuda, cuda:1, …
+    resident
+        Type in which records are held on the device: stored (as in the store, which changes no number), float16 or
+        int8. With these two, C-Mixup takes a partner's view from those held, so that partners need no reading.
     memory
-        Gigabytes of records to hold in memory; if they need more, they are streamed from the store.
+        Gigabytes of records to hold on the device; the others are read from the store for each batch. If not given, 4
+        on a CPU, and on a GPU most of what the head leaves free.
     workers
-        Threads that read ahead while streaming; 0: none.
+        Threads that read ahead; 0: none.
     allow_missing
         Songs per split that the store may lack.
 
@@ -128,7 +133,8 @@ class TrainConfig:
     shuffle_seed: int | None = None
     precision: Precision = "auto"
     device: str = "auto"
-    memory: float = bounded(4.0, ge=0)
+    resident: ResidentType = "stored"
+    memory: float | None = bounded(None, ge=0)
     workers: int = bounded(2, ge=0)
     allow_missing: int = bounded(0, ge=0)
 

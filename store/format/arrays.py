@@ -26,6 +26,9 @@ from store.format.metadata import ArrayInfo, read_array_info
 from store.format.quantisation import BLOCK, block_finite
 from store.format.rereading import get_document
 
+# Bytes → a flat buffer of at least as many.
+Allocate = Callable[[int], NDArray[np.uint8]]
+
 CRC_BYTES = 4
 # While a writer replaces a record, a reader may see the old zarr.json with the new shard: it then reads again.
 _READ_ATTEMPTS = 5
@@ -271,12 +274,18 @@ def await_replacement(objects: Objects, paths: Sequence[str]) -> bool:
         pause *= 2
 
 
+def new_bytes(size: int) -> NDArray[np.uint8]:
+    """New memory of `size` bytes."""
+    return np.empty(size, dtype=np.uint8)
+
+
 def get_array(
     objects: Objects,
     path: str,
     streams: Sequence[int] | None = None,
     *,
     check: Callable[[ArrayInfo], None] = lambda info: None,
+    allocate: Allocate = new_bytes,
 ) -> tuple[NDArray[np.generic], ArrayInfo]:
     """Read an array, or some of its streams, and check their CRC-32C.
 
@@ -284,6 +293,8 @@ def get_array(
     ----------
     check
         Raises a StoreError for an array that the caller does not expect, before memory is allocated for it.
+    allocate
+        Returns the memory to read into, at least as many bytes as it is given.
 
     Raises
     ------
@@ -301,7 +312,7 @@ def get_array(
         info = await_info(objects, path)
         check(info)
         wanted = range(info.shape[0]) if streams is None else streams
-        values, checksums = _get_streams(objects, path, info, wanted)
+        values, checksums = _get_streams(objects, path, info, wanted, allocate)
         if checksums == [info.checksums[stream] for stream in wanted]:
             return values, info
         found.append((info.digest, checksums))
@@ -314,28 +325,28 @@ def get_array(
 
 
 def _get_streams(
-    objects: Objects, path: str, info: ArrayInfo, streams: Sequence[int]
+    objects: Objects, path: str, info: ArrayInfo, streams: Sequence[int], allocate: Allocate
 ) -> tuple[NDArray[np.generic], list[int] | None]:
     """The values, and the checksum of each stream as read; None if the data is missing or has another size."""
     size = shard_size(info)
     # An untrusted document may claim any size. Below this size, checking takes longer than it saves.
     if size > LARGEST and objects.size(f"{path}/{SHARD}") != size:
         return np.empty(0, info.dtype), None
-    values = _empty((len(streams), *info.shape[1:]), info.dtype)
+    values = _empty((len(streams), *info.shape[1:]), info.dtype, allocate)
     length = info.stream_bytes + CRC_BYTES
     pieces = [(stream * length, data) for stream, data in zip(streams, _stream_bytes(values), strict=True)]
     return values, objects.read_into(f"{path}/{SHARD}", pieces)
 
 
-def _empty(shape: tuple[int, ...], dtype: str) -> NDArray[np.generic]:
-    """As np.empty, but a quarter of a page after the start of a page.
+def _empty(shape: tuple[int, ...], dtype: str, allocate: Allocate) -> NDArray[np.generic]:
+    """An array in the memory that `allocate` returns, a quarter of a page after the start of a page.
 
     AMD's Zen copies from the page cache at a third of the speed if the target is less than 64 bytes after the source
     within a page. This happens with np.empty (16 bytes) and a file of streams with checksums (4 bytes each).
     """
     size = math.prod(shape) * np.dtype(dtype).itemsize
     try:
-        buffer = np.empty(size + 2 * _PAGE, dtype=np.uint8)
+        buffer = allocate(size + 2 * _PAGE)
     except (MemoryError, ValueError, OverflowError) as error:
         raise StoreError(f"not enough memory for an array of {shape} {dtype}: {size} bytes") from error
     start = _PAGE // 4 - buffer.ctypes.data % _PAGE

@@ -34,6 +34,7 @@ from store.backends.objects import Objects
 from store.backends.opening import open_objects
 from store.errors import StoreNotFoundError
 from store.format.keys import METADATA, SHARD, record_path
+from store.format.quantisation import to_floats
 from store.records import Record, get_record
 from store.sweep import sweep
 
@@ -95,6 +96,17 @@ class TestStoreContract:
         assert ("a", 1) in store
         assert ("a", 2) not in store
         assert "a" not in store
+
+    def test_records_are_read_into_reused_memory(self, root: str, stored_spec: Spec, make_frames: Make) -> None:
+        writer, store = StoreWriter.open(root, stored_spec), EmbeddingStore.open(root)
+        memory = np.empty(1 << 16, np.uint8)
+        for number in range(3):
+            writer.write(f"song {number}", 0, make_frames(number, frames=20 + number), attributes={})
+            names = stored_spec.streams[number % 2 :]
+            values, levels = store.read_stored(f"song {number}", 0, names, allocate=lambda size: memory)
+            assert np.shares_memory(values, memory)
+            assert values.dtype == stored_spec.dtype
+            np.testing.assert_array_equal(to_floats(values, levels), store.read(f"song {number}", 0, names))
 
     def test_one_stream_is_read_without_the_others(self, filled: str) -> None:
         store = EmbeddingStore.open(filled)

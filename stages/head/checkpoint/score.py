@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from stages.common.streams import with_layer
 from stages.head.checkpoint.head import Head, score_packed
 from stages.head.data.epoch_plan import Item
+from stages.head.data.reader import Reader
 from stages.head.data.records import Records
 from stages.head.errors import HeadError
 from store import EmbeddingStore
@@ -45,8 +46,10 @@ def score_records(head: Head, store: EmbeddingStore, songs: Sequence[str]) -> ND
     check_spec(head, store)
     rows = stream_rows(qualified(head.streams, head.layers), store.streams, store.spec.layers)
     streams = [store.streams[row] for row in rows]
-    records = Records(store.root, streams=streams, stride=head.config.sizes.stride)
-    scores = [score_packed(head.model, records[[Item(song, 0, 0.0)]]) for song in songs]
+    records = Records(store, streams=streams, stride=head.config.sizes.stride)
+    reader = Reader(records, workers=1, device=next(head.model.parameters()).device)
+    batches = reader.read([Item(song, 0, 0.0)] for song in songs)
+    scores = [score_packed(head.model, packed) for packed in batches]
     return np.concatenate(scores) if scores else np.empty((0, len(head.dimensions)), np.float32)
 
 

@@ -61,6 +61,7 @@ def draw_partners(
     *,
     sigma: float,
     generator: np.random.Generator,
+    drawn: NDArray[np.integer] | None = None,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Draw a partner for each anchor.
 
@@ -70,6 +71,8 @@ def draw_partners(
         (A,) the song of each anchor; a song with several views occurs several times.
     ratings, views, sigma
         As for `song_weights`; at least two songs.
+    drawn
+        (N,) for each song, how many of its first views can be drawn; `views` if None. It does not change the songs.
 
     Returns
     -------
@@ -88,5 +91,6 @@ def draw_partners(
         for row, line in enumerate(cumulative):
             anchors_of_row = order[edges[start + row] : edges[start + row + 1]]
             partners[anchors_of_row] = np.searchsorted(line, draws[anchors_of_row], side="right")
-    view = np.floor(generator.random(len(anchors)) * views[partners]).astype(np.int64)
+    choices = views if drawn is None else drawn
+    view = np.floor(generator.random(len(anchors)) * choices[partners]).astype(np.int64)
     return partners, view

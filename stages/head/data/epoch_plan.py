@@ -35,20 +35,28 @@ class PlannedBatch:
     share: float
 
 
-def plan_epoch(corpus: Corpus, config: TrainConfig, *, epoch: int) -> list[PlannedBatch]:
+def plan_epoch(
+    corpus: Corpus, config: TrainConfig, *, epoch: int, partner_views: NDArray[np.integer] | None = None
+) -> list[PlannedBatch]:
     """The batches of one epoch, in order.
 
     Parameters
     ----------
     epoch
         Counted from 0.
+    partner_views
+        (N,) for each song, how many of its first views can be those of a partner; None for all.
     """
     generator = np.random.default_rng([config.seed, _EPOCH_STREAM, epoch])
     songs, views = _anchors(corpus, config.views_per_epoch, generator)
     counts = np.array([len(views) for views in corpus.views])
     places = generator.random((2, len(songs)))
     mixing = config.mix != "none" and len(corpus.songs) > 1
-    partners = draw_partners(songs, corpus.ratings, counts, sigma=config.sigma, generator=generator) if mixing else None
+    partners = None
+    if mixing:
+        partners = draw_partners(
+            songs, corpus.ratings, counts, sigma=config.sigma, generator=generator, drawn=partner_views
+        )
     batches = []
     for start in range(0, len(songs), config.batch_size):
         rows = slice(start, start + config.batch_size)

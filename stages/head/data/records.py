@@ -1,24 +1,18 @@
-"""From the store to the head: records as packed frames, held in memory if they fit, otherwise read ahead by threads."""
+"""The records of a store as a head takes them: whole patches of frames, the streams side by side, songs packed."""
 
-from collections import deque
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from functools import cached_property
-from pathlib import Path
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from stages.head.data.epoch_plan import Item
 from stages.head.errors import HeadError
 from store import EmbeddingStore
-from store.format.quantisation import to_native
-
-# Batches that each thread reads before they are needed.
-AHEAD = 2
+from store.errors import StoreError, StoreNotFoundError
+from store.format.arrays import Allocate, new_bytes
+from store.format.quantisation import Levels, to_floats, to_native, to_stored
 
 
 class Packed(NamedTuple):
@@ -28,111 +22,123 @@ class Packed(NamedTuple):
     lengths: list[int]
 
 
+class Stored(NamedTuple):
+    """A record in a storage type, in main memory or on a GPU: values (S, T, C), and the levels of int8 codes."""
+
+    values: Any
+    levels: Levels | None
+
+
+def packed_type(stored: str, held: str) -> type[np.floating]:
+    """The type of packed frames, from the storage types of records that are read and of those that are held."""
+    return np.float16 if stored == held == "float16" else np.float32
+
+
 def flatten_streams(record: NDArray[np.floating]) -> NDArray[np.floating]:
     """A record (S, T, C) as frames (T, S · C): the streams side by side, in native byte order."""
     return to_native(record.transpose(1, 0, 2)).reshape(record.shape[1], -1)
 
 
-class Records:
-    """Reads the records of a batch and packs their whole patches; safe to use from several threads.
+def pack_record(record: Stored, cut: slice, out: Any) -> None:
+    """Write some frames of a record, the streams side by side, as floats.
+
+    The same code packs with NumPy in main memory and with torch on a GPU.
 
     Parameters
     ----------
-    root
-        The store's path or URL.
+    record
+        Arrays of NumPy, or tensors.
+    cut
+        The frames.
+    out
+        Contiguous (T, S · C) of the same kind, float16 or float32.
+    """
+    values = record.values[:, cut]
+    frames = out.reshape(values.shape[1], values.shape[0], values.shape[2])
+    frames[...] = values.swapaxes(0, 1)
+    if record.levels is not None:
+        with np.errstate(over="ignore", invalid="ignore"):  # untrusted levels
+            frames *= record.levels.scale
+            frames += record.levels.offset
+
+
+class Records:
+    """Reads records as stored; safe to use from several threads.
+
+    Parameters
+    ----------
+    store
+        Where to read.
     streams
         Names of the streams, in the head's order.
     stride
         Frames per patch.
     crop
         Most patches per song; longer songs are cropped at the item's place. None keeps all.
-    keep
-        Hold the records in memory once read.
     """
 
-    def __init__(
-        self, root: str | Path, *, streams: Sequence[str], stride: int, crop: int | None = None, keep: bool = False
-    ) -> None:
-        self.root, self.streams, self.stride, self.crop, self.keep = root, tuple(streams), stride, crop, keep
-        self._held: dict[tuple[str, int], NDArray[np.floating]] = {}
+    def __init__(self, store: EmbeddingStore, *, streams: Sequence[str], stride: int, crop: int | None = None) -> None:
+        self.store, self.streams, self.stride, self.crop = store, tuple(streams), stride, crop
 
-    @cached_property
-    def _store(self) -> EmbeddingStore:
-        return EmbeddingStore.open(self.root)
+    @property
+    def features(self) -> int:
+        """F, values per frame."""
+        return len(self.streams) * self.store.channels
 
-    def __getitem__(self, items: Sequence[Item]) -> Packed:
-        """Pack these records.
+    def cut(self, item: Item) -> slice:
+        """The frames to use: whole patches, from the item's place if the song must be cropped.
 
         Raises
         ------
         HeadError
-            A record is too short for one patch.
-        StoreError
-            A record cannot be read.
+            The record is too short for one patch.
+        StoreNotFoundError
+            There is no such record.
         """
-        songs = [self._cropped(self._read(item.song, item.view), item.place) for item in items]
-        # NumPy copies in this thread alone; torch would start more threads for each reading thread.
-        return Packed(torch.from_numpy(np.concatenate(songs)), [len(song) // self.stride for song in songs])
-
-    def _read(self, song: str, view: int) -> NDArray[np.floating]:
-        held = self._held.get((song, view))
-        if held is not None:
-            return held
-        frames = flatten_streams(self._store.read(song, view, streams=self.streams))
-        whole = len(frames) // self.stride * self.stride
-        if not whole:
+        frames = self._frames(item.song, item.view)
+        patches = frames // self.stride
+        if not patches:
             raise HeadError(
-                f"{self.root}: song {song!r} view {view} has {len(frames)} frames, a head needs at least {self.stride}"
+                f"{self.store.root}: song {item.song!r} view {item.view} has {frames} frames, "
+                f"a head needs at least {self.stride}"
             )
-        if self.keep:
-            self._held[song, view] = frames[:whole]
-        return frames[:whole]
-
-    def _cropped(self, frames: NDArray[np.floating], place: float) -> NDArray[np.floating]:
-        patches = len(frames) // self.stride
         if self.crop is None or patches <= self.crop:
-            return frames
-        start = int(place * (patches - self.crop + 1)) * self.stride
-        return frames[start : start + self.crop * self.stride]
+            return slice(0, patches * self.stride)
+        start = int(item.place * (patches - self.crop + 1)) * self.stride
+        return slice(start, start + self.crop * self.stride)
 
+    def read(self, song: str, view: int, *, dtype: str | None = None, allocate: Allocate = new_bytes) -> Stored:
+        """Read a record.
 
-class Reader:
-    """Yields batches in order; with workers, they read ahead.
+        Parameters
+        ----------
+        dtype
+            Convert to this storage type, as the store does; None keeps the store's.
+        allocate
+            Returns the memory to read into.
 
-    Threads suffice: reading a file and copying arrays releases the interpreter lock, and nothing is copied between
-    processes.
-
-    Parameters
-    ----------
-    records
-        Reads a batch.
-    workers
-        Threads; 0 reads each batch when it is needed.
-    pin
-        Place batches in page-locked memory, for a GPU.
-    """
-
-    def __init__(self, records: Records, *, workers: int, pin: bool = False) -> None:
-        self._records, self._workers, self._pin = records, workers, pin
-
-    def read(self, batches: Sequence[Sequence[Item]]) -> Iterator[Packed]:
-        """Read these batches. Raises as `Records`."""
-        if not self._workers:
-            yield from map(self._batch, batches)
-            return
-        threads = ThreadPoolExecutor(self._workers, thread_name_prefix="read")
-        pending: deque[Future[Packed]] = deque()
-        waiting = iter(batches)
+        Raises
+        ------
+        HeadError
+            The record was replaced by one of another length since the store was listed.
+        StoreError
+            It cannot be read, or not be converted.
+        """
+        found = Stored(*self.store.read_stored(song, view, self.streams, allocate=allocate))
+        if found.values.shape[1] != self._frames(song, view):
+            raise HeadError(
+                f"{self.store.root}: song {song!r} view {view}: expected {self._frames(song, view)} frames, found "
+                f"{found.values.shape[1]}: the record was replaced after the store was opened; run the command again"
+            )
+        if dtype is None or dtype == self.store.spec.dtype:
+            return found
         try:
-            while True:
-                while len(pending) < AHEAD * self._workers and (batch := next(waiting, None)) is not None:
-                    pending.append(threads.submit(self._batch, batch))
-                if not pending:
-                    return
-                yield pending.popleft().result()
-        finally:
-            threads.shutdown(wait=False, cancel_futures=True)
+            return Stored(*to_stored(to_floats(*found), dtype))
+        except StoreError as error:
+            raise StoreError(f"{self.store.root}: song {song!r} view {view}: {error}") from error
 
-    def _batch(self, items: Sequence[Item]) -> Packed:
-        packed = self._records[items]
-        return Packed(packed.frames.pin_memory(), packed.lengths) if self._pin else packed
+    def _frames(self, song: str, view: int) -> int:
+        row = self.store.rows.get((song, view))
+        if row is None:
+            raise StoreNotFoundError(f"{self.store.root}: no song {song!r} with view {view}; see hear-store info")
+        return row.frames

@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from stages.common.streams import with_layer, without_layer
 from stages.head.config import TrainConfig
 from stages.head.data.corpus import Corpus, select_corpus
@@ -20,8 +18,6 @@ from store import EmbeddingStore, check_receipt, open_store
 
 # The layers that the paper (§2.1) and the baseline use, for stores with several.
 PAPER_LAYER, SONGEVAL_LAYER = 10, 6
-# Records whose lengths are looked up to estimate the size of all.
-_SAMPLED = 64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,19 +47,9 @@ class Data:
         """The ratings of both splits, shuffled if the config says so."""
         return ratings_of(self.dimensions, train=self.train, val=self.val)
 
-    def gigabytes(self) -> float:
-        """Memory for all records, estimated from the lengths of a sample."""
-        frames = float(np.mean(self._lengths())) * len(self.train.records() + self.val.records())
-        width = 2 if self.store.spec.dtype == "float16" else 4  # int8 reads as float32
-        return frames * self.features * width / 1e9
-
     def longest(self) -> int:
-        """Frames of the longest record in a sample."""
-        return max(self._lengths())
-
-    def _lengths(self) -> list[int]:
-        records = self.train.records() + self.val.records()
-        return [self.store.frames(song, view) for song, view in records[:: max(1, len(records) // _SAMPLED)]]
+        """Frames of the longest record."""
+        return max(self.store.rows[record].frames for record in self.train.records() + self.val.records())
 
 
 def open_data(

@@ -3,25 +3,26 @@
 from collections.abc import Iterator, Sequence
 
 import numpy as np
+import torch
 
 from stages.head.checkpoint.encoders import store_caution
 from stages.head.config import TrainConfig
 from stages.head.data.corpus import Corpus
 from stages.head.data.epoch_plan import Item
-from stages.head.data.records import Records
+from stages.head.data.reader import Reader
+from stages.head.data.resident import Resident, resident_gigabytes
 from stages.head.data.splits import Data
 from stages.head.errors import HeadError
 from stages.metrics.agreement import THRESHOLDS
 from store.errors import HearError
-from store.format.quantisation import all_finite
 
 
-def check_records(data: Data, whole: Records) -> None:
+def check_records(data: Data, whole: Reader) -> None:
     """Find records that would end the run, some only after its first epoch.
 
     Every record must have enough frames for one patch, according to the store's catalogue. Validation songs are also
-    read, which checks their metadata, their checksums, and that their values are finite. If `whole` keeps records in
-    memory, the first validation finds them there.
+    read, which checks their metadata, their checksums, and that their values are finite. If `whole` holds them,
+    the first validation finds them there.
 
     Parameters
     ----------
@@ -37,12 +38,12 @@ def check_records(data: Data, whole: Records) -> None:
     """
     for split, corpus in (("train", data.train), ("val", data.val)):
         records = corpus.records()
-        short = [record for record in records if data.store.rows[record].frames < whole.stride]
+        short = [record for record in records if data.store.rows[record].frames < whole.records.stride]
         if short:
             song, view = short[0]
             raise HeadError(
                 f"{data.store.root}: {len(short)} of {len(records)} {split} records are shorter than the "
-                f"{whole.stride} frames that a head needs, the first is song {song!r} view {view} with "
+                f"{whole.records.stride} frames that a head needs, the first is song {song!r} view {view} with "
                 f"{data.store.rows[short[0]].frames}; remove such songs from the manifest"
             )
     reasons = {song: reason for song in data.val.songs if (reason := _why_unusable(whole, song))}
@@ -53,15 +54,17 @@ def check_records(data: Data, whole: Records) -> None:
         )
 
 
-def _why_unusable(whole: Records, song: str) -> str:
+def _why_unusable(whole: Reader, song: str) -> str:
     """Why a song cannot be scored; empty if it can."""
     try:
-        frames = whole[(Item(song, 0, 0.0),)].frames
+        # A NaN is both the least and the greatest value.
+        limits = [limit for packed in whole.read([(Item(song, 0, 0.0),)]) for limit in packed.frames.aminmax()]
     except HearError as error:
         return str(error)
-    if all_finite(frames.numpy()):
+    if all(map(torch.isfinite, limits)):
         return ""
-    return f"{whole.root}: values are NaN or infinite; run hear-store verify --repair, then extract this song again"
+    root = whole.records.store.root
+    return f"{root}: values are NaN or infinite; run hear-store verify --repair, then extract this song again"
 
 
 def describe_data(data: Data, config: TrainConfig) -> list[str]:
@@ -74,6 +77,14 @@ def describe_data(data: Data, config: TrainConfig) -> list[str]:
         *describe_left_out(data.val, split="val"),
         *describe_degenerate_metrics(data.val, split="val", dimensions=data.dimensions),
     ]
+
+
+def describe_resident(data: Data, config: TrainConfig, resident: Resident) -> Iterator[str]:
+    """Say how many training records are held, if that changes the run's numbers."""
+    if config.resident != "stored":
+        count, size = len(data.train.records()), resident_gigabytes(data, config, resident._replace(val=False))
+        rest = "" if resident.train == count else "; the others are read for each batch"
+        yield f"{resident.train} of {count} training records are held as {config.resident}, {size:.1f} GB{rest}"
 
 
 def describe_left_out(corpus: Corpus, *, split: str) -> Iterator[str]:

@@ -48,8 +48,10 @@ from store.files.replacing import replacing, write_errors
 
 # These change the speed of a run, not its results: a resumed run may differ in them.
 FREE_PARAMS = ("memory", "workers")
+# The number of training records that are held on the device, if that changes results. Null: as many as fit.
+RESIDENT_RECORDS = "resident_records"
 # Runs from before these options existed do not name them, or name them null; these are the values that they used.
-IMPLIED_PARAMS = {"schedule": "constant", "plateau_patience": 400, "views_per_epoch": 0}
+IMPLIED_PARAMS = {"schedule": "constant", "plateau_patience": 400, "views_per_epoch": 0, "resident": "stored"}
 # Digests show that something differs, but not which value. So they are compared last, under these names.
 DIGESTS = {"data": "songs, their views and ratings", "labels": "ratings"}
 # Errors from reading a file that `save` did not write.
@@ -116,10 +118,12 @@ class RunFolder:
             return ""
         # In older runs, ratings have no digest of their own: the digest of the data covers them.
         implied = {**IMPLIED_PARAMS, "labels": params["labels"]}
+        # The memory that is free now may differ from that at the start: the run keeps the records of its start.
+        free = (*FREE_PARAMS, *([RESIDENT_RECORDS] if params.get(RESIDENT_RECORDS) is None else []))
         return (
-            _difference(self.path / PARAMS, params, free=(*FREE_PARAMS, *DIGESTS), implied=implied)
+            _difference(self.path / PARAMS, params, free=(*free, *DIGESTS), implied=implied)
             or _ratings_difference(self.path / RATINGS, ratings)
-            or _difference(self.path / PARAMS, params, free=FREE_PARAMS, implied=implied)
+            or _difference(self.path / PARAMS, params, free=free, implied=implied)
             or _difference(self.path / RECEIPT, receipt)
         )
 
@@ -135,6 +139,22 @@ class RunFolder:
         if difference:
             raise HeadError(f"{difference}; {CANNOT_RESUME}")
         return self.is_begun
+
+    def resident_records(self) -> int:
+        """The number of held training records with which the folder's run began.
+
+        Raises
+        ------
+        HeadError
+            params.json was not written by a run.
+        """
+        found = read_object(self.path / PARAMS).get(RESIDENT_RECORDS)
+        if type(found) is not int or found < 0:
+            raise HeadError(
+                f"{self.path / PARAMS}: {RESIDENT_RECORDS} must be a whole number, found {brief(found)}; "
+                "train again without --resume"
+            )
+        return found
 
     def save(self, trainer: Trainer) -> None:
         """Write the curves, and the state to resume from."""

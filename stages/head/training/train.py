@@ -18,16 +18,19 @@ from stages.head.checkpoint.novelty import learn_novelty
 from stages.head.checkpoint.saved import save_head
 from stages.head.config import TrainConfig
 from stages.head.data.epoch_plan import Item, plan_epoch
-from stages.head.data.records import Reader, Records
+from stages.head.data.reader import Reader
+from stages.head.data.records import Records
+from stages.head.data.resident import Resident, choose_resident, held_type, in_rounds, partner_views
 from stages.head.data.splits import Data, open_data
 from stages.head.errors import HeadError
 from stages.head.files import write_json
 from stages.head.model.architectures import make_model, make_sizes
 from stages.head.tracks import TRACK_DIMENSIONS
-from stages.head.training.checks import check_records, describe_data
+from stages.head.training.checks import check_records, describe_data, describe_resident
+from stages.head.training.footprint import gigabytes_to_hold
 from stages.head.training.history import Listener
 from stages.head.training.report import TrainReport, read_report
-from stages.head.training.run_folder import RunFolder, write_predictions
+from stages.head.training.run_folder import RESIDENT_RECORDS, RunFolder, write_predictions
 from stages.head.training.step import Objective
 from stages.head.training.trainer import Hooks, Trainer
 from stages.metrics.agreement import Metrics, score_metrics
@@ -104,6 +107,9 @@ def run_params(data: Data, *, track: int, config: TrainConfig) -> dict[str, Any]
     """The content of params.json: the config as resolved for this data, and digests of the data."""
     resolved = {"beta": config.track_beta(track), "streams": list(data.streams), "data": data.digest()}
     resolved["labels"] = data.ratings().digests()
+    resolved[RESIDENT_RECORDS] = None
+    if config.resident != "stored" and config.memory is not None:
+        resolved[RESIDENT_RECORDS] = choose_resident(data, config, gigabytes=config.memory).train
     return {"track": track, **config.to_json(), **resolved}
 
 
@@ -126,15 +132,21 @@ def train_on(
     resuming = resume and folder.can_resume(params, stored, data.ratings())
     if resuming and folder.is_complete:
         return read_report(out)
+    resident = choose_resident(data, config, gigabytes=gigabytes_to_hold(data, config, device))
+    if config.resident != "stored":
+        if resuming:
+            begun_with = folder.resident_records()
+            resident = Resident(begun_with, resident.val and begun_with <= resident.train)
+        params[RESIDENT_RECORDS] = resident.train
     with repeatable(config.seed, device):
-        run = _Run(data, config, folder, track=track, device=device, listeners=listeners)
-        check_records(data, run.whole)
+        run = _Run(data, config, folder, track=track, device=device, resident=resident, listeners=listeners)
+        check_records(data, run.val_reader)
         # Only now: an older run must not be lost for a run that cannot start.
         if resuming:
             folder.restore(run.trainer)
         else:
             folder.start(params, stored, data.ratings(), device)
-        for note in describe_data(data, config):
+        for note in (*describe_data(data, config), *describe_resident(data, config, resident)):
             say(note)
         report = run.complete()
     # Before the run is marked as complete.
@@ -157,7 +169,7 @@ def check_startable(data: Data, config: TrainConfig) -> None:
     sizes = make_sizes(config.architecture, config.size, features=data.features, classes=len(data.dimensions))
     with torch.device("meta"):
         make_model(sizes)
-    check_records(data, Records(data.store.root, streams=data.streams, stride=sizes.stride))
+    check_records(data, Reader(Records(data.store, streams=data.streams, stride=sizes.stride), workers=config.workers))
 
 
 class _Run:
@@ -171,6 +183,7 @@ class _Run:
         *,
         track: int,
         device: torch.device,
+        resident: Resident,
         listeners: Sequence[Listener],
     ) -> None:
         self.begun = perf_counter()
@@ -183,7 +196,8 @@ class _Run:
             spec=data.store.spec.to_json(),
             encoders_from=read_provenance(data.store.encoders_from, data.store.root),
         )
-        reader, self.whole, self.val_reader = _readers(data, config, stride=sizes.stride, pin=device.type == "cuda")
+        reader, self.val_reader = _readers(data, config, resident, stride=sizes.stride, device=device)
+        drawn = None if config.resident == "stored" else partner_views(data.train, resident.train)
         self.trainer = Trainer(
             make_model(sizes).to(device),
             config,
@@ -191,7 +205,7 @@ class _Run:
             precision=choose_precision(config.precision, device, width=sizes.attended),
             reader=reader,
             hooks=Hooks(
-                plan=lambda epoch: plan_epoch(data.train, config, epoch=epoch),
+                plan=lambda epoch: plan_epoch(data.train, config, epoch=epoch, partner_views=drawn),
                 evaluate=self.evaluate,
                 improved=self.improved,
                 checkpoint=lambda: folder.save(self.trainer),
@@ -249,14 +263,14 @@ class _Run:
         )
 
 
-def _readers(data: Data, config: TrainConfig, *, stride: int, pin: bool) -> tuple[Reader, Records, Reader]:
-    """A reader of cropped training songs, and of whole validation songs: as records, and as a reader."""
-    keep = data.gigabytes() <= config.memory
-    workers = 0 if keep else config.workers
+def _readers(
+    data: Data, config: TrainConfig, resident: Resident, *, stride: int, device: torch.device
+) -> tuple[Reader, Reader]:
+    """A reader of cropped training songs, and one of whole validation songs, whose scores need the stored values."""
     crop = max(1, int(config.crop * data.store.frame_rate) // stride)
-
-    def records(crop: int | None) -> Records:
-        return Records(data.store.root, streams=data.streams, stride=stride, crop=crop, keep=keep)
-
-    whole = records(None)
-    return Reader(records(crop), workers=workers, pin=pin), whole, Reader(whole, workers=workers)
+    cropped, whole = (Records(data.store, streams=data.streams, stride=stride, crop=most) for most in (crop, None))
+    held, validated = in_rounds(data.train)[: resident.train], data.val.records() if resident.val else ()
+    return (
+        Reader(cropped, workers=config.workers, device=device, held=held, held_as=held_type(data, config)),
+        Reader(whole, workers=config.workers, device=device, held=validated),
+    )

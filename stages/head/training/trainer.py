@@ -5,7 +5,9 @@ All randomness of a batch comes from (seed, epoch, batch), so that a resumed run
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -14,8 +16,9 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from stages.common.device import autocast
 from stages.head.config import TrainConfig
-from stages.head.data.epoch_plan import PlannedBatch
-from stages.head.data.records import Packed, Reader
+from stages.head.data.epoch_plan import Item, PlannedBatch
+from stages.head.data.reader import Reader
+from stages.head.data.records import Packed
 from stages.head.errors import HeadError
 from stages.head.model.packed import PackedModel
 from stages.head.training.history import EvaluationRow, Listener, StepRow
@@ -94,18 +97,27 @@ class Trainer:
             A loss or a gradient is not finite; the message names the step and the songs.
         """
         self.model.train()
-        for epoch in range(self.state.epoch, self.config.epochs):
-            self._epoch(self.hooks.plan(epoch))
-            if self._has_stalled():
-                break
-            self.state.epoch, self.state.batch = epoch + 1, 0
-            if self.config.evaluate_every == 0:
-                self._evaluate()
+        # Reading goes on over the ends of epochs, so the next plan is needed early.
+        plan = lru_cache(maxsize=2)(self.hooks.plan)
+        with closing(self.reader.read(self._coming_items(plan))) as packed:
+            for epoch in range(self.state.epoch, self.config.epochs):
+                self._epoch(packed, plan(epoch))
+                if self._has_stalled():
+                    break
+                self.state.epoch, self.state.batch = epoch + 1, 0
+                if self.config.evaluate_every == 0:
+                    self._evaluate()
         if self._needs_validation():
             self._evaluate()
 
-    def _epoch(self, batches: list[PlannedBatch]) -> None:
-        packed = self.reader.read([batch.items for batch in batches[self.state.batch :]])
+    def _coming_items(self, plan: Callable[[int], list[PlannedBatch]]) -> Iterator[Sequence[Item]]:
+        """The records of each batch from the current one to the last of the last epoch."""
+        start = self.state.batch
+        for epoch in range(self.state.epoch, self.config.epochs):
+            yield from (batch.items for batch in plan(epoch)[start:])
+            start = 0
+
+    def _epoch(self, packed: Iterator[Packed], batches: list[PlannedBatch]) -> None:
         while self.state.batch < len(batches) and not self._has_stalled():
             self._step(packed, batches[self.state.batch : self.state.batch + self.config.accumulate])
             if self.config.evaluate_every and self.state.step % self.config.evaluate_every == 0:

@@ -1,7 +1,7 @@
 """Checks before the first epoch: unusable records end a run at once, oddities are reported."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,8 +12,8 @@ import torch
 from stages.evaluate.evaluation import evaluate_heads
 from stages.head.checkpoint.saved import load_head
 from stages.head.config import TrainConfig
-from stages.head.data.epoch_plan import Item
-from stages.head.data.records import Packed, Records
+from stages.head.data.reader import Reader
+from stages.head.data.records import Records, Stored
 from stages.head.data.splits import open_data
 from stages.head.errors import HeadError
 from stages.head.training.checks import check_records, describe_data
@@ -64,7 +64,7 @@ def test_damaged_metadata_is_found_despite_a_correct_catalogue(
     data = open_data(here.store, here.manifest, track=2, config=config)
     (Path(here.store) / record_path("söng 8", 0) / METADATA).write_text("{}")
     with pytest.raises(HeadError, match=r"1 of 3 val songs cannot be scored, the first is 'söng 8': .*zarr\.json"):
-        check_records(data, Records(here.store, streams=data.streams, stride=3))
+        check_records(data, Reader(Records(data.store, streams=data.streams, stride=3), workers=1))
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ def test_a_record_without_frames_for_one_patch_is_named_first(
         trained(short, tmp_path / "run", config, listeners=(NeverCalled(),))
     # SongEval's head has patches of one frame.
     data = open_data(short.store, short.manifest, track=2, config=config)
-    check_records(data, Records(short.store, streams=data.streams, stride=1))
+    check_records(data, Reader(Records(data.store, streams=data.streams, stride=1), workers=0))
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
@@ -93,28 +93,27 @@ def test_validation_songs_must_be_finite(learnable, config: TrainConfig, value: 
     class Damaged(Records):
         """Returns one value that is not finite for one song."""
 
-        def __getitem__(self, items: Sequence[Item]) -> Packed:
-            packed = super().__getitem__(items)
-            frames = packed.frames.clone()
-            frames[-1, -1] = value if items[0].song == "söng 20" else 0
-            return packed._replace(frames=frames)
+        def read(self, song: str, view: int, **options: object) -> Stored:
+            found = super().read(song, view, **options)
+            found.values[-1, -1, -1] = value if song == "söng 20" else 0
+            return found
 
     data = open_data(learnable.store, learnable.manifest, track=2, config=config)
     with pytest.raises(HeadError, match=r"1 of 6 val songs .* 'söng 20': .*values are NaN or infinite; run hear-store"):
-        check_records(data, Damaged(learnable.store, streams=data.streams, stride=3))
+        check_records(data, Reader(Damaged(data.store, streams=data.streams, stride=1), workers=1))
 
 
 def test_records_held_by_the_check_are_not_read_again(
     tmp_path: Path, learnable, config: TrainConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read: list[tuple[str, int]] = []
-    original = EmbeddingStore.read
+    original = Records.read
 
-    def watched(store: EmbeddingStore, song: str, view: int = 0, streams: object = None) -> np.ndarray:
+    def watched(records: Records, song: str, view: int, **options: object) -> Stored:
         read.append((song, view))
-        return original(store, song, view, streams)
+        return original(records, song, view, **options)
 
-    monkeypatch.setattr(EmbeddingStore, "read", watched)
+    monkeypatch.setattr(Records, "read", watched)
     trained(learnable, tmp_path / "run", config)
     validated = [(song.song_id, 0) for song in learnable.manifest.split("val")]
     assert [record for record in read if record in validated] == validated

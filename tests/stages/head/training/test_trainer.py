@@ -1,6 +1,6 @@
 """The training loop against the same steps in NumPy, and the choice of the best validation."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -11,7 +11,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from stages.head.config import TrainConfig
 from stages.head.data.epoch_plan import Item, PlannedBatch
-from stages.head.data.records import Packed, Reader, Records
+from stages.head.data.records import Packed
 from stages.head.model.hear import HearHead
 from stages.head.model.packed import PackedModel
 from stages.head.model.sizes import HeadSizes, ModelSizes
@@ -23,14 +23,15 @@ FEATURES, SONGS = 3, 4
 TRAIN_CONFIG = TrainConfig(epochs=1, accumulate=2, learning_rate=0.02, weight_decay=0.5, clip_norm=1e6)
 
 
-class Frames(Records):
-    """Random frames of a batch by its first song's name, instead of a store's."""
+class Frames:
+    """Reads random frames of a batch by its first song's name, instead of a store's."""
 
     def __init__(self, features: int) -> None:
         self.features = features
 
-    def __getitem__(self, items: Sequence[Item]) -> Packed:
-        return Packed(torch.from_numpy(frames_of(int(items[0].song), self.features)), [1] * SONGS)
+    def read(self, batches: Iterable[Sequence[Item]]) -> Iterator[Packed]:
+        for items in batches:
+            yield Packed(torch.from_numpy(frames_of(int(items[0].song), self.features)), [1] * SONGS)
 
 
 class LinearHead(PackedModel):
@@ -79,7 +80,7 @@ def make_trainer(model: PackedModel, batches: list[PlannedBatch], config: TrainC
         config,
         Objective(beta=0.0, smooth_l1_beta=0.5, mix="none"),
         precision=options.pop("precision", "fp32"),
-        reader=Reader(Frames(model.sizes.features), workers=0),
+        reader=Frames(model.sizes.features),
         hooks=Hooks(plan=lambda epoch: batches, **{**hooks, **options}),
     )
 

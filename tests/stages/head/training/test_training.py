@@ -15,8 +15,8 @@ import torch
 from stages.evaluate.evaluation import evaluate_heads
 from stages.head.checkpoint.saved import load_head
 from stages.head.config import TrainConfig
-from stages.head.data.epoch_plan import PlannedBatch
-from stages.head.data.records import Packed
+from stages.head.data.epoch_plan import Item, PlannedBatch
+from stages.head.data.records import Packed, Records
 from stages.head.data.splits import open_data
 from stages.head.errors import HeadError
 from stages.head.model.packed import PackedModel
@@ -27,6 +27,9 @@ from stages.metrics.agreement import total
 from stages.songs import DIMENSIONS
 from store import EmbeddingStore, StoreError, StoreWriter, write_receipt
 from tests.stages.head.training.helpers import StopsAt, trained
+
+# Gigabytes for 20 of the 36 training records of `learnable` as int8.
+PARTLY = 1.1e-5
 
 
 def numbers_of(out: Path) -> dict[str, object]:
@@ -39,6 +42,27 @@ def numbers_of(out: Path) -> dict[str, object]:
 def rows(path: Path) -> list[dict[str, str]]:
     with path.open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
+
+
+class Shown(NamedTuple):
+    """A batch as passed to the loss: patches of each song, the plan, and the objective."""
+
+    lengths: list[int]
+    batch: PlannedBatch
+    objective: Objective
+
+
+@pytest.fixture
+def shown(monkeypatch: pytest.MonkeyPatch) -> list[Shown]:
+    """Every batch of the runs of a test, in order."""
+    batches: list[Shown] = []
+
+    def watched(model: PackedModel, packed: Packed, batch: PlannedBatch, objective: Objective, **options) -> tuple:
+        batches.append(Shown(packed.lengths, batch, objective))
+        return batch_loss(model, packed, batch, objective, **options)
+
+    monkeypatch.setattr(trainer, "batch_loss", watched)
+    return batches
 
 
 def test_a_head_learns_and_fails_on_shuffled_ratings(tmp_path: Path, make_learnable: Callable) -> None:
@@ -94,12 +118,79 @@ def test_the_rate_is_constant_unless_a_schedule_is_chosen(tmp_path: Path, learna
     assert json.loads((tmp_path / "run" / "params.json").read_text())["schedule"] == "constant"
 
 
-def test_streaming_with_workers_has_the_same_result_as_reading_from_memory(
-    tmp_path: Path, learnable, config: TrainConfig
+def test_held_and_streamed_records_give_the_same_result(tmp_path: Path, learnable, config: TrainConfig) -> None:
+    short = replace(config, epochs=2)
+    trained(learnable, tmp_path / "held", short)
+    ways = {
+        "streamed": {"memory": 0.0, "workers": 1},
+        "without threads": {"memory": 0.0, "workers": 0},
+        "some held": {"memory": PARTLY},
+        "resident": {"resident": "float16"},
+    }
+    for name, options in ways.items():
+        trained(learnable, tmp_path / name, replace(short, **options))
+        assert numbers_of(tmp_path / "held") == numbers_of(tmp_path / name), name
+
+
+@pytest.mark.parametrize("dtype", ["int8", "float16"])
+def test_resident_records_have_the_values_of_a_store_of_their_type(
+    tmp_path: Path, make_learnable: Callable, config: TrainConfig, dtype: str
 ) -> None:
-    trained(learnable, tmp_path / "held", replace(config, epochs=2))
-    trained(learnable, tmp_path / "streamed", replace(config, epochs=2, memory=0.0, workers=1))
-    assert numbers_of(tmp_path / "held") == numbers_of(tmp_path / "streamed")
+    short = replace(config, epochs=1)
+    (tmp_path / "exact").mkdir()
+    (tmp_path / "rounded").mkdir()
+    exact, rounded = (
+        make_learnable(tmp_path / "exact", dtype="float32"),
+        make_learnable(tmp_path / "rounded", dtype=dtype),
+    )
+    trained(exact, tmp_path / "one", replace(short, resident=dtype))
+    trained(rounded, tmp_path / "two", short)
+    assert numbers_of(tmp_path / "one")["steps.csv"] == numbers_of(tmp_path / "two")["steps.csv"]
+    # Validation songs keep the stored values.
+    assert numbers_of(tmp_path / "one")["model.safetensors"] == numbers_of(tmp_path / "two")["model.safetensors"]
+    head = load_head(tmp_path / "one")
+    found = evaluate_heads([head], store=exact.store, manifest=exact.manifest, draws=10).utterance
+    assert found["mean"] == pytest.approx(json.loads((tmp_path / "one" / "metrics.json").read_text())["mean"], abs=1e-6)
+
+
+def test_a_run_with_some_resident_records_resumes_with_the_same_ones(
+    tmp_path: Path, learnable, config: TrainConfig, shown: list[Shown]
+) -> None:
+    config = replace(config, resident="int8", memory=PARTLY)
+    trained(learnable, tmp_path / "whole", config)
+    partners = {(item.song, item.view) for each in shown for item in each.batch.items[each.batch.anchors :]}
+    assert json.loads((tmp_path / "whole" / "params.json").read_text())["resident_records"] == 20
+    assert sum(view == 1 for _, view in partners) == 2, "18 songs have their first view held, two also their second"
+    with pytest.raises(InterruptedError):
+        trained(learnable, tmp_path / "cut", config, listeners=(StopsAt(7),))
+    with pytest.raises(HeadError, match=r"params\.json: resident_records was 20, now it is 36; cannot resume"):
+        trained(learnable, tmp_path / "cut", replace(config, memory=1.0), resume=True)
+    # Without a number, the run keeps its own: the memory that is free changes.
+    trained(learnable, tmp_path / "cut", replace(config, memory=None), resume=True)
+    assert numbers_of(tmp_path / "cut") == numbers_of(tmp_path / "whole")
+    params = json.loads((tmp_path / "cut" / "params.json").read_text())
+    (tmp_path / "cut" / "run.json").unlink()
+    (tmp_path / "cut" / "resume.pt").touch()
+    (tmp_path / "cut" / "params.json").write_text(json.dumps({**params, "resident_records": "all"}))
+    with pytest.raises(HeadError, match=r"params\.json: resident_records must be a whole number, found 'all'"):
+        trained(learnable, tmp_path / "cut", replace(config, memory=None), resume=True)
+
+
+def test_the_next_epoch_is_read_before_this_one_ends(
+    tmp_path: Path, learnable, config: TrainConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Counts(Listener):
+        def evaluated(self, row: EvaluationRow) -> None:
+            counts.append(len([item for item in requested if item.song not in validated]))
+
+    requested: list[Item] = []
+    counts: list[int] = []
+    original = Records.cut
+    monkeypatch.setattr(Records, "cut", lambda records, item: requested.append(item) or original(records, item))
+    validated = {song.song_id for song in learnable.manifest.split("val")}
+    trained(learnable, tmp_path / "run", replace(config, workers=1), listeners=(Counts(),))
+    used, ahead = 2 * 36, 2 * 4  # an epoch's anchors and partners; one batch ahead
+    assert counts == [used + ahead, 2 * used + ahead, 3 * used]
 
 
 def test_another_run_is_not_resumed(tmp_path: Path, learnable, config: TrainConfig) -> None:
@@ -189,27 +280,6 @@ def test_streams_are_chosen_by_architecture_and_layer(
     assert load_head(tmp_path / "songeval").streams == ("muq/track@6",)
     with pytest.raises(HeadError, match=r"no stream 'muq/segment'; found musicfm/track@6"):
         trained(both, tmp_path / "none", replace(config, streams=("muq/segment",)))
-
-
-class Shown(NamedTuple):
-    """A batch as passed to the loss: patches of each song, the plan, and the objective."""
-
-    lengths: list[int]
-    batch: PlannedBatch
-    objective: Objective
-
-
-@pytest.fixture
-def shown(monkeypatch: pytest.MonkeyPatch) -> list[Shown]:
-    """Every batch of the runs of a test, in order."""
-    batches: list[Shown] = []
-
-    def watched(model: PackedModel, packed: Packed, batch: PlannedBatch, objective: Objective, **options) -> tuple:
-        batches.append(Shown(packed.lengths, batch, objective))
-        return batch_loss(model, packed, batch, objective, **options)
-
-    monkeypatch.setattr(trainer, "batch_loss", watched)
-    return batches
 
 
 def test_by_default_whole_songs_in_all_views_are_mixed_after_pooling(
