@@ -98,13 +98,13 @@ def test_a_failure_is_listed_before_the_next_song_starts(
 ) -> None:
     manifest = make_songs(tmp_path / "songs", count=2)
     (tmp_path / "songs" / "söng 0.wav").write_bytes(b"")
-    encode, seen = MultiScale.encode, []
+    launch, seen = MultiScale.launch, []
 
-    def looking(self: MultiScale, waveform: Any) -> Any:
+    def looking(self: MultiScale, waveform: Any, **options: Any) -> Any:
         seen.append([row["song"] for row in failures(tmp_path)])
-        return encode(self, waveform)
+        return launch(self, waveform, **options)
 
-    monkeypatch.setattr(MultiScale, "encode", looking)
+    monkeypatch.setattr(MultiScale, "launch", looking)
     run_extraction(manifest, str(tmp_path / "s.zarr"), config, augment=0, receipt=None, options=INLINE)
     assert seen == [["söng 0"]]
 
