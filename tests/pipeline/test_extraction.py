@@ -113,9 +113,9 @@ def test_a_failure_is_listed_before_the_next_song_starts(
     (tmp_path / "songs" / "söng 0.wav").write_bytes(b"")
     launch, seen = MultiScale.launch, []
 
-    def looking(self: MultiScale, waveform: Any, **more: Any) -> Any:
+    def looking(self: MultiScale, waveform: Any, **options: Any) -> Any:
         seen.append([row["song"] for row in failures(tmp_path)])
-        return launch(self, waveform, **more)
+        return launch(self, waveform, **options)
 
     monkeypatch.setattr(MultiScale, "launch", looking)
     run_extraction(manifest, str(tmp_path / "s.zarr"), config, augment=0, receipt=None, options=INLINE)

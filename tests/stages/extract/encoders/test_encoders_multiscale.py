@@ -172,9 +172,10 @@ def test_float16_is_what_the_store_would_make(tiny):
 
 def test_torch_rounds_to_float16_as_numpy_does():
     bits = np.random.default_rng(0).integers(0, 1 << 32, 1 << 18, dtype=np.uint32)
-    halves = np.arange(1 << 16, dtype=np.uint16).view(np.float16).astype(np.float32)
-    ties = halves + (np.nextafter(halves.astype(np.float16), np.float16(np.inf)).astype(np.float32) - halves) / 2
-    floats = np.concatenate([bits.view(np.float32), halves, ties, [65519.996, 65520, -65520, 1e-8]]).astype(np.float32)
+    halves = np.arange(0x7C00, dtype=np.uint16).view(np.float16).astype(np.float32)
+    ties = (halves[1:] + halves[:-1]) / 2
+    edges = np.array([65519.996, 65520, -65520, 1e-8], np.float32)
+    floats = np.concatenate([bits.view(np.float32), halves, ties, -ties, edges])
     floats = floats[~np.isnan(floats)]
     with np.errstate(over="ignore"):
         expected = floats.astype(np.float16)
