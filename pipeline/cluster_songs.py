@@ -1,7 +1,9 @@
-"""Extracts songs as Dask tasks: submits a few more than there are workers, and ends them when asked."""
+"""Extracts songs in Dask tasks: submits a few more than there are workers, and ends them when asked."""
 
+import math
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError
 from contextlib import contextmanager, suppress
@@ -11,15 +13,18 @@ from uuid import uuid4
 from pipeline.cluster import CONNECT_SECONDS, LOOK_EVERY, ClusterError
 from stages.extract.plan import SongTask
 from stages.extract.run import Outcome, Tally
-from stages.extract.worker import SongResult, WorkerConfig, extract_song
+from stages.extract.worker import SongsResult, WorkerConfig, extract_songs
 from stages.songs.errors import shown
 from store.errors import HearError
 
 if TYPE_CHECKING:
     from distributed import Client, Future
 
-# Songs submitted in addition to one per worker, so that no worker waits for the scheduler.
-SONGS_AHEAD = 2
+# Tasks submitted in addition to one per worker, so that no worker waits for the scheduler.
+TASKS_AHEAD = 2
+# A worker prepares songs ahead only within a task, so a task is as many songs as take this many seconds, and at most
+# `MOST_SONGS`. It reports them at its end.
+TASK_SECONDS, MOST_SONGS = 20.0, 16
 # The scheduler's states of a task that no worker has.
 UNASSIGNED = ("waiting", "queued", "no-worker")
 
@@ -33,7 +38,7 @@ def run_on_cluster(
     say: Callable[[str], None],
     stop: threading.Event,
 ) -> Tally:
-    """Extract every song as one Dask task; workers write the records and return only counts.
+    """Extract songs in Dask tasks; workers write the records and return only counts.
 
     If a worker is lost, another one takes over its songs; `say` is called when none is left. `stop` ends the run after
     the current views; a worker's error sets it.
@@ -97,33 +102,54 @@ class _SubmittedSongs:
         self._worker = worker
         self._stop = stop
         self._stop_workers = Event(f"hear-stop-{uuid4().hex}", client=client)
-        self._waiting = iter(tasks)
-        self._running = as_completed(loop=client.loop)
-        self._songs: dict[object, tuple[Future[SongResult], SongTask]] = {}
-
-    def results(self) -> Iterator[SongResult]:
-        """Each song's result when it is ready; after a stop, only those of songs that a worker has started."""
+        self._waiting = deque(tasks)
         # -1 means all workers; some versions report only five by default.
-        workers = len(self._client.scheduler_info(n_workers=-1)["workers"])
-        for _ in range(max(1, workers) + SONGS_AHEAD):
-            self._submit()
+        self._workers = max(1, len(client.scheduler_info(n_workers=-1)["workers"]))
+        self._seconds_per_song = math.inf
+        self._running = as_completed(loop=client.loop)
+        self._songs: dict[object, tuple[Future[SongsResult], Sequence[SongTask]]] = {}
+
+    def results(self) -> Iterator[SongsResult]:
+        """The result of each task when it is ready; after a stop, only those of tasks that a worker has started."""
+        for _ in range(self._workers + TASKS_AHEAD):
+            self._submit(self._next_songs())
         for future in self._running:
-            _, task = self._songs.pop(future.key)
+            _, songs = self._songs.pop(future.key)
             try:
-                result = _result(future, task)
+                result = self._result(future, songs)
             except CancelledError:
                 if not self._stop.is_set():
                     raise
             else:
                 yield result
-            self._submit()
+                self._seconds_per_song = (result.waiting + result.encoding) / len(songs) or self._seconds_per_song
+            self._submit(self._next_songs())
 
-    def _submit(self) -> None:
-        task = None if self._stop.is_set() else next(self._waiting, None)
-        if task is not None:
-            future = self._client.submit(extract_song, task, self._worker, self._stop_workers, pure=False)
-            self._songs[future.key] = future, task
+    def _next_songs(self) -> list[SongTask]:
+        """The songs of the next task; fewer at the end of the run, so that workers end at the same time."""
+        share = len(self._waiting) // (4 * self._workers)
+        most = min(MOST_SONGS, TASK_SECONDS // self._seconds_per_song, share)
+        return [self._waiting.popleft() for _ in range(min(len(self._waiting), max(1, int(most))))]
+
+    def _submit(self, songs: Sequence[SongTask]) -> None:
+        if songs and not self._stop.is_set():
+            future = self._client.submit(extract_songs, songs, self._worker, self._stop_workers, pure=False)
+            self._songs[future.key] = future, songs
             self._running.add(future)
+
+    def _result(self, future: "Future[SongsResult]", songs: Sequence[SongTask]) -> SongsResult:
+        from distributed import KilledWorker
+
+        try:
+            return future.result()
+        except KilledWorker:
+            if len(songs) > 1:
+                for song in songs:
+                    self._submit([song])
+                return SongsResult(())
+            (song,) = songs
+            why = f"{shown(song.path)}: every worker that took this song died (memory, or a broken decoder)"
+            return SongsResult(tuple(Outcome(song.song_id, view, "failed", error=why) for view in song.views))
 
     @contextmanager
     def watched(self, say: Callable[[str], None]) -> Iterator[None]:
@@ -160,14 +186,3 @@ class _SubmittedSongs:
         states = self._client.sync(self._client.scheduler.get_task_status, keys=list(self._songs))
         waiting = [future for key, (future, _) in list(self._songs.items()) if states.get(key) in UNASSIGNED]
         self._client.cancel(waiting)
-
-
-def _result(future: "Future[SongResult]", task: SongTask) -> SongResult:
-    from distributed import KilledWorker
-
-    try:
-        result = future.result()
-    except KilledWorker:
-        why = f"{shown(task.path)}: every worker that took this song died (memory, or a broken decoder)"
-        return SongResult(tuple(Outcome(task.song_id, view, "failed", error=why) for view in task.views))
-    return result

@@ -36,7 +36,7 @@ MISSING_NAMED = 20
 class ExtractionOptions:
     """Options of a run; none changes stored numbers.
 
-    `readers` processes decode and augment songs for each encoder; `workers` and `scheduler` select Dask; with `shard`,
+    `readers` processes decode and augment songs for each encoder (and worker); `workers` and `scheduler` select Dask; with `shard`,
     only that part of the songs is extracted; more than `max_failures` failed views stop the run; `force` starts even
     if disk space is short.
     """
@@ -77,7 +77,7 @@ class ExtractionSummary:
             counts += f", {self.renewed} changed song{'' if self.renewed == 1 else 's'} made again"
         if self.missing:
             counts += f", {self.missing} source{'' if self.missing == 1 else 's'} missing"
-        if not tally.encoding:
+        if not tally.audio:
             return counts
         return (
             f"{counts}; {tally.audio / 3600:.2f} h of audio at {tally.audio / tally.elapsed:.1f}× real time; "
@@ -187,7 +187,7 @@ def run_extraction(
         place = workers or config.load_encoders()
         spec, origins = place.config.describe() if isinstance(place, Workers) else config.describe(place)
         plan = plan_run(manifest, store, spec, augment=augment, shard=options.shard)
-        _check_space(_cost(plan, spec, store, options.readers), force=options.force)
+        _check_space(_cost(plan, spec, store, options.readers * max(1, options.workers)), force=options.force)
         # After the check: it advises another spec, which an existing store would refuse.
         writer = StoreWriter.open(store, spec, encoders_from=origins)
         remember_hashes(writer.root, plan.sources.hashed)

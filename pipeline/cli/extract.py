@@ -18,7 +18,15 @@ if TYPE_CHECKING:
     from pipeline.shards import Shard
 
 app = App()
-Readers = Annotated[int, option("Machine", "Processes that decode and augment songs for each encoder.", min=0)]
+Readers = Annotated[
+    int | None,
+    option(
+        "Machine",
+        f"Processes that decode and augment songs for each encoder; by default {default_readers()} on this machine, "
+        "divided by --workers.",
+        min=0,
+    ),
+]
 Workers = Annotated[int, option("Machine", "Dask worker processes on this machine; 0: use this process.", min=0)]
 Scheduler = Annotated[str, option("Machine", "Use the workers of this Dask scheduler, such as tcp://host:8786.")]
 
@@ -38,7 +46,7 @@ def extract(
     store: Annotated[str, option("Output", "Store to fill: a folder, or a URL such as s3://bucket/name.zarr.")],
     params: Mapping[str, Any],
     receipt: Written = None,
-    readers: Readers = default_readers(),
+    readers: Readers = None,
     workers: Workers = 0,
     scheduler: Scheduler = "",
     shard: ShardText = None,
@@ -63,6 +71,7 @@ def extract(
     augment = settings.pop("augment")
     config = ExtractConfig(**settings)
     part = _parsed(shard)
+    readers = default_readers(max(1, workers)) if readers is None else readers
     if dry_run:
         say_json(extraction.dry_run(manifest, store, config, augment=augment, readers=readers, shard=part), indent=2)
         return

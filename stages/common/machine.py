@@ -36,14 +36,14 @@ def memory_limit() -> int:
     return int(min([psutil.virtual_memory().total, *limits]))
 
 
-def default_readers() -> int:
-    """Processes that prepare songs for one encoder: beside a GPU all cores but two, else at most eight.
+def default_readers(workers: int = 1) -> int:
+    """Processes that prepare songs for each of `workers` encoders here: all cores but two beside a GPU, else at most 8.
 
     For 3.5 minutes of audio, encoders on a CPU take 59 core-seconds and the preparation 0.7. There, more than one
     reader only helps the tiny encoders and the search for lengths; readers without work use no core.
     """
     cores = count_cores()
-    return max(1, cores - 2) if has_gpu() else max(1, min(8, cores - 1))
+    return max(1, (cores - 2 if has_gpu() else min(8, cores - 1)) // workers)
 
 
 def has_gpu() -> bool:

@@ -1,6 +1,7 @@
-"""Extraction of one song on a worker. The encoders are loaded once per process; the worker writes the records."""
+"""Extraction of songs on a worker. The encoders are loaded once per process; the worker writes the records."""
 
 import socket
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from multiprocessing.util import Finalize
@@ -23,8 +24,8 @@ class WorkerConfig:
 
 
 @dataclass(frozen=True)
-class SongResult:
-    """The result of a task: the outcomes, times in seconds, and an error that must end the run.
+class SongsResult:
+    """The result of some songs: the outcomes, times in seconds, and an error that must end the run.
 
     The error is returned, not raised, because Dask prints the traceback of exceptions in tasks.
     """
@@ -35,28 +36,31 @@ class SongResult:
     error: HearError | None = None
 
 
-def extract_song(task: SongTask, config: WorkerConfig, stop: Stop) -> SongResult:
-    """Make the views of one song, except those that a lost worker has already written.
+def extract_songs(tasks: Sequence[SongTask], config: WorkerConfig, stop: Stop) -> SongsResult:
+    """Make the views of some songs, except those that a lost worker has already written.
 
     `stop` ends the task before the first or after the current view. The result's error says that the encoders cannot be
     loaded, or that the store is missing or cannot be written.
     """
     outcomes: list[Outcome] = []
     if stop.is_set():
-        return SongResult(())
+        return SongsResult(())
     try:
-        tally = _extract(task, extractor_for(config), outcomes, stop)
+        tally = _extract(tasks, extractor_for(config), outcomes, stop)
     except HearError as error:
-        return SongResult(tuple(outcomes), error=error)
-    return SongResult(tuple(outcomes), tally.waiting, tally.encoding)
+        return SongsResult(tuple(outcomes), error=error)
+    return SongsResult(tuple(outcomes), tally.waiting, tally.encoding)
 
 
-def _extract(task: SongTask, extractor: Extractor, outcomes: list[Outcome], stop: Stop) -> Tally:
-    stored = {view: extractor.writer.digest(task.song_id, view) for view in task.views}
-    # A record that the task replaces is still to be made.
-    missing = tuple(view for view, digest in stored.items() if digest in (None, task.replaces.get(view)))
-    outcomes += [Outcome(task.song_id, view, "done") for view in task.views if view not in missing]
-    tally = extractor.run([replace(task, views=missing)], report=outcomes.append, stop=stop)
+def _extract(tasks: Sequence[SongTask], extractor: Extractor, outcomes: list[Outcome], stop: Stop) -> Tally:
+    left = []
+    for task in tasks:
+        stored = {view: extractor.writer.digest(task.song_id, view) for view in task.views}
+        # A record that the task replaces is still to be made.
+        missing = tuple(view for view, digest in stored.items() if digest in (None, task.replaces.get(view)))
+        outcomes += [Outcome(task.song_id, view, "done") for view in task.views if view not in missing]
+        left.append(replace(task, views=missing))
+    tally = extractor.run(left, report=outcomes.append, stop=stop)
     if stop.is_set():
         # End prepared views within this task, because Dask gives a closing worker only a few seconds.
         extractor.feed.close()

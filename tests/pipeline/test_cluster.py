@@ -18,12 +18,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from distributed import Client
+from distributed import Client, KilledWorker
 from distributed.versions import get_versions
 
 from pipeline import cluster
 from pipeline.cluster import ClusterError, dask_client
-from pipeline.cluster_songs import SONGS_AHEAD, run_on_cluster
+from pipeline.cluster_songs import TASKS_AHEAD, run_on_cluster
 from pipeline.extraction import ExtractionOptions, plan_run, run_extraction
 from pipeline.local_workers import TRIES
 from stages.extract.config import ExtractConfig
@@ -202,7 +202,29 @@ def test_only_enough_songs_to_keep_workers_busy_are_submitted(
     worker = WorkerConfig(str(tmp_path / "s.zarr"), config, processes=0)
     # Fewer songs are submitted than there are.
     run_on_cluster(client, plan.tasks * 2, worker, report=report, say=print, stop=stop)
-    assert reported[0] == workers + SONGS_AHEAD
+    assert reported[0] == workers + TASKS_AHEAD
+
+
+def test_quick_songs_share_a_task_and_are_tried_one_by_one_if_their_workers_die(
+    tmp_path: Path, songs: Path, config: ExtractConfig, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan, sizes, submit = planned(songs, tmp_path / "s.zarr", config), [], client.submit
+
+    def dead(*task: object) -> None:
+        raise KilledWorker("task", SimpleNamespace(address=""), 3)
+
+    def counted(function: Any, task: Any, *more: Any, **how: Any) -> Any:
+        sizes.append(len(task))
+        return submit(dead if len(task) > 1 else function, task, *more, **how)
+
+    monkeypatch.setattr(client, "submit", counted)
+    monkeypatch.setattr("pipeline.cluster_songs.TASK_SECONDS", 1_000.0)
+    worker, stop = WorkerConfig(str(tmp_path / "s.zarr"), config, processes=0), threading.Event()
+    tally = run_on_cluster(client, plan.tasks * 4, worker, report=lambda _: None, say=print, stop=stop)
+    assert (tally.done, tally.failures) == (64, [])
+    # The first tasks measure; the last ones are small, so that several workers would end at the same time.
+    assert sizes[:4] == [1, 1, 1, 7]
+    assert sizes[-1] == 1
 
 
 def test_after_ctrl_c_in_all_processes_only_current_views_are_finished(

@@ -39,6 +39,7 @@ def test_readers_leave_two_cores_beside_a_gpu(
     monkeypatch.setattr(machine, "DEVICES", groups)
     (groups / device).touch()
     assert default_readers() == readers
+    assert default_readers(4) == max(1, readers // 4)
 
 
 V1 = "9:name=systemd:/\n4:memory:/docker/abc\n2:cpu,cpuacct:/docker/abc\n0::/\n"

@@ -1,4 +1,4 @@
-"""Extraction of one song on a worker: existing views are kept, and errors are returned as values."""
+"""Extraction of songs on a worker: existing views are kept, and errors are returned as values."""
 
 import threading
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ import soundfile
 from stages.extract.config import ExtractConfig
 from stages.extract.encoders import MultiScale
 from stages.extract.plan import SongTask
-from stages.extract.worker import WorkerConfig, extract_song, extractor_for
+from stages.extract.worker import WorkerConfig, extract_songs, extractor_for
 from store import StoreError, StoreWriter
 
 EXTRACT_CONFIG = ExtractConfig(preset="tiny", muq="", musicfm="", layers=(2,))
@@ -40,9 +40,9 @@ def test_views_of_a_lost_worker_are_kept(task: SongTask, config: WorkerConfig, m
         return launch(self, waveform, **more)
 
     monkeypatch.setattr(MultiScale, "launch", counted)
-    before = extract_song(SongTask("song", task.path, (0, 2)), config, threading.Event())
+    before = extract_songs([SongTask("song", task.path, (0, 2))], config, threading.Event())
     assert (len(made), [outcome.view for outcome in before.outcomes]) == (2, [0, 2])
-    after = extract_song(task, config, threading.Event())
+    after = extract_songs([task], config, threading.Event())
     assert len(made) == 3
     assert sorted(outcome.view for outcome in after.outcomes) == [0, 1, 2]
     assert {outcome.status for outcome in after.outcomes} == {"done"}
@@ -52,7 +52,7 @@ def test_stale_views_are_made_again_unless_a_lost_worker_replaced_them(
     task: SongTask, config: WorkerConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     writer = StoreWriter.open(config.root, EXTRACT_CONFIG.spec(EXTRACT_CONFIG.load_encoders()))
-    assert extract_song(task, config, threading.Event()).error is None
+    assert extract_songs([task], config, threading.Event()).error is None
     old = {view: str(writer.digest("song", view)) for view in task.views}
     soundfile.write(task.path, np.random.default_rng(1).uniform(-0.5, 0.5, 12_000), 24_000)
     again, launch, made = replace(task, replaces=old), MultiScale.launch, []
@@ -62,9 +62,9 @@ def test_stale_views_are_made_again_unless_a_lost_worker_replaced_them(
         return launch(self, waveform, **more)
 
     monkeypatch.setattr(MultiScale, "launch", counted)
-    lost = extract_song(replace(again, views=(0, 2)), config, threading.Event())
+    lost = extract_songs([replace(again, views=(0, 2))], config, threading.Event())
     assert (len(made), [outcome.view for outcome in lost.outcomes]) == (2, [0, 2])
-    after = extract_song(again, config, threading.Event())
+    after = extract_songs([again], config, threading.Event())
     assert len(made) == 3
     assert sorted((outcome.view, outcome.status) for outcome in after.outcomes) == [
         (0, "done"),
@@ -75,7 +75,7 @@ def test_stale_views_are_made_again_unless_a_lost_worker_replaced_them(
 
 
 def test_missing_store_is_an_error_and_not_created(task: SongTask, config: WorkerConfig) -> None:
-    result = extract_song(task, config, threading.Event())
+    result = extract_songs([task], config, threading.Event())
     assert result.outcomes == ()
     assert "cannot find the store" in str(result.error)
     assert config.root in str(result.error)
@@ -84,14 +84,14 @@ def test_missing_store_is_an_error_and_not_created(task: SongTask, config: Worke
 
 def test_views_before_an_error_count(task: SongTask, config: WorkerConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     StoreWriter.open(config.root, EXTRACT_CONFIG.spec(EXTRACT_CONFIG.load_encoders()))
-    assert extract_song(SongTask("song", task.path, (0,)), config, threading.Event()).error is None
+    assert extract_songs([SongTask("song", task.path, (0,))], config, threading.Event()).error is None
     full = StoreError("no space left")
 
     def write_record(self: StoreWriter, record: Any, *, replaces: str | None) -> bool:
         raise full
 
     monkeypatch.setattr(StoreWriter, "write_record", write_record)
-    result = extract_song(task, config, threading.Event())
+    result = extract_songs([task], config, threading.Event())
     assert result.error is full
     assert [outcome.view for outcome in result.outcomes] == [0]
 
