@@ -68,7 +68,8 @@ def dask_client(
         return
     # Port 0 is any free port, so that two runs do not compete for the dashboard's port.
     settings: dict[str, Any] = {"threads_per_worker": 1, "memory_limit": None, "dashboard_address": ":0"}
-    with dask.config.set(_worker_settings()):
+    # The scheduler warns of results that are lost with closing workers, even if nobody needs them.
+    with dask.config.set(_worker_settings()), _quiet("distributed.scheduler"):
         if device == "cuda":
             _check_shared_memory()
             with _interrupts_blocked():
@@ -172,6 +173,8 @@ def _worker_settings() -> dict[str, Any]:
     # Dask lowers glibc's trim threshold, so every large array is mapped again and faulted in page by page: a training
     # step on a CPU took 2.7 times as long.
     environment.pop("MALLOC_TRIM_THRESHOLD_", None)
+    # Otherwise each worker prints twenty lines about its start and end.
+    environment["DASK_LOGGING__DISTRIBUTED"] = "warning"
     return {"distributed.nanny.pre-spawn-environ": environment}
 
 

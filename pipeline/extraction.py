@@ -36,7 +36,7 @@ MISSING_NAMED = 20
 class ExtractionOptions:
     """Options of a run; none changes stored numbers.
 
-    `readers` processes decode and augment songs for each encoder (and worker); `workers` and `scheduler` select Dask; with `shard`,
+    `readers` processes decode and augment songs for each encoder; `workers` and `scheduler` select Dask; with `shard`,
     only that part of the songs is extracted; more than `max_failures` failed views stop the run; `force` starts even
     if disk space is short.
     """
