@@ -341,10 +341,6 @@ def _in_shared_memory(arrays: Sequence[memoryview]) -> Iterator[list[IO[bytes]]]
         yield [file]
 
 
-def _anonymous_file() -> IO[bytes]:
-    return os.fdopen(os.memfd_create("arrays"), "wb") if hasattr(os, "memfd_create") else tempfile.TemporaryFile()
-
-
 def _mapped(descriptors: Sequence[int], sizes: Sequence[int]) -> list[memoryview]:
     """The arrays of a file in shared memory."""
     if not any(sizes):
