@@ -152,7 +152,7 @@ def _lengths(ours: MultiScale, waveform: Waveform, limits: Sequence[float], figu
         times.append(tuple(_timed(lambda s=samples: ours.encode(s))[1] for _ in range(2)))
     first, seen = (statistics.median(column) for column in zip(*times, strict=True))
     figures.add(f"encoders: median of 20 lengths, {limits[0]:g} to {limits[1]:g} s", seen, "s")
-    name = "encoders: a new length, in times of a seen one"
+    name = "encoders: time of a new length / of a seen one"
     if ours.device.type == "cuda":
         figures.add(name, first / seen, most=1.3)
     else:
@@ -210,7 +210,7 @@ def _compare(
     faster, cheaper = (
         statistics.median(values["plain"]) / statistics.median(values["ours"]) for values in (times, busy)
     )
-    figures.add("encoders: times as fast as the published way", faster, least=least)
+    figures.add("encoders: published / ours", faster, "×", least=least)
     print(f"CPU time, ratio of medians: {cheaper:.2f}")
     fast, slow = results["ours"], results["plain"]
     cosine = (fast * slow).sum(-1) / (np.linalg.norm(fast, axis=-1) * np.linalg.norm(slow, axis=-1))

@@ -69,7 +69,7 @@ def test_bits_do_not_depend_on_the_pack_or_on_other_songs(tiny, fixed, monkeypat
     assert all(rows % 256 == 0 for rows in packs)
 
 
-def test_what_is_in_gaps_changes_nothing(tiny, fixed, monkeypatch):
+def test_values_in_gaps_change_nothing(tiny, fixed, monkeypatch):
     fixed()
     monkeypatch.setattr(tiny, "batch", 24)
     expected, within = tiny.encode(song(31)), attend_within
