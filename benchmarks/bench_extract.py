@@ -58,10 +58,7 @@ NO_GPU = "no GPU"
 
 def main() -> None:
     """Measure and print."""
-    parser = _parser()
-    figures = Figures(parser)
-    options = parser.parse_args()
-    figures.open(options)
+    options, figures = Figures.parse(_parser())
     torch.set_num_threads(options.threads)
     sizes = {"full": FULL, "tiny": TINY}[options.sizes]
     weights = {name: untrained(name, sizes) for name in ("musicfm", "muq")}

@@ -62,9 +62,7 @@ def main() -> None:
     parser.add_argument("--readers", type=int, default=min(6, count_cores()), help="readers of the second part")
     parser.add_argument("--songs", type=int, help="songs of the second part (default: three per reader)")
     parser.add_argument("--rounds", type=int, default=2, help="runs of each feed; 0 omits the second part (default: 2)")
-    figures = Figures(parser)
-    options = parser.parse_args()
-    figures.open(options)
+    options, figures = Figures.parse(parser)
     print(f"{count_cores()} cores, load {os.getloadavg()[0]:.1f}", flush=True)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
