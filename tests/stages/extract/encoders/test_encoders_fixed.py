@@ -103,7 +103,7 @@ def test_spectrograms_are_padded_to_whole_pieces(fixed, monkeypatch):
     assert len(set(pieces)) == 1
 
 
-def test_passes():
+def test_passes_hold_as_many_signals_as_the_batch_allows():
     parts = [Part("segment", 0, 750), Part("segment", 750, 750), Part("segment", 1500, 9), Part("track", 0, 1509)]
     assert passes(parts, 2, fixed=False) == [parts[:2], parts[2:3], parts[3:]]
     assert passes(parts, 4, fixed=True) == [parts[:3], parts[3:]]

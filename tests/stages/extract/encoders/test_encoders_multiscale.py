@@ -190,7 +190,7 @@ def test_torch_rounds_to_float16_as_numpy_does():
         (-65520.0, "float16", StoreError, r"frames reach 6.552e\+04, more than float16 holds \(65504\); store them"),
     ],
 )
-def test_values_that_cannot_be_stored(tiny, monkeypatch, value, dtype, error, message):
+def test_values_that_cannot_be_stored_fail_the_song(tiny, monkeypatch, value, dtype, error, message):
     forward = Conformer.forward
 
     def spoilt(self, signals, layers):
