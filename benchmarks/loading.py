@@ -107,8 +107,8 @@ def measure_loading(folder: Path, *, songs: int, frames: int, device: str, repea
             config=config,
             listeners=[steps],
         )
-        # The first step always waits for the first batch.
-        print(f"loading: {size} head after the first step: waited {100 * _waiting(steps.rows[1:]):.1f} %", flush=True)
+        later = steps.rows[1:] or steps.rows  # the first step always waits for the first batch
+        print(f"loading: {size} head, {count} songs, after the first step: waited {100 * _waiting(later):.1f} %")
         figures.add(f"loading: waiting, {size} head", 100 * _waiting(steps.rows), "%", most=100 * MOST_WAITING)
 
 
