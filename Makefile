@@ -33,7 +33,7 @@ help:  ## List the targets
 # uv installs the pinned set several times faster than pip does; both check the hashes.
 # Beside a wheelhouse, .venv also sees the packages of PYTHON: pip, and a torch for the machine's GPU. PYTHON may be in a
 # virtual environment itself, so its folders are listed: --system-site-packages would name those of another Python. An
-# earlier .venv is removed first, or PYTHON would be the one in there.
+# earlier .venv is removed first: PATH would find its Python.
 $(READY): requirements.txt pyproject.toml
 	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "Python 3.11 or newer is needed, found $$("$(PYTHON)" --version); set PYTHON=…" >&2; exit 1; }

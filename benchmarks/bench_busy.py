@@ -34,10 +34,7 @@ LOOP = "import os; parent = os.getppid()\nwhile os.getppid() == parent: pass"
 
 def main() -> None:
     """Measure and print."""
-    parser = _parser()
-    figures = Figures(parser)
-    options = parser.parse_args()
-    figures.open(options)
+    options, figures = Figures.parse(_parser())
     if options.train is not None:
         print(json.dumps(_train(options.train, options.threads, options.epochs)))
         return

@@ -42,9 +42,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--audio", type=Path, help="song to decode (default: 2 minutes of noise as MP3)")
     parser.add_argument("--repeats", type=int, default=9, help="runs of each way (default: 9)")
-    figures = Figures(parser)
-    options = parser.parse_args()
-    figures.open(options)
+    options, figures = Figures.parse(parser)
     with tempfile.TemporaryDirectory() as folder:
         files = [options.audio or _noise(Path(folder) / "song.mp3", 48_000, 120)]
         files += [_noise(Path(folder) / "fast.flac", 655_350, 60)]

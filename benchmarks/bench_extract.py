@@ -22,8 +22,9 @@ import torch
 from benchmarks.figures import Figures
 from benchmarks.memory import peak_gigabytes
 from benchmarks.plain_encoders import PlainEncoders
+from benchmarks.songs import synthesise
 from stages.common.device import exact_float32
-from stages.common.machine import count_cores
+from stages.common.machine import count_cores, default_readers
 from stages.extract.audio.reading import SAMPLE_RATE, Waveform, read_audio, resample
 from stages.extract.encoders.layers.mel import MELS
 from stages.extract.encoders.layers.segments import segment_lengths, spectrograms, token_count
@@ -32,7 +33,6 @@ from stages.extract.encoders.multiscale import STREAMS, MultiScale
 from stages.extract.encoders.weights.untrained import KERNEL, TINY, Sizes, untrained
 from stages.extract.plan import SongTask
 from stages.extract.run import Extractor
-from stages.extract.views.augment import draw_view
 from stages.extract.views.feed import ViewFeed
 from store import Spec, StoreWriter
 
@@ -42,7 +42,6 @@ FULL = Sizes(layers=12, width=1024, heads=16, inner=4096, channels=512)
 # The clean song and eight augmented views, as in the paper's training.
 VIEWS = 9
 Result = TypeVar("Result")
-
 
 # Goals, by device: times the speed of the plain way.
 FASTER = {"cpu": 4.0, "cuda": 8.0}
@@ -59,10 +58,7 @@ NO_GPU = "no GPU"
 
 def main() -> None:
     """Measure and print."""
-    parser = _parser()
-    figures = Figures(parser)
-    options = parser.parse_args()
-    figures.open(options)
+    options, figures = Figures.parse(_parser())
     torch.set_num_threads(options.threads)
     sizes = {"full": FULL, "tiny": TINY}[options.sizes]
     weights = {name: untrained(name, sizes) for name in ("musicfm", "muq")}
@@ -70,9 +66,10 @@ def main() -> None:
     kind = ours.device.type
     seconds = options.seconds or SONG[kind]
     with tempfile.TemporaryDirectory() as folder:
-        path = options.audio or _synthesised(Path(folder) / "song.flac", seconds)
-        song = _decoded(path, seconds)
-    waveform = resample(song, SAMPLE_RATE)
+        path = options.audio or synthesise(Path(folder) / "song.flac", seconds)
+        decoded = read_audio(path)
+    song = Waveform(np.resize(decoded.samples, int(seconds * decoded.rate)), decoded.rate)
+    waveform = resample(song)
     print(f"{ours.device}, {ours.precision}, {options.threads} threads, load {os.getloadavg()[0]:.1f}", flush=True)
     ours.encode(waveform.samples[: 5 * SAMPLE_RATE])
     _encoder_parts(ours, waveform)
@@ -111,37 +108,12 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _synthesised(path: Path, seconds: float) -> Path:
-    import soundfile
-
-    rate = 44_100
-    moment = np.arange(int(seconds * rate)) / rate
-    notes = 220.0 * 2.0 ** (np.random.default_rng(0).integers(0, 24, int(seconds * 4) + 1) / 12)
-    pitch = notes[(moment * 4).astype(int)]
-    tone = sum(np.sin(2 * np.pi * np.cumsum(pitch * k) / rate) / k for k in (1, 2, 3)) * np.exp(-4 * (moment * 4 % 1))
-    noise = np.random.default_rng(1).standard_normal(moment.size) * np.exp(-40 * (moment * 2 % 1))
-    soundfile.write(path, np.stack([0.2 * tone + 0.1 * noise, 0.2 * tone - 0.1 * noise], axis=1), rate)
-    return path
-
-
 def _timed(run: Callable[[], Result], device: torch.device | None = None) -> tuple[Result, float]:
     started = time.perf_counter()
     result = run()
     if device is not None and device.type == "cuda":
         torch.cuda.synchronize(device)
     return result, time.perf_counter() - started
-
-
-def _decoded(path: Path, seconds: float) -> Waveform:
-    """Time the steps before the encoders; return the song at its own rate, looped or cut to the given length."""
-    decoded, decode = _timed(lambda: read_audio(path))
-    song = Waveform(np.resize(decoded.samples, int(seconds * decoded.rate)), decoded.rate)
-    draw_view(song, song_id="warm", view=1, seed=0)
-    (view, _), augment = _timed(lambda: draw_view(song, song_id="song", view=1, seed=0))
-    _, resampling = _timed(lambda: resample(view, SAMPLE_RATE))
-    decode *= seconds * decoded.rate / decoded.samples.size
-    print(f"{seconds:.0f} s: decode {decode:.2f} s, augment {augment:.2f} s, resample {resampling:.2f} s")
-    return song
 
 
 def _encoder_parts(ours: MultiScale, waveform: Waveform) -> None:
@@ -177,7 +149,7 @@ def _lengths(ours: MultiScale, waveform: Waveform, limits: Sequence[float], figu
         times.append(tuple(_timed(lambda s=samples: ours.encode(s))[1] for _ in range(2)))
     first, seen = (statistics.median(column) for column in zip(*times, strict=True))
     figures.add(f"encoders: median of 20 lengths, {limits[0]:g} to {limits[1]:g} s", seen, "s")
-    name = "encoders: a new length, in times of a seen one"
+    name = "encoders: time of a new length / of a seen one"
     if ours.device.type == "cuda":
         figures.add(name, first / seen, most=1.3)
     else:
@@ -198,7 +170,7 @@ def _pipeline(ours: MultiScale, song: Waveform, seconds: float, songs: int, figu
     """Time a whole run: views are prepared ahead, encoded, and written in the background. Return audio per second."""
     import soundfile
 
-    readers = max(1, min(8, count_cores() - 1))
+    readers = default_readers()
     with tempfile.TemporaryDirectory() as folder, ViewFeed(processes=readers) as feed:
         path = Path(folder) / "song.flac"
         soundfile.write(path, np.resize(song.samples, int(seconds * song.rate)), song.rate)
@@ -235,7 +207,7 @@ def _compare(
     faster, cheaper = (
         statistics.median(values["plain"]) / statistics.median(values["ours"]) for values in (times, busy)
     )
-    figures.add("encoders: times as fast as the published way", faster, least=least)
+    figures.add("encoders: published / ours", faster, "×", least=least)
     print(f"CPU time, ratio of medians: {cheaper:.2f}")
     fast, slow = results["ours"], results["plain"]
     cosine = (fast * slow).sum(-1) / (np.linalg.norm(fast, axis=-1) * np.linalg.norm(slow, axis=-1))

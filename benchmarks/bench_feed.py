@@ -2,7 +2,8 @@
 
     python -m benchmarks.bench_feed --audio song.mp3
 
-1. Nine views of one song with one reader, in core-seconds per view of 210 s: first each part, then a whole run. The
+1. Nine views of one song with one reader, in core-seconds per view of 210 s: first each part, and the augmentation
+   also as it was before (the transforms one by one, at the file's own rate, with the same draws); then a whole run. The
    stand-in encoder checks the samples, sleeps for 60 ms in the thread that launches, and returns a ready float16 array
    of the published size. Stores are written to the folder for temporary files.
 2. Songs of 60 to 300 s with nine views each, and as many readers as cores, at most six, so that readers are the
@@ -31,7 +32,8 @@ import soundfile
 from numpy.typing import NDArray
 
 from benchmarks.figures import Figures
-from benchmarks.plain_feed import PlainFeed, hand_over_arrays
+from benchmarks.plain_feed import PlainFeed, augment_plainly, hand_over_arrays
+from benchmarks.songs import synthesise
 from stages.common.machine import count_cores
 from stages.common.processes import Processes
 from stages.extract.audio.loudness import loudest_second
@@ -60,32 +62,16 @@ def main() -> None:
     parser.add_argument("--readers", type=int, default=min(6, count_cores()), help="readers of the second part")
     parser.add_argument("--songs", type=int, help="songs of the second part (default: three per reader)")
     parser.add_argument("--rounds", type=int, default=2, help="runs of each feed; 0 omits the second part (default: 2)")
-    figures = Figures(parser)
-    options = parser.parse_args()
-    figures.open(options)
+    options, figures = Figures.parse(parser)
     print(f"{count_cores()} cores, load {os.getloadavg()[0]:.1f}", flush=True)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        song = options.audio or _save(folder / "song.mp3", _synthesised(SYNTHESISED))
+        song = options.audio or synthesise(folder / "song.mp3", SYNTHESISED)
         _one_song(song, folder, figures)
         if options.rounds:
             songs = options.songs or 3 * options.readers
             tasks = _mixed_songs(song, folder, songs)
             _mixed(tasks, folder, figures, readers=options.readers, rounds=options.rounds)
-
-
-def _synthesised(seconds: float, rate: int = 48_000) -> NDArray[np.float32]:
-    """Decaying notes and noise, (n, 2)."""
-    generator, moment = np.random.default_rng(0), np.arange(int(seconds * rate)) / rate
-    pitch = (220.0 * 2.0 ** (generator.integers(0, 24, int(seconds * 4) + 1) / 12))[(moment * 4).astype(int)]
-    tone = 0.2 * np.sin(2 * np.pi * np.cumsum(pitch) / rate) * np.exp(-4 * (moment * 4 % 1))
-    noise = 0.1 * generator.standard_normal(moment.size) * np.exp(-40 * (moment * 2 % 1))
-    return np.stack([tone + noise, tone - noise], axis=1).astype(np.float32)
-
-
-def _save(path: Path, samples: NDArray[np.float32], rate: int = 48_000) -> Path:
-    soundfile.write(path, samples, rate)
-    return path
 
 
 def _mixed_songs(song: Path, folder: Path, count: int) -> list[SongTask]:
@@ -95,7 +81,8 @@ def _mixed_songs(song: Path, folder: Path, count: int) -> list[SongTask]:
 
     def save(number: int) -> SongTask:
         mono = np.resize(decoded.samples, int(lengths[number] * decoded.rate))
-        path = _save(folder / f"{number}.mp3", np.stack([mono, np.roll(mono, 100)], axis=1), decoded.rate)
+        path = folder / f"{number}.mp3"
+        soundfile.write(path, np.stack([mono, np.roll(mono, 100)], axis=1), decoded.rate)
         return SongTask(str(number), path, VIEWS)
 
     with ThreadPoolExecutor(count_cores()) as threads:
@@ -165,7 +152,7 @@ def _busy_seconds() -> float:
 
 def _warm(feed: Any, readers: int, folder: Path) -> None:
     """Let each reader load its libraries."""
-    path = _save(folder / "warm.wav", _synthesised(5.0))
+    path = synthesise(folder / "warm.wav", 5.0)
     _run(feed, [SongTask(str(number), path, (0, 1, 2, 3)) for number in range(readers)], folder)
 
 
@@ -179,6 +166,11 @@ def _one_song(song: Path, folder: Path, figures: Figures) -> None:
     parts["writing"] = (run.process - run.driving) / len(VIEWS)
     for name, value in parts.items():
         print(f"{name}: {value * SCALED / seconds:.3f} core-seconds per view of {SCALED:.0f} s", flush=True)
+    augmented = parts["augment and resample"] * len(VIEWS) / (len(VIEWS) - 1)
+    figures.add("augment: core-seconds per augmented view", augmented * SCALED / seconds, "s", most=0.7)
+    figures.add(
+        "augment: one by one / ours", parts["  the same, one by one"] / parts["augment and resample"], "×", least=2.5
+    )
     figures.add("feed: core-seconds per view", run.per_view(run.readers + run.process), "s", most=1.0)
     figures.add("feed: core-seconds per view on the driving thread", run.per_view(run.driving), "s", most=0.05)
 
@@ -186,12 +178,17 @@ def _one_song(song: Path, folder: Path, figures: Figures) -> None:
 def _parts(song: Path) -> tuple[dict[str, float], float]:
     """Core-seconds per view of each part of the preparation, in this process; and the song's length in seconds."""
     clean, own = read_rates(song, (SAMPLE_RATE, None))
-    draw_view(own, song_id="warm", view=1, seed=0)
+    draw_view(own, song_id="warm", view=1, seed=0)  # imports modules
+    augment_plainly(own, "warm", 1)
     shares: dict[str, tuple[Callable[[], object], float]] = {
         "decode": (lambda: read_rates(song, (SAMPLE_RATE, None)), 1 / len(VIEWS)),
         "hash": (lambda: source_hash(song), 1 / len(VIEWS)),
         "augment and resample": (
             lambda: [draw_view(own, song_id="song", view=view, seed=0) for view in VIEWS[1:]],
+            1 / len(VIEWS),
+        ),
+        "  the same, one by one": (
+            lambda: [resample(augment_plainly(own, "song", view)) for view in VIEWS[1:]],
             1 / len(VIEWS),
         ),
         "  of this, resample": (lambda: resample(own), (len(VIEWS) - 1) / len(VIEWS)),

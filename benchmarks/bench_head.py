@@ -112,10 +112,7 @@ def _options() -> tuple[argparse.Namespace, Figures]:
     parser.add_argument("--threads", type=int, default=count_cores(), help="CPU threads")
     parser.add_argument("--songs", type=int, default=40, help="songs to load, two files of 43 MB each (default: 40)")
     parser.add_argument("--folder", type=Path, help="folder for that store (default: the folder for temporary files)")
-    figures = Figures(parser)
-    options = parser.parse_args()
-    figures.open(options)
-    return options, figures
+    return Figures.parse(parser)
 
 
 def _measure_step(ours: str, options: argparse.Namespace, figures: Figures) -> None:

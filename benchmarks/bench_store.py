@@ -41,9 +41,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="folder for the files (default: the folder for temporary files)")
     parser.add_argument("--seconds", type=float, default=210.0, help="length of the song (default: 210)")
     parser.add_argument("--repeats", type=int, default=9, help="repeats of each measurement (default: 9)")
-    figures = Figures(parser)
-    options = parser.parse_args()
-    figures.open(options)
+    options, figures = Figures.parse(parser)
     with tempfile.TemporaryDirectory(dir=options.folder) as name:
         folder = Path(name)
         floats = embeddings(round(options.seconds * 25))

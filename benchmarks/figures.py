@@ -49,16 +49,17 @@ def read_figures(path: Path) -> list[Figure]:
 
 
 class Figures:
-    """Collects the figures of one benchmark; adds the option `--figures` to its parser."""
+    """Prints the figures of one benchmark, and appends them to a file if there is one."""
 
-    def __init__(self, parser: argparse.ArgumentParser) -> None:
-        self._found: list[Figure] = []
-        self._path: Path | None = None
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+
+    @classmethod
+    def parse(cls, parser: argparse.ArgumentParser) -> "tuple[argparse.Namespace, Figures]":
+        """Add the option `--figures` to a benchmark's parser, and parse the command line."""
         parser.add_argument("--figures", type=Path, help="append the figures to this file, one JSON object per line")
-
-    def open(self, options: argparse.Namespace) -> None:
-        """Take the file from the parsed options."""
-        self._path = options.figures
+        options = parser.parse_args()
+        return options, cls(options.figures)
 
     def add(
         self, name: str, value: float, unit: str = "", *, least: float | None = None, most: float | None = None
@@ -73,7 +74,6 @@ class Figures:
         self._keep(Figure(name=name, value=None, unit=unit, least=least, most=most, note=reason))
 
     def _keep(self, figure: Figure) -> None:
-        self._found.append(figure)
         print(figure, flush=True)
         if self._path is not None:
             with self._path.open("a", encoding="utf-8") as file:

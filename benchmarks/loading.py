@@ -107,8 +107,9 @@ def measure_loading(folder: Path, *, songs: int, frames: int, device: str, repea
             config=config,
             listeners=[steps],
         )
-        waited = _report(size, count, steps.rows, config.workers)
-        figures.add(f"loading: waiting, {size} head", 100 * waited, "%", most=100 * MOST_WAITING)
+        later = steps.rows[1:] or steps.rows  # the first step always waits for the first batch
+        print(f"loading: {size} head, {count} songs, after the first step: waited {100 * _waiting(later):.1f} %")
+        figures.add(f"loading: waiting, {size} head", 100 * _waiting(steps.rows), "%", most=100 * MOST_WAITING)
 
 
 def _compare(folder: Path, data: Data, config: TrainConfig, repeats: int, figures: Figures) -> None:
@@ -233,24 +234,6 @@ def _seconds(work: Callable[[], object]) -> float:
     begun = time.perf_counter()
     work()
     return time.perf_counter() - begun
-
-
-def _report(size: str, songs: int, rows: list[StepRow], workers: int) -> float:
-    """Print the waiting times with and without the first step, which always waits for the first batch.
-
-    Returns
-    -------
-    float
-        The share of all steps' time.
-    """
-    parts = (("all steps", rows), ("after the first", rows[1:]))
-    for name, chosen in parts if len(rows) > 1 else parts[:1]:
-        print(
-            f"loading: {size} head, {songs} songs, {workers} workers, {name}: waited {100 * _waiting(chosen):.1f} % "
-            f"of {sum(row.seconds for row in chosen):.1f} s, load {os.getloadavg()[0]:.1f}",
-            flush=True,
-        )
-    return _waiting(rows)
 
 
 def _waiting(rows: Sequence[StepRow]) -> float:

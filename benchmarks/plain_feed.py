@@ -3,10 +3,10 @@
 Its augmentation is the previous one, too: audiomentations applies each transform at the file's own rate.
 """
 
-import random
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from stages.common.processes import Processes
 from stages.extract.audio.loudness import loudest_second
 from stages.extract.audio.reading import SAMPLE_RATE, Waveform, read_audio, resample
 from stages.extract.audio.source import file_stamp, read_source
+from stages.extract.views import augment
 from stages.extract.views.prepare import PreparedView, SongRequest
 
 # Far above any view's time.
@@ -55,30 +56,29 @@ def plain_view(path: Path, song_id: str, view: int) -> PreparedView:
     """Decode, augment at the file's own rate, resample to 24 kHz, and hash the file."""
     stamp = file_stamp(path)
     waveform = read_audio(path, rate=None if view else SAMPLE_RATE)
+    samples = resample(augment_plainly(waveform, song_id, view)).samples
+    return PreparedView(view, samples, read_source(path, since=stamp), {}, loudest_second(samples))
+
+
+def augment_plainly(waveform: Waveform, song_id: str, view: int) -> Waveform:
+    """The transforms of HEAR's table one by one, as audiomentations applies them, with the same draws (seed 0)."""
+    if view == 0:
+        return waveform
     samples = waveform.samples
-    if view:
-        random.seed(f"{song_id}/{view}")
-        np.random.seed(view)  # noqa: NPY002 - audiomentations draws from it
+    with augment._seeded(song_id, view, 0):
         for transform in _transforms():
             samples = transform(samples, sample_rate=waveform.rate)
-    samples = resample(Waveform(np.ascontiguousarray(samples, np.float32), waveform.rate)).samples
-    return PreparedView(view, samples, read_source(path, since=stamp), {}, loudest_second(samples))
+    return replace(waveform, samples=np.ascontiguousarray(samples, np.float32))
 
 
 @cache
 def _transforms() -> list[Any]:
-    import audiomentations as table
+    import audiomentations
 
-    return [
-        table.Gain(-2.0, 2.0, p=0.9),
-        table.AddGaussianSNR(30.0, 50.0, p=0.25),
-        table.PitchShift(-0.1, 0.1, method="signalsmith_stretch", p=0.5),
-        table.TimeStretch(0.99, 1.01, leave_length_unchanged=False, method="signalsmith_stretch", p=0.4),
-        table.Shift(-0.5, 0.5, shift_unit="seconds", p=0.4),
-        table.HighPassFilter(80.0, 120.0, p=0.3),
-        table.LowPassFilter(15_000.0, 18_000.0, p=0.3),
-        table.SevenBandParametricEQ(-3.0, 3.0, p=0.3),
-    ]
+    # Where HEAR never took the library's defaults.
+    changed = {"time_stretch": {"leave_length_unchanged": False}}
+    rows = [(kind, {**arguments, **changed.get(name, {})}, p) for name, kind, arguments, p in augment.TABLE]
+    return [getattr(audiomentations, kind)(**arguments, p=p) for kind, arguments, p in rows]
 
 
 def hand_over_arrays(items: Iterable[int], size: int) -> Iterator[NDArray[np.float32]]:

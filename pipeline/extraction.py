@@ -201,7 +201,7 @@ def run_extraction(
     changed, wanted = len(plan.sources.changed), 0
     # A receipt describes the current songs; the store may still have records of changed files.
     if receipt is not None and not left and log.renewed == changed:
-        # Only the shard that finds the others' records, too, writes it.
+        # A shard writes it only if the other shards' records are there.
         wanted = plan_run(manifest, store, spec, augment=augment).records if options.shard else 0
         if not wanted:
             write_receipt(EmbeddingStore.open(store), receipt)

@@ -51,7 +51,7 @@ def find_workers(
 ) -> Iterator[Workers | None]:
     """Connect to a scheduler, or prepare workers on this machine, which start when they are needed.
 
-    Yields None if neither is asked for. `say` is called with small differences between the versions there and here.
+    Yields None if neither is requested. `say` is called with small differences between the versions there and here.
 
     Raises
     ------

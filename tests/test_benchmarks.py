@@ -1,6 +1,5 @@
 """Benchmarks keep figures, check goals, and `make gpu` reports what was measured, and what was not."""
 
-import argparse
 import math
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,14 +15,6 @@ from benchmarks.gpu.tests import Outcomes
 ROOT = Path(__file__).resolve().parents[1]
 MACHINE = {"CPU": "a processor", "GPU": "a card"}
 DRY = {"CPU": "a processor", "GPU": "none"}
-
-
-def keeper(path: Path) -> Figures:
-    """Figures that are kept in this file."""
-    parser = argparse.ArgumentParser()
-    figures = Figures(parser)
-    figures.open(parser.parse_args(["--figures", str(path)]))
-    return figures
 
 
 @pytest.mark.parametrize(
@@ -47,7 +38,7 @@ def test_a_goal_is_missed_unless_the_value_reaches_it(
 
 
 def test_figures_are_printed_and_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    figures = keeper(tmp_path / "figures.jsonl")
+    figures = Figures(tmp_path / "figures.jsonl")
     figures.add("feed: core-seconds per view", 1.25, "s", most=1.0)
     figures.skip("extract: share of the bf16 rate", "no GPU", least=0.5)
     assert capsys.readouterr().out.splitlines() == [
@@ -65,10 +56,10 @@ def test_a_missed_goal_fails_the_run_of_all_benchmarks_but_not_one_of_an_earlier
     value: float, exit_code: int, failed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "figures.jsonl"
-    keeper(path).add("earlier", 0.0, least=1.0)
+    Figures(path).add("earlier", 0.0, least=1.0)
 
     def run(command: list[str]) -> SimpleNamespace:
-        keeper(Path(command[command.index("--figures") + 1])).add("now", value, least=2.0)
+        Figures(Path(command[command.index("--figures") + 1])).add("now", value, least=2.0)
         return SimpleNamespace(returncode=exit_code)
 
     monkeypatch.setattr("subprocess.run", run)
@@ -91,7 +82,7 @@ def fill(journal: Path, machine: dict[str, str]) -> None:
     """One run that has ended well, with a goal met, one missed and one not measured."""
     write_line(journal, machine=machine)
     write_line(journal, command="bench_feed", started="today", load=0.5)
-    figures = keeper(journal)
+    figures = Figures(journal)
     figures.add("views per second", 20.0, "1/s", least=10.0)
     figures.add("waiting", 0.2, most=0.1)
     figures.add("views", 9)
@@ -103,7 +94,7 @@ def test_the_page_gives_goal_verdict_and_machine_of_every_figure(tmp_path: Path)
     journal = tmp_path / "extract.jsonl"
     fill(journal, MACHINE)
     write_line(journal, command="bench_extract", started="today", load=1.0)
-    keeper(journal).add("before it was interrupted", 2.0, "s")
+    Figures(journal).add("before it was interrupted", 2.0, "s")
     runs = read_journal(journal, ["bench_feed", "bench_extract", "bench_other"])
     lines = page(runs).splitlines()
     expected = [

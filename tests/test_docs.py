@@ -81,7 +81,7 @@ def _options(command: Any) -> list[str]:
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "sh", "bash")], ids=lambda page: page.name)
-def test_shell_parses(page: Path) -> None:
+def test_shell_blocks_parse(page: Path) -> None:
     for code in blocks(page, "sh", "bash"):
         parsed = subprocess.run(["bash", "-n"], input=code, text=True, capture_output=True)
         assert not parsed.stderr, code

@@ -2,30 +2,25 @@
 
 Each call has a time limit and each process a memory limit. A decoder that crashes, hangs or runs out of memory fails
 its own call and no other. Results do not depend on the number of processes.
-
-Arrays are handed over in shared memory without a name: the sender writes them to a file in memory and sends its
-descriptor, and the receiver maps it. The system frees this memory when no process uses it, also after a kill.
 """
 
 import errno
 import json
 import os
-import pickle
 import queue
 import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from mmap import mmap
-from typing import IO, Any, Concatenate, ParamSpec, Self, TypeVar
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
+from stages.common.channel import Channel, Message
 from stages.common.machine import memory_limit
 from store.errors import HearError
 
@@ -35,10 +30,6 @@ T = TypeVar("T")
 
 # The share of memory for all processes together, and the least for each of them.
 MEMORY_SHARE, LEAST_MEMORY = 0.5, 2 << 30
-# Bytes of the length in front of each message.
-_LENGTH = 8
-# Arrays begin at multiples of this many bytes, so that they are aligned for any instruction.
-_ALIGNMENT = 64
 # Seconds to wait for a killed process to end. One that waits for a dead disk does not end.
 _END_SECONDS = 5.0
 # `multiprocessing` runs the caller's script again in each child, which breaks scripts without
@@ -191,7 +182,7 @@ class _Worker:
     """One process and the channel to it."""
 
     process: "subprocess.Popen[bytes]"
-    channel: "_Channel"
+    channel: "Channel"
 
     @classmethod
     def start(cls, memory: int) -> "_Worker":
@@ -209,7 +200,7 @@ class _Worker:
                 # Ctrl-C reaches the whole process group of the terminal; the parent decides when a child ends.
                 process_group=0,
             )
-        return cls(process, _Channel(ours))
+        return cls(process, Channel(ours))
 
     def send(self, message: Any, seconds: float) -> None:
         with self.within(seconds) as deadline:
@@ -230,6 +221,8 @@ class _Worker:
         except TimeoutError as error:
             raise LostProcessError(f"took longer than {seconds:.4g} s and was ended") from error
         except OSError as error:
+            if error.errno in (errno.EMFILE, errno.ENFILE):
+                raise LostProcessError("was ended: too many files are open; raise their limit (ulimit -n)") from error
             raise LostProcessError(f"died ({self._exit_reason()})") from error
 
     def _exit_reason(self) -> str:
@@ -248,137 +241,13 @@ class _Worker:
         self.channel.close()
 
 
-@dataclass(frozen=True)
-class _Message:
-    """A pickle, and the arrays that were taken out of it."""
-
-    data: bytes | bytearray
-    arrays: list[memoryview]
-
-    def value(self) -> Any:
-        return pickle.loads(self.data, buffers=self.arrays)
-
-
-class _Channel:
-    """Sends and receives values over a socket. Deadlines are in seconds of `time.monotonic`, None for no deadline.
-
-    A value is sent as a pickle and the sizes of its arrays, which are in shared memory: a copy of a long song might
-    exceed the memory limit of a process.
-
-    Raises
-    ------
-    TimeoutError
-        The deadline has passed.
-    OSError
-        The connection is closed, or `send` cannot write the arrays.
-    LostProcessError
-        This process has too many open files to receive arrays.
-    """
-
-    def __init__(self, connection: socket.socket) -> None:
-        self._socket = connection
-
-    def send(self, value: Any, deadline: float | None = None) -> None:
-        buffers: list[pickle.PickleBuffer] = []
-        data = pickle.dumps(value, protocol=5, buffer_callback=buffers.append)
-        arrays = [buffer.raw() for buffer in buffers]
-        head = pickle.dumps((data, [array.nbytes for array in arrays]))
-        with _in_shared_memory(arrays) as files:
-            self._wait_until(deadline)
-            socket.send_fds(self._socket, [len(head).to_bytes(_LENGTH)], [file.fileno() for file in files])
-            self._wait_until(deadline)
-            self._socket.sendall(head)
-
-    def receive(self, deadline: float | None = None) -> _Message:
-        self._wait_until(deadline)
-        start, descriptors, _, _ = socket.recv_fds(self._socket, _LENGTH, 1)
-        try:
-            if not start:
-                raise ConnectionResetError
-            length = int.from_bytes(start + self._bytes(_LENGTH - len(start), deadline))
-            data, sizes = pickle.loads(self._bytes(length, deadline))
-            return _Message(data, _mapped(descriptors, sizes))
-        finally:
-            for descriptor in descriptors:
-                os.close(descriptor)
-
-    def close(self) -> None:
-        self._socket.close()
-
-    def _bytes(self, size: int, deadline: float | None) -> bytearray:
-        buffer = bytearray(size)
-        with memoryview(buffer) as view:
-            done = 0
-            while done < size:
-                self._wait_until(deadline)
-                count = self._socket.recv_into(view[done:])
-                if not count:
-                    raise ConnectionResetError
-                done += count
-        return buffer
-
-    def _wait_until(self, deadline: float | None) -> None:
-        """Set the socket's timeout to the time left until the deadline."""
-        left = None if deadline is None else deadline - time.monotonic()
-        if left is not None and left <= 0:
-            raise TimeoutError
-        self._socket.settimeout(left)
-
-
-@contextmanager
-def _in_shared_memory(arrays: Sequence[memoryview]) -> Iterator[list[IO[bytes]]]:
-    """Write arrays to one file without a name, in memory if possible; no file without bytes."""
-    if not any(array.nbytes for array in arrays):
-        yield []
-        return
-    with (
-        os.fdopen(os.memfd_create("arrays"), "wb") if hasattr(os, "memfd_create") else tempfile.TemporaryFile() as file
-    ):
-        for start, array in zip(_starts([array.nbytes for array in arrays]), arrays, strict=False):
-            file.seek(start)
-            file.write(array)
-        file.flush()
-        yield [file]
-
-
-def _anonymous_file() -> IO[bytes]:
-    return os.fdopen(os.memfd_create("arrays"), "wb") if hasattr(os, "memfd_create") else tempfile.TemporaryFile()
-
-
-def _mapped(descriptors: Sequence[int], sizes: Sequence[int]) -> list[memoryview]:
-    """The arrays of a file in shared memory."""
-    if not any(sizes):
-        return [memoryview(bytearray()) for _ in sizes]
-    *starts, end = _starts(sizes)
-    try:
-        if not descriptors:  # the system drops a descriptor that exceeds the limit of open files
-            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
-        memory = memoryview(mmap(descriptors[0], end))
-    except OSError as error:
-        if error.errno in (errno.EMFILE, errno.ENFILE):
-            raise LostProcessError(
-                "has a result, but too many files are open; raise their limit (ulimit -n)"
-            ) from error
-        raise MemoryError from error
-    return [memory[start : start + size] for start, size in zip(starts, sizes, strict=True)]
-
-
-def _starts(sizes: Sequence[int]) -> list[int]:
-    """Where each array begins in a file, and where the last one ends."""
-    starts, end = [], 0
-    for size in sizes:
-        starts.append(-(-end // _ALIGNMENT) * _ALIGNMENT)
-        end = starts[-1] + size
-    return [*starts, end]
-
-
 def _memory_limit(count: int) -> int:
     return max(LEAST_MEMORY, int(MEMORY_SHARE * memory_limit() / max(1, count)))
 
 
 def serve() -> None:
     """Run a child process: answer calls until the connection is closed."""
-    channel = _Channel(socket.socket(fileno=int(sys.argv[2])))
+    channel = Channel(socket.socket(fileno=int(sys.argv[2])))
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=end_with_the_parent, daemon=True).start()
     _limit_memory(int(sys.argv[3]))
@@ -394,7 +263,7 @@ def serve() -> None:
                 channel.send((False, HearError(f"cannot hand over its result: {error.strerror}")))
 
 
-def _outcomes(task: _Message, channel: _Channel) -> Iterator[tuple[bool, Any]]:
+def _outcomes(task: Message, channel: Channel) -> Iterator[tuple[bool, Any]]:
     """True and each result of a call or stream, or False and its exception."""
     try:
         is_stream, function, args, kwargs = task.value()
@@ -408,7 +277,7 @@ def _outcomes(task: _Message, channel: _Channel) -> Iterator[tuple[bool, Any]]:
         yield False, HearError(f"{type(error).__name__}: {' '.join(str(error).split())}")
 
 
-def _items(channel: _Channel) -> Iterator[Any]:
+def _items(channel: Channel) -> Iterator[Any]:
     while (message := channel.receive().value()) is not None:
         yield message[0]
 

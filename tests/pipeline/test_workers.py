@@ -1,4 +1,4 @@
-"""Workers on GPUs: the main process leaves them free, and what cannot work is one line before anything starts."""
+"""Workers on GPUs: the main process uses no GPU, and wrong settings are refused before the start."""
 
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -39,7 +39,7 @@ class FakeClient:
 
 @pytest.fixture
 def two_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A machine with two GPUs, as far as torch says; whoever uses one fails."""
+    """torch reports two GPUs; using one fails."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: True)

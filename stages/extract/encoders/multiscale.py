@@ -32,7 +32,7 @@ class Launched:
     Attributes
     ----------
     frames
-        Waits for the result, (S, T, C) in the requested type, and returns it. Any thread may call it. Raises
+        Waits for the result, (S, T, C) in the requested type, and returns it; in any thread, one at a time. Raises
         `EncoderError` if a value is NaN or infinite, and `StoreError` if one is too large for float16.
     notes
         Attributes for the record: {"batch": 1} if memory ran out with a larger batch.

@@ -63,20 +63,18 @@ class CopyStream:
 
 
 class Waiting:
-    """Called from any thread: waits for the copies, and moves them to ordinary memory, so that the pinned is free."""
+    """Waits for the copies and moves them to ordinary memory, which frees the pinned one. One thread at a time."""
 
     def __init__(self, copies: list[Tensor], done: torch.cuda.Event, places: threading.Semaphore) -> None:
         self._copies, self._done = copies, done
-        self._lock = threading.Lock()
         self._result: Result | None = None
         self._leave = weakref.finalize(self, places.release)  # also if nobody ever calls
 
     def __call__(self) -> Result:
         """Return the same result every time."""
-        with self._lock:
-            if self._result is None:
-                self._done.synchronize()
-                self._result = Result(*(copy.numpy().copy() for copy in self._copies))
-                self._copies.clear()
-                self._leave()
-            return self._result
+        if self._result is None:
+            self._done.synchronize()
+            self._result = Result(*(copy.numpy().copy() for copy in self._copies))
+            self._copies.clear()
+            self._leave()
+        return self._result

@@ -1,4 +1,4 @@
-"""float32 that is float32, whatever the user has allowed."""
+"""float32 products are float32, whatever the user's settings allow."""
 
 import threading
 

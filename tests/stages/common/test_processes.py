@@ -99,7 +99,7 @@ def test_too_many_open_files_are_the_reason_of_a_lost_result() -> None:
         # Open files stay open; no new one can be opened.
         resource.setrlimit(resource.RLIMIT_NOFILE, (3, limits[1]))
         try:
-            with pytest.raises(LostProcessError, match="has a result, but too many files are open; raise their limit"):
+            with pytest.raises(LostProcessError, match="was ended: too many files are open; raise their limit"):
                 pool.call(LONG, np.zeros, 3)
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, limits)

@@ -44,7 +44,7 @@ def test_a_different_value_is_refused_by_name(field: str, spec: Spec, tmp_path: 
         EmbeddingStore.open(tmp_path / "store", expect=other)
 
 
-def test_another_augmentation_is_a_matter_of_the_version_and_not_of_a_setting(spec: Spec) -> None:
+def test_another_augmentation_needs_another_store_or_version(spec: Spec) -> None:
     found = r"expected 'table1', found 'table2'; the augmentation differs, so use another store or the version of HEAR"
     with pytest.raises(StoreError, match=f"^here: another spec: augmentation: {found} that made this one$"):
         spec.check(replace(spec, augmentation="table2"), "here")

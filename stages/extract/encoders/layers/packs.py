@@ -10,7 +10,7 @@ Axes: N rows, T tokens of a signal, H heads, D channels per head, C channels.
 from collections.abc import Sequence
 from functools import cached_property
 from itertools import accumulate
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -30,59 +30,37 @@ class Part(NamedTuple):
     size: int
 
 
-class Signals(Protocol):
-    """The signals of one pass. Their rows are (B, T, …) for a `Batch` and (N, …) for a `Pack`: "…" below."""
-
-    @property
-    def longest(self) -> int:
-        """Tokens of the longest signal."""
-
-    def join(self) -> Tensor:
-        """Return new rows (…, C) float32 with the signals' tokens."""
-
-    def split(self, rows: Tensor) -> list[Tensor]:
-        """Return each signal's (T, C) of (…, C)."""
-
-    def rotation(self, table: Tensor) -> Tensor:
-        """Return each row's entries, broadcastable to (2, …, H, D), of a table (2, T, 1, D)."""
-
-    def attend(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        """Attend within each signal, (…, H, D) → (…, H, D)."""
-
-    def convolve(self, depthwise: nn.Conv2d, rows: Tensor) -> Tensor:
-        """Convolve each signal over time, (…, C) → (…, C). May overwrite `rows`."""
-
-
 class Batch:
-    """Equally long signals."""
+    """Equally long signals: (B, T, …)."""
 
     def __init__(self, tokens: Sequence[Tensor] | Tensor) -> None:
         self.tokens = tokens
         self.longest = len(tokens[0])
 
     def join(self) -> Tensor:
-        """(B, T, C)."""
+        """Return new rows, (B, T, C) float32, with the signals' tokens."""
         return torch.stack([signal.float() for signal in self.tokens])
 
     def split(self, rows: Tensor) -> list[Tensor]:
-        """(B, T, C) → B of (T, C)."""
+        """Return each signal's rows, (T, C), of (B, T, C)."""
         return list(rows)
 
     def rotation(self, table: Tensor) -> Tensor:
-        """(2, T, 1, D), the same for all signals."""
+        """Return each row's entries, (2, T, 1, D), of a table for more positions: the same for all signals."""
         return table[:, : self.longest]
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        """(B, T, H, D) → (B, T, H, D)."""
+        """Attend within each signal, (B, T, H, D) → (B, T, H, D)."""
         return attend(query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2)).transpose(1, 2)
 
     def convolve(self, depthwise: nn.Conv2d, rows: Tensor) -> Tensor:
-        """(B, T, C) is a channels-last (B, C, 1, T) image, so nothing is transposed."""
+        """Convolve each signal over time, (B, T, C) → (B, T, C)."""
+        # (B, T, C) is a channels-last (B, C, 1, T) image, so nothing is transposed.
         return depthwise(rows.transpose(1, 2).unsqueeze(2)).squeeze(2).transpose(1, 2)  # type: ignore[no-any-return]
 
 
 class Pack:
-    """Signals of any lengths in a fixed number of rows, or a multiple of it.
+    """Signals of any lengths in a fixed number of rows, or a multiple of it: (N, …). Its methods are those of `Batch`.
 
     After each signal there is a gap, as long as half the depthwise kernel; the last one fills the pack. Before each
     convolution, gaps are set to zero, which is what a signal alone would be padded with. Gaps attend to themselves.
@@ -144,6 +122,10 @@ class Pack:
             image = F.conv2d(image, depthwise.weight, depthwise.bias, groups=depthwise.groups)
             result[first : first + self.block] = image[0, :, 0].T
         return result
+
+
+# Rows are (B, T, …) for a batch and (N, …) for a pack, which the conformer writes as "…".
+Signals = Batch | Pack
 
 
 def passes(parts: Sequence[Part], batch: int, *, fixed: bool) -> list[list[Part]]:

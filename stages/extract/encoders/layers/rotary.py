@@ -3,12 +3,9 @@
 import torch
 from torch import Tensor
 
-# Tables up to this many tokens (22 minutes) are kept: 16 MB for heads of 64 channels.
-KEPT = 1 << 15
-
 
 class Rotary:
-    """Cosines and sines on a device, made once and extended when a signal is longer."""
+    """Cosines and sines on a device, made once and again when a signal is longer: 67 MB after an hour of audio."""
 
     def __init__(self, head_size: int) -> None:
         self.head_size = head_size
@@ -16,13 +13,9 @@ class Rotary:
 
     def table(self, tokens: int, device: torch.device) -> Tensor:
         """Return cosines and sines, (2, T, 1, D) float32."""
-        table = self._table
-        if table is None or table.shape[1] < tokens or table.device != device:
-            size = 1 << (tokens - 1).bit_length() if tokens <= KEPT else tokens
-            table = rotary(size, self.head_size, device)
-            if tokens <= KEPT:
-                self._table = table
-        return table[:, :tokens]
+        if self._table is None or self._table.shape[1] < tokens or self._table.device != device:
+            self._table = rotary(1 << (tokens - 1).bit_length(), self.head_size, device)
+        return self._table[:, :tokens]
 
 
 def rotary(tokens: int, head_size: int, device: torch.device, base: float = 10_000.0) -> Tensor:

@@ -137,7 +137,7 @@ def test_results_that_wait_do_not_overwrite_each_other(rounded):
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_values_that_are_not_finite(rounded, monkeypatch, value):
+def test_values_that_are_not_finite_fail_the_song(rounded, monkeypatch, value):
     forward = Conformer.forward
 
     def spoilt(self, signals, layers):

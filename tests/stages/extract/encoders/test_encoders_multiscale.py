@@ -136,7 +136,7 @@ def test_memory_running_out_halves_the_batch(tiny, monkeypatch, error):
         ((Conformer, "forward"), 3, "in the pass of a segment of 3 s: .*, or cut a long song into shorter files"),
     ],
 )
-def test_what_smaller_batches_cannot_help_fails_at_once(tiny, monkeypatch, broken, seconds, message):
+def test_no_smaller_batch_is_tried_where_it_cannot_help(tiny, monkeypatch, broken, seconds, message):
     calls = []
 
     def no_memory(self, *given):
@@ -190,7 +190,7 @@ def test_torch_rounds_to_float16_as_numpy_does():
         (-65520.0, "float16", StoreError, r"frames reach 6.552e\+04, more than float16 holds \(65504\); store them"),
     ],
 )
-def test_values_that_cannot_be_stored(tiny, monkeypatch, value, dtype, error, message):
+def test_values_that_cannot_be_stored_fail_the_song(tiny, monkeypatch, value, dtype, error, message):
     forward = Conformer.forward
 
     def spoilt(self, signals, layers):

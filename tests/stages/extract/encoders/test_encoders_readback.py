@@ -10,9 +10,9 @@ import torch
 from stages.extract.encoders.readback import Waiting
 
 
-def waiting(places, done=None):
+def waiting(places):
     copies = [torch.arange(6.0).view(1, 2, 3), torch.tensor([0.0, 5.0])]
-    return Waiting(copies, done or SimpleNamespace(synchronize=lambda: None), places)
+    return Waiting(copies, SimpleNamespace(synchronize=lambda: None), places)
 
 
 def test_a_fetched_result_leaves_pinned_memory_once():
@@ -33,16 +33,3 @@ def test_a_result_that_nobody_fetches_makes_room():
     del fetch
     gc.collect()
     assert places.acquire(blocking=False)
-
-
-def test_any_number_of_threads_wait_for_the_copy():
-    copied, found = threading.Event(), []
-    fetch = waiting(threading.Semaphore(0), SimpleNamespace(synchronize=lambda: copied.wait(10)))
-    threads = [threading.Thread(target=lambda: found.append(fetch())) for _ in range(3)]
-    for thread in threads:
-        thread.start()
-    assert found == []
-    copied.set()
-    for thread in threads:
-        thread.join()
-    assert [result.limits.tolist() for result in found] == [[0.0, 5.0]] * 3

@@ -70,7 +70,7 @@ def test_a_song_is_decoded_once_and_only_at_the_rates_that_it_needs(
     ],
 )
 @pytest.mark.parametrize(("step", "failing"), [("read_rates", {0, 1, 2}), ("draw_view", {1})])
-def test_any_error_of_the_decoder_fails_the_song_and_of_a_view_only_this_one(
+def test_an_error_of_the_decoder_fails_the_song_and_an_error_of_a_view_only_that_view(
     song: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, told: str, step: str, failing: set[int]
 ) -> None:
     original = getattr(prepare, step)

@@ -86,7 +86,7 @@ def test_scores_agree_with_the_cpu(sizes: ModelSizes) -> None:
     np.testing.assert_allclose(on_gpu, on_cpu, atol=1e-4, rtol=0)
 
 
-def test_a_step_waits_for_the_gpu_at_no_point(sizes: ModelSizes) -> None:
+def test_a_step_never_waits_for_the_gpu(sizes: ModelSizes) -> None:
     model = made(sizes, CUDA)
     results(model, "bf16")  # the first use of cuBLAS may wait
     frames, lengths = data(sizes)
