@@ -118,9 +118,11 @@ def run_all(jobs: Sequence[Job], parallelism: Parallelism, *, say: Callable[[str
     if parallelism.parallel == 1 or len(jobs) < 2:
         return run_jobs(jobs, listeners=lambda job: (TrainingBar(job.name),), report=lambda end: say(_line(end)))
     workers, device = min(parallelism.parallel, len(jobs)), "cuda" if parallelism.one_gpu_each else "cpu"
-    # We report failed runs, and Ctrl-C ends runs on purpose: Dask need not warn of either.
+    # We report failed runs, and Ctrl-C ends runs on purpose: Dask need not warn of either, nor of results that it still
+    # has when its workers close.
     quiet = dask.config.set({"distributed.nanny.pre-spawn-environ.DASK_LOGGING__DISTRIBUTED": "critical"})
-    logging.getLogger("distributed.nanny").setLevel(logging.CRITICAL)
+    for name in ("distributed.nanny", "distributed.scheduler"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     with (
         quiet,
         dask_client(workers=workers, scheduler="", device=device) as client,

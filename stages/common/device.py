@@ -155,4 +155,5 @@ def repeatable(seed: int, device: torch.device) -> Iterator[None]:
         try:
             yield
         finally:
-            torch.use_deterministic_algorithms(before, warn_only=warn_only)
+            if on_gpu:  # the call imports more of torch, which fails after Ctrl-C during an import
+                torch.use_deterministic_algorithms(before, warn_only=warn_only)

@@ -50,7 +50,9 @@ class CopyStream:
             self.stream.wait_stream(torch.cuda.current_stream(self.device))
             with torch.cuda.stream(self.stream):
                 copies = [self._copy(values) for values in (frames, limits)]
-                return Waiting(copies, self.stream.record_event(), self.places)
+                done = torch.cuda.Event(blocking=True)  # waiting for it takes no core
+                done.record()
+                return Waiting(copies, done, self.places)
         except BaseException:
             self.places.release()
             raise

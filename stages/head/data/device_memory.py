@@ -84,8 +84,9 @@ class CudaMemory(MainMemory):
         if isinstance(record.values, Tensor):
             return record
         values = torch.from_numpy(record.values).to(self._device, non_blocking=True)
-        # Levels are small, and may be read-only, which torch.from_numpy refuses.
-        levels: Any = [torch.tensor(part, device=self._device) for part in record.levels or ()]
+        # Levels are small, and may be read-only, which torch.from_numpy refuses. `torch.tensor(…, device=…)` would wait
+        # for the stream, and take a core.
+        levels: Any = [torch.tensor(part).to(self._device, non_blocking=True) for part in record.levels or ()]
         return Stored(values, Levels(*levels) if levels else None)
 
     @contextmanager

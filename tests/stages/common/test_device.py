@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from stages.common import device as device_module
-from stages.common.device import DeviceError, choose_device, choose_precision
+from stages.common.device import DeviceError, choose_device, choose_precision, repeatable
 from stages.extract.encoders import load_multiscale
 
 
@@ -40,3 +40,14 @@ def test_encoders_take_the_automatic_precision(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(device_module, "has_bf16", lambda device: True)
     encoders = load_multiscale(preset="tiny", streams=("muq/track",), device="cpu", precision="auto")
     assert encoders.precision == "bf16"
+
+
+def test_ctrl_c_while_torch_imports_its_modules_is_not_followed_by_another_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def imports_more(*arguments: object, **options: object) -> None:
+        raise AttributeError("module 'sympy' has no attribute 'core'")
+
+    monkeypatch.setattr(torch, "use_deterministic_algorithms", imports_more)
+    with pytest.raises(KeyboardInterrupt, match="in an import"), repeatable(0, torch.device("cpu")):
+        raise KeyboardInterrupt("in an import")
