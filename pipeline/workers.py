@@ -56,9 +56,14 @@ def find_workers(
     Raises
     ------
     HearError
-        The device is not available, the machine has fewer GPUs, the scheduler cannot be used, or one of its workers
-        has several threads, another precision, or the same GPU as another worker.
+        Both are asked for; the device is not available; the machine has fewer GPUs; the scheduler cannot be used; or
+        one of its workers has several threads, another precision, or the same GPU as another worker.
     """
+    if scheduler and workers:
+        raise ClusterError(
+            f"--scheduler {scheduler} --workers {workers}: expected one of them; --scheduler uses the workers "
+            "that have joined there"
+        )
     if scheduler:
         with dask_client(workers=0, scheduler=scheduler, device="", say=say) as client:
             yield Workers(_agreed(config, client, scheduler), lambda: nullcontext(client))

@@ -139,3 +139,8 @@ def test_workers_without_gpus_may_share_a_machine(config: ExtractConfig, monkeyp
     client = FakeClient(("fp32", ""), ("fp32", ""))
     monkeypatch.setattr("pipeline.workers.dask_client", lambda **_: nullcontext(client))
     assert found(config, scheduler=ADDRESS) == replace(config, precision="fp32")
+
+
+def test_workers_here_and_of_a_scheduler_exclude_each_other(config: ExtractConfig) -> None:
+    with pytest.raises(ClusterError, match=r"--scheduler tcp://host:8786 --workers 2: expected one of them"):
+        found(config, workers=2, scheduler=ADDRESS)
