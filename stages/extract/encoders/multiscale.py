@@ -1,6 +1,7 @@
 """Both encoders at both scales: a song's waveform → the streams that HEAR uses (paper §2.1)."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from stages.common.device import exact_float32, upload
+from stages.common.device import NARROW, exact_float32, upload
 from stages.common.provenance import Provenance
 from stages.common.streams import stream_parts, with_layer
 from stages.extract.encoders.encoder import Encoder
@@ -146,10 +147,23 @@ class MultiScale:
             The waveform is too short, not one-dimensional or not finite, or memory is too small for it.
         """
         samples, stored = _checked(waveform), torch.float16 if dtype == "float16" else torch.float32
-        with torch.inference_mode(), exact_float32():
+        with torch.inference_mode(), exact_float32(), self._threads():
             result, batch = halving(lambda size: self._encode(samples, size, stored), self.batch)
             fetch = self._send(*result)
         return Launched(lambda: _finite(fetch()), {} if batch == self.batch else {"batch": batch})
+
+    @contextmanager
+    def _threads(self) -> Iterator[None]:
+        """One thread for encoders as narrow as the tiny ones: waking a second one takes longer than it saves."""
+        threads = torch.get_num_threads()
+        if self.device.type != "cpu" or self.channels >= NARROW or threads == 1:
+            yield
+            return
+        torch.set_num_threads(1)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(threads)
 
     def _encode(self, samples: Tensor, batch: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         """Return (S, T, C), and the minimum and maximum of each signal's states: (…, 2). Nothing waits for a GPU."""

@@ -251,7 +251,9 @@ def test_all_streams_by_default(tiny):
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_bits_do_not_depend_on_the_number_of_threads(precision):
+def test_bits_do_not_depend_on_the_number_of_threads(precision, monkeypatch):
+    # Narrow encoders would use one thread; these must run as wide ones do.
+    monkeypatch.setattr("stages.extract.encoders.multiscale.NARROW", 0)
     before = torch.get_num_threads()
     encoded = []
     try:
@@ -262,6 +264,23 @@ def test_bits_do_not_depend_on_the_number_of_threads(precision):
         torch.set_num_threads(before)
     np.testing.assert_array_equal(encoded[1], encoded[0])
     np.testing.assert_array_equal(encoded[2], encoded[0])
+
+
+def test_narrow_encoders_use_one_thread_and_leave_the_setting(tiny, monkeypatch):
+    seen, forward = set(), Conformer.forward
+
+    def looking(self, signals, layers):
+        seen.add(torch.get_num_threads())
+        return forward(self, signals, layers)
+
+    monkeypatch.setattr(Conformer, "forward", looking)
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        tiny.encode(song(1))
+        assert (seen, torch.get_num_threads()) == ({1}, 2)
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_bf16_needs_a_gpu_that_multiplies_it(monkeypatch):
