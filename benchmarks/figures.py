@@ -33,7 +33,7 @@ class Figure:
 
     @property
     def goal(self) -> str:
-        """The goals in words; empty if there are none."""
+        """The goals in words, or empty text without goals."""
         return ", ".join(f"{sign} {goal:g}" for sign, goal in (("≥", self.least), ("≤", self.most)) if goal is not None)
 
     def __str__(self) -> str:
