@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from pipeline.cli.common import DEFAULTS, new_app, params_option, refuse_changed_songs
-from pipeline.cli.head_ablate import ablate
-from pipeline.cli.head_hub import pull, push
-from pipeline.cli.head_predict import predict
+from pipeline.cli.head_commands.ablate import ablate
+from pipeline.cli.head_commands.hub import pull, push
+from pipeline.cli.head_commands.predict import predict
 from pipeline.cli.options import Bootstrap, Manifest, Receipt, Store, Track, find_store
 from pipeline.cli.pages import option
 from pipeline.cli.section_options import options_from

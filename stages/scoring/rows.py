@@ -71,6 +71,8 @@ class SongScore:
         Duration of the song.
     curve
         Scores over time, if requested.
+    beside
+        Scores of other models by the model's name, each by its own dimensions and on its own scale.
     source, model
         Hashes of the file, and of everything that affects the scores.
 
@@ -96,6 +98,7 @@ class SongScore:
     error: str = ""
     seconds: float | None = None
     curve: Curve | None = None
+    beside: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     source: str = ""
     model: str = ""
 
@@ -172,6 +175,7 @@ class SongScore:
             "damage": dict(self.damage),
             "seconds": self.seconds if self.seconds is None else round(self.seconds, 3),
             "over_time": self.curve.to_json() if self.curve else None,
+            "beside": {model: dict(scores) for model, scores in self.beside.items()},
             "source": self.source,
             "model": self.model,
         }
@@ -194,6 +198,7 @@ class SongScore:
             error=_text(values.get("error", "")),
             seconds=_known(values.get("seconds")),
             curve=Curve.from_json(curve) if curve else None,
+            beside={_text(model): _numbers(scores) for model, scores in values.get("beside", {}).items()},
             source=_text(values.get("source", "")),
             model=_text(values.get("model", "")),
         )

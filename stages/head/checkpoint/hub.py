@@ -27,6 +27,8 @@ from stages.head.errors import HeadError
 from store.files.json_text import LARGEST
 
 PUBLISHED = (".pth", ".pt", ".safetensors")
+# The authors' heads, by track of the challenge; used where no checkpoint is named.
+PUBLISHED_HEADS = {1: "earlab/EAR_HEAR/track_1.pth", 2: "earlab/EAR_HEAR/track_2.pth"}
 MOST_NAMED = 20
 _REFERENCE = re.compile(rf"({HUB_ID.pattern})((?:/(?!\.)[^/]+)*)/?")
 

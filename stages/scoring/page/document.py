@@ -52,6 +52,21 @@ def upload_html(dimensions: Sequence[str], *, title: str, about: str = "", cauti
     return _document(data, title, ["page.js", "upload.js"], form=_part("upload.html"))
 
 
+def static_html(title: str, body: str) -> str:
+    """Build a page without scripts, in the report's style.
+
+    Parameters
+    ----------
+    title
+        Plain text.
+    body
+        HTML with all texts escaped: `<h2>`, `<p>`, `<table>`, `<figure>` with SVG.
+    """
+    head, _, _ = _part("page.html").partition("<body>")
+    head = head.replace("/*STYLE*/", _part("page.css")).replace("<!--TITLE-->", html.escape(title))
+    return f"{head}<body>\n<header><h1>{html.escape(title)}</h1></header>\n<main>{body}</main>\n</body>\n</html>\n"
+
+
 def _data(
     dimensions: Sequence[str], *, by: str = "", about: str = "", caution: str = "", rows: Sequence[dict[str, Any]] = ()
 ) -> dict[str, Any]:

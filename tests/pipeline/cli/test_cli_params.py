@@ -51,7 +51,7 @@ def reached(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., An
         monkeypatch.setattr(name, work)
     for module in ("stages.songs", "pipeline.runs"):
         monkeypatch.setattr(f"{module}.read_manifest", lambda *_, **__: Manifest(Path("m.csv"), ()))
-    for name in ("head", "head_ablate"):
+    for name in ("head", "head_commands.ablate"):
         monkeypatch.setattr(f"pipeline.cli.{name}.refuse_changed_songs", lambda *_: None)
     monkeypatch.setattr("stages.head.checkpoint.ensemble.load_heads", lambda *_, **about: about)
     monkeypatch.chdir(tmp_path)

@@ -19,7 +19,7 @@ import typer
 from typer.testing import CliRunner, Result
 
 from pipeline.cli.entry import run
-from pipeline.cli.head_predict import predict
+from pipeline.cli.head_commands.predict import predict
 from stages.extract import freshness
 from stages.extract.audio.source import file_stamp, read_source
 from stages.extract.config import ExtractConfig
@@ -150,7 +150,7 @@ def test_songs_scored_before_ctrl_c_are_kept(
 
     files = ("--jsonl", "cut.jsonl", "--resume", "--json", "cut.json")
     with monkeypatch.context() as patch:
-        patch.setattr("pipeline.cli.head_predict._echo", interrupt)
+        patch.setattr("pipeline.cli.head_commands.predict._echo", interrupt)
         call("songs", *files, code=130)
     assert [json.loads(line)["song_id"] for line in (place / "cut.jsonl").read_text().splitlines()] == ["a1", "a2"]
     assert not (place / "cut.json").exists()
@@ -235,7 +235,7 @@ def test_over_time_with_plots_and_a_report(
 def test_a_terminal_gets_a_table(place: Path, start_process: "Callable[..., subprocess.Popen[bytes]]") -> None:
     """Run in a real terminal, as the shown form depends on it."""
     leader, follower = pty.openpty()
-    command = "from pipeline.cli.head_predict import predict; import typer; typer.run(predict)"
+    command = "from pipeline.cli.head_commands.predict import predict; import typer; typer.run(predict)"
     options = ["--checkpoint", "several", "--precision", "fp32", "--top", "2"]
     process = start_process(
         [sys.executable, "-c", command, "songs", "bad.wav", *options],

@@ -1,0 +1,1 @@
+"""The commands of `hear-head` that have their own file."""
