@@ -167,8 +167,9 @@ def median_distance(songs: Floats) -> float:
 
 
 def _squared_distances(a: Floats, b: Floats) -> Floats:
-    squares = np.square(a).sum(axis=1)[:, None] + np.square(b).sum(axis=1) - 2 * a @ b.T
-    return np.maximum(squares, 0)
+    squares: Floats = np.square(a).sum(axis=1)[:, None] + np.square(b).sum(axis=1) - 2 * a @ b.T
+    np.maximum(squares, 0, out=squares)  # rounding may give less
+    return squares
 
 
 def kernel_distance(reference: Floats, other: Floats, *, bandwidth: float) -> tuple[float, float, float]:

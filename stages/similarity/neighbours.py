@@ -104,9 +104,10 @@ class _Scale:
 
     def directions(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
         """Standardised vectors of length 1, float32 (N, stream · channel); 0 where all channels equal the mean."""
-        flat = ((values - self._mean) * self._factor).astype(np.float32).reshape(len(values), -1)
+        flat: NDArray[np.float32] = ((values - self._mean) * self._factor).astype(np.float32).reshape(len(values), -1)
         lengths = np.linalg.norm(flat, axis=1, keepdims=True)
-        return np.divide(flat, lengths, out=flat, where=lengths > 0)
+        np.divide(flat, lengths, out=flat, where=lengths > 0)
+        return flat
 
 
 def _nearest(

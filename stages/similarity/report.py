@@ -81,9 +81,9 @@ class NeighbourReport:
 
     @property
     def twins(self) -> list[Neighbour]:
-        """Near twins, most similar first; within one store, each pair once."""
+        """Near twins, most similar first; within one store, each pair once, with a training song last."""
         found: dict[tuple[str, ...], Neighbour] = {}
-        for one in self.neighbours:
+        for one in sorted(self.neighbours, key=lambda one: one.split == "train"):
             if self._is_twin(one):
                 pair = (one.song, one.neighbour)
                 found.setdefault(pair if self.between_stores else tuple(sorted(pair)), one)

@@ -55,7 +55,7 @@ def test_a_planted_twin_is_found_across_splits_and_nothing_else(
     assert (threshold.views, threshold.views_above) == ((30, 1.0) if views else (0, None))
     assert threshold.songs_above == 2 / SONGS
     assert f"{threshold.value:.3f} or more" in report.to_text()
-    assert "song 08 (val)  ~  song 05 (train)" in report.to_text() or "song 05 (train)  ~  song 08" in report.to_text()
+    assert "song 08 (val)  ~  song 05 (train)" in report.to_text()
 
 
 def test_neighbours_are_those_of_a_plain_loop_in_blocks_of_any_size(
