@@ -63,9 +63,9 @@ def test_errors_name_the_program_and_a_server_handles_signals_itself(
         raise KeyboardInterrupt
 
     told: list[str] = []
-    monkeypatch.setattr("importlib.import_module", lambda name: SimpleNamespace(app=app))
     monkeypatch.setattr(entry, "watch_interrupts", told.append)
     monkeypatch.setattr("sys.argv", words)
+    monkeypatch.setattr("importlib.import_module", lambda name: SimpleNamespace(app=app))
     with pytest.raises(SystemExit, match=r"^130$"):
         entry.run(command)
     assert (capsys.readouterr().err, told) == (f"{words[0]}: interrupted\n", watched)
