@@ -1,4 +1,4 @@
-"""Uploads on disk: one file per request, in one folder of the service, with a limit on their total size."""
+"""Uploads on disk: one file per song, in one folder of the service, with a limit on their total size."""
 
 import errno
 import os
@@ -18,14 +18,14 @@ _TOO_MANY_FILES = (errno.EMFILE, errno.ENFILE)
 
 
 class Upload:
-    """The file for one request's audio; made by `Uploads`."""
+    """The file for one song's audio; made by `Uploads`."""
 
-    def __init__(self, folder: Path, fits: Callable[[int], bool]) -> None:
-        self.size = 0
+    def __init__(self, name: str, folder: Path, fits: Callable[[int], bool]) -> None:
+        self.name, self.size = name, 0
         self._fits = fits
         with _storage_errors():
-            number, name = tempfile.mkstemp(dir=folder)
-        self.path = Path(name)
+            number, path = tempfile.mkstemp(dir=folder)
+        self.path = Path(path)
         # Unbuffered, so that a full disk is noticed here and closing cannot fail.
         self._file = os.fdopen(number, "wb", buffering=0)
 
@@ -40,6 +40,15 @@ class Upload:
         if not self._fits(len(block)):
             raise RefusedError(503, "the disk space for uploads is used up; try again later")
         self.size += len(block)
+        self._write(block)
+
+    def replace_start(self, block: bytes) -> None:
+        """Overwrite the first bytes, which are written already. Raises RefusedError (507) as `write` does."""
+        with _storage_errors():
+            self._file.seek(0)
+        self._write(block)
+
+    def _write(self, block: bytes) -> None:
         rest = memoryview(block)
         with _storage_errors():
             while rest:
@@ -53,6 +62,10 @@ class Upload:
         """Close and delete the file."""
         self._file.close()
         self.path.unlink(missing_ok=True)
+
+
+# Creates the file for a song of this name.
+Begin = Callable[[str], Upload]
 
 
 class Uploads:
@@ -71,9 +84,14 @@ class Uploads:
         # The scoring thread changes it, too: only by operations that are atomic in Python.
         self._uploads: set[Upload] = set()
 
-    def add(self) -> Upload:
-        """Create a file for an upload. Raises RefusedError (503, 507) if the system cannot."""
-        upload = Upload(self._existing_folder(), self._fits)
+    @property
+    def size(self) -> int:
+        """Bytes of all uploads together."""
+        return sum(upload.size for upload in list(self._uploads))
+
+    def add(self, name: str) -> Upload:
+        """Create a file for a song of this name. Raises RefusedError (503, 507) if the system cannot."""
+        upload = Upload(name, self._existing_folder(), self._fits)
         self._uploads.add(upload)
         return upload
 
@@ -96,7 +114,7 @@ class Uploads:
         return self._folder
 
     def _fits(self, size: int) -> bool:
-        return sum(upload.size for upload in list(self._uploads)) + size <= self._limit
+        return self.size + size <= self._limit
 
 
 @contextmanager
