@@ -28,6 +28,7 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 # Values of the Host header; older versions of Starlette cut the last one at its first colon.
 _HOSTS = ["127.0.0.1", "localhost", "[::1]", "["]
 _ENDPOINTS = ("/", "/score", "/score/batch", "/health", "/metrics", "/docs", "/openapi.json")
+_ENCODERS = {"muq": "MuQ", "musicfm": "MusicFM"}
 _ABOUT = "Predicts how musicians would rate songs, on a scale from 1 to 5. One song is scored at a time."
 
 
@@ -66,17 +67,6 @@ def make_service(
     app.add_exception_handler(Exception, internal_error)
     _add_pages(app, scorer, limits, heads)
 
-    @app.get(
-        "/health", response_model_exclude_none=True, **read_about("Whether the service runs, and its model", "/health")
-    )
-    async def health() -> Health:
-        dimensions, caution = list(scorer.dimensions), scorer.caution or None
-        return Health(status="ok", dimensions=dimensions, model=scorer.scoring.model, caution=caution)
-
-    @app.get("/metrics", response_class=PlainTextResponse, **read_about("Metrics for Prometheus", "/metrics"))
-    async def show_metrics() -> Response:
-        return Response(metrics.text(), media_type=CONTENT_TYPE_LATEST)
-
     @app.post("/score", **score_about(limits))
     async def score(request: Request) -> Response:
         body = RequestBody(request, limits)
@@ -99,12 +89,23 @@ def make_service(
             return RefusalResponse(refused, body, drain=not queue.stopping)
         return RowsResponse(first, rows)
 
+    @app.get("/health", response_model_exclude_none=True, **read_about("Check the service", "/health", "It runs."))
+    async def health() -> Health:
+        dimensions, caution = list(scorer.dimensions), scorer.caution or None
+        return Health(status="ok", dimensions=dimensions, model=scorer.scoring.model, caution=caution)
+
+    metrics_about = read_about("Read metrics", "/metrics", "Metrics in Prometheus' text format.")
+
+    @app.get("/metrics", response_class=PlainTextResponse, **metrics_about)
+    async def show_metrics() -> Response:
+        return Response(metrics.text(), media_type=CONTENT_TYPE_LATEST)
+
     return app
 
 
 def _add_pages(app: FastAPI, scorer: "Scorer", limits: Limits, heads: str) -> None:
     """Add the page for songs, and the page that describes the endpoints."""
-    encoders = {name: origin.line for name, origin in encoders_from(scorer.ensemble.heads).items()}
+    encoders = {_ENCODERS.get(name, name): each.line for name, each in encoders_from(scorer.ensemble.heads).items()}
     page = upload_html(
         scorer.dimensions,
         title="HEAR: score songs",

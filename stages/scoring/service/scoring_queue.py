@@ -5,7 +5,7 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
@@ -14,13 +14,12 @@ from stages.scoring.errors import SongTooLongError
 from stages.scoring.rows import SongScore
 from stages.scoring.service.limits import Limits, RefusedError
 from stages.scoring.service.metrics import Metrics
+from stages.scoring.service.open_request import OpenRequest, make_room
 from stages.scoring.service.request_log import RequestRecord
 from stages.scoring.service.uploads import Begin, Upload, Uploads
 from store.errors import HearError
 from store.files.visible import visible
 
-# Requests whose uploads may arrive at the same time. Each keeps a file open; they take disk space, not memory.
-MOST_UPLOADS = 128
 # Seconds left for the song being scored when the service stops.
 GRACE = 5.0
 LONGEST_NAME = 255
@@ -36,25 +35,6 @@ class DisconnectedError(RefusedError):
 
     def __init__(self) -> None:
         super().__init__(422, "the client disconnected before the answer")
-
-
-@dataclass(eq=False)
-class _Request:
-    """A request in progress.
-
-    Attributes
-    ----------
-    timeout
-        Of its upload, or of its song.
-    song
-        Its place in the queue, once the upload is complete: the song that waits or is scored. In a batch, a scored song
-        keeps the place until the next one takes it.
-    """
-
-    record: RequestRecord
-    batch: bool = False
-    timeout: asyncio.Timeout | None = None
-    song: Future[SongScore] | None = None
 
 
 class ScoringQueue:
@@ -85,7 +65,7 @@ class ScoringQueue:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="score")
         self._uploads = Uploads(limits.disk)
         self.stopping = False
-        self._requests: set[_Request] = set()
+        self._requests: set[OpenRequest] = set()
         # The scoring thread changes it, too: only by operations that are atomic in Python.
         self._songs: set[Future[SongScore]] = set()
         metrics.watch(places=lambda: len(self._places), stored=lambda: self._uploads.size)
@@ -112,7 +92,7 @@ class ScoringQueue:
         RefusedError
             413 too large or too long, 422 cannot be scored, 503 too busy, 504 too late, 507 no disk space.
         """
-        with self._request(_Request(record)) as request:
+        with self._request(OpenRequest(record)) as request:
             async with self._timed(request) as deadline:
                 (upload,) = await self._received(request, receive)
                 return await self._result(request, upload, deadline, disconnected)
@@ -124,7 +104,7 @@ class ScoringQueue:
 
         Parameters and errors are those of `answer`. After the first row, only `DisconnectedError` occurs.
         """
-        with self._request(_Request(record, batch=True)) as request:
+        with self._request(OpenRequest(record, batch=True)) as request:
             async with self._timed(request):
                 uploads = await self._received(request, receive)
             try:
@@ -156,11 +136,10 @@ class ScoringQueue:
         return set(self._songs) | {request.song for request in self._requests if request.song is not None}
 
     @contextmanager
-    def _request(self, request: _Request) -> Iterator[_Request]:
+    def _request(self, request: OpenRequest) -> Iterator[OpenRequest]:
         """Within this context, the request counts."""
         self._check_queue(request)
-        if sum(one.song is None for one in self._requests) >= MOST_UPLOADS:
-            raise RefusedError(503, f"too many uploads at once (at most {MOST_UPLOADS}); try again later")
+        make_room(self._requests)
         self._requests.add(request)
         try:
             yield request
@@ -168,7 +147,7 @@ class ScoringQueue:
             self._requests.discard(request)
 
     @asynccontextmanager
-    async def _timed(self, request: _Request) -> AsyncIterator[Deadline]:
+    async def _timed(self, request: OpenRequest) -> AsyncIterator[Deadline]:
         """Within this context, the request must end in time."""
         deadline = Deadline(self.limits.seconds)
         try:
@@ -179,6 +158,8 @@ class ScoringQueue:
             self._check_open()
             if isinstance(error, asyncio.CancelledError):
                 raise
+            if request.slowest:
+                raise RefusedError(503, "the upload was the slowest of too many at once; try again later") from None
             raise self._too_late() from None
         finally:
             request.timeout = None
@@ -191,15 +172,15 @@ class ScoringQueue:
     def _too_late(self) -> RefusedError:
         return RefusedError(504, f"not scored within {self.limits.seconds:g} s; try a shorter song, or try again later")
 
-    def _check_queue(self, request: _Request) -> None:
+    def _check_queue(self, request: OpenRequest) -> None:
         self._check_open()
         if len(self._places) > self.limits.waiting:
             raise RefusedError(503, f"the queue is full (at most {self.limits.waiting} songs); try again later")
         if request.batch and sum(one.batch and one.song is not None for one in self._requests) >= self.limits.batches:
             raise RefusedError(503, f"too many batches at once (at most {self.limits.batches}); try again later")
 
-    async def _received(self, request: _Request, receive: Receive) -> list[Upload]:
-        uploads: list[Upload] = []
+    async def _received(self, request: OpenRequest, receive: Receive) -> list[Upload]:
+        uploads = request.uploads
 
         def begin(name: str) -> Upload:
             if uploads:
@@ -219,7 +200,7 @@ class ScoringQueue:
             raise
         return uploads
 
-    async def _row(self, request: _Request, upload: Upload, disconnected: Disconnected) -> SongScore:
+    async def _row(self, request: OpenRequest, upload: Upload, disconnected: Disconnected) -> SongScore:
         """The row of a song in a batch."""
         try:
             if self.stopping or not upload.size:
@@ -234,7 +215,7 @@ class ScoringQueue:
             return SongScore(song_id=Path(name).stem, path=name, error=str(refused).removeprefix(f"{name}: "))
 
     async def _result(
-        self, request: _Request, upload: Upload, deadline: Deadline, disconnected: Disconnected
+        self, request: OpenRequest, upload: Upload, deadline: Deadline, disconnected: Disconnected
     ) -> SongScore:
         """The song's row; if the client disconnects first, the song is cancelled."""
         begun = time.monotonic()

@@ -246,7 +246,7 @@ def test_slow_uploads_do_not_delay_others(serve: Callable[..., Service]) -> None
 def test_the_numbers_of_uploads_and_connections_are_limited(
     serve: Callable[..., Service], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("stages.scoring.service.scoring_queue.MOST_UPLOADS", 2)
+    monkeypatch.setattr("stages.scoring.service.open_request.MOST_UPLOADS", 2)
     monkeypatch.setattr("stages.scoring.service.connection.MOST_CONNECTIONS", 4)
     service = serve(megabytes=0.1, waiting=0)
     begun = post(b"Content-Length: 90000", length=False, body=b"so")
@@ -266,6 +266,20 @@ def test_the_numbers_of_uploads_and_connections_are_limited(
         client.close()
     until(lambda: not service.server.server_state.connections)
     assert service.ask(HONEST)[0] == 200
+
+
+def test_the_slowest_upload_gives_way(serve: Callable[..., Service], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stages.scoring.service.open_request.MOST_UPLOADS", 2)
+    monkeypatch.setattr("stages.scoring.service.open_request.YOUNG", 0.0)
+    service = serve()
+    fast, slow = (service.open(post(b"Content-Length: 90000", length=False, body=bytes(n))) for n in (80_000, 2))
+    until(lambda: sum(path.stat().st_size for path in service.files) == 80_002)
+    assert service.ask(HONEST)[0] == 200
+    assert b"the slowest of too many at once" in slow.recv(65_536)
+    fast.sendall(bytes(10_000))
+    assert fast.recv(65_536).startswith(b"HTTP/1.1 200 ")
+    for client in (fast, slow):
+        client.close()
 
 
 def test_the_total_size_of_uploads_is_limited(serve: Callable[..., Service]) -> None:

@@ -33,28 +33,23 @@ def docs_html(openapi: Mapping[str, Any]) -> str:
 def _operation(method: str, path: str, operation: Mapping[str, Any]) -> str:
     parts = [f'<h2 id="{_anchor(method, path)}">{_name(method, path)}</h2>', f"<p>{_text(operation['summary'])}.</p>"]
     samples = operation.get("x-codeSamples", ())
-    parts.extend(f"<pre><code>{_text(sample['source'])}</code></pre>" for sample in samples)
-    if operation.get("parameters"):
-        parts.append(
-            "<h3>Parameters</h3>" + _table(["name", "in", "value", ""], map(_parameter, operation["parameters"]))
+    parts.extend(f'<div class="scroll"><pre>{_text(sample["source"])}</pre></div>' for sample in samples)
+    if "parameters" in operation:
+        rows = (
+            (one["name"], f"{one['in']}, {_kind(one['schema'])}", one["description"]) for one in operation["parameters"]
         )
+        parts.append(f"<h3>Parameters</h3>{_list(rows)}")
     if "requestBody" in operation:
-        content = operation["requestBody"]["content"].items()
-        rows = ((kind, _kind(one["schema"]), one["schema"].get("description", "")) for kind, one in content)
-        parts.append("<h3>Body</h3>" + _table(["type", "value", ""], rows))
+        bodies = operation["requestBody"]["content"].items()
+        rows = ((kind, _kind(one["schema"]), one["schema"].get("description", "")) for kind, one in bodies)
+        parts.append(f"<h3>Body</h3>{_list(rows)}")
     answers = operation["responses"].items()
-    parts.append("<h3>Answers</h3>" + _table(["status", "type", "value", ""], (_answer(*each) for each in answers)))
-    return "\n".join(parts)
+    return "\n".join([*parts, f"<h3>Answers</h3>{_list(_answer(*each) for each in answers)}"])
 
 
-def _parameter(one: Mapping[str, Any]) -> tuple[str, str, str, str]:
-    return one["name"], one["in"], _kind(one["schema"]), one["description"]
-
-
-def _answer(status: str, one: Mapping[str, Any]) -> tuple[str, str, str, str]:
-    content = one.get("content", {})
-    kinds = ", ".join(_kind(each["schema"]) for each in content.values() if each.get("schema"))
-    return status, ", ".join(content), kinds, one["description"]
+def _answer(status: str, one: Mapping[str, Any]) -> tuple[str, str, str]:
+    kinds = (f"{_kind(each['schema'])} as {kind}" for kind, each in one.get("content", {}).items())
+    return status, ", ".join(kinds), one["description"]
 
 
 def _schema(name: str, schema: Mapping[str, Any]) -> str:
@@ -63,8 +58,7 @@ def _schema(name: str, schema: Mapping[str, Any]) -> str:
         (key, _kind(value) + ("" if key in needed else ", optional"), value.get("description", ""))
         for key, value in schema["properties"].items()
     )
-    heading = f'<h3 id="{_text(name)}">{_text(name)}</h3><p>{_text(schema["description"])}</p>'
-    return heading + _table(["key", "value", ""], rows)
+    return f"<h3>{_text(name)}</h3><p>{_text(schema['description'])}</p>{_list(rows)}"
 
 
 def _kind(schema: Mapping[str, Any]) -> str:
@@ -87,11 +81,9 @@ def _kind(schema: Mapping[str, Any]) -> str:
     return f"{kind}{more}"
 
 
-def _table(header: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    head = "".join(f'<th scope="col" class="text">{_text(name)}</th>' for name in header)
-    lines = ("".join(f'<td class="text">{_text(cell)}</td>' for cell in row) for row in rows)
-    body = "".join(f"<tr>{line}</tr>" for line in lines)
-    return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+def _list(rows: Iterable[tuple[str, str, str]]) -> str:
+    items = (f"<dt><code>{_text(name)}</code> {_text(kind)}</dt><dd>{_text(about)}</dd>" for name, kind, about in rows)
+    return f"<dl>{''.join(items)}</dl>"
 
 
 def _name(method: str, path: str) -> str:

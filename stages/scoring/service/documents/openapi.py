@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from fastapi.responses import Response
+
 from stages.extract.audio.decoder import MOST_CHANNELS
 from stages.extract.audio.reading import HIGHEST_RATE, LOWEST_RATE
 from stages.scoring.service.answers import JSON_LINES
@@ -31,7 +33,7 @@ def score_about(limits: Limits) -> dict[str, Any]:
     content = {
         "multipart/form-data": _form({"audio": _BINARY}),
         "audio/*": {"schema": {**_BINARY, "description": "The file itself. Any type will do, also none."}},
-        SAMPLES_TYPE: {"schema": {**_BINARY, "description": "Raw float32 samples, little-endian, within ±1."}},
+        SAMPLES_TYPE: {"schema": {**_BINARY, "description": "Raw float32 samples, little-endian, full scale at ±1."}},
     }
     return {
         "summary": "Score one song",
@@ -55,25 +57,31 @@ def score_about(limits: Limits) -> dict[str, Any]:
 def batch_about(limits: Limits, files: int) -> dict[str, Any]:
     """What `app.post` needs to describe `POST /score/batch`."""
     several = {"type": "array", "items": _BINARY, "minItems": 1, "maxItems": files}
-    rows = {"description": "One row per file, in order, each as soon as it is scored."}
+    rows = {
+        "description": "One row per file, in order, each as soon as it is scored.",
+        "content": {JSON_LINES: {"schema": {"$ref": "#/components/schemas/SongRow"}}},
+    }
     return {
         "summary": "Score several songs",
+        # Its answers are not JSON, which is the default.
+        "response_class": Response,
         "responses": {
-            200: {**rows, "model": SongRow, "content": {JSON_LINES: {}}},
+            200: rows,
             **_refusals(limits, {413: f"Together, the files are larger than {limits.megabytes:g} MB."}),
         },
         "openapi_extra": {
             "parameters": [_ID],
             "requestBody": {"required": True, "content": {"multipart/form-data": _form({"audio": several})}},
-            "x-codeSamples": [_curl("-N -F audio=@a.mp3 -F audio=@b.mp3", "/score/batch")],
+            "x-codeSamples": [_curl("--no-buffer -F audio=@a.mp3 -F audio=@b.mp3", "/score/batch")],
         },
     }
 
 
-def read_about(summary: str, path: str) -> dict[str, Any]:
+def read_about(summary: str, path: str, answer: str) -> dict[str, Any]:
     """What `app.get` needs to describe an endpoint without parameters."""
     return {
         "summary": summary,
+        "response_description": answer,
         "responses": _described(_HOST),
         "openapi_extra": {"parameters": [_ID], "x-codeSamples": [_curl("", path)]},
     }
