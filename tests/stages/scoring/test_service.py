@@ -2,18 +2,15 @@
 
 import asyncio
 import base64
-import io
 import tempfile
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx
-import numpy as np
 import pytest
-import soundfile
 from fastapi.responses import HTMLResponse
 
 from stages.scoring.deadline import Deadline
@@ -29,8 +26,7 @@ from stages.scoring.service.scoring_queue import ScoringQueue, plain_name
 from stages.scoring.service.server import Server, bound, listen
 from stages.scoring.service.uploads import Begin
 from stages.songs import DIMENSIONS
-
-ADDRESS = "http://127.0.0.1:8000"
+from tests.stages.scoring.service_client import ADDRESS, Client, blocks, sound
 
 
 @pytest.fixture(autouse=True)
@@ -44,39 +40,10 @@ def scorer(head_folders: Path) -> Scorer:
     return Scorer.load(head_folders, windows=Windows(1.0, 0.5), device="cpu", precision="fp32")
 
 
-class Client:
-    """Sends requests to an application without a server."""
-
-    def __init__(self, app: Any, address: str = ADDRESS) -> None:
-        self._app, self._address = app, address
-
-    def get(self, path: str, **about: Any) -> httpx.Response:
-        return asyncio.run(self._ask("GET", path, **about))
-
-    def post(self, path: str, **about: Any) -> httpx.Response:
-        return asyncio.run(self._ask("POST", path, **about))
-
-    async def _ask(self, method: str, path: str, **about: Any) -> httpx.Response:
-        transport = httpx.ASGITransport(self._app)
-        async with httpx.AsyncClient(transport=transport, base_url=self._address, timeout=60) as client:
-            return await client.request(method, path, **about)
-
-
-async def blocks(content: bytes) -> AsyncIterator[bytes]:
-    yield content[:1000]
-    yield content[1000:]
-
-
 @pytest.fixture
 def client(scorer: Scorer) -> Client:
     limits = Limits(megabytes=0.5, minutes=0.1, seconds=60, waiting=2)
     return Client(make_service(scorer, limits=limits, heads="<a>"))
-
-
-def sound(seconds: float, *, rate: int = 24_000, form: str = "FLAC") -> bytes:
-    file = io.BytesIO()
-    soundfile.write(file, np.sin(np.arange(int(seconds * rate)) * 0.05) * 0.5, rate, format=form)
-    return file.getvalue()
 
 
 def test_forms_and_plain_bodies_give_the_same_scores_as_the_command(

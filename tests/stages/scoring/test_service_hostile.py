@@ -1,6 +1,7 @@
 """The service over real sockets: hostile requests, slow clients, full disks, and the end of the service."""
 
 import errno
+import json
 import os
 import random
 import signal
@@ -165,6 +166,50 @@ def test_answers_have_security_headers(serve: Callable[..., Service]) -> None:
         assert b"\r\nx-content-type-options: nosniff\r\n" in answer
         assert b"\r\ncontent-security-policy: frame-ancestors 'none'\r\n" in answer
         assert b"\r\nserver:" not in answer
+
+
+def test_every_answer_has_an_id(serve: Callable[..., Service], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also those that the application does not see; reasons are JSON."""
+    monkeypatch.setattr("stages.scoring.service.connection.CHECK_SECONDS", 0.1)
+    service = serve()
+    asked = b"X-Request-ID: mine"
+    for request, status, number in [
+        (post(asked, body=b"song"), 200, b"mine"),
+        (post(asked, b"Content-Length: 9", b"Expect: 100-continue", length=False), 408, b"mine"),
+        (b"POST /sc", 408, b""),
+        (b"nonsense\r\n\r\n", 400, b""),
+        (post(asked, b"Transfer-Encoding: chunked", length=False, body=b"xyz\r\n"), 400, b"mine"),
+    ]:
+        answer = service.ask(request)[1]
+        final = answer[answer.rindex(b"HTTP/1.1 ") :]
+        assert final.startswith(b"HTTP/1.1 %d " % status)
+        assert b"\r\nx-request-id: " + number in final.lower()
+        assert json.loads(final.partition(b"\r\n\r\n")[2]).keys() & {"detail", "scores"}
+    until(lambda: not service.server.server_state.connections)
+    with monkeypatch.context() as patch, service.open(b""):
+        patch.setattr("stages.scoring.service.connection.MOST_CONNECTIONS", 1)
+        until(lambda: len(service.server.server_state.connections) == 1)
+        status, answer = service.ask(post(asked, body=b"song"))
+        assert (status, b"\r\nx-request-id: mine\r\n" in answer.lower()) == (503, True)
+    until(lambda: not service.server.server_state.connections)
+    metrics = service.ask(b"GET /metrics HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")[1].decode()
+    assert 'hear_requests_total{endpoint="/score",status="408"} 1.0' in metrics
+    assert 'hear_requests_total{endpoint="other",status="408"} 1.0' in metrics
+    assert 'hear_requests_total{endpoint="other",status="400"} 1.0' in metrics
+    assert 'hear_requests_total{endpoint="/score",status="503"} 1.0' in metrics
+
+
+def test_a_client_that_leaves_in_the_middle_of_a_batch(serve: Callable[..., Service]) -> None:
+    service = serve()
+    parts = [b'Content-Disposition: form-data; name="a"; filename="a"\r\n\r\n' + song for song in (b"s", b"wait", b"s")]
+    request = form(*parts).replace(b"/score ", b"/score/batch ")
+    client = service.open(request)
+    assert b'"scores": {"A": 3.0}' in client.recv(65_536)
+    assert service.scorer.begun.wait(10)
+    assert len(service.files) == 2
+    client.close()
+    assert service.ask(HONEST)[0] == 200
+    until(lambda: service.files == [])
 
 
 def test_names_in_answers_have_no_control_characters(serve: Callable[..., Service]) -> None:
