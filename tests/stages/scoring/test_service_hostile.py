@@ -136,7 +136,7 @@ def test_hostile_requests_are_refused_and_an_honest_one_is_answered(
     wrong = {}
     for name, (request, expected) in REQUESTS.items():
         status, answer = service.ask(request)
-        if status not in expected or not answer.decode().replace("\r\n", "").isprintable():
+        if status not in expected or not answer.decode().replace("\r\n", "").replace("\n", "").isprintable():
             wrong[name] = (status, answer[-200:])
         assert service.ask(HONEST)[0] == 200, name
     assert wrong == {}
@@ -202,8 +202,7 @@ def test_every_answer_has_an_id(serve: Callable[..., Service], monkeypatch: pyte
 def test_a_client_that_leaves_in_the_middle_of_a_batch(serve: Callable[..., Service]) -> None:
     service = serve()
     parts = [b'Content-Disposition: form-data; name="a"; filename="a"\r\n\r\n' + song for song in (b"s", b"wait", b"s")]
-    request = form(*parts).replace(b"/score ", b"/score/batch ")
-    client = service.open(request)
+    client = service.open(form(*parts, target=b"/score/batch"))
     assert b'"scores": {"A": 3.0}' in client.recv(65_536)
     assert service.scorer.begun.wait(10)
     assert len(service.files) == 2
