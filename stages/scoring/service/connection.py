@@ -83,7 +83,8 @@ class Connection(H11Protocol):
     def shutdown(self) -> None:
         """Close after the answer; the rest of a refused body is not read."""
         super().shutdown()
-        if self.cycle is not None and self.cycle.response_started and not self.cycle.response_complete:
+        answers = self.cycle is not None and self.cycle.response_started and not self.cycle.response_complete
+        if answers and self.conn.their_state is h11.SEND_BODY:
             self._close()
 
     def _check(self) -> None:

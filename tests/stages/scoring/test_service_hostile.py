@@ -430,6 +430,20 @@ def test_a_stop_lets_a_song_finish(serve: Callable[..., Service]) -> None:
     running.close()
 
 
+def test_a_stop_ends_a_batch_with_a_row_for_each_song(serve: Callable[..., Service]) -> None:
+    service = serve()
+    parts = [FILE % b"a", b'Content-Disposition: form-data; filename="b"\r\n\r\nwait', FILE % b"c"]
+    with service.open(form(*parts, target=b"/score/batch")) as client:
+        assert service.scorer.begun.wait(10)
+        service.server.should_exit = True
+        until(lambda: service.app.state.queue.stopping)
+        service.scorer.going.set()
+        answer = read_all(client)
+    assert answer.count(b'"scores": {"A": 3.0}') == 2
+    assert answer.count(b'"song_id": "c", "path": "c", "scores": {}, "error": "the service is stopping"') == 1
+    assert answer.endswith(b"0\r\n\r\n")
+
+
 # Imports everything once, then runs one service per folder, each in its own process, and writes their exit codes.
 _PROCESSES = """
 import os, sys, tempfile, time

@@ -45,8 +45,8 @@ def score_about(limits: Limits) -> dict[str, Any]:
                 _curl("-F audio=@song.mp3", "/score"),
                 _curl("--data-binary @song.mp3", "/score?name=song.mp3"),
                 _curl(
-                    f"-H 'Content-Type: {SAMPLES_TYPE}' -H '{RATE_HEADER}: 44100' -H '{CHANNELS_HEADER}: 2' "
-                    "--data-binary @samples.f32",
+                    f"-H 'Content-Type: {SAMPLES_TYPE}' -H '{RATE_HEADER}: 44100' -H '{CHANNELS_HEADER}: 2' \\\n"
+                    "  --data-binary @samples.f32",
                     "/score",
                 ),
             ],
