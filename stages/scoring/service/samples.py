@@ -74,8 +74,9 @@ def sample_format(headers: Headers, kind: str) -> SampleFormat | None:
         422: the headers of raw samples are missing or wrong, or are sent with a file.
     """
     if kind != SAMPLES_TYPE:
-        if RATE_HEADER in headers:
-            raise RefusedError(422, f"{RATE_HEADER} is only for raw samples; send them as Content-Type: {SAMPLES_TYPE}")
+        if RATE_HEADER in headers or CHANNELS_HEADER in headers:
+            names = f"{RATE_HEADER} and {CHANNELS_HEADER}"
+            raise RefusedError(422, f"{names} are only for raw samples; send them as Content-Type: {SAMPLES_TYPE}")
         return None
     return SampleFormat(
         _number(headers, RATE_HEADER, LOWEST_RATE, HIGHEST_RATE, "Hz"),

@@ -4,6 +4,7 @@ import errno
 import os
 import shutil
 import tempfile
+import threading
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -20,9 +21,9 @@ _TOO_MANY_FILES = (errno.EMFILE, errno.ENFILE)
 class Upload:
     """The file for one song's audio; made by `Uploads`."""
 
-    def __init__(self, name: str, folder: Path, fits: Callable[[int], bool]) -> None:
+    def __init__(self, name: str, folder: Path, reserve: Callable[[int], bool]) -> None:
         self.name, self.size = name, 0
-        self._fits = fits
+        self._reserve = reserve
         with _storage_errors():
             number, path = tempfile.mkstemp(dir=folder)
         self.path = Path(path)
@@ -37,7 +38,7 @@ class Upload:
         RefusedError
             507: the disk is full or cannot be written; 503: all uploads together have reached their limit.
         """
-        if not self._fits(len(block)):
+        if not self._reserve(len(block)):
             raise RefusedError(503, "the disk space for uploads is used up; try again later")
         self.size += len(block)
         self._write(block)
@@ -75,29 +76,34 @@ class Uploads:
     ----------
     limit
         Bytes of all uploads together.
+
+    Attributes
+    ----------
+    size
+        Bytes of all uploads that are not removed.
     """
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._folder = Path()
         self._remove_folder: Callable[[], object] = lambda: None
-        # The scoring thread changes it, too: only by operations that are atomic in Python.
+        # The scoring thread removes uploads, too.
+        self._lock = threading.Lock()
         self._uploads: set[Upload] = set()
-
-    @property
-    def size(self) -> int:
-        """Bytes of all uploads together."""
-        return sum(upload.size for upload in list(self._uploads))
+        self.size = 0
 
     def add(self, name: str) -> Upload:
         """Create a file for a song of this name. Raises RefusedError (503, 507) if the system cannot."""
-        upload = Upload(name, self._existing_folder(), self._fits)
+        upload = Upload(name, self._existing_folder(), self._reserve)
         self._uploads.add(upload)
         return upload
 
     def remove(self, upload: Upload) -> None:
         """Delete an upload's file."""
-        self._uploads.discard(upload)
+        with self._lock:
+            if upload in self._uploads:
+                self._uploads.discard(upload)
+                self.size -= upload.size
         with suppress(OSError):  # `close` removes the folder
             upload.remove()
 
@@ -113,8 +119,12 @@ class Uploads:
             self._remove_folder = weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
         return self._folder
 
-    def _fits(self, size: int) -> bool:
-        return self.size + size <= self._limit
+    def _reserve(self, size: int) -> bool:
+        """Whether this many more bytes fit; they then count."""
+        with self._lock:
+            fits = self.size + size <= self._limit
+            self.size += size if fits else 0
+            return fits
 
 
 @contextmanager
