@@ -10,7 +10,7 @@ from stages.scoring.over_time import Windows
 
 # The exit code that shells expect of a program ended by SIGINT.
 INTERRUPTED = 130
-EXTRA = ("fastapi", "uvicorn", "python_multipart")
+EXTRA = ("fastapi", "uvicorn", "python_multipart", "prometheus_client")
 
 
 def run_service(
@@ -50,7 +50,7 @@ def run_service(
     # Before loading models, which takes a while.
     with bound(host, port) as sockets:
         scorer = Scorer.load(*checkpoints, windows=windows, **encoders)
-        app = make_service(scorer, limits=costs, host=host, about=f"scored by {', '.join(checkpoints)}")
+        app = make_service(scorer, limits=costs, host=host, heads=", ".join(checkpoints))
         listen(sockets)
         try:
             Server(app).run(sockets)

@@ -46,10 +46,15 @@ def report_html(
     return _document(data, title, ["page.js"])
 
 
-def upload_html(dimensions: Sequence[str], *, title: str, about: str = "", caution: str = "") -> str:
-    """Build the service's page: an empty report, and a form that adds songs to it."""
+def upload_html(
+    dimensions: Sequence[str], *, title: str, about: str = "", caution: str = "", introduction: str = ""
+) -> str:
+    """Build the service's page: an empty report, and a form that adds songs to it.
+
+    `introduction` is HTML with all texts escaped; it follows the form, and closes when the first song is added.
+    """
     data = _data(dimensions, about=about, caution=caution)
-    return _document(data, title, ["page.js", "upload.js"], form=_part("upload.html"))
+    return _document(data, title, ["page.js", "upload.js"], form=_part("upload.html") + introduction)
 
 
 def static_html(title: str, body: str) -> str:

@@ -29,6 +29,7 @@ async function work() {
 }
 
 function add(files) {
+  byId("introduction")?.removeAttribute("open");
   queue.push(...files);
   work();
 }
