@@ -243,7 +243,6 @@ def _too_few(tests: Sequence[Difference]) -> list[str]:
         family = sum(other.family == each.family for other in tests)
         if smallest * family >= LEVEL:
             songs = f"{n} pairs" if each.paired else f"{n} and {m} songs"
-            notes[each.first, each.second] = (
-                f"{each.first} and {each.second}: {songs} are too few for {family} tests at once: none can be significant"
-            )
+            names = f"{each.first} and {each.second}"
+            notes[names] = f"{names}: {songs} are too few for {family} tests at once: none can be significant"
     return list(notes.values())
