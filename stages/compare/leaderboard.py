@@ -154,4 +154,5 @@ def _draw(title: str, figures: Mapping[str, Figure], spans: Sequence[Figure]) ->
         spine.set_color(_GREY)
     out = io.StringIO()
     drawing.savefig(out, format="svg", metadata={"Date": None, "Creator": None})
-    return out.getvalue()[out.getvalue().index("<svg") :]
+    svg = out.getvalue()
+    return svg[svg.index("<svg") :].replace("<svg ", '<svg class="figure" ', 1)
