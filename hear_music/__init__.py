@@ -53,8 +53,8 @@ if TYPE_CHECKING:
     __version__: str
 
 __all__ = [
-    "DIMENSIONS",
     "Comparison",
+    "DIMENSIONS",
     "Damage",
     "EmbeddingStore",
     "EncoderError",
