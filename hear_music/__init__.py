@@ -52,7 +52,7 @@ if TYPE_CHECKING:
 
     __version__: str
 
-__all__ = [
+__all__ = [  # noqa: RUF022 - in the order of `sorted`, as `dir` shows it
     "Comparison",
     "DIMENSIONS",
     "Damage",
