@@ -1,17 +1,16 @@
 """A page of compared systems: figures with intervals and ranks, a plot, and what can be concluded."""
 
 import html
-import io
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from stages.common.figures import plain_text
+from stages.common.figures import figure_svg, plain_text
 from stages.compare.comparison import ERROR, SCORE, Comparison, Figure, SystemFigures
 from stages.compare.tables import rank_text, shorten, songs_text, verdict
 from stages.scoring.page.document import static_html, write_report
 from store.files.visible import visible
 
-_BLUE, _GREY = "#0072B2", "#808890"
+_BLUE = "#0072B2"
 # Columns of words; the others have numbers.
 _WORDS = ("system", "head", "systems", "figure", "conclusion")
 _INTRODUCTION = (
@@ -107,16 +106,11 @@ def draw_figures(comparison: Comparison) -> list[str]:
 
     Drawings of the same scale have the same axis: the scores, each other model, the metrics, and the errors.
     """
-    from matplotlib import rc_context
-
     panels = _panels(comparison)
-    drawings = []
-    for title, scale, figures in panels:
-        spans = [figure for _, other, row in panels if other == scale for figure in row.values()]
-        # Text stays text, so that the page's colours apply to it. Each drawing has its own ids.
-        with rc_context({"svg.fonttype": "none", "svg.hashsalt": title}):
-            drawings.append(_draw(title, figures, spans))
-    return drawings
+    return [
+        _draw(title, figures, [figure for _, other, row in panels if other == scale for figure in row.values()])
+        for title, scale, figures in panels
+    ]
 
 
 def _panels(comparison: Comparison) -> list[tuple[str, str, Mapping[str, Figure]]]:
@@ -137,7 +131,7 @@ def _panels(comparison: Comparison) -> list[tuple[str, str, Mapping[str, Figure]
 def _draw(title: str, figures: Mapping[str, Figure], spans: Sequence[Figure]) -> str:
     from matplotlib.figure import Figure as Drawing
 
-    drawing = Drawing(figsize=(3.9, 0.7 + 0.25 * len(figures)), layout="constrained", facecolor="none")
+    drawing = Drawing(figsize=(3.9, 0.7 + 0.25 * len(figures)), layout="constrained")
     axes = drawing.subplots()
     low, high = min(each.low for each in spans), max(each.high for each in spans)
     margin = 0.06 * (high - low) or 0.05
@@ -147,12 +141,6 @@ def _draw(title: str, figures: Mapping[str, Figure], spans: Sequence[Figure]) ->
     axes.set_yticks(range(len(figures)), [visible(shorten(name)) for name in figures])
     axes.set(xlim=(low - margin, high + margin), ylim=(len(figures) - 0.4, -0.6))
     axes.set_title(visible(title), fontsize=10)
-    axes.tick_params(colors=_GREY, labelsize=9)
+    axes.tick_params(labelsize=9)
     axes.grid(axis="x", alpha=0.25)
-    axes.set_facecolor("none")
-    for spine in axes.spines.values():
-        spine.set_color(_GREY)
-    out = io.StringIO()
-    drawing.savefig(out, format="svg", metadata={"Date": None, "Creator": None})
-    svg = out.getvalue()
-    return svg[svg.index("<svg") :].replace("<svg ", '<svg class="figure" ', 1)
+    return figure_svg(drawing, label=f"{title} of each system with its 95 % interval; the table has the numbers")
