@@ -143,4 +143,5 @@ def _draw(title: str, figures: Mapping[str, Figure], spans: Sequence[Figure]) ->
     axes.set_title(visible(title), fontsize=10)
     axes.tick_params(labelsize=9)
     axes.grid(axis="x", alpha=0.25)
-    return figure_svg(drawing, label=f"{title} of each system with its 95 % interval; the table has the numbers")
+    label = f"{visible(title)} of each system with its 95 % interval; the table has the numbers"
+    return figure_svg(drawing, label=label)

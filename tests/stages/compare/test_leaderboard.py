@@ -13,6 +13,7 @@ from stages.scoring.rows import SongScore
 
 Systems = Callable[..., dict[str, list[SongScore]]]
 EVIL = "<img src=x onerror=y>\x1b[2J\u202e$\\frac$"
+SAFE = "<img src=x onerror=y>\\x1b[2J\\u202e$\\frac$"
 
 
 class Cells(HTMLParser):
@@ -38,17 +39,20 @@ class Cells(HTMLParser):
 
 def test_the_page_has_every_system_with_figures_and_conclusions(make_systems: Systems, tmp_path: Path) -> None:
     rows = make_systems(A=0.0, B=0.4)
-    found = compare_scores({EVIL: rows["A"], "B": rows["B"]}, draws=50)
+    evil = [[replace(row, beside={EVIL: {"CE": 1.0}}) for row in each] for each in rows.values()]
+    found = compare_scores({EVIL: evil[0], "B": evil[1]}, draws=50)
     page = write_leaderboard(tmp_path / "päge", replace(found, caution="trained on <b>")).read_text(encoding="utf-8")
     cells = Cells(page)
     assert "img" not in cells.tags
     assert "script" not in cells.tags
     assert "trained on &lt;b&gt;" in page
     first, best, last = cells.rows[:3]
-    assert first == ["system", "songs", "Coherence", "Musicality", "Mean", "other.CE"]
+    assert first == ["system", "songs", "Coherence", "Musicality", "Mean", f"{SAFE}.CE"]
     mean = found.systems[1].figures["Mean"]["score"]
     assert (best[0], best[4]) == ("B", f"{mean.value:.3f}[{mean.low:.2f}, {mean.high:.2f}]rank 1")
-    assert last[0] == "<img src=x onerror=y>\\x1b[2J\\u202e$\\frac$"
+    assert last[0] == SAFE
+    assert "\x1b" not in page
+    assert "\u202e" not in page
     assert cells.rows[4][2] == "B scores higher"
     assert len(cells.rows) == 3 + 1 + len(found.differences)
 
