@@ -117,7 +117,7 @@ def _panels(comparison: Comparison) -> list[tuple[str, str, Mapping[str, Figure]
     """Title, name of the scale, and the figure of each system, in the order of the systems."""
     dimensions = list(comparison.systems[0].figures)
     if comparison.kind == "scores":
-        keys = [(name, SCORE, name.partition(".")[0] if "." in name else "", name) for name in dimensions]
+        keys = [(name, SCORE, name.rpartition(".")[0], name) for name in dimensions]
     else:
         name = dimensions[-1]  # the mean, or the only dimension
         metrics = list(comparison.systems[0].figures[name])

@@ -115,7 +115,7 @@ def _csv_row(cells: dict[str, str], header: Sequence[str], where: str) -> SongSc
         known = {name: float(cells[name]) for name in ("novelty", "loudest_dbfs") if cells.get(name)}
         values = {"scores": numbers(dimensions), "std": numbers(dimensions, "_std")}
         for name in header:
-            model, found, dimension = name.partition(".")
+            model, found, dimension = name.rpartition(".")
             if found and name.removesuffix("_std") not in dimensions and cells[name]:
                 beside.setdefault(model, {})[dimension] = float(cells[name])
     except ValueError as error:

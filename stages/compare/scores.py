@@ -23,6 +23,8 @@ from stages.scoring.statistics import OVERALL
 # The difference for which the number of songs is given, on the scale from 1 to 5.
 DIFFERENCE = 0.05
 HEAR = "HEAR"
+# Name of a dimension in the comparison → the model, and the model's own name for it.
+Labels = Mapping[str, tuple[str, str]]
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,9 @@ def compare_scores(
     differences, notes = [], _describe(rows, loaded)
     for first, second in itertools.combinations(loaded, 2):
         pairs = match(first.ids, second.ids) if paired else Pairs([], [], "")
-        found = [_difference(first, second, name, pairs, difference, draws) for name in dimensions]
+        found = [
+            _difference(first, second, name, model, pairs, difference, draws) for name, (model, _) in dimensions.items()
+        ]
         notes.append(_describe_pairs(found[0], pairs))
         differences += found
     tests = corrected(differences)
@@ -130,7 +134,7 @@ def _grouped(path: Path, rows: Sequence[SongScore]) -> dict[str, list[SongScore]
     return {path.stem: list(rows)}
 
 
-def _dimensions(rows: Mapping[str, Sequence[SongScore]]) -> tuple[str, ...]:
+def _dimensions(rows: Mapping[str, Sequence[SongScore]]) -> Labels:
     """The dimensions of every scored song, their mean, and those of other models."""
     scored = [row for each in rows.values() for row in each if row.scores]
     if not scored:
@@ -139,16 +143,17 @@ def _dimensions(rows: Mapping[str, Sequence[SongScore]]) -> tuple[str, ...]:
     if not own:
         found = "; ".join(dict.fromkeys(", ".join(row.scores) for row in scored))
         raise ScoringError(f"the systems share no dimension, found {found}; score them with the same head")
-    beside = [
-        f"{model}.{name}"
+    names = [*own, *([OVERALL] if len(own) > 1 else [])]
+    beside = {
+        f"{model}.{name}": (model, name)
         for model, scores in scored[0].beside.items()
         for name in scores
         if all(name in row.beside.get(model, {}) for row in scored)
-    ]
-    return (*own, *([OVERALL] if len(own) > 1 else []), *beside)
+    }
+    return {name: (HEAR, name) for name in names} | beside
 
 
-def _system(name: str, rows: Sequence[SongScore], dimensions: Sequence[str]) -> _System:
+def _system(name: str, rows: Sequence[SongScore], dimensions: Labels) -> _System:
     left: dict[str, int] = {}
     kept = []
     for row in rows:
@@ -159,17 +164,14 @@ def _system(name: str, rows: Sequence[SongScore], dimensions: Sequence[str]) -> 
     if not kept:
         found = ", ".join(f"{count} {reason}" for reason, count in left.items()) or "none"
         raise ScoringError(f"{name}: none of its {len(rows)} songs can be compared, found {found}; remove the system")
-    own = [each for each in dimensions if each in kept[0].scores]
+    own = [dimension for model, dimension in dimensions.values() if model == HEAR and dimension != OVERALL]
 
-    def value(row: SongScore, dimension: str) -> float:
-        if dimension in own:
-            return row.scores[dimension]
-        if dimension == OVERALL:
-            return sum(row.scores[each] for each in own) / len(own)
-        model, _, other = dimension.partition(".")
-        return row.beside[model][other]
+    def value(row: SongScore, model: str, dimension: str) -> float:
+        if model != HEAR:
+            return row.beside[model][dimension]
+        return sum(row.scores[each] for each in own) / len(own) if dimension == OVERALL else row.scores[dimension]
 
-    scores = {each: np.array([value(row, each) for row in kept]) for each in dimensions}
+    scores = {each: np.array([value(row, *label) for row in kept]) for each, label in dimensions.items()}
     return _System(name, tuple(row.song_id for row in kept), scores, left, sum(row.is_novel for row in kept))
 
 
@@ -188,10 +190,9 @@ def _figures(system: _System, draws: int) -> SystemFigures:
 
 
 def _difference(
-    first: _System, second: _System, dimension: str, pairs: Pairs, interest: float, draws: int
+    first: _System, second: _System, dimension: str, family: str, pairs: Pairs, interest: float, draws: int
 ) -> Difference:
     left, right = first.scores[dimension], second.scores[dimension]
-    model, found, _ = dimension.partition(".")
     test: PairedDifference | UnpairedDifference
     if pairs.how:
         left, right = left[pairs.first], right[pairs.second]
@@ -201,7 +202,7 @@ def _difference(
         test = unpaired_difference(left, right, draws=draws)
         deviation, songs = math.sqrt(_variance(left) + _variance(right)), (len(left), len(right))
     return Difference(
-        first=first.name, second=second.name, dimension=dimension, metric=SCORE, family=model if found else HEAR,
+        first=first.name, second=second.name, dimension=dimension, metric=SCORE, family=family,
         paired=bool(pairs.how), songs=songs, value=test.mean, low=test.low, high=test.high, p=test.p,
         win_rate=test.win_rate, interest=interest, needed=songs_needed(deviation, interest),
     )  # fmt: skip

@@ -28,7 +28,7 @@ def make_systems() -> Callable[..., Rows]:
                     group=name,
                     scores=dict(zip(DIMENSIONS, row.tolist(), strict=True)),
                     spread=dict.fromkeys(DIMENSIONS, 0.1),
-                    beside={"other": {"CE": float(2 * row[0])}},
+                    beside={"v1.other": {"CE": float(2 * row[0])}},
                 )
                 for number, row in enumerate(scores)
             ]

@@ -56,10 +56,10 @@ def test_the_last_line_of_a_song_counts(tmp_path: Path) -> None:
 
 
 def test_columns_with_a_point_are_of_other_models(tmp_path: Path) -> None:
-    text = "song_id,path,group,Clarity,Clarity_std,novelty,other.CE\na,a.wav,,3.5,,,7.25\nb,b.wav,,3,,,\n"
+    text = "song_id,path,group,Clarity,Clarity_std,novelty,v1.other.CE\na,a.wav,,3.5,,,7.25\nb,b.wav,,3,,,\n"
     (tmp_path / "a.csv").write_text(text)
     first, second = read_scores(tmp_path / "a.csv")
-    assert (first.scores, first.beside) == ({"Clarity": 3.5}, {"other": {"CE": 7.25}})
+    assert (first.scores, first.beside) == ({"Clarity": 3.5}, {"v1.other": {"CE": 7.25}})
     assert (second.scores, second.beside) == ({"Clarity": 3.0}, {})
 
 

@@ -51,8 +51,8 @@ def test_pairs_are_compared_per_dimension_and_corrected_together(make_systems: S
     assert (tests[0].p, tests[0].songs, tests[0].paired) == (pytest.approx(expected.pvalue), (40, 40), True)
     assert [each.adjusted for each in tests] == pytest.approx(holm([each.p for each in tests]))
     # Another model's scores are a family of their own.
-    other = of(found, "A", "B", "other.CE")
-    assert (other.family, other.adjusted, other.value) == ("other", other.p, pytest.approx(2 * tests[0].value))
+    other = of(found, "A", "B", "v1.other.CE")
+    assert (other.family, other.adjusted, other.value) == ("v1.other", other.p, pytest.approx(2 * tests[0].value))
     assert "A and B: 40 pairs by song id below the system's folder" in found.notes
     unpaired = of(compare_scores(rows, paired=False, draws=200), "A", "B", "Coherence")
     assert (unpaired.paired, unpaired.p) == (False, pytest.approx(mannwhitneyu(first, second).pvalue))
