@@ -15,6 +15,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from stages.common.hub import HubError
+    from stages.compare.comparison import Comparison
+    from stages.compare.heads import compare_heads
+    from stages.compare.scores import compare_scores
     from stages.evaluate.evaluation import Evaluation
     from stages.evaluate.evaluation import evaluate_heads as evaluate
     from stages.extract.encoders.errors import EncoderError
@@ -49,7 +52,8 @@ if TYPE_CHECKING:
 
     __version__: str
 
-__all__ = [
+__all__ = [  # noqa: RUF022 - in the order of `sorted`, as `dir` shows it
+    "Comparison",
     "DIMENSIONS",
     "Damage",
     "EmbeddingStore",
@@ -83,6 +87,8 @@ __all__ = [
     "Windows",
     "__version__",
     "apply_probe",
+    "compare_heads",
+    "compare_scores",
     "evaluate",
     "load_head",
     "load_heads",
@@ -99,6 +105,7 @@ __all__ = [
 if not TYPE_CHECKING:
     # Where a name comes from, as module:attribute; without an attribute, it has the same name there.
     _SOURCES = {
+        "Comparison": "stages.compare.comparison",
         "DIMENSIONS": "stages.songs.manifest",
         "Damage": "store.upkeep.verification",
         "EmbeddingStore": "store.reader",
@@ -131,6 +138,8 @@ if not TYPE_CHECKING:
         "Verification": "store.upkeep.verification",
         "Windows": "stages.scoring.over_time",
         "apply_probe": "stages.probe.apply",
+        "compare_heads": "stages.compare.heads",
+        "compare_scores": "stages.compare.scores",
         "evaluate": "stages.evaluate.evaluation:evaluate_heads",
         "load_head": "stages.head.checkpoint.saved",
         "load_heads": "stages.head.checkpoint.ensemble",
