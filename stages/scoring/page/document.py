@@ -11,9 +11,12 @@ from stages.extract.audio.loudness import SILENCE_DBFS
 from stages.scoring.errors import ScoringError
 from stages.scoring.page.previews import Preview
 from stages.scoring.rows import SongScore, caution_in
+from stages.scoring.statistics import by_group, mean_intervals
 from store.files.replacing import replacing
 
 REPORT = "index.html"
+# In order; together they are one script.
+_SCRIPTS = ("page.js", "charts.js", "curves.js", "overview.js", "songs.js", "csv.js")
 # Nothing inside a script element may look like markup; JSON has these escapes for all strings.
 _ESCAPES = {ord("<"): "\\u003c", ord(">"): "\\u003e", ord("&"): "\\u0026", 0x2028: "\\u2028", 0x2029: "\\u2029"}
 
@@ -26,6 +29,7 @@ def report_html(
     by: str = "",
     about: str = "",
     previews: Mapping[int, Preview] | None = None,
+    facts: Mapping[str, str] | None = None,
 ) -> str:
     """Build the report: one HTML document that loads nothing else.
 
@@ -39,17 +43,45 @@ def report_html(
         Name of the rows' groups, or empty.
     previews
         Previews by position of the row.
+    facts
+        What the footer tells about the scores, by name: date, heads, encoders, licence.
     """
     sound = previews or {}
-    values = [{**row.to_json(), **_player(sound.get(number))} for number, row in enumerate(rows)]
-    data = _data(dimensions, by=by, about=about, caution=caution_in(rows), rows=values)
-    return _document(data, title, ["page.js"])
+    data = {
+        "by": by,
+        "about": about,
+        "caution": caution_in(rows),
+        "facts": dict(facts or {}),
+        "groups": _groups(rows) if by else [],
+        "rows": [{**row.to_json(), **_player(sound.get(number))} for number, row in enumerate(rows)],
+    }
+    return _document(data, dimensions, title)
 
 
-def upload_html(dimensions: Sequence[str], *, title: str, about: str = "", caution: str = "") -> str:
-    """Build the service's page: an empty report, and a form that adds songs to it."""
-    data = _data(dimensions, about=about, caution=caution)
-    return _document(data, title, ["page.js", "upload.js"], form=_part("upload.html"))
+def upload_html(
+    dimensions: Sequence[str],
+    *,
+    title: str,
+    about: str = "",
+    caution: str = "",
+    explanation: str = "",
+    facts: Mapping[str, str] | None = None,
+) -> str:
+    """Build the service's page: an empty report, and a form that adds songs to it.
+
+    Parameters
+    ----------
+    dimensions, title, about, facts
+        As for `report_html`.
+    caution
+        Why no score can be trusted; empty for usable heads.
+    explanation
+        HTML with all texts escaped, shown below the form and folded away once there are scores: `<h2>`, `<p>`, `<ul>`,
+        `<dl>`.
+    """
+    form = _part("upload.html").replace("<!--EXPLANATION-->", explanation)
+    data = {"by": "", "about": about, "caution": caution, "facts": dict(facts or {}), "groups": [], "rows": []}
+    return _document(data, dimensions, title, scripts=["upload.js"], form=form)
 
 
 def static_html(title: str, body: str) -> str:
@@ -67,24 +99,34 @@ def static_html(title: str, body: str) -> str:
     return f"{head}<body>\n<header><h1>{html.escape(title)}</h1></header>\n<main>{body}</main>\n</body>\n</html>\n"
 
 
-def _data(
-    dimensions: Sequence[str], *, by: str = "", about: str = "", caution: str = "", rows: Sequence[dict[str, Any]] = ()
-) -> dict[str, Any]:
-    """The data that page.js draws."""
-    data = {"dimensions": list(dimensions), "by": by, "about": about, "caution": caution, "rows": list(rows)}
-    return {**data, "silence": SILENCE_DBFS}
+def _groups(rows: Sequence[SongScore]) -> list[dict[str, Any]]:
+    """Per group, best first: its name, its songs, and each mean with the ends of its interval, None if unknown."""
+    intervals = mean_intervals(rows)
+    return [
+        {
+            "group": name,
+            "songs": next(iter(found.values())).songs,
+            "means": {key: [one.mean, *intervals[name].get(key, (None, None))] for key, one in found.items()},
+        }
+        for name, found in by_group(rows).items()
+    ]
 
 
-def _player(preview: Preview | None) -> dict[str, str]:
+def _player(preview: Preview | None) -> dict[str, Any]:
     if preview is None:
         return {}
-    return {"audio": preview.uri} if preview.uri else {"no_preview": preview.problem}
+    if not preview.uri:
+        return {"no_preview": preview.problem}
+    return {"audio": preview.uri, "audio_start": round(preview.start, 2), "audio_seconds": round(preview.seconds, 2)}
 
 
-def _document(data: Mapping[str, Any], title: str, scripts: Sequence[str], *, form: str = "") -> str:
+def _document(
+    data: Mapping[str, Any], dimensions: Sequence[str], title: str, *, scripts: Sequence[str] = (), form: str = ""
+) -> str:
+    data = {**data, "dimensions": list(dimensions), "silence": SILENCE_DBFS}
     parts = {
         "/*STYLE*/": _part("page.css"),
-        "/*SCRIPT*/": "\n".join(_part(name) for name in scripts),
+        "/*SCRIPT*/": "\n".join(_part(name) for name in (*_SCRIPTS, *scripts, "start.js")),
         "<!--FORM-->": form,
         "<!--TITLE-->": html.escape(title),
         # Last, and without a `<`, so that no data is mistaken for a placeholder of the template.
