@@ -26,6 +26,7 @@ def report_html(
     by: str = "",
     about: str = "",
     previews: Mapping[int, Preview] | None = None,
+    beside: Mapping[str, Any] | None = None,
 ) -> str:
     """Build the report: one HTML document that loads nothing else.
 
@@ -39,11 +40,13 @@ def report_html(
         Name of the rows' groups, or empty.
     previews
         Previews by position of the row.
+    beside
+        Scales and agreement of other models; see `beside_json`.
     """
     sound = previews or {}
     values = [{**row.to_json(), **_player(sound.get(number))} for number, row in enumerate(rows)]
     data = _data(dimensions, by=by, about=about, caution=caution_in(rows), rows=values)
-    return _document(data, title, ["page.js"])
+    return _document({**data, "beside": dict(beside or {})}, title, ["page.js"])
 
 
 def upload_html(dimensions: Sequence[str], *, title: str, about: str = "", caution: str = "") -> str:
