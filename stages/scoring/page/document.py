@@ -29,6 +29,7 @@ def report_html(
     by: str = "",
     about: str = "",
     previews: Mapping[int, Preview] | None = None,
+    beside: Mapping[str, Any] | None = None,
     facts: Mapping[str, str] | None = None,
 ) -> str:
     """Build the report: one HTML document that loads nothing else.
@@ -43,6 +44,8 @@ def report_html(
         Name of the rows' groups, or empty.
     previews
         Previews by position of the row.
+    beside
+        Scales and agreement of other models; see `beside_json`.
     facts
         What the footer tells about the scores, by name: date, heads, encoders, licence.
     """
@@ -51,6 +54,7 @@ def report_html(
         "by": by,
         "about": about,
         "caution": caution_in(rows),
+        "beside": dict(beside or {}),
         "facts": dict(facts or {}),
         "groups": _groups(rows) if by else [],
         "rows": [{**row.to_json(), **_player(sound.get(number))} for number, row in enumerate(rows)],
@@ -59,29 +63,14 @@ def report_html(
 
 
 def upload_html(
-    dimensions: Sequence[str],
-    *,
-    title: str,
-    about: str = "",
-    caution: str = "",
-    explanation: str = "",
-    facts: Mapping[str, str] | None = None,
+    dimensions: Sequence[str], *, title: str, about: str = "", caution: str = "", introduction: str = ""
 ) -> str:
     """Build the service's page: an empty report, and a form that adds songs to it.
 
-    Parameters
-    ----------
-    dimensions, title, about, facts
-        As for `report_html`.
-    caution
-        Why no score can be trusted; empty for usable heads.
-    explanation
-        HTML with all texts escaped, shown below the form and folded away once there are scores: `<h2>`, `<p>`, `<ul>`,
-        `<dl>`.
+    `introduction` is HTML with all texts escaped; it follows the form, and closes when the first song is added.
     """
-    form = _part("upload.html").replace("<!--EXPLANATION-->", explanation)
-    data = {"by": "", "about": about, "caution": caution, "facts": dict(facts or {}), "groups": [], "rows": []}
-    return _document(data, dimensions, title, scripts=["upload.js"], form=form)
+    data = {"by": "", "about": about, "caution": caution, "beside": {}, "facts": {}, "groups": [], "rows": []}
+    return _document(data, dimensions, title, scripts=["upload.js"], form=_part("upload.html") + introduction)
 
 
 def static_html(title: str, body: str) -> str:

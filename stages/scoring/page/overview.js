@@ -44,6 +44,16 @@ function drawGroups() {
   }));
 }
 
+// Rank correlations of our scores with those of other models.
+function drawAgreement() {
+  const found = Object.entries(data.beside).flatMap(([model, dimensions]) => Object.entries(dimensions).map(([name, { srcc }]) => [model, name, srcc]));
+  const known = found.filter(([, , srcc]) => Object.keys(srcc).length);
+  byId("agreement").hidden = known.length === 0;
+  byId("agreement-table").tHead.replaceChildren(headings("", ...names()));
+  byId("agreement-table").tBodies[0].replaceChildren(...known.map(([model, name, srcc]) => element("tr", {}, element("th", { scope: "row" }, `${model}: ${name}`),
+    ...names().map((ours) => element("td", {}, srcc[ours] == null ? "–" : fixed(srcc[ours]))))));
+}
+
 function card(row) {
   const texts = data.dimensions.map((name) => `${name}\u00a0${fixed(row.scores[name])}`).join(" · ");
   const node = element("div", { class: "card" }, element("div", { class: "name" }, nameOf(row), element("span", {}, fixed(overall(row)))));

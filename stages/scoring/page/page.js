@@ -52,17 +52,16 @@ function findScores(rows) {
     value: (row) => (!scored(row) ? null : name === OVERALL ? overall(row) : row.scores[name]) }));
   const models = new Map();
   for (const row of rows) for (const [model, found] of Object.entries(row.beside || {})) {
-    const known = models.get(model) || { dimensions: new Set(), low: Infinity, high: -Infinity };
-    for (const [name, value] of Object.entries(found)) {
-      known.dimensions.add(name);
-      known.low = Math.min(known.low, Math.floor(value));
-      known.high = Math.max(known.high, Math.ceil(value));
-    }
+    const known = models.get(model) || new Map();
+    for (const [name, value] of Object.entries(found)) known.has(name) ? known.get(name).push(value) : known.set(name, [value]);
     models.set(model, known);
   }
-  const others = [...models].flatMap(([model, { dimensions, low, high }]) => [...dimensions].map((name, at) => ({
-    key: `${model}\n${name}`, label: name, model, first: at === 0, span: dimensions.size, low, high: Math.max(high, low + 1),
-    value: (row) => row.beside?.[model]?.[name] ?? null })));
+  const others = [...models].flatMap(([model, dimensions]) => [...dimensions].map(([name, values], at) => {
+    const low = values.reduce((a, b) => Math.min(a, b)), high = values.reduce((a, b) => Math.max(a, b));
+    const scale = data.beside[model]?.[name]?.scale || [Math.floor(low), Math.max(Math.ceil(high), Math.floor(low) + 1)];
+    return { key: `${model}\n${name}`, label: name, model, first: at === 0, span: dimensions.size, low: scale[0], high: scale[1],
+      value: (row) => row.beside?.[model]?.[name] ?? null };
+  }));
   scores = [...ours, ...others];
 }
 const fullName = (score) => (score.model ? `${score.model}: ${score.label}` : score.label);

@@ -10,7 +10,8 @@ const columns = () => [
 const looks = (column) => (column.kind === "notes" ? "group" : column.kind) + (column.model ? " other" : "") + (column.first ? " other-first" : "");
 
 function notes(row) {
-  const flags = [...(silent(row) ? ["silence"] : []), ...(row.damage ? ["damaged"] : []), ...(unlike(row) ? [`novelty ${novelty(row)}`] : [])];
+  const flags = [...(silent(row) ? ["silence"] : []), ...(row.damage ? ["damaged"] : []), ...(unlike(row) ? [`novelty ${novelty(row)}`] : []),
+    ...Object.keys(row.beside_errors || {}).map((model) => `${model} failed`)];
   const failed = row.error ? [element("span", { class: "error" }, `failed: ${brief(row.error, 80)}`)] : [];
   return element("div", { class: "flags" }, ...failed, ...flags.map((text) => element("span", { class: "flag", title: row.warning }, `⚠ ${text}`)));
 }

@@ -13,5 +13,6 @@ addEventListener("resize", () => {
 });
 state.key = names().at(-1);
 drawGroups();
+drawAgreement();
 drawFacts();
 draw();

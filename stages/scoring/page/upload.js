@@ -25,7 +25,6 @@ async function work() {
     bar.value = added - queue.length - 1;
     progress.textContent = `Scoring ${file.name}, ${shownCount(added - queue.length)} of ${shownCount(added)} …`;
     data.rows.push(await scoreOne(file));
-    byId("explanation").open = false;
     draw();
   }
   const failed = data.rows.slice(-added).filter((row) => !scored(row)).length;
@@ -36,6 +35,7 @@ async function work() {
 }
 
 function add(files) {
+  byId("introduction")?.removeAttribute("open");
   queue.push(...files);
   added += files.length;
   work();
