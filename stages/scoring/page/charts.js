@@ -29,7 +29,7 @@ function histogram(values, { low, high, ...score }) {
   });
   drawing.append(shape("line", { class: "grid", x1: 0, x2: width, y1: base + 0.5, y2: base + 0.5 }));
   drawing.append(shape("line", { class: "median", x1: x(found.median), x2: x(found.median), y1: 0, y2: base }));
-  for (let value = low; value <= high; value += 1) {
+  for (let value = low; value <= high; value += high - low > 5 ? Math.ceil((high - low) / 4) : 1) {
     const anchor = value === low ? "start" : value === high ? "end" : "middle";
     drawing.append(shape("text", { x: x(value), y: 71, "text-anchor": anchor }, String(value)));
   }
@@ -38,13 +38,13 @@ function histogram(values, { low, high, ...score }) {
 
 // A mean and its interval on the scale from 1 to 5.
 function interval([value, low, high], name) {
-  const width = 160, x = (score) => 6 + ((score - LOWEST) / (HIGHEST - LOWEST)) * (width - 12);
+  const width = 200, x = (score) => 2 + ((score - LOWEST) / (HIGHEST - LOWEST)) * (width - 4);
   const text = `${name}: ${fixed(value)}` + (low === null ? "" : `, 95 % interval from ${fixed(low)} to ${fixed(high)}`);
   const drawing = chart(width, 18, text);
   drawing.append(shape("line", { class: "grid", x1: x(LOWEST), x2: x(HIGHEST), y1: 9, y2: 9 }));
   for (let score = LOWEST; score <= HIGHEST; score += 1) drawing.append(shape("line", { class: "grid", x1: x(score), x2: x(score), y1: 6, y2: 12 }));
-  if (low !== null) drawing.append(shape("rect", { class: "column", x: x(low), width: Math.max(1, x(high) - x(low)), y: 7.5, height: 3 }));
-  drawing.append(shape("circle", { class: "column", cx: x(value), cy: 9, r: 4 }));
+  if (low !== null) drawing.append(shape("rect", { class: "range", x: x(low), width: x(high) - x(low), y: 5, height: 8 }));
+  drawing.append(shape("line", { class: "mean", x1: x(value), x2: x(value), y1: 2, y2: 16 }));
   return drawing;
 }
 

@@ -51,29 +51,35 @@ function curves(row, height, audio) {
   return listening(row, drawing, { x, second: (place) => ((place * width - left) / (width - left - right)) * length, top, bottom: height - bottom }, audio);
 }
 
-// A slider over the song's time: it tells the scores at a point, and plays from there.
+// A slider over the song's time: its legend tells the scores at a point, and the song plays from there.
 function listening(row, drawing, axes, audio) {
-  const length = durationOf(row), curve = row.over_time, start = row.audio_start || 0;
+  const length = durationOf(row), curve = row.over_time, start = row.audio_start || 0, legend = element("div", { class: "legend" });
   const cursor = shape("line", { class: "cursor", y1: axes.top, y2: axes.bottom, visibility: "hidden" });
   drawing.append(cursor);
   const ranges = Object.entries(curve.scores).map(([name, values]) => `${name} from ${fixed(Math.min(...values))} to ${fixed(Math.max(...values))}`);
   const slider = element("div", { class: "player", role: "slider", tabindex: "0", "aria-valuemin": 0, "aria-valuemax": length.toFixed(1), "aria-valuenow": 0,
     "aria-label": `Scores over time of ${labels.get(row)}: ${ranges.join(", ")}` }, drawing);
-  const readout = element("div", { class: "readout" }, audio ? "Click a point, or move with ← and → and press Enter, to hear the song from there." : "Click a point, or move with ← and →, to see its scores.");
+  const tell = (before, textOf, after) => {
+    legend.replaceChildren(...before, ...Object.keys(curve.scores).map((name) => {
+      const mark = element("i");
+      mark.style.background = paint(name);
+      return element("span", {}, mark, textOf(name));
+    }), ...after);
+  };
+  tell([], (name) => name, []);
   let now = 0;
-  const move = (second, note = "") => {
+  const move = (second, ...note) => {
     now = Math.min(length, Math.max(0, second));
     for (const end of ["x1", "x2"]) cursor.setAttribute(end, axes.x(now));
     cursor.setAttribute("visibility", "visible");
-    const found = Object.entries(curve.scores).map(([name, values]) => `${name} ${fixed(valueAt(row, values, now))}`);
-    readout.textContent = `${clock(now)} · ${found.join(" · ")}${note}`;
+    tell([clock(now)], (name) => `${name} ${fixed(valueAt(row, curve.scores[name], now))}`, note);
     slider.setAttribute("aria-valuenow", now.toFixed(1));
-    slider.setAttribute("aria-valuetext", readout.textContent);
+    slider.setAttribute("aria-valuetext", [...legend.childNodes].map((node) => node.textContent).join(", "));
   };
   const hear = () => {
     if (!audio) return;
     const end = row.audio_seconds ? start + row.audio_seconds : length;
-    if (now < start || now > end) return move(now, ` · the preview covers ${clock(start)} to ${clock(end)}`);
+    if (now < start || now > end) return move(now, `The preview covers ${clock(start)} to ${clock(end)}.`);
     audio.currentTime = now - start;
     audio.play();
   };
@@ -91,17 +97,7 @@ function listening(row, drawing, axes, audio) {
     event.stopPropagation();
   });
   audio?.addEventListener("timeupdate", () => move(start + audio.currentTime));
-  return element("div", {}, slider, readout, legend());
-}
-
-function legend() {
-  const list = element("div", { class: "legend" });
-  for (const name of data.dimensions) {
-    const mark = element("i");
-    mark.style.background = paint(name);
-    list.append(element("span", {}, mark, name));
-  }
-  return list;
+  return element("div", {}, slider, legend);
 }
 
 function player(row) {

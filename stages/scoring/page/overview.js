@@ -3,7 +3,7 @@ function drawHeader(rows) {
   const failed = data.rows.filter((row) => !scored(row));
   const doubts = { silent, damaged: (row) => row.damage, "unlike the training songs": unlike };
   const found = Object.entries(doubts).map(([text, doubt]) => [rows.filter(doubt).length, text]);
-  const counts = [`${songs(rows.length)} scored`, ...(failed.length ? [element("a", { href: "#failures" }, `${shownCount(failed.length)} failed`)] : []),
+  const counts = [...(data.rows.length ? [`${songs(rows.length)} scored`] : []), ...(failed.length ? [element("a", { href: "#failures" }, `${shownCount(failed.length)} failed`)] : []),
     ...found.filter(([count]) => count).map(([count, text]) => `${shownCount(count)} ${text}`), ...(data.about ? [data.about] : [])];
   byId("counts").replaceChildren(...counts.flatMap((part, at) => (at ? [" · ", part] : [part])));
   byId("caution").textContent = data.caution ? `⚠ ${data.caution}` : "";

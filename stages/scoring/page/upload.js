@@ -23,7 +23,7 @@ async function work() {
     const file = queue.shift();
     bar.max = added;
     bar.value = added - queue.length - 1;
-    progress.textContent = `Scoring ${file.name}, ${shownCount(added - queue.length)} of ${shownCount(added)} …`;
+    progress.textContent = `Scoring ${brief(file.name, 60)}, ${shownCount(added - queue.length)} of ${shownCount(added)} …`;
     data.rows.push(await scoreOne(file));
     draw();
   }
