@@ -27,7 +27,6 @@ def report_html(
     *,
     title: str = "Scores",
     by: str = "",
-    about: str = "",
     previews: Mapping[int, Preview] | None = None,
     beside: Mapping[str, Any] | None = None,
     facts: Mapping[str, str] | None = None,
@@ -38,8 +37,8 @@ def report_html(
     ----------
     rows, dimensions
         The songs, and the names of their scores.
-    title, about
-        The heading, and a note after the counts.
+    title
+        The heading.
     by
         Name of the rows' groups, or empty.
     previews
@@ -52,7 +51,7 @@ def report_html(
     sound = previews or {}
     data = {
         "by": by,
-        "about": about,
+        "about": "",
         "caution": caution_in(rows),
         "beside": dict(beside or {}),
         "facts": dict(facts or {}),

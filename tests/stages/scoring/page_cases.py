@@ -80,9 +80,7 @@ def many() -> Case:
       found.histograms = count("#histograms svg");
       found.images = document.images.length;
       return found;"""
-    return Case(
-        report_html(make_rows(1000), DIMENSIONS, title="Scores of <b>", by="system", about="scored by a"), script
-    )
+    return Case(report_html(make_rows(1000), DIMENSIONS, title="Scores of <b>", by="system"), script)
 
 
 def keys() -> Case:
@@ -185,7 +183,8 @@ def layout(width: int, dimensions: int) -> Case:
       const boxes = [...document.querySelectorAll("#histograms .card")].map((card) => card.getBoundingClientRect());
       const bars = [...document.querySelectorAll("#songs .bar")].map((bar) => bar.getBoundingClientRect().width);
       const overflow = document.documentElement.scrollWidth - document.documentElement.clientWidth;
-      return { overflow, cards: boxes.length, lines: new Set(boxes.map((box) => box.top)).size, bars: new Set(bars).size,
+      const lines = new Set(boxes.map((box) => box.top)).size;
+      return { overflow, cards: boxes.length, lines, bars: new Set(bars).size,
         models: [...document.querySelectorAll(".models th")].map((head) => head.textContent),
         scores: document.querySelector("tr.song").querySelectorAll("td.score.other").length };"""
     return Case(report_html(rows, names, by="system", beside=beside, facts=facts), script, width)

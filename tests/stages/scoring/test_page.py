@@ -39,7 +39,7 @@ def found(dump: Callable[[str], dict], tmp_path_factory: pytest.TempPathFactory)
 def test_a_thousand_songs_can_be_sorted_filtered_and_opened(found: dict[str, Any]) -> None:
     page, rows = found["many"], make_rows(1000)
     assert page["title"] == page["heading"] == "Scores of <b>"
-    assert page["counts"] == "999 songs scored · 1 failed · 1 unlike the training songs · scored by a"
+    assert page["counts"] == "999 songs scored · 1 failed · 1 unlike the training songs"
     assert page["failed"] == f"song 1: {EVIL}: is empty"
     scored = [row for row in rows if row.scores]
     best = sorted((row.overall for row in scored), reverse=True)
