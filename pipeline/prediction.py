@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pipeline.report_facts import report_facts
 from pipeline.show.bars import AudioBar, progress
 from stages.extract.freshness import remembered_freshness
 from stages.head.checkpoint.ensemble import Ensemble, load_ensemble
@@ -142,7 +143,7 @@ def predict(request: Request, outputs: Outputs, *, on_row: Callable[[SongScore],
     _write(rows, ensemble.dimensions, outputs)
     report = None
     if outputs.report:
-        report = _report(rows, songs, ensemble.dimensions, request, outputs.report)
+        report = _report(rows, songs, ensemble, request, outputs.report)
     return Prediction(rows, ensemble.dimensions, skipped, report)
 
 
@@ -209,11 +210,11 @@ def _write(rows: Sequence[SongScore], dimensions: Sequence[str], outputs: Output
 def _report(
     rows: Sequence[SongScore],
     songs: Sequence[InputSong],
-    dimensions: Sequence[str],
+    ensemble: Ensemble,
     request: Request,
     folder: Path,
 ) -> Path:
-    about = f"scored by {', '.join(request.checkpoints)}"
+    facts = report_facts(ensemble, request.checkpoints)
     previews = preview_extremes(rows, [song.path for song in songs])
-    page = report_html(rows, dimensions, title="HEAR scores", by=request.by, about=about, previews=previews)
+    page = report_html(rows, ensemble.dimensions, title="HEAR scores", by=request.by, previews=previews, facts=facts)
     return write_report(folder, page)

@@ -8,6 +8,7 @@ from stages.extract.encoders.errors import WeightsError
 from stages.extract.encoders.load import MUQ, MUSICFM
 from stages.head.checkpoint.encoders import encoders_from
 from stages.head.checkpoint.ensemble import Ensemble
+from stages.scoring.beside.companions import NONE, Companions
 from stages.scoring.errors import ScoringError
 
 # Used if no head records the origin of its encoders' weights.
@@ -17,15 +18,18 @@ PUBLISHED = {"muq": MUQ, "musicfm": MUSICFM}
 def load_encoders(
     ensemble: Ensemble,
     *,
+    beside: Companions = NONE,
     muq: str | Path | None = None,
     musicfm: str | Path | None = None,
     device: str = "auto",
     precision: str = "auto",
 ) -> MultiScale:
-    """Load the encoders that an ensemble needs, at its layers.
+    """Load the encoders that an ensemble and the models beside it need, at their layers.
 
     Parameters
     ----------
+    beside
+        Other models, some of which may score frames.
     muq, musicfm
         Hub id or local folder. By default, the weights that the heads record; the main branch of the published ones
         if these came from a folder, or if nothing is recorded.
@@ -41,14 +45,14 @@ def load_encoders(
     ScoringError
         A head was trained on imported embeddings, which no encoder here makes.
     """
-    names = [name.rpartition("@") for name in ensemble.streams]
+    names = [name.rpartition("@") for name in beside.streams(ensemble)]
     for stream, _, layer in names:
         if not (stream and re.fullmatch("[0-9]+", layer)):
             raise ScoringError(
                 f"the head was trained on stream {stream or layer!r} of imported embeddings, which no encoder "
                 "here makes from audio; score the songs of a store that has this stream, with --store"
             )
-    known = encoders_from(ensemble.heads)
+    known = encoders_from([*ensemble.heads, *beside.heads])
     given = {"muq": muq, "musicfm": musicfm}
     untrained = bool(known) and all(one.kind == "untrained" for one in known.values()) and not any(given.values())
     sources = {

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TextIO
 
 from stages.common import csv_text
+from stages.scoring.beside.agreement import beside_columns
 from stages.scoring.errors import ScoringError
 from stages.scoring.inputs import InputSong
 from stages.scoring.rows import SongScore
@@ -21,17 +22,20 @@ def write_json(path: Path, rows: Sequence[SongScore]) -> None:
 
 
 def write_csv(path: Path, rows: Sequence[SongScore], dimensions: Sequence[str]) -> None:
-    """Write one line per song: id, path, group, scores, standard deviations, and warnings or an error."""
+    """Write one line per song: id, path, group, scores, standard deviations, warnings or an error, others' scores."""
     with _replaced(path) as file:
         stds = [f"{name}_std" for name in dimensions]
         about = ["novelty", "warning", "error", "loudest_dbfs", "caution"]
-        lines = [["song_id", "path", "group", *dimensions, *stds, *about]]
+        others = beside_columns(rows)
+        beside = [f"{model}.{name}" for model, name in others]
+        lines = [["song_id", "path", "group", *dimensions, *stds, *about, *beside]]
         for row in rows:
             scores = [_cell(row.scores.get(name)) for name in dimensions]
             spread = [_cell(row.spread.get(name)) for name in dimensions]
             level = "" if row.loudest is None else f"{row.loudest:.1f}"
             about = [_cell(row.novelty), row.warning, row.error, level, row.caution]
-            lines.append([row.song_id, row.path, row.group, *scores, *spread, *about])
+            beside = [_cell(row.beside.get(model, {}).get(name)) for model, name in others]
+            lines.append([row.song_id, row.path, row.group, *scores, *spread, *about, *beside])
         csv_text.write_rows(file, lines)
 
 

@@ -73,6 +73,8 @@ class SongScore:
         Scores over time, if requested.
     beside
         Scores of other models by the model's name, each by its own dimensions and on its own scale.
+    beside_errors
+        Why a model beside ours gave no scores, by its name.
     source, model
         Hashes of the file, and of everything that affects the scores.
 
@@ -99,6 +101,7 @@ class SongScore:
     seconds: float | None = None
     curve: Curve | None = None
     beside: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    beside_errors: Mapping[str, str] = field(default_factory=dict)
     source: str = ""
     model: str = ""
 
@@ -121,7 +124,7 @@ class SongScore:
     def notes(self) -> list[str]:
         """Reasons to doubt the scores, in a word or two each."""
         found = {"silence": self.is_silence, "damaged": bool(self.damage), f"novelty {self._novelty}": self.is_novel}
-        return [note for note, applies in found.items() if applies]
+        return [*(note for note, applies in found.items() if applies), *(f"{one} failed" for one in self.beside_errors)]
 
     @property
     def warning(self) -> str:
@@ -143,7 +146,7 @@ class SongScore:
             warnings.append(f"damaged: {damage_text(self.damage)}; only the rest was scored")
         if self.is_novel:
             warnings.append(f"unlike the training songs: novelty {self._novelty} (99 % of those are below 1)")
-        return warnings
+        return [*warnings, *(f"{model} gave no scores: {error}" for model, error in self.beside_errors.items())]
 
     @property
     def _novelty(self) -> str:
@@ -160,10 +163,11 @@ class SongScore:
         return ScoreTable([self])._repr_html_()
 
     def to_score(self) -> dict[str, Any]:
-        """The keys of `--json`: the song, its scores, and a caution, warning or error if there is one."""
+        """The keys of `--json`: the song, its scores, and other models' scores, a caution, warning or error if any."""
         row: dict[str, Any] = {"song_id": self.song_id, "path": self.path, "scores": dict(self.scores)}
-        more = {"caution": self.caution, "warning": self.warning, "error": self.error}
-        return {**row, **{name: text for name, text in more.items() if text}}
+        beside = {model: dict(scores) for model, scores in self.beside.items()}
+        more = {"beside": beside, "caution": self.caution, "warning": self.warning, "error": self.error}
+        return {**row, **{name: value for name, value in more.items() if value}}
 
     def to_json(self) -> dict[str, Any]:
         """Convert to plain values; unknown ones are left out."""
@@ -175,7 +179,7 @@ class SongScore:
             "damage": dict(self.damage),
             "seconds": self.seconds if self.seconds is None else round(self.seconds, 3),
             "over_time": self.curve.to_json() if self.curve else None,
-            "beside": {model: dict(scores) for model, scores in self.beside.items()},
+            "beside_errors": dict(self.beside_errors),
             "source": self.source,
             "model": self.model,
         }
@@ -199,6 +203,7 @@ class SongScore:
             seconds=_known(values.get("seconds")),
             curve=Curve.from_json(curve) if curve else None,
             beside={_text(model): _numbers(scores) for model, scores in values.get("beside", {}).items()},
+            beside_errors={_text(model): _text(error) for model, error in values.get("beside_errors", {}).items()},
             source=_text(values.get("source", "")),
             model=_text(values.get("model", "")),
         )

@@ -1,0 +1,1 @@
+"""Scores of other models beside ours: Audiobox Aesthetics, SongEval's head, and any function of a waveform."""
