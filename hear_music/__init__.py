@@ -2,8 +2,8 @@
 
     import hear_music as hear
 
-The names listed in `__all__` are the public API. Everything in the packages `pipeline`, `stages` and `store` may
-change between releases.
+The names listed in `__all__`, here and in `hear_music.adapters`, are the public API. Everything in the packages
+`pipeline`, `stages` and `store` may change between releases.
 
 A name is imported when it is first used, so that importing this module loads neither torch nor NumPy.
 """
@@ -36,6 +36,9 @@ if TYPE_CHECKING:
     from stages.probe.saved import Probe, load_probe
     from stages.scoring.errors import ScoringError
     from stages.scoring.over_time import Windows
+    from stages.scoring.reward.best_of import BestOf, best_of
+    from stages.scoring.reward.reward import Reward
+    from stages.scoring.reward.value import RewardValue
     from stages.scoring.rows import ScoreTable, SongScore
     from stages.scoring.scorer import Scorer
     from stages.songs.errors import SongsError
@@ -50,6 +53,7 @@ if TYPE_CHECKING:
     __version__: str
 
 __all__ = [
+    "BestOf",
     "DIMENSIONS",
     "Damage",
     "EmbeddingStore",
@@ -66,6 +70,8 @@ __all__ = [
     "ProbeError",
     "ProbePredictions",
     "ProbeReport",
+    "Reward",
+    "RewardValue",
     "ScoreTable",
     "Scorer",
     "ScoringError",
@@ -83,6 +89,7 @@ __all__ = [
     "Windows",
     "__version__",
     "apply_probe",
+    "best_of",
     "evaluate",
     "load_head",
     "load_heads",
@@ -99,6 +106,7 @@ __all__ = [
 if not TYPE_CHECKING:
     # Where a name comes from, as module:attribute; without an attribute, it has the same name there.
     _SOURCES = {
+        "BestOf": "stages.scoring.reward.best_of",
         "DIMENSIONS": "stages.songs.manifest",
         "Damage": "store.upkeep.verification",
         "EmbeddingStore": "store.reader",
@@ -115,6 +123,8 @@ if not TYPE_CHECKING:
         "ProbeError": "stages.probe.errors",
         "ProbePredictions": "stages.probe.apply",
         "ProbeReport": "stages.probe.report",
+        "Reward": "stages.scoring.reward.reward",
+        "RewardValue": "stages.scoring.reward.value",
         "ScoreTable": "stages.scoring.rows",
         "Scorer": "stages.scoring.scorer",
         "ScoringError": "stages.scoring.errors",
@@ -131,6 +141,7 @@ if not TYPE_CHECKING:
         "Verification": "store.upkeep.verification",
         "Windows": "stages.scoring.over_time",
         "apply_probe": "stages.probe.apply",
+        "best_of": "stages.scoring.reward.best_of",
         "evaluate": "stages.evaluate.evaluation:evaluate_heads",
         "load_head": "stages.head.checkpoint.saved",
         "load_heads": "stages.head.checkpoint.ensemble",
