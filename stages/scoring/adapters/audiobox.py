@@ -22,14 +22,14 @@ def audiobox_rows(scorer: Scorer, rows: Iterable[Mapping[str, Any]]) -> Iterator
     scorer
         The scorer.
     rows
-        `path`: a file, relative to the working directory, or an array or tensor with its `sample_rate` in Hz; optionally
-        `start_time` and `end_time` in seconds. Other keys are ignored. May be endless.
+        `path`: a file, relative to the working directory, or an array or tensor with its `sample_rate` in Hz.
+        Optionally `start_time` and `end_time` in seconds. Other keys are ignored. There may be any number of rows.
 
     Returns
     -------
     iterator of dict
-        The score of each dimension, 1 to 5; `warning` and `caution` if there are any; only `error` for a song that cannot
-        be scored.
+        The score of each dimension, 1 to 5, and `warning` and `caution` if there are any. Only `error` for a song that
+        cannot be scored.
 
     Raises
     ------
@@ -51,10 +51,9 @@ def audiobox_rows(scorer: Scorer, rows: Iterable[Mapping[str, Any]]) -> Iterator
 def _song(number: int, row: Mapping[str, Any]) -> Any:
     path, rate = row.get("path"), row.get("sample_rate")
     start, end = row.get("start_time", 0), row.get("end_time", math.inf)
-    if path is None or not isinstance(path if isinstance(path, str) else rate, str | Real):
-        raise ScoringError(
-            f"row {number}: expected a path, or samples and their sample_rate in Hz; found {', '.join(row)}"
-        )
+    if path is None or (not isinstance(path, str) and not isinstance(rate, Real)):
+        found = ", ".join(row)
+        raise ScoringError(f"row {number}: expected a path, or samples and their sample_rate in Hz; found {found}")
     for name, time in {"start_time": start, "end_time": end}.items():
         if isinstance(time, bool) or not isinstance(time, Real) or not time >= 0:
             raise ScoringError(f"row {number}: {name}: expected seconds, 0 or more; found {time!r}")

@@ -55,8 +55,8 @@ def hear_metric(model: Scorer, pred_x: Any, fs: int) -> dict[str, float | str]:
     Returns
     -------
     dict
-        `hear_coherence`, `hear_musicality`, …: the score of each dimension, 1 to 5. `hear_warning` is text, and only there
-        if there is a reason to doubt the scores.
+        `hear_coherence`, `hear_musicality`, …: the score of each dimension, 1 to 5. If there is a reason to doubt the
+        scores, also `hear_warning`, a text.
 
     Raises
     ------

@@ -111,8 +111,9 @@ def best_of(rows: Sequence[SongScore], *, by: str = FOLDER, weights: Weights | N
     rows
         The scores of all candidates of all prompts.
     by
-        The prompt of a song: `folder`, the first folder of its id; `group`, its group; or a pattern of the whole id with
-        `{prompt}`, and `*` for any text, such as `{prompt}_take*`.
+        The prompt of a song: `folder`, the first folder of its id; `group`, its group; or a pattern of the whole id
+        with `{prompt}`, and `*` for any text, such as `{prompt}_take*`. If no song is in a folder, `folder` makes one
+        prompt of all.
     weights
         Weights of the dimensions, as for `Reward`; by default the mean.
 

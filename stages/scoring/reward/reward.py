@@ -37,7 +37,7 @@ class Reward:
     Raises
     ------
     ScoringError
-        A weight is of an unknown dimension, negative or not finite, or all are 0; or `failed` or `silent` is not finite.
+        A weight is of an unknown dimension, negative or not finite, or all are 0. `failed` or `silent` is not finite.
 
     Examples
     --------
@@ -121,9 +121,9 @@ class Reward:
         Returns
         -------
         dict
-            `value` and `value_std` (over the songs); the mean of each dimension, `novelty`, `loudest_dbfs` and `seconds`,
-            as far as they are known; `flagged` and `flagged_silence`, …: shares of songs from 0 to 1. Empty without
-            songs.
+            `value` and `value_std` (over the songs); the means of each dimension, `novelty`, `loudest_dbfs` and
+            `seconds`, as far as they are known; `flagged` and `flagged_silence`, …: shares of songs from 0 to 1. Empty
+            without songs.
         """
         found = list(values)
         if not found:

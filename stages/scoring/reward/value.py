@@ -69,8 +69,9 @@ class RewardValue:
     def flags(self) -> tuple[str, ...]:
         """Why the value should not be trusted, each one word.
 
-        `failed`: the song cannot be scored. `silence`: its loudest second is below -80 dBFS. `damaged`: parts of its file
-        could not be read. `novel`: it is unlike the training songs. `caution`: no score of this head can be trusted.
+        `failed`: the song cannot be scored. `silence`: its loudest second is below -80 dBFS. `damaged`: parts of its
+        file could not be read. `novel`: it is unlike the training songs. `caution`: no score of this head can be
+        trusted.
         """
         row = self.row
         applies = (row.error, row.is_silence, row.damage, row.is_novel, row.caution)
