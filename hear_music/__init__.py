@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from stages.probe.saved import Probe, load_probe
     from stages.scoring.errors import ScoringError
     from stages.scoring.over_time import Windows
-    from stages.scoring.reward.best_of import BestOf, best_of
+    from stages.scoring.reward.best_of import PromptChoice, best_of
     from stages.scoring.reward.reward import Reward
     from stages.scoring.reward.value import RewardValue
     from stages.scoring.rows import ScoreTable, SongScore
@@ -53,7 +53,6 @@ if TYPE_CHECKING:
     __version__: str
 
 __all__ = [
-    "BestOf",
     "DIMENSIONS",
     "Damage",
     "EmbeddingStore",
@@ -70,6 +69,7 @@ __all__ = [
     "ProbeError",
     "ProbePredictions",
     "ProbeReport",
+    "PromptChoice",
     "Reward",
     "RewardValue",
     "ScoreTable",
@@ -106,7 +106,6 @@ __all__ = [
 if not TYPE_CHECKING:
     # Where a name comes from, as module:attribute; without an attribute, it has the same name there.
     _SOURCES = {
-        "BestOf": "stages.scoring.reward.best_of",
         "DIMENSIONS": "stages.songs.manifest",
         "Damage": "store.upkeep.verification",
         "EmbeddingStore": "store.reader",
@@ -123,6 +122,7 @@ if not TYPE_CHECKING:
         "ProbeError": "stages.probe.errors",
         "ProbePredictions": "stages.probe.apply",
         "ProbeReport": "stages.probe.report",
+        "PromptChoice": "stages.scoring.reward.best_of",
         "Reward": "stages.scoring.reward.reward",
         "RewardValue": "stages.scoring.reward.value",
         "ScoreTable": "stages.scoring.rows",

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 from pipeline.cli.common import DEFAULTS, new_app, params_option, refuse_changed_songs
 from pipeline.cli.head_commands.ablate import ablate
+from pipeline.cli.head_commands.best_of import best_of
 from pipeline.cli.head_commands.hub import pull, push
 from pipeline.cli.head_commands.predict import predict
 from pipeline.cli.options import Bootstrap, Manifest, Receipt, Store, Track, find_store
@@ -112,5 +113,5 @@ def _note(line: str) -> None:
     note(f"hear-head: {line}")
 
 
-for command in (predict, ablate, push, pull):
+for command in (predict, best_of, ablate, push, pull):
     app.command()(command)

@@ -18,7 +18,7 @@ GROUP, PROMPT = "group", "{prompt}"
 
 
 @dataclass(frozen=True, kw_only=True)
-class BestOf:
+class PromptChoice:
     """The best candidate of one prompt; made by `best_of`.
 
     Attributes
@@ -43,7 +43,7 @@ class BestOf:
     >>> rows = [hear.SongScore(song_id=f"p/{take}", path="", scores={"Clarity": 3 + take / 10}) for take in range(3)]
     >>> (found,) = hear.best_of(rows)
     >>> found
-    <BestOf 'p': 'p/2' of 3, 3.20, margin 0.10>
+    <PromptChoice 'p': 'p/2' of 3, 3.20, margin 0.10>
     >>> found.is_clear is None  # a single head does not say how certain it is
     True
     """
@@ -89,10 +89,10 @@ class BestOf:
 
     def __repr__(self) -> str:
         if self.best is None:
-            return visible(f"<BestOf {self.prompt!r}: none of {len(self.candidates)} could be scored>")
+            return visible(f"<PromptChoice {self.prompt!r}: none of {len(self.candidates)} could be scored>")
         margin = "" if self.margin is None else f", margin {self.margin:.2f}"
         return visible(
-            f"<BestOf {self.prompt!r}: {self.best.song_id!r} of {len(self.candidates)}, {self.value:.2f}{margin}>"
+            f"<PromptChoice {self.prompt!r}: {self.best.song_id!r} of {len(self.candidates)}, {self.value:.2f}{margin}>"
         )
 
 
@@ -100,7 +100,7 @@ def _rounded(value: float | None) -> float | None:
     return None if value is None else round(value, 6)
 
 
-def best_of(rows: Sequence[SongScore], *, by: str = FOLDER, weights: Weights | None = None) -> list[BestOf]:
+def best_of(rows: Sequence[SongScore], *, by: str = FOLDER, weights: Weights | None = None) -> list[PromptChoice]:
     """Choose the best candidate of each prompt.
 
     A candidate that is silent, damaged or unlike the training songs is chosen only if all of its prompt are. Of equal
@@ -119,7 +119,7 @@ def best_of(rows: Sequence[SongScore], *, by: str = FOLDER, weights: Weights | N
 
     Returns
     -------
-    list of BestOf
+    list of PromptChoice
         One per prompt, in the order of their first candidates.
 
     Raises
@@ -133,7 +133,7 @@ def best_of(rows: Sequence[SongScore], *, by: str = FOLDER, weights: Weights | N
     >>> scores = {"a_1": 3.0, "a_2": 3.5, "b_1": 2.0}
     >>> rows = [hear.SongScore(song_id=name, path="", scores={"Clarity": score}) for name, score in scores.items()]
     >>> hear.best_of(rows, by="{prompt}_*")
-    [<BestOf 'a': 'a_2' of 2, 3.50, margin 0.50>, <BestOf 'b': 'b_1' of 1, 2.00>]
+    [<PromptChoice 'a': 'a_2' of 2, 3.50, margin 0.50>, <PromptChoice 'b': 'b_1' of 1, 2.00>]
     """
     groups: dict[str, list[SongScore]] = {}
     for prompt, row in zip(_prompts(rows, by), rows, strict=True):
@@ -176,13 +176,13 @@ def _folders(rows: Sequence[SongScore]) -> list[str]:
         return [""] * len(rows)
 
 
-def _best(prompt: str, rows: Sequence[SongScore], weights: Weights) -> BestOf:
+def _best(prompt: str, rows: Sequence[SongScore], weights: Weights) -> PromptChoice:
     scored = [row for row in rows if row.scores]
     if not scored:
-        return BestOf(prompt=prompt, candidates=tuple(rows))
+        return PromptChoice(prompt=prompt, candidates=tuple(rows))
     trusted = [row for row in scored if not row.notes] or scored
     best, *others = sorted(trusted, key=lambda row: -weighted(row.scores, weights))
-    found = BestOf(prompt=prompt, candidates=tuple(rows), best=best, value=weighted(best.scores, weights))
+    found = PromptChoice(prompt=prompt, candidates=tuple(rows), best=best, value=weighted(best.scores, weights))
     if not others:
         return found
     return replace(

@@ -1,0 +1,114 @@
+"""`hear-head best-of`: the best of several candidates for each prompt."""
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pipeline.cli.common import DEFAULTS, params_option
+from pipeline.cli.head_commands.predict import Inputs, ManifestFile, _standard_input
+from pipeline.cli.options import Checkpoints, Muq, Musicfm, PublishedTrack, checkpoints_or_published
+from pipeline.cli.pages import option
+from pipeline.cli.section_options import options_from
+from pipeline.show.output import note, say_json
+
+if TYPE_CHECKING:
+    from pipeline.prediction import Request
+
+Count = Annotated[
+    int, typer.Argument(metavar="N", min=2, help="Candidates per prompt; prompts with another number are noted.")
+]
+Scores = Annotated[
+    Path | None, option("Input", "Choose by these scores, a file of predict (JSON, JSON lines or CSV), without INPUT.")
+]
+By = Annotated[
+    str,
+    option(
+        "Input",
+        "What names the prompt: folder (the first folder of a song), a pattern of the song id such as '{prompt}_take*', "
+        "a manifest column, a key of a .jsonl INPUT, or group (as in --scores).",
+    ),
+]
+RankBy = Annotated[
+    str,
+    option("Scoring", "A dimension, or several with weights such as Musicality=2,Clarity=1. Default: the mean of all."),
+]
+JsonFile = Annotated[Path | None, option("Output", "Write a JSON list with one object per prompt.", "--json")]
+Csv = Annotated[Path | None, option("Output", "Write CSV: one line per prompt.")]
+
+
+@options_from(DEFAULTS.encoders, "Machine", only=("device", "precision"))
+def best_of(
+    count: Count,
+    params: Mapping[str, Any],
+    inputs: Inputs = None,
+    checkpoint: Checkpoints = None,
+    track: PublishedTrack = None,
+    scores: Scores = None,
+    manifest: ManifestFile = None,
+    by: By = "folder",
+    rank_by: RankBy = "",
+    json_: JsonFile = None,
+    csv: Csv = None,
+    muq: Muq = None,
+    musicfm: Musicfm = None,
+    params_file: Annotated[Path | None, params_option("encoders")] = None,
+) -> None:
+    """Choose the best of N candidates for each prompt, with its margin to the next best one.
+
+    A candidate that is silent, damaged or unlike the training songs is chosen only if all candidates of its prompt are.
+    With several heads, the margin has their disagreement (±) beside it. Output is a table on a terminal; elsewhere, one
+    JSON line per prompt. If a file cannot be scored, the exit code is 1.
+
+    Example:
+      hear-head best-of 4 songs/ --checkpoint heads/2
+    """
+    if (scores is None) == (not inputs and manifest is None) or (scores and inputs):
+        raise typer.BadParameter("give the songs (INPUT, or --manifest), or their --scores")
+    from pipeline.prediction import Request
+
+    request = Request(
+        inputs=inputs or [], lines=_standard_input(), manifest=manifest, encoders={"muq": muq, "musicfm": musicfm, **params},
+        checkpoints=[] if scores else checkpoints_or_published(checkpoint, track),
+    )  # fmt: skip
+    _run(request, count, scores=scores, by=by, rank_by=rank_by, json_=json_, csv=csv)
+
+
+def _run(
+    request: "Request", count: int, *, scores: Path | None, by: str, rank_by: str, json_: Path | None, csv: Path | None
+) -> None:
+    """Choose, print, write the files, and exit with 1 if a song failed."""
+    from pipeline.best_of import choose, counts_line, numbers_note
+    from pipeline.show.choices import print_choices
+    from stages.scoring.files import check_outputs, write_choices_csv, write_choices_json
+
+    check_outputs({"--json": json_, "--csv": csv}, {})
+    choices = choose(request, scores=scores, by=by, weights=_weights(rank_by))
+    if sys.stdout.isatty():
+        print_choices(choices, value=rank_by or "mean")
+    else:
+        for choice in choices:
+            say_json(choice.to_json())
+    if json_:
+        write_choices_json(json_, choices)
+    if csv:
+        write_choices_csv(csv, choices)
+    for line in (numbers_note(choices, count), counts_line(choices)):
+        if line:
+            note(line)
+    if any(choice.failed for choice in choices):
+        raise typer.Exit(1)
+
+
+def _weights(rank_by: str) -> dict[str, float] | None:
+    """`Musicality=2,Clarity` → {"Musicality": 2, "Clarity": 1}; empty: None."""
+    weights = {}
+    for part in filter(None, rank_by.split(",")):
+        name, _, weight = part.partition("=")
+        try:
+            weights[name.strip()] = float(weight or 1)
+        except ValueError:
+            raise typer.BadParameter(f"--rank-by {part}: expected a number after =, found {weight!r}") from None
+    return weights or None

@@ -1,0 +1,61 @@
+"""The table of the best candidate per prompt."""
+
+from collections.abc import Sequence
+
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+from rich.text import Text
+
+from pipeline.show.output import console
+from stages.scoring.reward.best_of import PromptChoice
+from stages.scoring.rows import SongScore, caution_in
+from store.files.visible import visible
+
+
+def print_choices(choices: Sequence[PromptChoice], *, value: str) -> None:
+    """Print one line per prompt: the best candidate, its value and its margin to the next one.
+
+    Parameters
+    ----------
+    value
+        Heading of the values.
+    """
+    screen = console()
+    table = Table(box=SIMPLE_HEAD, header_style="bold", pad_edge=False, padding=(0, 1, 0, 0))
+    for name in ("prompt", "best", "next best"):
+        table.add_column(name, overflow="fold")
+    for name in (value, "margin", "of"):
+        table.add_column(Text(visible(name)), justify="right", no_wrap=True)
+    for choice in choices:
+        names = [_plain(choice.prompt or "(all)"), _song(choice), _plain(_name(choice.runner_up))]
+        number = "–" if choice.value is None else f"{choice.value:.2f}"
+        table.add_row(*names, number, _margin(choice), str(len(choice.candidates)))
+    screen.print(table)
+    if caution := caution_in(row for choice in choices for row in choice.candidates):
+        screen.print(Text(f"⚠ {visible(caution)}", "bold dark_orange3"))
+
+
+def _name(row: SongScore | None) -> str:
+    return "" if row is None else row.path or row.song_id
+
+
+def _song(choice: PromptChoice) -> Text:
+    """The best candidate and, below it, the reasons to doubt the choice."""
+    if choice.best is None:
+        return Text("none could be scored", "red")
+    text = _plain(_name(choice.best))
+    unclear = ["the heads disagree by more than the margin"] if choice.is_clear is False else []
+    for note in [*choice.best.notes, *unclear]:
+        text.append(f"\n⚠ {note}", "dark_orange3")
+    return text
+
+
+def _margin(choice: PromptChoice) -> str:
+    if choice.margin is None:
+        return "–"
+    return f"{choice.margin:.2f}" + ("" if choice.disagreement is None else f" ± {choice.disagreement:.2f}")
+
+
+def _plain(text: str) -> Text:
+    """A name without markup; unprintable characters are escaped before its column is measured."""
+    return Text(visible(text))
