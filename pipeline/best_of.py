@@ -67,8 +67,8 @@ def _keys(inputs: Sequence[Path], by: str) -> dict[tuple[str, str], str]:
     lists = [path for path in inputs if is_list(path) and path.suffix.lower() == JSONL]
     if not lists:
         raise ScoringError(
-            f"--by {by}: expected {FOLDER}, {GROUP}, a pattern with {PROMPT}, a column of --manifest, or a key of a .jsonl "
-            "input; correct it, or name the manifest or the list"
+            f"--by {by}: expected {FOLDER}, {GROUP}, a pattern with {PROMPT}, a column of --manifest, or a key of a "
+            ".jsonl input; correct it, or name the manifest or the list"
         )
     keys = {}
     for path in lists:

@@ -27,8 +27,8 @@ By = Annotated[
     str,
     option(
         "Input",
-        "What names the prompt: folder (the first folder of a song), a pattern of the song id such as '{prompt}_take*', "
-        "a manifest column, a key of a .jsonl INPUT, or group (as in --scores).",
+        "What names the prompt: folder (the first folder of a song), a pattern of the song id such as "
+        "'{prompt}_take*', a manifest column, a key of a .jsonl INPUT, or group (as in --scores).",
     ),
 ]
 RankBy = Annotated[
@@ -70,7 +70,8 @@ def best_of(
     from pipeline.prediction import Request
 
     request = Request(
-        inputs=inputs or [], lines=_standard_input(), manifest=manifest, encoders={"muq": muq, "musicfm": musicfm, **params},
+        inputs=inputs or [], lines=_standard_input(), manifest=manifest,
+        encoders={"muq": muq, "musicfm": musicfm, **params},
         checkpoints=[] if scores else checkpoints_or_published(checkpoint, track),
     )  # fmt: skip
     _run(request, count, scores=scores, by=by, rank_by=rank_by, json_=json_, csv=csv)

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from statistics import fmean, pstdev
 from typing import Any
 
+from stages.scoring.clips import Audio
 from stages.scoring.errors import ScoringError
 from stages.scoring.reward.value import FLAGS, RewardValue
 from stages.scoring.reward.weights import Weights, normalised, weighted
@@ -65,7 +66,7 @@ class Reward:
         self.scorer, self.weights = scorer, normalised(weights, scorer.dimensions)
         self.failed, self.silent = failed, silent
 
-    def __call__(self, audio: Any, sample_rate: int | None = None) -> RewardValue:
+    def __call__(self, audio: Audio, sample_rate: float | None = None) -> RewardValue:
         """The reward of one song.
 
         Parameters
@@ -81,7 +82,9 @@ class Reward:
         (value,) = self.batch([audio], sample_rate)
         return value
 
-    def batch(self, songs: Iterable[Any], sample_rate: int | None = None) -> Iterator[RewardValue]:
+    def batch(
+        self, songs: "Iterable[Audio | tuple[Any, float]]", sample_rate: float | None = None
+    ) -> Iterator[RewardValue]:
         """The rewards of many songs of any lengths, in order; each is the same as for the song alone.
 
         Songs are taken and rewards given one after the other, so there may be any number; `list` collects them.
@@ -96,14 +99,13 @@ class Reward:
         ScoringError
             A song cannot be scored, and `failed` is None.
         """
-        for number, row in enumerate(self.scorer.score_batch(songs, sample_rate)):
-            yield RewardValue(self._value(row, number), row)
+        return (RewardValue(self._value(row), row) for row in self.scorer.score_batch(songs, sample_rate))
 
-    def _value(self, row: SongScore, number: int) -> float:
+    def _value(self, row: SongScore) -> float:
         if row.error:
             if self.failed is None:
-                name = row.path or f"song {number}"
-                raise ScoringError(f"{name}: {row.error}; pass failed=… to give such songs a value")
+                name = row.path or row.song_id
+                raise ScoringError(f"{name}: {row.error}; set failed= to give such songs a value")
             return self.failed
         if row.is_silence and self.silent is not None:
             return self.silent
