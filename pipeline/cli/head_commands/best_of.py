@@ -17,6 +17,8 @@ from pipeline.show.output import note, say_json
 if TYPE_CHECKING:
     from pipeline.prediction import Request
 
+MEAN = "mean"
+
 Count = Annotated[
     int, typer.Argument(metavar="N", min=2, help="Candidates per prompt; prompts with another number are noted.")
 ]
@@ -33,7 +35,7 @@ By = Annotated[
 ]
 RankBy = Annotated[
     str,
-    option("Scoring", "A dimension, or several with weights such as Musicality=2,Clarity=1. Default: the mean of all."),
+    option("Scoring", "mean, a dimension, or several with weights such as Musicality=2,Clarity=1."),
 ]
 JsonFile = Annotated[Path | None, option("Output", "Write a JSON list with one object per prompt.", "--json")]
 Csv = Annotated[Path | None, option("Output", "Write CSV: one line per prompt.")]
@@ -49,7 +51,7 @@ def best_of(
     scores: Scores = None,
     manifest: ManifestFile = None,
     by: By = "folder",
-    rank_by: RankBy = "",
+    rank_by: RankBy = MEAN,
     json_: JsonFile = None,
     csv: Csv = None,
     muq: Muq = None,
@@ -88,7 +90,7 @@ def _run(
     check_outputs({"--json": json_, "--csv": csv}, {})
     choices = choose(request, scores=scores, by=by, weights=_weights(rank_by))
     if sys.stdout.isatty():
-        print_choices(choices, value=rank_by or "mean")
+        print_choices(choices, value=rank_by)
     else:
         for choice in choices:
             say_json(choice.to_json())
@@ -104,7 +106,9 @@ def _run(
 
 
 def _weights(rank_by: str) -> dict[str, float] | None:
-    """`Musicality=2,Clarity` → {"Musicality": 2, "Clarity": 1}; empty: None."""
+    """`Musicality=2,Clarity` → {"Musicality": 2, "Clarity": 1}; `mean` → None."""
+    if rank_by == MEAN:
+        return None
     weights = {}
     for part in filter(None, rank_by.split(",")):
         name, _, weight = part.partition("=")
@@ -112,4 +116,4 @@ def _weights(rank_by: str) -> dict[str, float] | None:
             weights[name.strip()] = float(weight or 1)
         except ValueError:
             raise typer.BadParameter(f"--rank-by {part}: expected a number after =, found {weight!r}") from None
-    return weights or None
+    return weights

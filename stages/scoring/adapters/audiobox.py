@@ -55,7 +55,7 @@ def _song(number: int, row: Mapping[str, Any]) -> Any:
         found = ", ".join(row)
         raise ScoringError(f"row {number}: expected a path, or samples and their sample_rate in Hz; found {found}")
     for name, time in {"start_time": start, "end_time": end}.items():
-        if isinstance(time, bool) or not isinstance(time, Real) or not time >= 0:
+        if isinstance(time, bool) or not isinstance(time, int | float) or not time >= 0:
             raise ScoringError(f"row {number}: {name}: expected seconds, 0 or more; found {time!r}")
     return crop(path, rate or 0, start, end)
 

@@ -182,13 +182,14 @@ def _best(prompt: str, rows: Sequence[SongScore], weights: Weights) -> PromptCho
         return PromptChoice(prompt=prompt, candidates=tuple(rows))
     trusted = [row for row in scored if not row.notes] or scored
     best, *others = sorted(trusted, key=lambda row: -weighted(row.scores, weights))
-    found = PromptChoice(prompt=prompt, candidates=tuple(rows), best=best, value=weighted(best.scores, weights))
+    value = weighted(best.scores, weights)
+    found = PromptChoice(prompt=prompt, candidates=tuple(rows), best=best, value=value)
     if not others:
         return found
     return replace(
         found,
         runner_up=others[0],
-        margin=found.value - weighted(others[0].scores, weights),
+        margin=value - weighted(others[0].scores, weights),
         disagreement=_disagreement(best, others[0], weights),
     )
 
