@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pipeline.cli.common import DEFAULTS, params_option
-from pipeline.cli.head_commands.predict import Inputs, ManifestFile, _standard_input
+from pipeline.cli.head_commands.predict import Inputs, ManifestFile, standard_input
 from pipeline.cli.options import Checkpoints, Muq, Musicfm, PublishedTrack, checkpoints_or_published
 from pipeline.cli.pages import option
 from pipeline.cli.section_options import options_from
@@ -72,7 +72,7 @@ def best_of(
     from pipeline.prediction import Request
 
     request = Request(
-        inputs=inputs or [], lines=_standard_input(), manifest=manifest,
+        inputs=inputs or [], lines=standard_input(), manifest=manifest,
         encoders={"muq": muq, "musicfm": musicfm, **params},
         checkpoints=[] if scores else checkpoints_or_published(checkpoint, track),
     )  # fmt: skip

@@ -75,7 +75,8 @@ class PromptChoice:
         """Convert to plain values; unknown ones are left out."""
         values = {
             "prompt": self.prompt,
-            **(self.best.to_score() if self.best else {}),
+            "song_id": self.best.song_id if self.best else None,
+            "path": self.best.path if self.best else None,
             "value": _rounded(self.value),
             "margin": _rounded(self.margin),
             "runner_up": self.runner_up.song_id if self.runner_up else None,
@@ -84,6 +85,7 @@ class PromptChoice:
             "candidates": len(self.candidates),
             "failed": self.failed,
             "flagged": self.flagged,
+            **(self.best.to_score() if self.best else {}),
         }
         return {name: value for name, value in values.items() if value is not None}
 
