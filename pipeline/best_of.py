@@ -2,15 +2,18 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
+from itertools import tee
 from pathlib import Path
 
 from pipeline.prediction import Outputs, Request, predict
 from stages.compare.reading import read_scores
 from stages.scoring.errors import ScoringError
-from stages.scoring.inputs import FOLDER, InputSong
+from stages.scoring.inputs import FOLDER, InputSong, expand_inputs, join_manifest
 from stages.scoring.reward.best_of import GROUP, PROMPT, PromptChoice, best_of
+from stages.scoring.reward.weights import normalised
 from stages.scoring.rows import SongScore
-from stages.songs import read_manifest
+from stages.songs import Manifest, read_manifest
 from stages.songs.lists import JSONL, is_list, read_list
 from stages.songs.tables import cell_text
 from stages.songs.text_files import read_json_lines
@@ -40,15 +43,38 @@ def choose(
     HearError
         Nothing can be scored, a file cannot be read, or a song has no prompt.
     """
-    rows = read_scores(scores) if scores else predict(request, Outputs(), on_row=lambda row: None).rows
     manifest = read_manifest(request.manifest, check_files=False) if request.manifest else None
+    choices = partial(_choices, inputs=request.inputs, manifest=manifest, by=by)
+    if scores:
+        return choices(read_scores(scores), weights=weights)
+    lines, again = tee(request.lines)
+    songs = join_manifest(expand_inputs(request.inputs, lines=lines), manifest)
+    # A wrong `by` is found before anything is scored, and wrong weights with the first score.
+    choices([SongScore(song_id=song.song_id, path=song.shown_path) for song in songs], weights=None)
+    found = predict(
+        replace(request, lines=again),
+        Outputs(),
+        on_row=lambda row: normalised(weights, tuple(row.scores)) if row.scores else None,
+    )
+    return choices(found.rows, weights=weights)
+
+
+def _choices(
+    rows: Sequence[SongScore],
+    *,
+    inputs: Sequence[str],
+    manifest: Manifest | None,
+    by: str,
+    weights: Mapping[str, float] | None,
+) -> list[PromptChoice]:
     if manifest and by in manifest.columns():
         column = manifest.column(by)
-        return best_of(_with_groups(rows, [column.get(row.song_id, "") for row in rows], by), by=GROUP, weights=weights)
-    if by in (FOLDER, GROUP) or PROMPT in by:
+        prompts = [column.get(row.song_id, "") for row in rows]
+    elif by in (FOLDER, GROUP) or PROMPT in by:
         return best_of(rows, by=by, weights=weights)
-    keys = _keys([Path(name) for name in request.inputs], by)
-    prompts = [keys.get((row.path, row.song_id)) or keys.get((row.path, "")) or "" for row in rows]
+    else:
+        keys = _keys([Path(name) for name in inputs], by)
+        prompts = [keys.get((row.path, row.song_id)) or keys.get((row.path, "")) or "" for row in rows]
     return best_of(_with_groups(rows, prompts, by), by=GROUP, weights=weights)
 
 
@@ -80,11 +106,16 @@ def _keys(inputs: Sequence[Path], by: str) -> dict[tuple[str, str], str]:
 def numbers_note(choices: Sequence[PromptChoice], count: int) -> str:
     """Which prompts do not have `count` candidates, in one line; empty if all do."""
     other = [choice for choice in choices if len(choice.candidates) != count]
-    if not other:
-        return ""
-    named = [f"{choice.prompt or '(all)'} ({len(choice.candidates)})" for choice in other[:MOST_NAMED]]
+    if other and len(choices) == 1 and not other[0].prompt:
+        found = len(other[0].candidates)
+        return (
+            f"all songs are in one folder, so they are {found} candidates of one prompt, expected {count}; if their "
+            "ids name the prompts, give a pattern such as --by '{prompt}_*'"
+        )
+    named = [f"{choice.prompt or '(no folder)'} ({len(choice.candidates)})" for choice in other[:MOST_NAMED]]
     more = ", …" if len(other) > MOST_NAMED else ""
-    return f"{len(other)} of {len(choices)} prompts do not have {count} candidates: {', '.join(named)}{more}"
+    found_in = f"{len(other)} of {len(choices)} prompts do not have {count} candidates: {', '.join(named)}{more}"
+    return found_in if other else ""
 
 
 def counts_line(choices: Sequence[PromptChoice]) -> str:
@@ -92,11 +123,10 @@ def counts_line(choices: Sequence[PromptChoice]) -> str:
     chosen = sum(choice.best is not None for choice in choices)
     unclear = sum(choice.is_clear is False for choice in choices)
     counts = {
-        "not clear": unclear,
-        "without a song": len(choices) - chosen,
-        "candidates failed": sum(choice.failed for choice in choices),
-        "candidates with warnings": sum(choice.flagged for choice in choices),
+        "failed": sum(choice.failed for choice in choices),
+        "with warnings": sum(choice.flagged for choice in choices),
     }
+    found = "".join(f", {count} {what}" for what, count in counts.items() if count)
+    doubt = f", {unclear} by less than the heads disagree" if unclear else ""
     candidates = sum(len(choice.candidates) for choice in choices)
-    found = "".join(f"; {count} {what}" for what, count in counts.items() if count)
-    return f"{chosen} chosen from {candidates} candidates of {len(choices)} prompts{found}"
+    return f"{chosen} of {len(choices)} prompts have a best song{doubt}; {candidates} candidates{found}"

@@ -8,8 +8,11 @@ from rich.text import Text
 
 from pipeline.show.output import console
 from stages.scoring.reward.best_of import PromptChoice
-from stages.scoring.rows import SongScore, caution_in
+from stages.scoring.rows import caution_in
 from store.files.visible import visible
+
+# Characters of a heading; longer ones are replaced.
+LONGEST = 14
 
 
 def print_choices(choices: Sequence[PromptChoice], *, value: str) -> None:
@@ -18,16 +21,16 @@ def print_choices(choices: Sequence[PromptChoice], *, value: str) -> None:
     Parameters
     ----------
     value
-        Heading of the values.
+        Heading of the values: what they are.
     """
     screen = console()
     table = Table(box=SIMPLE_HEAD, header_style="bold", pad_edge=False, padding=(0, 1, 0, 0))
     for name in ("prompt", "best", "next best"):
         table.add_column(name, overflow="fold")
-    for name in (value, "margin", "of"):
+    for name in (value if len(value) <= LONGEST else "value", "margin", "of"):
         table.add_column(Text(visible(name)), justify="right", no_wrap=True)
     for choice in choices:
-        names = [_plain(choice.prompt or "(all)"), _song(choice), _plain(_name(choice.runner_up))]
+        names = [_plain(choice.prompt), _song(choice), _plain(choice.runner_up.song_id if choice.runner_up else "")]
         number = "–" if choice.value is None else f"{choice.value:.2f}"
         table.add_row(*names, number, _margin(choice), str(len(choice.candidates)))
     screen.print(table)
@@ -35,17 +38,12 @@ def print_choices(choices: Sequence[PromptChoice], *, value: str) -> None:
         screen.print(Text(f"⚠ {visible(caution)}", "bold dark_orange3"))
 
 
-def _name(row: SongScore | None) -> str:
-    return "" if row is None else row.path or row.song_id
-
-
 def _song(choice: PromptChoice) -> Text:
     """The best candidate and, below it, the reasons to doubt the choice."""
     if choice.best is None:
         return Text("none could be scored", "red")
-    text = _plain(_name(choice.best))
-    unclear = ["the heads disagree by more than the margin"] if choice.is_clear is False else []
-    for note in [*choice.best.notes, *unclear]:
+    text = _plain(choice.best.song_id)
+    for note in [*choice.best.notes, *(["unclear"] if choice.is_clear is False else [])]:
         text.append(f"\n⚠ {note}", "dark_orange3")
     return text
 

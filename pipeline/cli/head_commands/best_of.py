@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pipeline.cli.common import DEFAULTS, params_option
-from pipeline.cli.head_commands.predict import Inputs, ManifestFile, standard_input
+from pipeline.cli.head_commands.predict import ManifestFile, standard_input
 from pipeline.cli.options import Checkpoints, Muq, Musicfm, PublishedTrack, checkpoints_or_published
 from pipeline.cli.pages import option
 from pipeline.cli.section_options import options_from
@@ -21,6 +21,13 @@ MEAN = "mean"
 
 Count = Annotated[
     int, typer.Argument(metavar="N", min=2, help="Candidates per prompt; prompts with another number are noted.")
+]
+Inputs = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="INPUT",
+        help="Files, folders, patterns, lists (.txt of paths, wav.scp, .jsonl), or - for paths on standard input.",
+    ),
 ]
 Scores = Annotated[
     Path | None, option("Input", "Choose by these scores, a file of predict (JSON, JSON lines or CSV), without INPUT.")
@@ -61,8 +68,8 @@ def best_of(
     """Choose the best of N candidates for each prompt, with its margin to the next best one.
 
     A candidate that is silent, damaged or unlike the training songs is chosen only if all candidates of its prompt are.
-    With several heads, the margin has their disagreement (±) beside it. Output is a table on a terminal; elsewhere, one
-    JSON line per prompt. If a file cannot be scored, the exit code is 1.
+    With several heads, their disagreement (±) is beside the margin; a margin that is not larger is unclear. Output is
+    a table on a terminal; elsewhere, one JSON line per prompt. If a file cannot be scored, the exit code is 1.
 
     Example:
       hear-head best-of 4 songs/ --checkpoint heads/2
