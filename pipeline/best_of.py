@@ -51,12 +51,12 @@ def choose(
     songs = join_manifest(expand_inputs(request.inputs, lines=lines), manifest)
     # A wrong `by` is found before anything is scored, and wrong weights with the first score.
     choices([SongScore(song_id=song.song_id, path=song.shown_path) for song in songs], weights=None)
-    found = predict(
-        replace(request, lines=again),
-        Outputs(),
-        on_row=lambda row: normalised(weights, tuple(row.scores)) if row.scores else None,
-    )
-    return choices(found.rows, weights=weights)
+
+    def check_weights(row: SongScore) -> None:
+        if row.scores:
+            normalised(weights, tuple(row.scores))
+
+    return choices(predict(replace(request, lines=again), Outputs(), on_row=check_weights).rows, weights=weights)
 
 
 def _choices(
@@ -96,10 +96,14 @@ def _keys(inputs: Sequence[Path], by: str) -> dict[tuple[str, str], str]:
             f"--by {by}: expected {FOLDER}, {GROUP}, a pattern with {PROMPT}, a column of --manifest, or a key of a "
             ".jsonl input; correct it, or name the manifest or the list"
         )
-    keys = {}
+    keys, names = {}, dict[str, None]()
     for path in lists:
         for listed, (_, line) in zip(read_list(path), read_json_lines(path), strict=True):
             keys[InputSong("", listed.path).shown_path, listed.song_id] = cell_text(line.get(by))
+            names |= dict.fromkeys(line)
+    if by not in names:
+        shown = ", ".join(map(str, lists))
+        raise ScoringError(f"{shown}: no line has {by!r}; found {', '.join(names)}; change --by")
     return keys
 
 

@@ -41,7 +41,7 @@ def print_choices(choices: Sequence[PromptChoice], *, value: str) -> None:
 def _song(choice: PromptChoice) -> Text:
     """The best candidate and, below it, the reasons to doubt the choice."""
     if choice.best is None:
-        return Text("none could be scored", "red")
+        return Text("none scored", "red")
     text = _plain(choice.best.song_id)
     for note in [*choice.best.notes, *(["unclear"] if choice.is_clear is False else [])]:
         text.append(f"\n⚠ {note}", "dark_orange3")

@@ -74,7 +74,7 @@ def best_of(
     Example:
       hear-head best-of 4 songs/ --checkpoint heads/2
     """
-    if (scores is None) == (not inputs and manifest is None) or (scores and inputs):
+    if (scores and inputs) or not (scores or inputs or manifest):
         raise typer.BadParameter("give the songs (INPUT, or --manifest), or their --scores")
     from pipeline.prediction import Request
 

@@ -14,7 +14,9 @@ import torch
 
 from hear_music.adapters import CmiModel, audiobox_rows, hear_metric, hear_setup
 from stages.extract.audio.reading import read_audio
+from stages.extract.encoders import MultiScale
 from stages.head.checkpoint.ensemble import Ensemble
+from stages.head.checkpoint.head import Head
 from stages.scoring.errors import ScoringError
 from stages.scoring.scorer import Scorer
 from stages.scoring.sources import AudioSource
@@ -23,9 +25,10 @@ from stages.songs import DIMENSIONS
 RATE = 24_000
 
 
-@pytest.fixture
-def scorer(ensemble: Ensemble, source: AudioSource) -> Scorer:
-    return Scorer(ensemble, source)
+@pytest.fixture(scope="module")
+def scorer(encoders: MultiScale, make_head: Callable[..., Head]) -> Scorer:
+    ensemble = Ensemble([make_head(0)])
+    return Scorer(ensemble, AudioSource(encoders, ensemble))
 
 
 @pytest.fixture

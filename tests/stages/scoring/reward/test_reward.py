@@ -1,12 +1,15 @@
 """The reward of a song: its value, its flags, and the summary of a batch."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 
+from stages.extract.encoders import MultiScale
 from stages.head.checkpoint.ensemble import Ensemble
+from stages.head.checkpoint.head import Head
 from stages.scoring.errors import ScoringError
 from stages.scoring.reward.reward import Reward
 from stages.scoring.reward.value import RewardValue
@@ -20,9 +23,10 @@ DEMO = ("caution",)
 WEIGHTS = {"Musicality": 3.0, "Clarity": 1.0}
 
 
-@pytest.fixture
-def scorer(ensemble: Ensemble, source: AudioSource) -> Scorer:
-    return Scorer(ensemble, source)
+@pytest.fixture(scope="module")
+def scorer(encoders: MultiScale, make_head: Callable[..., Head]) -> Scorer:
+    ensemble = Ensemble([make_head(0)])
+    return Scorer(ensemble, AudioSource(encoders, ensemble))
 
 
 def take(seed: int = 0, *, seconds: float = 1.0, level: float = 0.1) -> Any:
