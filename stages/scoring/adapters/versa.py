@@ -30,12 +30,9 @@ def hear_setup(*checkpoints: str, use_gpu: bool = False) -> Scorer:
 
     Examples
     --------
-    >>> from hear_music.adapters import hear_metric, hear_setup
-    >>> import numpy as np
-    >>> model = hear_setup("models/track2")
-    >>> samples = np.random.default_rng(0).standard_normal(32_000) * 0.1
-    >>> list(hear_metric(model, samples, 16_000))[:2]
-    ['hear_coherence', 'hear_musicality']
+    >>> from hear_music.adapters import hear_setup
+    >>> hear_setup("models/track2").dimensions
+    ('Coherence', 'Musicality', 'Memorability', 'Clarity', 'Naturalness')
     """
     return Scorer.load(*checkpoints, device="cuda" if use_gpu else "cpu")
 
@@ -65,7 +62,11 @@ def hear_metric(model: Scorer, pred_x: Any, fs: int) -> dict[str, float | str]:
 
     Examples
     --------
-    See `hear_setup`.
+    >>> import numpy as np
+    >>> from hear_music.adapters import hear_metric, hear_setup
+    >>> samples = np.random.default_rng(0).standard_normal(32_000) * 0.1
+    >>> list(hear_metric(hear_setup("models/track2"), samples, 16_000))[:2]
+    ['hear_coherence', 'hear_musicality']
     """
     row = model.score(pred_x, fs)
     warning = "; ".join(text for text in (row.warning, row.caution) if text)
