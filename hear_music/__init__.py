@@ -15,6 +15,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from stages.common.hub import HubError
+    from stages.compare.comparison import Comparison
+    from stages.compare.heads import compare_heads
+    from stages.compare.scores import compare_scores
     from stages.evaluate.evaluation import Evaluation
     from stages.evaluate.evaluation import evaluate_heads as evaluate
     from stages.extract.encoders.errors import EncoderError
@@ -54,6 +57,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DIMENSIONS",
+    "Comparison",
     "Damage",
     "EmbeddingStore",
     "EncoderError",
@@ -90,6 +94,8 @@ __all__ = [
     "__version__",
     "apply_probe",
     "best_of",
+    "compare_heads",
+    "compare_scores",
     "evaluate",
     "load_head",
     "load_heads",
@@ -106,6 +112,7 @@ __all__ = [
 if not TYPE_CHECKING:
     # Where a name comes from, as module:attribute; without an attribute, it has the same name there.
     _SOURCES = {
+        "Comparison": "stages.compare.comparison",
         "DIMENSIONS": "stages.songs.manifest",
         "Damage": "store.upkeep.verification",
         "EmbeddingStore": "store.reader",
@@ -142,6 +149,8 @@ if not TYPE_CHECKING:
         "Windows": "stages.scoring.over_time",
         "apply_probe": "stages.probe.apply",
         "best_of": "stages.scoring.reward.best_of",
+        "compare_heads": "stages.compare.heads",
+        "compare_scores": "stages.compare.scores",
         "evaluate": "stages.evaluate.evaluation:evaluate_heads",
         "load_head": "stages.head.checkpoint.saved",
         "load_heads": "stages.head.checkpoint.ensemble",

@@ -114,12 +114,17 @@ class Difference:
         return "p < .001" if self.adjusted < 0.001 else f"p = {self.adjusted:.3f}".replace("0.", ".", 1)
 
     @property
+    def unit(self) -> str:
+        """The unit of `needed`, in words."""
+        return "songs" if self.metric != SCORE else "pairs" if self.paired else "songs of each"
+
+    @property
     def power(self) -> str:
         """The number of songs that would show the difference of interest, in words."""
-        unit = "songs" if self.metric != SCORE else "pairs" if self.paired else "songs of each"
         if self.needed <= min(self.songs):
             return f"a difference of {self.interest:g} would have been seen with 80 % power"
-        return f"about {self.needed:,} {unit} would be needed to see a difference of {self.interest:g} with 80 % power"
+        songs = f"about {self.needed:,} {self.unit}"
+        return f"{songs} would be needed to see a difference of {self.interest:g} with 80 % power"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -101,9 +101,7 @@ def compare_heads(
     if receipt is not None:
         check_receipt(Path(receipt), store)
     listed = as_manifest(manifest)
-    corpus = select_corpus(
-        store, listed, split=split, dimensions=dimensions, augmented=0, allow_missing=allow_missing
-    )
+    corpus = select_corpus(store, listed, split=split, dimensions=dimensions, augmented=0, allow_missing=allow_missing)
     scored = [_score(name, each, store, corpus, dimensions, draws) for name, each in heads.items()]
     figures = [_figures(each, len(corpus.songs), draws) for each in scored]
     tests = corrected(

@@ -218,10 +218,8 @@ def _describe(rows: Mapping[str, Sequence[SongScore]], systems: Sequence[_System
             found = ", ".join(f"{count} {reason}" for reason, count in each.left_out.items())
             notes.append(f"{each.name}: left out {found} of {len(rows[each.name])} songs")
         if each.novel:
-            notes.append(
-                f"{each.name}: {each.novel} of {len(each.ids)} songs are unlike the training songs, so that their "
-                "scores are less certain; they count, because leaving them out would favour what the head knows"
-            )
+            songs = f"{each.novel} of {len(each.ids)} songs"
+            notes.append(f"{each.name}: {songs} are unlike the training songs, so that their scores are less certain")
     if len({row.model for each in rows.values() for row in each if row.model}) > 1:
         notes.append("the songs were scored by different heads or encoders, so that differences may be theirs")
     return notes
@@ -243,7 +241,6 @@ def _too_few(tests: Sequence[Difference]) -> list[str]:
         family = sum(other.family == each.family for other in tests)
         if smallest * family >= LEVEL:
             songs = f"{n} pairs" if each.paired else f"{n} and {m} songs"
-            notes[each.first, each.second] = (
-                f"{each.first} and {each.second}: {songs} are too few for {family} tests at once: none can be significant"
-            )
+            names = f"{each.first} and {each.second}"
+            notes[names] = f"{names}: {songs} are too few for {family} tests at once: none can be significant"
     return list(notes.values())

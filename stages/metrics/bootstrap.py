@@ -27,9 +27,7 @@ def bootstrap_intervals(
         Bootstrap samples.
     """
     samples = resampled_metrics(ratings, predicted, dimensions=dimensions, draws=draws, seed=seed)
-    return {
-        name: {metric: interval(values) for metric, values in row.items()} for name, row in samples.items()
-    }
+    return {name: {metric: interval(values) for metric, values in row.items()} for name, row in samples.items()}
 
 
 def interval(values: "Sequence[float] | Array") -> tuple[float, float]:

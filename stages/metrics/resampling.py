@@ -52,9 +52,7 @@ def resampled_metrics(
     """
     ratings, predicted = np.asarray(ratings), np.asarray(predicted)
     high = [THRESHOLDS[name] for name in dimensions]
-    columns = [
-        (_column(ratings[:, d], high[d]), _column(predicted[:, d], high[d])) for d in range(len(dimensions))
-    ]
+    columns = [(_column(ratings[:, d], high[d]), _column(predicted[:, d], high[d])) for d in range(len(dimensions))]
     parts = [
         [_metrics(counts, *pair) for pair in columns] for counts in drawn_counts(len(ratings), draws=draws, seed=seed)
     ]
