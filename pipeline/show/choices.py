@@ -1,4 +1,4 @@
-"""The table of the best candidate per prompt."""
+"""The best candidate per prompt: a table, and lines about all prompts."""
 
 from collections.abc import Sequence
 
@@ -11,6 +11,8 @@ from stages.scoring.reward.best_of import PromptChoice
 from stages.scoring.rows import caution_in
 from store.files.visible import visible
 
+# Prompts with another number of candidates that a note names.
+MOST_NAMED = 5
 # Characters of a heading; longer ones are replaced.
 LONGEST = 14
 
@@ -57,3 +59,32 @@ def _margin(choice: PromptChoice) -> str:
 def _plain(text: str) -> Text:
     """A name without markup; unprintable characters are escaped before its column is measured."""
     return Text(visible(text))
+
+
+def numbers_note(choices: Sequence[PromptChoice], count: int) -> str:
+    """Which prompts do not have `count` candidates, in one line; empty if all do."""
+    other = [choice for choice in choices if len(choice.candidates) != count]
+    if other and len(choices) == 1 and not other[0].prompt:
+        found = len(other[0].candidates)
+        return (
+            f"all songs are in one folder, so they are {found} candidates of one prompt, expected {count}; if their "
+            "ids name the prompts, give a pattern such as --by '{prompt}_*'"
+        )
+    named = [f"{choice.prompt or '(no folder)'} ({len(choice.candidates)})" for choice in other[:MOST_NAMED]]
+    more = ", …" if len(other) > MOST_NAMED else ""
+    found_in = f"{len(other)} of {len(choices)} prompts do not have {count} candidates: {', '.join(named)}{more}"
+    return found_in if other else ""
+
+
+def counts_line(choices: Sequence[PromptChoice]) -> str:
+    """The line of counts that the command prints."""
+    chosen = sum(choice.best is not None for choice in choices)
+    unclear = sum(choice.is_clear is False for choice in choices)
+    counts = {
+        "failed": sum(choice.failed for choice in choices),
+        "with warnings": sum(choice.flagged for choice in choices),
+    }
+    found = "".join(f", {count} {what}" for what, count in counts.items() if count)
+    doubt = f", {unclear} by less than the heads disagree" if unclear else ""
+    candidates = sum(len(choice.candidates) for choice in choices)
+    return f"{chosen} of {len(choices)} prompts have a best song{doubt}; {candidates} candidates{found}"

@@ -2,6 +2,9 @@
 
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
+from itertools import tee
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,6 +19,7 @@ from pipeline.show.output import note, say_json
 
 if TYPE_CHECKING:
     from pipeline.prediction import Request
+    from stages.scoring.reward.best_of import PromptChoice
 
 MEAN = "mean"
 
@@ -90,12 +94,11 @@ def _run(
     request: "Request", count: int, *, scores: Path | None, by: str, rank_by: str, json_: Path | None, csv: Path | None
 ) -> None:
     """Choose, print, write the files, and exit with 1 if a song failed."""
-    from pipeline.best_of import choose, counts_line, numbers_note
-    from pipeline.show.choices import print_choices
+    from pipeline.show.choices import counts_line, numbers_note, print_choices
     from stages.scoring.files import check_outputs, write_choices_csv, write_choices_json
 
     check_outputs({"--json": json_, "--csv": csv}, {})
-    choices = choose(request, scores=scores, by=by, weights=_weights(rank_by))
+    choices = _choices(request, scores, by=by, weights=_weights(rank_by))
     if sys.stdout.isatty():
         print_choices(choices, value=rank_by)
     else:
@@ -110,6 +113,34 @@ def _run(
             note(line)
     if any(choice.failed for choice in choices):
         raise typer.Exit(1)
+
+
+def _choices(
+    request: "Request", scores: Path | None, *, by: str, weights: Mapping[str, float] | None
+) -> "list[PromptChoice]":
+    """Read the scores, or score the songs, and choose."""
+    from pipeline.prediction import Outputs, predict
+    from stages.compare.reading import read_scores
+    from stages.scoring.inputs import expand_inputs, join_manifest
+    from stages.scoring.reward.prompts import best_by
+    from stages.scoring.reward.weights import normalised
+    from stages.scoring.rows import SongScore
+    from stages.songs import read_manifest
+
+    manifest = read_manifest(request.manifest, check_files=False) if request.manifest else None
+    choose = partial(best_by, by=by, inputs=request.inputs, manifest=manifest)
+    if scores:
+        return choose(read_scores(scores), weights=weights)
+    lines, again = tee(request.lines)
+    songs = join_manifest(expand_inputs(request.inputs, lines=lines), manifest)
+    # A wrong --by is found before anything is scored, and wrong weights with the first score.
+    choose([SongScore(song_id=song.song_id, path=song.shown_path) for song in songs])
+
+    def check_weights(row: SongScore) -> None:
+        if row.scores:
+            normalised(weights, tuple(row.scores))
+
+    return choose(predict(replace(request, lines=again), Outputs(), on_row=check_weights).rows, weights=weights)
 
 
 def _weights(rank_by: str) -> dict[str, float] | None:

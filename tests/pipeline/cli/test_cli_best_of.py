@@ -56,7 +56,7 @@ def scored(monkeypatch: pytest.MonkeyPatch) -> list[str]:
             on_row(rows[-1])
         return SimpleNamespace(rows=rows)
 
-    monkeypatch.setattr("pipeline.best_of.predict", predict)
+    monkeypatch.setattr("pipeline.prediction.predict", predict)
     return ids
 
 
