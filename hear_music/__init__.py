@@ -55,9 +55,9 @@ if TYPE_CHECKING:
 
     __version__: str
 
-__all__ = [
-    "DIMENSIONS",
+__all__ = [  # noqa: RUF022 - in the order of `sorted`, as `dir` shows it
     "Comparison",
+    "DIMENSIONS",
     "Damage",
     "EmbeddingStore",
     "EncoderError",

@@ -143,6 +143,16 @@ class Comparison:
         Remarks on pairs, songs that do not count, and training, one sentence each.
     caution
         A warning if scores of these heads cannot be trusted; empty otherwise.
+
+    Examples
+    --------
+    >>> import hear_music as hear
+    >>> a, b = (hear.SongScore(song_id="1", path="", scores={"Clarity": score}) for score in (3.5, 3.0))
+    >>> found = hear.compare_scores({"new": [a], "old": [b]})
+    >>> found.differences[0].value, found.differences[0].better
+    (0.5, '')
+    >>> found.notes[-1]
+    'new and old: too few pairs (1) for the number of tests (1): none can be significant'
     """
 
     kind: str

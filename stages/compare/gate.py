@@ -118,7 +118,8 @@ def _read(path: Path, comparison: Comparison) -> Figures:
             for metric, value in row.items()
         }
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
-        raise ScoringError(f"{path}: cannot be read as a report: {brief(error)}; expected {expected}") from error
+        reason = f"lacks {error}" if isinstance(error, KeyError) else brief(str(error))
+        raise ScoringError(f"{path}: cannot be read as a report: {reason}; expected {expected}") from error
 
 
 def _of_comparison(values: Mapping[str, Any], name: str) -> Figures:

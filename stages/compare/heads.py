@@ -191,7 +191,8 @@ def _differences(first: _Scored, second: _Scored, songs: int, interest: float, d
 
 def _seen(name: str, corpus: Corpus, dimensions: tuple[str, ...], split: str) -> Iterator[str]:
     """Notes on songs that the heads of a checkpoint were trained or selected on, each once."""
-    songs, found = set(corpus.songs), {}
+    songs = set(corpus.songs)
+    found: dict[str, None] = {}
     for one in read_trained_on(name):
         found |= dict.fromkeys(_among(one, dimensions).compare(corpus, split=split, dimensions=dimensions))
         chosen = songs & set(one.ratings.splits.get("val", ())) if one.ratings else set()

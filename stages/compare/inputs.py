@@ -22,6 +22,6 @@ def are_scores(inputs: Sequence[str]) -> bool:
             state = "is no file of hear-head predict" if Path(name).exists() else "no such score file"
             raise ScoringError(f"{name}: {state}; expected its --json, --csv or --jsonl{did_you_mean(name)}")
     if len(set(kinds.values())) > 1:
-        scores, head = (next(name for name, kind in kinds.items() if kind is wanted) for wanted in (True, False))
-        raise ScoringError(f"{scores} has scores and {head} is a head: compare score files, or heads, not both")
+        file, head = (next(name for name, kind in kinds.items() if kind is wanted) for wanted in (True, False))
+        raise ScoringError(f"{file} has scores and {head} is a head: compare score files, or heads, not both")
     return all(kinds.values())

@@ -13,9 +13,9 @@ from stages.compare.comparison import LEVEL, SCORE, Comparison, Difference, Figu
 from stages.compare.pairing import Pairs, match
 from stages.compare.reading import read_scores
 from stages.metrics.bootstrap import interval
-from stages.metrics.paired import paired_difference, resampled_means
+from stages.metrics.paired import PairedDifference, paired_difference, resampled_means
 from stages.metrics.resampling import DRAWS
-from stages.metrics.unpaired import songs_needed, unpaired_difference
+from stages.metrics.unpaired import UnpairedDifference, songs_needed, unpaired_difference
 from stages.scoring.errors import ScoringError
 from stages.scoring.rows import SongScore, caution_in
 from stages.scoring.statistics import OVERALL
@@ -76,12 +76,12 @@ def compare_scores(
     >>> def songs(*scores):
     ...     rows = enumerate(scores)
     ...     return [hear.SongScore(song_id=f"{n}", path="", scores={"Clarity": score}) for n, score in rows]
-    >>> old = songs(3.1, 3.5, 2.9, 3.3, 3.8, 2.7, 3.2, 3.6)
+    >>> old = songs(3.1, 3.5, 2.9, 3.3, 3.8, 2.7, 3.2, 3.58)
     >>> new = songs(3.3, 3.8, 3.0, 3.7, 3.9, 2.9, 3.5, 3.7)
     >>> found = hear.compare_scores({"new": new, "old": old})
     >>> found
     <Comparison of 2 by scores: 1 of 1 tests show a difference>
-      new scores higher than old on Clarity: by 0.213 [0.138, 0.287], p = .008
+      new scores higher than old on Clarity: by 0.215 [0.145, 0.290], p = .008
     """
     given = systems if isinstance(systems, Mapping) else _read([Path(path) for path in systems])
     rows = {name: list(each) for name, each in given.items()}
@@ -149,16 +149,10 @@ def _dimensions(rows: Mapping[str, Sequence[SongScore]]) -> tuple[str, ...]:
 
 
 def _system(name: str, rows: Sequence[SongScore], dimensions: Sequence[str]) -> _System:
-    reasons = {
-        "failed": lambda row: not row.scores,
-        "silent": lambda row: row.is_silence,
-        "damaged": lambda row: bool(row.damage),
-    }
     left: dict[str, int] = {}
     kept = []
     for row in rows:
-        reason = next((reason for reason, applies in reasons.items() if applies(row)), "")
-        if reason:
+        if reason := _why_left_out(row):
             left[reason] = left.get(reason, 0) + 1
         else:
             kept.append(row)
@@ -179,6 +173,12 @@ def _system(name: str, rows: Sequence[SongScore], dimensions: Sequence[str]) -> 
     return _System(name, tuple(row.song_id for row in kept), scores, left, sum(row.is_novel for row in kept))
 
 
+def _why_left_out(row: SongScore) -> str:
+    if not row.scores:
+        return "failed"
+    return "silent" if row.is_silence else "damaged" if row.damage else ""
+
+
 def _figures(system: _System, draws: int) -> SystemFigures:
     figures = {}
     for name, scores in system.scores.items():
@@ -192,6 +192,7 @@ def _difference(
 ) -> Difference:
     left, right = first.scores[dimension], second.scores[dimension]
     model, found, _ = dimension.partition(".")
+    test: PairedDifference | UnpairedDifference
     if pairs.how:
         left, right = left[pairs.first], right[pairs.second]
         test = paired_difference(left, right, draws=draws)
@@ -240,7 +241,7 @@ def _too_few(tests: Sequence[Difference]) -> list[str]:
         smallest = 2.0 ** (1 - n) if each.paired else 2 / math.comb(n + m, n)
         family = sum(other.family == each.family for other in tests)
         if smallest * family >= LEVEL:
-            songs = f"{n} pairs" if each.paired else f"{n} and {m} songs"
+            few = f"pairs ({n})" if each.paired else f"songs ({n} and {m})"
             names = f"{each.first} and {each.second}"
-            notes[names] = f"{names}: {songs} are too few for {family} tests at once: none can be significant"
+            notes[names] = f"{names}: too few {few} for the number of tests ({family}): none can be significant"
     return list(notes.values())

@@ -6,6 +6,7 @@ them, and ranks are sums of counts in the order of the values, which is sorted o
 """
 
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -30,12 +31,25 @@ def drawn_counts(songs: int, *, draws: int = DRAWS, seed: int = 0) -> Iterator[N
     float64 (K, songs)
         How often each song was drawn in the next K samples. The same arguments give the same samples.
     """
+    if draws * songs <= _MOST:
+        yield _all_counts(songs, draws, seed)
+        return
     generator = np.random.default_rng(seed)
     most = max(1, _MOST // songs)
     for start in range(0, draws, most):
-        samples = min(most, draws - start)
-        rows = [np.bincount(generator.integers(songs, size=songs), minlength=songs) for _ in range(samples)]
-        yield np.array(rows, np.float64)
+        yield _counts(generator, songs, min(most, draws - start))
+
+
+@lru_cache(maxsize=2)  # two: a comparison without pairs draws from two sets, for one dimension after the other
+def _all_counts(songs: int, draws: int, seed: int) -> NDArray[np.float64]:
+    counts = _counts(np.random.default_rng(seed), songs, draws)
+    counts.flags.writeable = False
+    return counts
+
+
+def _counts(generator: np.random.Generator, songs: int, draws: int) -> NDArray[np.float64]:
+    rows = [np.bincount(generator.integers(songs, size=songs), minlength=songs) for _ in range(draws)]
+    return np.array(rows, np.float64)
 
 
 def resampled_metrics(

@@ -74,7 +74,7 @@ def read_raters(path: str | Path) -> dict[str, RaterRatings]:
         The file or a line cannot be read, or a rating is not a number from 1 to 5.
     """
     path = Path(path)
-    found = {}
+    found: dict[str, RaterRatings] = {}
     for line, row in _read_lines(path):
         where = f"{shown(path)} line {line}"
         names = [str(rater.get("annotator", "")) for rater in row["annotation"]]

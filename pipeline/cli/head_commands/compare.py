@@ -88,7 +88,7 @@ def compare(
 
     limits = _limits(fail_under or [])
     check_outputs({"--out": out}, {"--report": report})
-    settings = {"draws": bootstrap, **({"difference": difference} if difference else {})}
+    settings: dict[str, Any] = {"draws": bootstrap, **({"difference": difference} if difference else {})}
     if are_scores(inputs):
         found = compare_scores(inputs, paired=not unpaired, **settings)
     else:

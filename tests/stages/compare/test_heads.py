@@ -126,7 +126,7 @@ def test_a_baseline_is_another_head_or_a_report(
     ("text", "message"),
     [
         (None, "cannot be read: No such file"),
-        ("{}", "cannot be read as a report: KeyError"),
+        ("{}", "cannot be read as a report: lacks 'utterance'"),
         ('{"utterance": {"Groove": {"LCC": 1}}, "intervals": {"Groove": {"LCC": [0, 1]}}}', "has none of the figures"),
         ('{"format": "hear-compare/1", "systems": [{"name": "a"}, {"name": "b"}]}', "no system is named .* found a, b"),
     ],

@@ -102,7 +102,7 @@ def test_failed_silent_and_damaged_songs_do_not_count(make_systems: Systems) -> 
 
 def test_too_few_songs_are_said_to_be_too_few(make_systems: Systems) -> None:
     found = compare_scores(make_systems(songs=6, A=1.0, B=0.0), draws=50)
-    assert found.notes[-1] == "A and B: 6 pairs are too few for 3 tests at once: none can be significant"
+    assert found.notes[-1] == "A and B: too few pairs (6) for the number of tests (3): none can be significant"
     assert not any(each.better for each in found.differences if each.family == "HEAR")
     assert not any("too few" in note for note in compare_scores(make_systems(songs=8, A=1.0, B=0.0), draws=50).notes)
 
