@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 from pipeline.cli.common import DEFAULTS, new_app, params_option, refuse_changed_songs
 from pipeline.cli.head_commands.ablate import ablate
+from pipeline.cli.head_commands.best_of import best_of
 from pipeline.cli.head_commands.compare import compare
 from pipeline.cli.head_commands.hub import pull, push
 from pipeline.cli.head_commands.predict import predict
@@ -118,5 +119,5 @@ def _note(line: str) -> None:
     note(f"hear-head: {line}")
 
 
-for command in (predict, compare, ablate, push, pull):
+for command in (predict, best_of, compare, ablate, push, pull):
     app.command()(command)
