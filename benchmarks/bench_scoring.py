@@ -2,9 +2,9 @@
 
     python -m benchmarks.bench_scoring [--clips 10000] [--seconds 10] [--sizes full]
 
-The head and the encoders are untrained; the tiny encoders show the time spent around them. First a generator makes clips
-one by one, and the memory of this process must not grow after the first 100. Then the two ways alternate, with the same
-scores, and the ratio is that of medians.
+The head and the encoders are untrained; the tiny encoders show the time spent around them. First a generator makes
+clips one by one, and the memory of this process must not grow after the first 100. Then the two ways alternate, with
+the same scores, and the ratio is that of medians.
 """
 
 import argparse

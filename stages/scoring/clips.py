@@ -8,7 +8,6 @@ import os
 import tempfile
 import weakref
 from dataclasses import dataclass
-from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
 
@@ -139,6 +138,10 @@ def _array(audio: Any) -> NDArray[Any]:
 def _checked_rate(rate: Any) -> int:
     if rate is None:
         raise ScoringError("the array has no sample rate; give sample_rate, in Hz")
-    if not isinstance(rate, Real) or not LOWEST_RATE <= rate <= HIGHEST_RATE or rate != int(rate):
+    if (
+        not isinstance(rate, int | float | np.integer | np.floating)
+        or not LOWEST_RATE <= rate <= HIGHEST_RATE
+        or rate != int(rate)
+    ):
         raise ScoringError(f"sample_rate: expected whole Hz from {LOWEST_RATE} to {HIGHEST_RATE}, found {brief(rate)}")
     return int(rate)

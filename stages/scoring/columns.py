@@ -1,16 +1,13 @@
 """Rows of songs as columns, for a data frame."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from stages.scoring.rows import SongScore
+from typing import Any
 
 UNKNOWN = float("nan")
 
 
-def score_columns(rows: "Sequence[SongScore]") -> dict[str, list[Any]]:
-    """Columns by name, one value per song; see `ScoreTable.to_frame`."""
+def score_columns(rows: Sequence[Any]) -> dict[str, list[Any]]:
+    """Columns by name, one value per `SongScore`; see `ScoreTable.to_frame`."""
     return (
         _texts(rows, "song_id", "path", "group")
         | _numbers(row.scores for row in rows)
@@ -24,7 +21,7 @@ def score_columns(rows: "Sequence[SongScore]") -> dict[str, list[Any]]:
     )
 
 
-def _texts(rows: "Sequence[SongScore]", *names: str) -> dict[str, list[Any]]:
+def _texts(rows: Sequence[Any], *names: str) -> dict[str, list[Any]]:
     return {name: [getattr(row, name) for row in rows] for name in names}
 
 

@@ -113,12 +113,6 @@ def test_other_arrays(scorer: Scorer) -> None:
     assert scorer.score(torch.from_numpy(samples).bfloat16(), RATE).seconds == 1.0
 
 
-@pytest.mark.cuda
-def test_a_tensor_on_a_gpu_scores_like_the_same_samples_on_a_cpu(scorer: Scorer) -> None:
-    samples = torch.from_numpy(noise(RATE, 2).T.copy())
-    assert scorer.score(samples.cuda(), RATE) == scorer.score(samples, RATE)
-
-
 def test_a_batch_gives_the_rows_of_single_songs(scorer: Scorer, song_folder: Path) -> None:
     path, content = song_folder / "söng 1.wav", (song_folder / "söng 2.wav").read_bytes()
     clips = [noise(length, seed=length)[:, 0] for length in (RATE, 2_000, 31 * RATE // 10)]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 
-def test_the_three_lines_run(
+def test_the_examples_run(
     tmp_path: Path,
     head_folders: Path,
     song_folder: Path,
@@ -15,10 +15,12 @@ def test_the_three_lines_run(
     capsys: pytest.CaptureFixture[str],
     code_in: Callable[[str, str], list[str]],
 ) -> None:
-    (code,) = code_in("how-to/score.md", "python")
-    assert len(code.splitlines()) == 3
+    blocks = code_in("how-to/score.md", "python")
+    assert len(blocks[0].splitlines()) == 3
     shutil.copytree(head_folders / "0", tmp_path / "models" / "track2")
     shutil.copy(song_folder / "söng 0.wav", tmp_path / "song.mp3")
     monkeypatch.chdir(tmp_path)
-    exec(compile(code, "score.md", "exec"), {})
-    assert "'Musicality': " in capsys.readouterr().out
+    exec(compile("\n".join(blocks), "score.md", "exec"), {})
+    shown = capsys.readouterr().out
+    assert shown.count("'Musicality': ") == 2
+    assert "clip-1 clip-" in shown
