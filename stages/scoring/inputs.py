@@ -5,9 +5,12 @@ import itertools
 import os
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
+from stages.scoring.clips import Clip, take_clip
+from stages.scoring.deadline import Deadline
 from stages.scoring.errors import ScoringError
 from stages.songs import Manifest
 from stages.songs.errors import SongsError, shown
@@ -24,19 +27,20 @@ FOLDER = "folder"
 
 @dataclass(frozen=True)
 class InputSong:
-    """A song to score: its id, its file (None for a store's song without one) and its group."""
+    """A song to score: its id, its file (None without one), its group, and its audio if that is in memory."""
 
     song_id: str
     path: Path | None
     group: str = ""
+    clip: Clip | None = field(default=None, compare=False)
 
     @property
     def shown_path(self) -> str:
         """The path as text that any encoding can write; empty if there is none."""
-        return "" if self.path is None else _text(str(self.path))
+        return "" if self.path is None else shown_text(str(self.path))
 
 
-def _text(name: str) -> str:
+def shown_text(name: str) -> str:
     """A file name as text that can be written: bytes that are not UTF-8 as `\\xff`."""
     return os.fsencode(name).decode("utf-8", "backslashreplace")
 
@@ -88,7 +92,7 @@ def expand_inputs(inputs: Sequence[str], *, lines: Iterable[str] = ()) -> list[I
     free = [file for file in kept if not file.fixed]
     fixed = {file.song_id for file in kept if file.fixed}
     names = iter(distinct_ids([file.song_id for file in free], [file.path for file in free], taken=fixed))
-    return [InputSong(_text(file.song_id if file.fixed else next(names)), file.path) for file in kept]
+    return [InputSong(shown_text(file.song_id if file.fixed else next(names)), file.path) for file in kept]
 
 
 def _expand(name: str, lines: Iterable[str]) -> Iterator[_NamedFile]:
@@ -143,7 +147,42 @@ def _read_list(path: Path) -> list[str]:
 def file_songs(paths: Sequence[Path]) -> list[InputSong]:
     """Songs of files: the ids are the stems; see `distinct_ids` for stems that repeat."""
     ids = distinct_ids([path.stem for path in paths], paths)
-    return [InputSong(_text(song_id), path) for song_id, path in zip(ids, paths, strict=True)]
+    return [InputSong(shown_text(song_id), path) for song_id, path in zip(ids, paths, strict=True)]
+
+
+def audio_song(
+    audio: Any, sample_rate: Any = None, *, name: str = "", number: int = 1, deadline: Deadline | None = None
+) -> InputSong:
+    """A song of a path, or of audio in memory; see `Audio`. Its id is the name, or else the path's stem or `clip-1`.
+
+    Raises
+    ------
+    TooLateError
+        The deadline passed while a binary file was copied.
+    """
+    if isinstance(audio, str | os.PathLike):
+        path = Path(audio)
+        return InputSong(name or shown_text(path.stem), path)
+    return InputSong(name or f"clip-{number}", None, clip=take_clip(audio, sample_rate, deadline=deadline))
+
+
+def audio_songs(songs: Iterable[Any], sample_rate: Any, names: Iterable[str] | None) -> Iterator[InputSong]:
+    """Take songs, or pairs of an array and its rate, one by one; see `audio_song`.
+
+    Raises
+    ------
+    ScoringError
+        There are fewer or more names than songs.
+    """
+    named = None if names is None else iter(names)
+    for number, song in enumerate(songs, start=1):
+        audio, rate = song if isinstance(song, tuple) and len(song) == 2 else (song, sample_rate)
+        name = "" if named is None else next(named, None)
+        if name is None:
+            raise ScoringError(f"names: expected one per song, found {number - 1} for more songs")
+        yield audio_song(audio, rate, name=name, number=number)
+    if named is not None and next(named, None) is not None:
+        raise ScoringError("names: expected one per song, found more names than songs")
 
 
 def store_songs(
@@ -233,7 +272,7 @@ def _folders(songs: Sequence[InputSong]) -> list[str]:
     paths = [song.path for song in songs if song.path is not None]
     if paths and not any(folders) and len(paths) == len(songs):
         root = common_folder(paths)
-        folders = [_text(first_folder(relative_id(path, root))) for path in paths]
+        folders = [shown_text(first_folder(relative_id(path, root))) for path in paths]
     if songs and not any(folders):
         raise ScoringError(f"grouping by {FOLDER!r}: all songs are in one folder; name the folder above it")
     return folders

@@ -63,14 +63,14 @@ class Scoring:
         self.model = f"sha256:{hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()}"
 
     def score(
-        self, songs: Sequence[InputSong], *, done: Mapping[ResumeKey, SongScore] | None = None
+        self, songs: Iterable[InputSong], *, done: Mapping[ResumeKey, SongScore] | None = None
     ) -> Iterator[Scored]:
         """Score songs in order. A song that fails is a row with an error, not an exception.
 
         Parameters
         ----------
         songs
-            Songs to score.
+            Songs to score, taken as they are needed.
         done
             Rows of an earlier run: they are returned unchanged, and their songs are not loaded.
         """
@@ -127,8 +127,7 @@ class Scoring:
             model=self.model,
         )
         if scores is None or loaded.frames is None:
-            # Tables and files show the path in their own column.
-            return replace(row, error=self._error(loaded).removeprefix(f"{song.path}: "))
+            return replace(row, error=self._error(loaded))
         curve = None
         if self.windows is not None:
             curve = curve_of(self.ensemble, loaded.frames, self.windows, frame_rate=self.source.frame_rate)

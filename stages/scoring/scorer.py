@@ -1,24 +1,29 @@
 """Score audio from Python: the encoders and heads are loaded once."""
 
+import os
 from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 from stages.head.checkpoint.ensemble import Ensemble, load_ensemble
+from stages.head.checkpoint.hub import PUBLISHED_HEADS
+from stages.head.errors import HeadError
+from stages.scoring.clips import Audio
 from stages.scoring.deadline import Deadline
 from stages.scoring.encoders import load_encoders
 from stages.scoring.errors import ScoringError, SongTooLongError
-from stages.scoring.inputs import file_songs
+from stages.scoring.inputs import audio_song, audio_songs
 from stages.scoring.over_time import Windows
 from stages.scoring.rows import SongScore
-from stages.scoring.run import Scored, Scoring
+from stages.scoring.run import Scoring
 from stages.scoring.sources import AudioSource
 from store.files.html_table import html_table
 from store.files.visible import visible
 
 
 class Scorer:
-    """Scores audio files with a head, or with several that score together; made by `Scorer.load`.
+    """Scores audio with a head, or with several that score together; made by `Scorer.load`.
 
     Parameters
     ----------
@@ -31,16 +36,20 @@ class Scorer:
 
     Examples
     --------
+    >>> import numpy as np
     >>> import hear_music as hear
     >>> scorer = hear.Scorer.load("models/track2")
     >>> scorer.score("song.mp3")
     <SongScore 'song': Coherence ..., Musicality ..., Memorability ..., Clarity ..., Naturalness ...>
     >>> 1 <= scorer.score("song.mp3").scores["Musicality"] <= 5
     True
-    >>> hear.ScoreTable(scorer.score_many(["song.mp3", "other.mp3"]))
+    >>> noise = np.random.default_rng(0).normal(0, 0.1, (2, 88_200)).astype(np.float32)  # (channel, sample)
+    >>> scorer.score(noise, 44_100, name="noise")
+    <SongScore 'noise': Coherence ..., Musicality ..., Memorability ..., Clarity ..., Naturalness ...>
+    >>> hear.ScoreTable(scorer.score_batch(["song.mp3", noise], 44_100))
     <ScoreTable of 2 songs>
       <SongScore 'song': ...>
-      <SongScore 'other': ...>
+      <SongScore 'clip-2': ...>
     """
 
     def __init__(self, ensemble: Ensemble, source: AudioSource, *, windows: Windows | None = None) -> None:
@@ -51,6 +60,7 @@ class Scorer:
     def load(
         cls,
         *checkpoints: str | Path,
+        track: int = 2,
         windows: Windows | None = None,
         muq: str | Path | None = None,
         musicfm: str | Path | None = None,
@@ -62,7 +72,9 @@ class Scorer:
         Parameters
         ----------
         checkpoints
-            Heads, or folders of several; several score together.
+            Heads, or folders of several; several score together. None: the authors' published head of `track`.
+        track
+            1 or 2: the challenge's track of the published head. Without effect if checkpoints are given.
         windows
             Also score these windows over time.
         muq, musicfm
@@ -82,7 +94,9 @@ class Scorer:
         EncoderError
             The encoders cannot be loaded.
         """
-        ensemble = load_ensemble(checkpoints, device=device)
+        if not checkpoints and track not in PUBLISHED_HEADS:
+            raise HeadError(f"track: expected 1 or 2, found {track}")
+        ensemble = load_ensemble(checkpoints or [PUBLISHED_HEADS[track]], device=device)
         encoders = load_encoders(ensemble, muq=muq, musicfm=musicfm, device=device, precision=precision)
         return cls(ensemble, AudioSource(encoders, ensemble), windows=windows)
 
@@ -128,13 +142,29 @@ class Scorer:
         }
         return html_table(((name, value) for name, value in rows.items() if value), title="Scorer")
 
-    def score(self, path: str | Path, *, deadline: Deadline | None = None) -> SongScore:
-        """Score one file.
+    def score(
+        self,
+        audio: Audio,
+        sample_rate: float | None = None,
+        *,
+        name: str = "",
+        deadline: Deadline | None = None,
+    ) -> SongScore:
+        """Score one song: a file, or audio in memory.
+
+        An array gives the same scores, to the last bit, as a WAV file with the same samples: float32 as 32-bit float,
+        int16 as 16-bit.
 
         Parameters
         ----------
-        path
-            The file.
+        audio
+            A path; a NumPy array or torch tensor, (n,) or (channel, n), of floats in ±1 or of integers at full scale
+            (int16, int32, or uint8 with silence at 128); or a binary file, which is read from its current position to
+            its end and decoded like a file.
+        sample_rate
+            In Hz, required for arrays; without effect on files.
+        name
+            The row's `song_id`; by default the stem of the path, or `clip-1`.
         deadline
             Time limit. When it has passed, decoding stops at once, and the models stop before their next operation.
             Do not score several songs with deadlines at the same time.
@@ -142,31 +172,58 @@ class Scorer:
         Returns
         -------
         SongScore
-            Its scores, and the reasons to doubt them.
+            Its scores, and the reasons to doubt them. `source` is the hash of the file's bytes or of the samples.
 
         Raises
         ------
         SongTooLongError
             The song is longer than this scorer's limit.
         ScoringError
-            The file cannot be scored; the message gives the reason.
+            The song cannot be scored; the message gives the reason.
         """
+        song = audio_song(audio, sample_rate, name=name, deadline=deadline)
         self._source.deadline = deadline
         try:
             with deadline.stops_models() if deadline else nullcontext():
-                (scored,) = self._scored([path])
+                (scored,) = self.scoring.score([song])
         finally:
             self._source.deadline = None
         if scored.row.error:
-            raise (SongTooLongError if scored.too_long else ScoringError)(f"{path}: {scored.row.error}")
+            where = song.path or song.song_id
+            raise (SongTooLongError if scored.too_long else ScoringError)(f"{where}: {scored.row.error}")
         return scored.row
 
-    def score_many(self, paths: Iterable[str | Path]) -> Iterator[SongScore]:
-        """Score files in order, decoding ahead; a file that cannot be scored gives a row with an error.
+    def score_batch(
+        self,
+        songs: "Iterable[Audio | tuple[Any, float]]",
+        sample_rate: float | None = None,
+        *,
+        names: Iterable[str] | None = None,
+    ) -> Iterator[SongScore]:
+        """Score songs in order, each as by `score`, to the last bit.
 
-        Each row comes when it is ready; `ScoreTable` collects and shows them.
+        Songs are taken from the iterable a few ahead, so it may be endless; files are decoded ahead in processes.
+        `ScoreTable` collects and shows the rows.
+
+        Parameters
+        ----------
+        songs
+            What `score` takes, mixed in any order, or pairs (array, sample rate).
+        sample_rate
+            In Hz, of arrays that come without one.
+        names
+            One per song: the rows' `song_id`. By default the stems of paths, and `clip-1`, `clip-2`, … by position.
+
+        Yields
+        ------
+        SongScore
+            One per song. A song that cannot be scored gives a row with an error.
+
+        Raises
+        ------
+        ScoringError
+            `songs` is a single path, or there are fewer or more names than songs.
         """
-        return (scored.row for scored in self._scored(paths))
-
-    def _scored(self, paths: Iterable[str | Path]) -> Iterator[Scored]:
-        return self.scoring.score(file_songs([Path(path) for path in paths]))
+        if isinstance(songs, str | os.PathLike):
+            raise ScoringError(f"songs: expected several, found one path; pass [{str(songs)!r}], or use score")
+        return (scored.row for scored in self.scoring.score(audio_songs(songs, sample_rate, names)))

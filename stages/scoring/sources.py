@@ -1,23 +1,27 @@
 """Sources of songs' frames: audio through the encoders, or a store."""
 
 from collections import deque
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from stages.common.machine import default_readers
 from stages.common.processes import Processes
+from stages.extract.audio.loudness import loudest_second
 from stages.extract.audio.reading import SAMPLE_RATE
 from stages.extract.audio.source import source_hash
-from stages.extract.audio.waveform import damage_of
+from stages.extract.audio.waveform import TooLongError, damage_of
 from stages.extract.run import average_frames
-from stages.extract.views.prepare import FailedView, PreparedView, SongRequest, prepare_in
+from stages.extract.views.prepare import FailedView, SongRequest, prepare_in
 from stages.head.checkpoint.ensemble import Ensemble
 from stages.head.checkpoint.head import FRAMES_AT_ONCE
 from stages.head.checkpoint.score import check_encoders, check_spec, stream_rows
+from stages.scoring.clips import ArrayClip, FileClip, UnusableClip
 from stages.scoring.deadline import Deadline
 from stages.scoring.inputs import InputSong
 from store import EmbeddingStore
@@ -87,13 +91,13 @@ class Source(Protocol):
     identity: dict[str, Any]
     batch_frames: int
 
-    def load(self, songs: Sequence[InputSong], is_scored: IsScored) -> Iterator[LoadedSong]:
+    def load(self, songs: Iterable[InputSong], is_scored: IsScored) -> Iterator[LoadedSong]:
         """Load each song, except those that are scored already."""
         ...
 
 
 class AudioSource:
-    """Decodes songs ahead, in processes with time limits, and encodes one song at a time.
+    """Decodes songs ahead, files in processes with time limits, and encodes one song at a time.
 
     Parameters
     ----------
@@ -102,7 +106,7 @@ class AudioSource:
     ensemble
         The heads to load frames for.
     threads
-        Number of songs that are decoded ahead, each in its own process.
+        Number of songs that are decoded ahead, each file in its own process; by default `default_readers`.
     longest
         Refuse songs that are longer than this many seconds, or have more samples than that much audio.
 
@@ -125,21 +129,21 @@ class AudioSource:
         encoders: "MultiScale",
         ensemble: Ensemble,
         *,
-        threads: int = 2,
+        threads: int | None = None,
         longest: float | None = None,
     ) -> None:
         for head in ensemble.heads:
             check_encoders(head, encoders)
         self.deadline: Deadline | None = None
         self._longest = longest
-        self._processes = Processes(threads)
-        self.encoders, self.threads = encoders, threads
+        self.encoders, self.threads = encoders, threads or default_readers()
+        self._processes = Processes(self.threads)
         self.pool = ensemble.pool
         self.frame_rate = encoders.frame_rate / self.pool
         self.identity = {"encoders": encoders.hashes, "precision": encoders.precision, "pool": self.pool}
         self._rows = stream_rows(ensemble.streams, encoders.streams, encoders.layers)
 
-    def load(self, songs: Sequence[InputSong], is_scored: IsScored) -> Iterator[LoadedSong]:
+    def load(self, songs: Iterable[InputSong], is_scored: IsScored) -> Iterator[LoadedSong]:
         """Load each song, except those that are scored already."""
         pending: deque[Future[LoadedSong | _DecodedSong]] = deque()
         with ThreadPoolExecutor(self.threads, thread_name_prefix="decode") as threads:
@@ -162,34 +166,50 @@ class AudioSource:
         return average_frames(self.encoders.encode(samples)[self._rows], self.pool)
 
     def _decode(self, song: InputSong, is_scored: IsScored) -> "LoadedSong | _DecodedSong":
-        if song.path is None:
+        clip = song.clip
+        if isinstance(clip, UnusableClip):
+            return LoadedSong(song=song, error=clip.error)
+        if isinstance(clip, ArrayClip):
+            return self._read_array(song, clip, is_scored)
+        path = clip.path if isinstance(clip, FileClip) else song.path
+        if path is None:
             return LoadedSong(song=song, error="has no file; add its path to the manifest")
         try:
-            source = source_hash(song.path)
+            source = source_hash(path)
         except HearError as error:
-            return LoadedSong(song=song, error=str(error))
+            return LoadedSong(song=song, error=_without(path, str(error)))
         if is_scored(song, source):
             return LoadedSong(song=song, source=source)
-        request = SongRequest(song.song_id, song.path, views=(0,), seed=0, longest=self._longest)
+        request = SongRequest(song.song_id, path, views=(0,), seed=0, longest=self._longest)
         # Not 0, which would mean None: a song that is too late must stop at once.
         seconds = None if self.deadline is None else max(0.001, self.deadline.remaining)
-        (prepared,) = prepare_in(self._processes, request, seconds=seconds)
-        if isinstance(prepared, FailedView):
-            return LoadedSong(song=song, source=source, error=prepared.error, too_long=prepared.too_long)
-        return _DecodedSong(song, prepared)
+        (view,) = prepare_in(self._processes, request, seconds=seconds)
+        if isinstance(view, FailedView):
+            return LoadedSong(song=song, source=source, error=_without(path, view.error), too_long=view.too_long)
+        # The hash of the bytes that were decoded: the file may have been replaced since it was hashed before.
+        return _DecodedSong(song, view.samples, view.source.hash, view.loudest, view.damage)
+
+    def _read_array(self, song: InputSong, clip: ArrayClip, is_scored: IsScored) -> "LoadedSong | _DecodedSong":
+        source = clip.source
+        if is_scored(song, source):
+            return LoadedSong(song=song, source=source)
+        try:
+            samples = clip.read(longest=self._longest)
+        except HearError as error:
+            return LoadedSong(song=song, source=source, error=str(error), too_long=isinstance(error, TooLongError))
+        return _DecodedSong(song, samples, source, loudest_second(samples))
 
     def _encode(self, decoded: "LoadedSong | _DecodedSong") -> LoadedSong:
         if isinstance(decoded, LoadedSong):
             return decoded
-        view = decoded.view
+        samples = decoded.samples
         about: dict[str, Any] = {
             "song": decoded.song,
-            # The hash of the bytes that were decoded: the file may have been replaced since it was hashed before.
-            "source": view.source.hash,
-            "seconds": len(view.samples) / SAMPLE_RATE,
+            "source": decoded.source,
+            "seconds": len(samples) / SAMPLE_RATE,
         }
         try:
-            frames = self.frames(view.samples)
+            frames = self.frames(samples)
             if not np.isfinite(frames).all():
                 raise HearError("its embeddings are not finite")
         except HearError as error:
@@ -197,18 +217,26 @@ class AudioSource:
         return LoadedSong(
             **about,
             frames=frames,
-            damage=view.damage,
-            loudest=view.loudest,
-            outline=outline(view.samples),
+            damage=decoded.damage,
+            loudest=decoded.loudest,
+            outline=outline(samples),
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _DecodedSong:
-    """A decoded song and its clean view."""
+    """A decoded song: its clean view, float32 (n,), and what `LoadedSong` says of it."""
 
     song: InputSong
-    view: PreparedView
+    samples: NDArray[np.float32]
+    source: str
+    loudest: float
+    damage: Mapping[str, Any] = field(default_factory=dict)
+
+
+def _without(path: Path, error: str) -> str:
+    """A message without the path in front: tables and files show it in their own column."""
+    return error.removeprefix(f"{path}: ")
 
 
 def outline(samples: NDArray[np.float32], points: int = OUTLINE_POINTS) -> NDArray[np.float32]:
@@ -247,7 +275,7 @@ class StoreSource:
         self.identity = {name: getattr(spec, name) for name in names}
         self._streams = [store.streams[row] for row in stream_rows(ensemble.streams, store.streams, spec.layers)]
 
-    def load(self, songs: Sequence[InputSong], is_scored: IsScored) -> Iterator[LoadedSong]:
+    def load(self, songs: Iterable[InputSong], is_scored: IsScored) -> Iterator[LoadedSong]:
         """Load each song, except those that are scored already."""
         return (self._read(song, is_scored) for song in songs)
 

@@ -80,13 +80,13 @@ class AudioFile:
             values = self._values(frame)
             new = (frame.sample_rate, len(values), values.dtype)
             if waiting and (count >= BLOCK_SAMPLES or new != kind):
-                yield _mono(waiting), kind[0]
+                yield mean_of_channels(np.concatenate(waiting, axis=1)), kind[0]
                 waiting, count = [], 0
             kind = new
             waiting.append(values)
             count += values.shape[1]
         if waiting:
-            yield _mono(waiting), kind[0]
+            yield mean_of_channels(np.concatenate(waiting, axis=1)), kind[0]
 
     def _values(self, frame: Any) -> NDArray[Any]:
         """One frame's decoded samples, (channels, n)."""
@@ -331,9 +331,8 @@ def ffmpeg_message(error: Exception) -> str:
     return str(getattr(error, "strerror", None) or error).split("\n")[0]
 
 
-def _mono(frames: list[NDArray[Any]]) -> NDArray[np.float32]:
-    """The mean over channels of consecutive frames with one format, full scale at ±1."""
-    values = np.concatenate(frames, axis=1)
+def mean_of_channels(values: NDArray[Any]) -> NDArray[np.float32]:
+    """Mono samples (n,) of values (channels, n) of any type that decoders give, full scale at ±1."""
     # float64 is averaged as float64. Values beyond float32 become infinite below, and are refused later.
     wide = np.float32 if values.dtype == np.float32 else np.float64
     mono = values.mean(axis=0, dtype=wide)

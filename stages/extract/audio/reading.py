@@ -19,7 +19,7 @@ import numpy as np
 import soxr
 from numpy.typing import NDArray
 
-from stages.extract.audio.decoder import Losses, open_audio
+from stages.extract.audio.decoder import BLOCK_SAMPLES, Losses, mean_of_channels, open_audio
 from stages.extract.audio.waveform import DAMAGE, AudioError, TooLongError, Waveform
 from stages.songs.errors import shown
 
@@ -29,6 +29,7 @@ __all__ = [
     "TooLongError",
     "Waveform",
     "probe_seconds",
+    "read_array",
     "read_audio",
     "read_rates",
     "resample",
@@ -42,6 +43,12 @@ HIGHEST_OWN_RATE = 96_000
 HIGHEST_PEAK = 8.0
 # Limit for samples of all channels per second of allowed length: stereo at 192 kHz, or eight channels at 48 kHz.
 MOST_VALUES = 384_000
+# Remedies for samples that are not finite, and for samples far above full scale.
+FILE_REMEDIES = (
+    "export the song again",
+    "the file is damaged, or integers were written as floats: export the song again",
+)
+ARRAY_REMEDIES = ("replace them", "divide integers that were converted to floats by their full scale, such as 32768")
 # Fraction of a song that may be missing or undecodable before the file is refused.
 LARGEST_LOSS = 0.1
 
@@ -76,18 +83,43 @@ def read_rates(path: Path, rates: Sequence[int | None], *, longest: float | None
     """
     _check_file(path)
     with open_audio(path) as file:
-        song = _Song(path, rates, longest)
+        song = _Song(f"{shown(path)}: ", rates, longest)
         for block, own_rate in file.blocks():
-            song.add(block, own_rate)
-            if longest is not None and file.values > longest * MOST_VALUES:
-                raise TooLongError(
-                    f"{shown(path)}: has more than {longest * MOST_VALUES:.3g} samples in all channels, the most "
-                    "allowed; save it in stereo at 48,000 Hz"
-                )
+            song.add(block, own_rate, values=file.values)
         results = song.finish()
         losses = file.losses(song.seconds)
     _check_losses(path, song.seconds, losses)
     return tuple(Waveform(result.finish(), result.rate, damage=_damage(losses)) for result in results)
+
+
+def read_array(values: NDArray[Any], rate: int, *, longest: float | None = None) -> Waveform:
+    """Average the channels of samples in memory and resample them: bit for bit as for a WAV file with these samples.
+
+    Parameters
+    ----------
+    values
+        (n, channels), n ≥ 1; floats with full scale at ±1, or integers at full scale, of a type that WAV files have.
+    rate
+        In Hz.
+    longest
+        See `read_rates`.
+
+    Returns
+    -------
+    Waveform
+        At 24 kHz.
+
+    Raises
+    ------
+    AudioError
+        The rate is implausible, or samples are not finite or far above full scale; `TooLongError` as `read_rates`.
+    """
+    song = _Song("", (SAMPLE_RATE,), longest, ARRAY_REMEDIES)
+    for first in range(0, len(values), BLOCK_SAMPLES):
+        block = values[first : first + BLOCK_SAMPLES]
+        song.add(mean_of_channels(block.T), rate, values=first * values.shape[1] + block.size)
+    (result,) = song.finish()
+    return Waveform(result.finish(), result.rate)
 
 
 def probe_seconds(path: Path) -> float:
@@ -136,40 +168,56 @@ def _check_file(path: Path) -> None:
 
 
 class _Song:
-    """Checks every block of a song and collects it at each rate. `seconds` is the duration so far."""
+    """Checks every block of a song and collects it at each rate. `seconds` is the duration so far.
 
-    def __init__(self, path: Path, rates: Sequence[int | None], longest: float | None) -> None:
+    `where` begins the message of an error.
+    """
+
+    def __init__(
+        self,
+        where: str,
+        rates: Sequence[int | None],
+        longest: float | None,
+        remedies: tuple[str, str] = FILE_REMEDIES,
+    ) -> None:
         self.seconds = 0.0
-        self._path, self._longest = path, longest
+        self._where, self._longest, self._remedies = where, longest, remedies
         self._results = [_Samples(rate) for rate in rates]
         self._own_rate = 0
         self._bad, self._first_bad, self._peak = 0, 0.0, 0.0
 
-    def add(self, block: NDArray[np.float32], own_rate: int) -> None:
-        """Add samples (n,) at `own_rate`. Raises AudioError if there are too many or their rate is implausible."""
+    def add(self, block: NDArray[np.float32], own_rate: int, *, values: int) -> None:
+        """Add samples (n,) at `own_rate`; `values` counts the samples of all channels so far.
+
+        Raises AudioError if there are too many or their rate is implausible.
+        """
         if not LOWEST_RATE <= own_rate <= HIGHEST_RATE:
             raise AudioError(
-                f"{shown(self._path)}: expected a sample rate of {LOWEST_RATE} to {HIGHEST_RATE} Hz, found {own_rate}"
+                f"{self._where}expected a sample rate of {LOWEST_RATE} to {HIGHEST_RATE} Hz, found {own_rate}"
             )
         self._own_rate = own_rate
         self._check(block)
         self.seconds += len(block) / own_rate
         if self._longest is not None and self.seconds > self._longest:
-            raise TooLongError(f"{shown(self._path)}: is longer than {self._longest / 60:g} min, the longest allowed")
+            raise TooLongError(f"{self._where}is longer than {self._longest / 60:g} min, the longest allowed")
         for result in self._results:
             result.add(block, own_rate)
+        if self._longest is not None and values > self._longest * MOST_VALUES:
+            raise TooLongError(
+                f"{self._where}has more than {self._longest * MOST_VALUES:.3g} samples in all channels, the most "
+                "allowed; save it in stereo at 48,000 Hz"
+            )
 
     def finish(self) -> "list[_Samples]":
         """The samples at each rate. Raises AudioError if some are NaN, infinite or far too large."""
         if self._bad:
             raise AudioError(
-                f"{shown(self._path)}: {self._bad} samples are NaN or infinite, first at {self._first_bad:.3f} s; "
-                "export the song again"
+                f"{self._where}{self._bad} samples are NaN or infinite, first at {self._first_bad:.3f} s; "
+                f"{self._remedies[0]}"
             )
         if self._peak > HIGHEST_PEAK:
             raise AudioError(
-                f"{shown(self._path)}: peaks at {self._peak:.4g}, expected at most about 1 (full scale); "
-                "the file is damaged, or integers were written as floats: export the song again"
+                f"{self._where}peaks at {self._peak:.4g}, expected at most about 1 (full scale); {self._remedies[1]}"
             )
         return self._results
 

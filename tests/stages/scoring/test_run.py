@@ -207,7 +207,7 @@ def test_scoring_from_python(head_folders: Path, song_folder: Path) -> None:
     assert all(1 < score < 5 for score in scores.values())
     with pytest.raises(ScoringError, match="FFmpeg cannot decode it as audio"):
         scorer.score(song_folder / "bad.mp3")
-    assert [bool(row.error) for row in scorer.score_many([song_folder / "bad.mp3", song_folder / "söng 1.wav"])] == [
+    assert [bool(row.error) for row in scorer.score_batch([song_folder / "bad.mp3", song_folder / "söng 1.wav"])] == [
         True,
         False,
     ]
