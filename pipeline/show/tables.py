@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from pipeline.show.output import console
+from stages.scoring.beside.agreement import agreement, beside_columns, disagreements
 from stages.scoring.rows import SongScore, caution_in
-from stages.scoring.statistics import OVERALL, Distribution, best, by_group, distributions
+from stages.scoring.statistics import OVERALL, Distribution, best, by_group, distribution, distributions
 from store.files.visible import visible
 
 # Characters per line if standard output is not a terminal.
@@ -20,6 +22,8 @@ FILE_WIDTH = 160
 # On narrower terminals, a score's spread is below it, and headings longer than `LONGEST` take two lines.
 NARROW = 120
 LONGEST = 7
+# Characters to leave for a song's name.
+SONG_WIDTH = 24
 # Characters of a failure's reason in the table.
 REASON = 80
 
@@ -27,7 +31,7 @@ REASON = 80
 def print_scores(
     rows: Sequence[SongScore], dimensions: Sequence[str], *, by: str = "", top: int | None = None, err: bool = False
 ) -> None:
-    """Print one line per song; below them the batch's mean, median, p5 and p95, its groups, and the caution.
+    """Print one line per song; below, the batch's mean, median, p5 and p95, its groups, others' agreement, the caution.
 
     Parameters
     ----------
@@ -44,32 +48,78 @@ def print_scores(
     # The statistics of a single song are already in its own line.
     if rows if top != 0 else rows[1:]:
         shown = rows if top is None else best(rows, top)
-        screen.print(_songs(shown, rows, dimensions, by=by, narrow=screen.width < NARROW))
+        names, others, narrow = _names(dimensions), beside_columns(rows), screen.width < NARROW
+        # Other models share the table if it is wide enough; otherwise each has its own.
+        together = others if SONG_WIDTH + _width(names, others) <= screen.width else []
+        screen.print(_songs(shown, rows, names, together, by=by, narrow=narrow))
+        for model in dict.fromkeys(model for model, _ in others if not together):
+            screen.print(_songs(shown, rows, [], [one for one in others if one[0] == model], by=by, narrow=narrow))
     if by:
         screen.print(_groups(rows, by))
+    _print_agreement(screen, rows)
     if caution := caution_in(rows):
         screen.print(Text(f"⚠ {visible(caution)}", "bold dark_orange3"))
 
 
 def _songs(
-    rows: Sequence[SongScore], all_rows: Sequence[SongScore], dimensions: Sequence[str], *, by: str, narrow: bool
+    rows: Sequence[SongScore],
+    all_rows: Sequence[SongScore],
+    names: Sequence[str],
+    others: Sequence[tuple[str, str]],
+    *,
+    by: str,
+    narrow: bool,
 ) -> Table:
-    names, folder = _names(dimensions), _common_folder(rows)
+    """The scores `names` of ours, and those of `others`, each a model and its dimension."""
+    folder = _common_folder(rows)
     headings = [visible(name) for name in names]
     if narrow and len(names) > 1:
         headings = [_broken(name) for name in headings]
+    headings += [f"{visible(model)}\n{_broken(visible(name)) if narrow else visible(name)}" for model, name in others]
     table = _table("song", *([by] if by else []), numbers=headings)
     if folder:
         table.title, table.title_justify = _plain(f"in {folder}"), "left"
     for row in rows:
         about = [_song(row, folder), *([_plain(row.group)] if by else [])]
-        table.add_row(*about, *(_score(row, name, narrow=narrow) for name in names))
+        scores = [_score(row, name, narrow=narrow) for name in names]
+        table.add_row(*about, *scores, *(_other(row, model, name) for model, name in others))
     table.add_section()
     found = distributions(all_rows)
+    beside = [distribution(_others(all_rows, model, name)) for model, name in others]
     for key in ("mean", "median", "p5", "p95") if len(all_rows) > 1 and found else ():
-        values = [f"{asdict(found[name])[key]:.2f}" for name in names]
+        values = [f"{asdict(one)[key]:.2f}" for one in [*(found[name] for name in names), *beside]]
         table.add_row(Text(key, "bold"), *([""] if by else []), *values)
     return table
+
+
+def _width(names: Sequence[str], others: Sequence[tuple[str, str]]) -> int:
+    """Characters of the columns of scores, if no heading is broken."""
+    return sum(2 + max(4, *map(len, map(visible, heading))) for heading in (*((name,) for name in names), *others))
+
+
+def _others(rows: Sequence[SongScore], model: str, name: str) -> list[float]:
+    return [row.beside[model][name] for row in rows if name in row.beside.get(model, {})]
+
+
+def _other(row: SongScore, model: str, name: str) -> str:
+    values = _others([row], model, name)
+    return f"{values[0]:.2f}" if values else "–"
+
+
+def _print_agreement(screen: Console, rows: Sequence[SongScore]) -> None:
+    """Rank correlations of other models with our scores, and the songs on which a model differs most."""
+    folder = _common_folder(rows)
+    for model, found in agreement(rows).items():
+        names = map(visible, next(iter(found.values())))
+        table = _table("", numbers=[_broken(name) if screen.width < NARROW else name for name in names])
+        table.title, table.title_justify = _plain(f"rank correlation with {model}"), "left"
+        for name, correlations in found.items():
+            values = ("–" if value is None else f"{value:+.2f}" for value in correlations.values())
+            table.add_row(_plain(name), *values)
+        screen.print(table)
+        for one in disagreements(rows, model):
+            place = f"place {one.ours:g} of {one.songs} here, {one.theirs:.3g} by {model}"
+            screen.print(_plain(f"{_name(one.row, folder)}: {place}"))
 
 
 def _common_folder(rows: Sequence[SongScore]) -> str:
@@ -113,8 +163,7 @@ def _broken(name: str) -> str:
 
 def _song(row: SongScore, folder: str) -> Text:
     """The song's name and, below it, its error and warnings."""
-    name = os.path.relpath(row.path, folder) if row.path and folder else row.path or row.song_id
-    text = _plain(name)
+    text = _plain(_name(row, folder))
     if row.error:
         # The whole reason was printed above the table when the song failed.
         reason = visible(row.error)
@@ -122,6 +171,10 @@ def _song(row: SongScore, folder: str) -> Text:
     for note in row.notes:
         text.append(f"\n⚠ {note}", "dark_orange3")
     return text
+
+
+def _name(row: SongScore, folder: str) -> str:
+    return os.path.relpath(row.path, folder) if row.path and folder else row.path or row.song_id
 
 
 def _score(row: SongScore, name: str, *, narrow: bool) -> str:
