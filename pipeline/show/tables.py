@@ -118,7 +118,7 @@ def _print_agreement(screen: Console, rows: Sequence[SongScore]) -> None:
             table.add_row(_plain(name), *values)
         screen.print(table)
         for one in disagreements(rows, model):
-            place = f"place {one.ours:g} of {one.songs} here, {one.theirs:.3g} by {model}"
+            place = f"place {one.ours:g} of {one.songs} here, {one.theirs:g} by {model}"
             screen.print(_plain(f"{_name(one.row, folder)}: {place}"))
 
 

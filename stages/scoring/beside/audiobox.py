@@ -97,7 +97,7 @@ def _files(folder: str) -> tuple[Path, Path]:
         config = download(REPO, CONFIG)
         return config, download(REPO, WEIGHTS, revision=commit_of(config))
     except HubError as error:
-        raise HubError(f"--beside audiobox: {error}; a local copy: --beside audiobox=FOLDER") from error
+        raise HubError(f"--beside audiobox: {error} (--beside audiobox=FOLDER)") from error
 
 
 def _digest(path: Path) -> str:
