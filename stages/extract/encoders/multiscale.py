@@ -176,18 +176,28 @@ class MultiScale:
         result = torch.empty(shape, dtype=dtype, device=self.device)
         limits: list[Tensor] = []
         for name, encoder in self.encoders.items():
-            parts = map(stream_parts, self._streams)
-            rows = {scale: row for row, (encoder_name, scale) in enumerate(parts) if encoder_name == name}
+            rows = self._rows(name, same=signals["segment"] == signals["track"])
             with memory_for("the stem"):
                 tokens = encoder.scales(song, rows)
             lengths = {scale: signals[scale] for scale in tokens}
             for (scale, first, _), states in encoder.hidden_states(tokens, lengths, self.layers, batch=batch):
-                places = result[rows[scale], :, first:]
-                for place, state in zip(places, states, strict=True):
-                    kept = state[: len(place)]
-                    place[: len(kept)] = kept
+                for layer, state in enumerate(states):
+                    kept = state[: max(0, frames - first)]
+                    for row in rows[scale]:
+                        result[row, layer, first : first + len(kept)] = kept
                     limits += torch.aminmax(kept) if len(kept) else ()
         return result.flatten(0, 1), torch.stack(limits)
+
+
+    def _rows(self, encoder: str, *, same: bool) -> dict[str, list[int]]:
+        """The result's rows of each scale of an encoder; all under one scale where both are the same signal."""
+        rows: dict[str, list[int]] = {}
+        for row, stream in enumerate(self._streams):
+            name, scale = stream_parts(stream)
+            if name == encoder:
+                # A song of one segment: both scales would be computed alike, to the last bit.
+                rows.setdefault(next(iter(rows), scale) if same else scale, []).append(row)
+        return rows
 
 
 def _finite(result: Result) -> npt.NDArray[np.floating]:
