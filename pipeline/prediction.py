@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pipeline.report_facts import report_facts
 from pipeline.show.bars import AudioBar, progress
 from pipeline.show.output import note
 from stages.extract.freshness import remembered_freshness
@@ -156,7 +157,7 @@ def predict(request: Request, outputs: Outputs, *, on_row: Callable[[SongScore],
     report = None
     if outputs.report:
         others = beside_json(rows, beside.scales)
-        report = _report(rows, songs, ensemble.dimensions, request, outputs.report, others)
+        report = _report(rows, songs, ensemble, request, outputs.report, others)
     return Prediction(rows, ensemble.dimensions, skipped, report)
 
 
@@ -231,14 +232,20 @@ def _write(rows: Sequence[SongScore], dimensions: Sequence[str], outputs: Output
 def _report(
     rows: Sequence[SongScore],
     songs: Sequence[InputSong],
-    dimensions: Sequence[str],
+    ensemble: Ensemble,
     request: Request,
     folder: Path,
     beside: Mapping[str, Any],
 ) -> Path:
-    about = f"scored by {', '.join(request.checkpoints)}"
+    facts = report_facts(ensemble, request.checkpoints)
     previews = preview_extremes(rows, [song.path for song in songs])
     page = report_html(
-        rows, dimensions, title="HEAR scores", by=request.by, about=about, previews=previews, beside=beside
+        rows,
+        ensemble.dimensions,
+        title="HEAR scores",
+        by=request.by,
+        previews=previews,
+        facts=facts,
+        beside=beside,
     )
     return write_report(folder, page)

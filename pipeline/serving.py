@@ -50,7 +50,7 @@ def run_service(
     # Before loading models, which takes a while.
     with bound(host, port) as sockets:
         scorer = Scorer.load(*checkpoints, windows=windows, **encoders)
-        app = make_service(scorer, limits=costs, host=host, about=f"scored by {', '.join(checkpoints)}")
+        app = make_service(scorer, limits=costs, host=host, heads=", ".join(checkpoints))
         listen(sockets)
         try:
             Server(app).run(sockets)

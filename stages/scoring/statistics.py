@@ -5,10 +5,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from stages.metrics.bootstrap import DRAWS, QUANTILES
 from stages.scoring.rows import SongScore
 
 # Name of the column for the mean over dimensions.
 OVERALL = "Mean"
+# The bootstrap of fewer songs gives intervals that are far too narrow.
+FEWEST_FOR_INTERVAL = 5
+
+Intervals = dict[str, tuple[float, float]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +53,33 @@ def by_group(rows: Sequence[SongScore]) -> dict[str, Mapping[str, Distribution]]
             groups.setdefault(row.group, []).append(row)
     ranked = sorted(groups.items(), key=lambda item: -float(np.mean([row.overall for row in item[1]])))
     return {name: distributions(members) for name, members in ranked}
+
+
+def mean_intervals(rows: Sequence[SongScore], *, draws: int = DRAWS, seed: int = 0) -> dict[str, Intervals]:
+    """95 % intervals of each group's means: percentile bootstrap over songs (Efron and Tibshirani 1993, §13).
+
+    Returns
+    -------
+    By group, then by name as in `distributions`: (low, high). Groups of fewer than `FEWEST_FOR_INTERVAL` have none.
+    """
+    groups: dict[str, list[list[float]]] = {}
+    names: list[str] = []
+    for row in rows:
+        if row.scores:
+            names = list(row.scores)
+            groups.setdefault(row.group, []).append([*row.scores.values(), row.overall])
+    found: dict[str, Intervals] = {}
+    for group, members in groups.items():
+        values, generator = np.array(members), np.random.default_rng(seed)
+        songs = len(values)
+        if songs < FEWEST_FOR_INTERVAL:
+            found[group] = {}
+            continue
+        means = np.stack([values[generator.integers(songs, size=songs)].mean(0) for _ in range(draws)])
+        low, high = np.quantile(means, QUANTILES, axis=0)
+        keys = [*names, OVERALL] if len(names) > 1 else names
+        found[group] = {key: (float(low[at]), float(high[at])) for at, key in enumerate(keys)}
+    return found
 
 
 def best(rows: Sequence[SongScore], count: int) -> list[SongScore]:

@@ -11,9 +11,12 @@ from stages.extract.audio.loudness import SILENCE_DBFS
 from stages.scoring.errors import ScoringError
 from stages.scoring.page.previews import Preview
 from stages.scoring.rows import SongScore, caution_in
+from stages.scoring.statistics import by_group, mean_intervals
 from store.files.replacing import replacing
 
 REPORT = "index.html"
+# In order; together they are one script.
+_SCRIPTS = ("page.js", "charts.js", "curves.js", "overview.js", "songs.js", "csv.js")
 # Nothing inside a script element may look like markup; JSON has these escapes for all strings.
 _ESCAPES = {ord("<"): "\\u003c", ord(">"): "\\u003e", ord("&"): "\\u0026", 0x2028: "\\u2028", 0x2029: "\\u2029"}
 
@@ -24,9 +27,9 @@ def report_html(
     *,
     title: str = "Scores",
     by: str = "",
-    about: str = "",
     previews: Mapping[int, Preview] | None = None,
     beside: Mapping[str, Any] | None = None,
+    facts: Mapping[str, str] | None = None,
 ) -> str:
     """Build the report: one HTML document that loads nothing else.
 
@@ -34,25 +37,39 @@ def report_html(
     ----------
     rows, dimensions
         The songs, and the names of their scores.
-    title, about
-        The heading, and a note after the counts.
+    title
+        The heading.
     by
         Name of the rows' groups, or empty.
     previews
         Previews by position of the row.
     beside
         Scales and agreement of other models; see `beside_json`.
+    facts
+        What the footer tells about the scores, by name: date, heads, encoders, licence.
     """
     sound = previews or {}
-    values = [{**row.to_json(), **_player(sound.get(number))} for number, row in enumerate(rows)]
-    data = _data(dimensions, by=by, about=about, caution=caution_in(rows), rows=values)
-    return _document({**data, "beside": dict(beside or {})}, title, ["page.js"])
+    data = {
+        "by": by,
+        "about": "",
+        "caution": caution_in(rows),
+        "beside": dict(beside or {}),
+        "facts": dict(facts or {}),
+        "groups": _groups(rows) if by else [],
+        "rows": [{**row.to_json(), **_player(sound.get(number))} for number, row in enumerate(rows)],
+    }
+    return _document(data, dimensions, title)
 
 
-def upload_html(dimensions: Sequence[str], *, title: str, about: str = "", caution: str = "") -> str:
-    """Build the service's page: an empty report, and a form that adds songs to it."""
-    data = _data(dimensions, about=about, caution=caution)
-    return _document(data, title, ["page.js", "upload.js"], form=_part("upload.html"))
+def upload_html(
+    dimensions: Sequence[str], *, title: str, about: str = "", caution: str = "", introduction: str = ""
+) -> str:
+    """Build the service's page: an empty report, and a form that adds songs to it.
+
+    `introduction` is HTML with all texts escaped; it follows the form, and closes when the first song is added.
+    """
+    data = {"by": "", "about": about, "caution": caution, "beside": {}, "facts": {}, "groups": [], "rows": []}
+    return _document(data, dimensions, title, scripts=["upload.js"], form=_part("upload.html") + introduction)
 
 
 def static_html(title: str, body: str) -> str:
@@ -70,24 +87,34 @@ def static_html(title: str, body: str) -> str:
     return f"{head}<body>\n<header><h1>{html.escape(title)}</h1></header>\n<main>{body}</main>\n</body>\n</html>\n"
 
 
-def _data(
-    dimensions: Sequence[str], *, by: str = "", about: str = "", caution: str = "", rows: Sequence[dict[str, Any]] = ()
-) -> dict[str, Any]:
-    """The data that page.js draws."""
-    data = {"dimensions": list(dimensions), "by": by, "about": about, "caution": caution, "rows": list(rows)}
-    return {**data, "silence": SILENCE_DBFS}
+def _groups(rows: Sequence[SongScore]) -> list[dict[str, Any]]:
+    """Per group, best first: its name, its songs, and each mean with the ends of its interval, None if unknown."""
+    intervals = mean_intervals(rows)
+    return [
+        {
+            "group": name,
+            "songs": next(iter(found.values())).songs,
+            "means": {key: [one.mean, *intervals[name].get(key, (None, None))] for key, one in found.items()},
+        }
+        for name, found in by_group(rows).items()
+    ]
 
 
-def _player(preview: Preview | None) -> dict[str, str]:
+def _player(preview: Preview | None) -> dict[str, Any]:
     if preview is None:
         return {}
-    return {"audio": preview.uri} if preview.uri else {"no_preview": preview.problem}
+    if not preview.uri:
+        return {"no_preview": preview.problem}
+    return {"audio": preview.uri, "audio_start": round(preview.start, 2), "audio_seconds": round(preview.seconds, 2)}
 
 
-def _document(data: Mapping[str, Any], title: str, scripts: Sequence[str], *, form: str = "") -> str:
+def _document(
+    data: Mapping[str, Any], dimensions: Sequence[str], title: str, *, scripts: Sequence[str] = (), form: str = ""
+) -> str:
+    data = {**data, "dimensions": list(dimensions), "silence": SILENCE_DBFS}
     parts = {
         "/*STYLE*/": _part("page.css"),
-        "/*SCRIPT*/": "\n".join(_part(name) for name in scripts),
+        "/*SCRIPT*/": "\n".join(_part(name) for name in (*_SCRIPTS, *scripts, "start.js")),
         "<!--FORM-->": form,
         "<!--TITLE-->": html.escape(title),
         # Last, and without a `<`, so that no data is mistaken for a placeholder of the template.

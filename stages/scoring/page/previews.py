@@ -23,10 +23,15 @@ EXTREMES = 5
 
 @dataclass(frozen=True)
 class Preview:
-    """An excerpt of a song as a `data:` URI, or the reason why there is none."""
+    """An excerpt of a song as a `data:` URI with its place in the song, or the reason why there is none.
+
+    `start` and `seconds` are its beginning and its length in seconds.
+    """
 
     uri: str = ""
     problem: str = ""
+    start: float = 0.0
+    seconds: float = 0.0
 
 
 def preview_extremes(rows: Sequence[SongScore], paths: Sequence[Path | None]) -> dict[int, Preview]:
@@ -52,13 +57,15 @@ def preview(path: Path, processes: Processes, *, start: float | None = None) -> 
     if isinstance(prepared, FailedView):
         return Preview(problem=prepared.error)
     try:
-        sound = base64.b64encode(_mp3(_excerpt(prepared.samples, start))).decode()
+        excerpt, first = _excerpt(prepared.samples, start)
+        sound = base64.b64encode(_mp3(excerpt)).decode()
     except soundfile.SoundFileError as error:
         return Preview(problem=f"{path}: cannot encode an MP3: {error}")
-    return Preview(uri=f"data:audio/mpeg;base64,{sound}")
+    return Preview(uri=f"data:audio/mpeg;base64,{sound}", start=first / RATE, seconds=len(excerpt) / RATE)
 
 
-def _excerpt(samples: NDArray[np.float32], start: float | None) -> NDArray[np.float32]:
+def _excerpt(samples: NDArray[np.float32], start: float | None) -> tuple[NDArray[np.float32], int]:
+    """The faded excerpt and its first sample in the song."""
     length = min(len(samples), int(SECONDS * RATE))
     wanted = (len(samples) - length) // 2 if start is None else int(start * RATE)
     first = min(max(0, wanted), len(samples) - length)
@@ -66,7 +73,7 @@ def _excerpt(samples: NDArray[np.float32], start: float | None) -> NDArray[np.fl
     fade = np.linspace(0, 1, min(int(FADE_SECONDS * RATE), length // 2), dtype=np.float32)
     excerpt[: len(fade)] *= fade
     excerpt[length - len(fade) :] *= fade[::-1]
-    return excerpt
+    return excerpt, first
 
 
 def _mp3(samples: NDArray[np.float32]) -> bytes:

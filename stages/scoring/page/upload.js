@@ -1,6 +1,6 @@
 // The service's page: scores chosen or dropped files one after the other, and adds each to the report.
-const box = byId("upload"), chooser = byId("files"), progress = byId("progress"), queue = [];
-let busy = false;
+const box = byId("upload"), chooser = byId("files"), progress = byId("progress"), bar = byId("bar"), queue = [];
+let busy = false, added = 0;
 
 async function scoreOne(file) {
   const body = new FormData();
@@ -18,18 +18,26 @@ async function scoreOne(file) {
 async function work() {
   if (busy) return;
   busy = true;
+  bar.hidden = false;
   while (queue.length) {
     const file = queue.shift();
-    progress.textContent = `Scoring ${file.name}${queue.length ? `; ${queue.length} waiting` : ""} …`;
+    bar.max = added;
+    bar.value = added - queue.length - 1;
+    progress.textContent = `Scoring ${brief(file.name, 60)}, ${shownCount(added - queue.length)} of ${shownCount(added)} …`;
     data.rows.push(await scoreOne(file));
     draw();
   }
-  progress.textContent = "Done. Drop more files to compare them.";
+  const failed = data.rows.slice(-added).filter((row) => !scored(row)).length;
+  progress.textContent = `Done: ${songs(added - failed)} scored${failed ? `, ${shownCount(failed)} failed` : ""}. Drop more files to compare them.`;
+  bar.hidden = true;
+  added = 0;
   busy = false;
 }
 
 function add(files) {
+  byId("introduction")?.removeAttribute("open");
   queue.push(...files);
+  added += files.length;
   work();
 }
 

@@ -7,7 +7,9 @@ from fastapi.responses import HTMLResponse, JSONResponse, Response
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.types import Receive, Scope, Send
 
+from stages.head.checkpoint.encoders import encoders_from
 from stages.scoring.page.document import upload_html
+from stages.scoring.service.introduction import introduction_html
 from stages.scoring.service.limits import RETRY_AFTER, Limits, RefusedError
 from stages.scoring.service.request_body import RequestBody, check_request, receive
 from stages.scoring.service.scoring_queue import ScoringQueue
@@ -21,7 +23,7 @@ _HOSTS = ["127.0.0.1", "localhost", "[::1]", "["]
 
 
 def make_service(
-    scorer: "Scorer", *, limits: Limits | None = None, host: str = LOOPBACK[0], about: str = ""
+    scorer: "Scorer", *, limits: Limits | None = None, host: str = LOOPBACK[0], heads: str = ""
 ) -> FastAPI:
     """Make the application; close its `state.queue` at the end, as `Server` does.
 
@@ -34,13 +36,20 @@ def make_service(
     host
         Address that it will listen on. On loopback, only requests for this machine's own names are answered, so that no
         web page can reach it through its own domain.
-    about
-        A note for the page, such as which heads score.
+    heads
+        Names of the heads, for the page.
     """
     limits = limits or Limits()
     limited = scorer.limited(longest=60 * limits.minutes)
     queue = ScoringQueue(lambda path, deadline: limited.score(path, deadline=deadline), limits)
-    page = upload_html(scorer.dimensions, title="HEAR: score songs", about=about, caution=scorer.caution)
+    encoders = {name: origin.line for name, origin in encoders_from(scorer.ensemble.heads).items()}
+    page = upload_html(
+        scorer.dimensions,
+        title="HEAR: score songs",
+        about=heads and f"scored by {heads}",
+        caution=scorer.caution,
+        introduction=introduction_html(scorer.dimensions, limits, {"Heads": heads, **encoders}),
+    )
 
     # FastAPI's interactive documentation is left out, because it loads scripts from the network. Paths with an extra
     # slash are not redirected, because the redirect would repeat the request's Host header.

@@ -3,6 +3,7 @@
 import importlib.util
 import socket
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -33,6 +34,8 @@ def test_the_server_gets_the_application(monkeypatch: pytest.MonkeyPatch) -> Non
     class Scorer:
         dimensions = ("Musicality",)
         caution = ""
+        scoring = SimpleNamespace(model="sha256:0")
+        ensemble = SimpleNamespace(heads=[])
 
         @classmethod
         def load(cls, *heads: str, **about: Any) -> "Scorer":

@@ -68,7 +68,7 @@ async def blocks(content: bytes) -> AsyncIterator[bytes]:
 @pytest.fixture
 def client(scorer: Scorer) -> Client:
     limits = Limits(megabytes=0.5, minutes=0.1, seconds=60, waiting=2)
-    return Client(make_service(scorer, limits=limits, about="scored by <a>"))
+    return Client(make_service(scorer, limits=limits, heads="<a>"))
 
 
 def sound(seconds: float, *, rate: int = 24_000, form: str = "FLAC") -> bytes:
@@ -180,7 +180,7 @@ def test_the_page_scores_dropped_files(scorer: Scorer, dump: Callable[[str], dic
       }).observe(document.getElementById("progress"), { childList: true });
       add([new File([content], "sóng.flac"), new File(["no audio"], "bad.mp3")]);
     </script></body>""".replace("CONTENT", base64.b64encode(sound(1)).decode())
-    app = make_service(scorer, about="two heads")
+    app = make_service(scorer, heads="two heads")
     with listening(app) as address:
         page = httpx.get(address).text.replace("</body>", drop)
         app.add_api_route("/drop", lambda: HTMLResponse(page), methods=["GET"])

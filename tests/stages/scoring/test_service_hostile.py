@@ -40,6 +40,7 @@ class FakeScorer:
     dimensions = ("A",)
     caution = ""
     scoring = SimpleNamespace(model="sha256:0")
+    ensemble = SimpleNamespace(heads=[])
 
     def __init__(self) -> None:
         self.going = threading.Event()
@@ -379,7 +380,7 @@ from pipeline.cli.entry import run
 from stages.scoring.service import app, scoring_queue, server
 
 class Fake:
-    dimensions, caution, scoring = ("A",), "", SimpleNamespace(model="m")
+    dimensions, caution, scoring, ensemble = ("A",), "", SimpleNamespace(model="m"), SimpleNamespace(heads=[])
     limited = lambda self, longest: self
     score = lambda self, path, deadline: time.sleep(60)  # one operation of a model, which nothing interrupts
 

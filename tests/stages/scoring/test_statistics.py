@@ -3,7 +3,7 @@
 import pytest
 
 from stages.scoring.rows import SongScore
-from stages.scoring.statistics import OVERALL, best, by_group, distributions
+from stages.scoring.statistics import OVERALL, best, by_group, distributions, mean_intervals
 
 ROWS = [
     SongScore(song_id=str(number), path="", group="odd" if number % 2 else "even", scores={"A": number / 10, "B": 5.0})
@@ -27,6 +27,19 @@ def test_groups_best_first() -> None:
     assert list(groups) == ["even", "odd"]
     assert groups["even"]["A"].mean == pytest.approx(1.1)
     assert groups["odd"]["A"].songs == 10
+
+
+def test_intervals_of_the_means_of_groups() -> None:
+    few = [SongScore(song_id=str(number), path="", group="few", scores={"A": 3.0, "B": 1.0}) for number in range(4)]
+    found = mean_intervals([*ROWS, FAILED, *few])
+    assert list(found) == ["even", "odd", "few"]
+    assert found["few"] == {}
+    low, high = found["even"]["A"]
+    # 11 songs with a standard deviation of 0.63: ± 1.96 · 0.63 / √11.
+    assert (low, high) == pytest.approx((1 - 0.37, 1 + 0.37), abs=0.05)
+    assert found["even"]["B"] == (5.0, 5.0)
+    assert found["even"][OVERALL] == pytest.approx(((low + 5) / 2, (high + 5) / 2))
+    assert list(mean_intervals([SongScore(song_id="1", path="", scores={"A": 3.0})] * 5)[""]) == ["A"]
 
 
 def test_best_songs() -> None:

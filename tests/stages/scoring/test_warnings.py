@@ -150,7 +150,7 @@ def test_every_row_of_a_demo_head_has_the_caution_even_if_resumed(
 def test_the_report_distinguishes_silent_damaged_and_unlike_songs(browse: Callable[[str, str], dict]) -> None:
     rows = [FINE, SILENT, NEARLY, CUT, NOVEL, OLD]
     found = browse(
-        report_html(rows, DIMENSIONS, about="scored by a"),
+        report_html(rows, DIMENSIONS),
         """const texts = (found) => [...found].map((node) => node.textContent).sort();
         const flags = (where) => texts(document.querySelectorAll(`${where} .flag`));
         const found = { counts: document.getElementById("counts").textContent,
@@ -162,7 +162,7 @@ def test_the_report_distinguishes_silent_damaged_and_unlike_songs(browse: Callab
         found.details = flags(".detail");
         return found;""",
     )
-    assert found["counts"] == "6 songs scored · 2 silent · 1 damaged · 2 unlike the training songs · scored by a"
+    assert found["counts"] == "6 songs scored · 2 silent · 1 damaged · 2 unlike the training songs"
     assert found["table"] == ["⚠ damaged", "⚠ novelty 1.50", "⚠ novelty 2.50", "⚠ silence", "⚠ silence"]
     assert found["cards"] == [
         "⚠ damaged: part of the file could not be read",
