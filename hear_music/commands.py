@@ -4,5 +4,6 @@ from functools import partial
 
 from pipeline.cli.entry import run
 
+hear = partial(run, "hear")
 data, extract, head = partial(run, "data"), partial(run, "extract"), partial(run, "head")
 store, probe, serve = partial(run, "store"), partial(run, "probe"), partial(run, "serve")

@@ -24,7 +24,7 @@ NOTEBOOK = ROOT / "docs" / "examples" / "probe-and-head.ipynb"
 STREAMS = ("musicfm/segment", "muq/segment", "musicfm/track", "muq/track")
 APPS = {
     name: typer.main.get_command(importlib.import_module(f"pipeline.cli.{name}").app)
-    for name in ("data", "extract", "head", "probe", "serve", "store")
+    for name in ("data", "extract", "head", "hear", "probe", "serve", "store")
 }
 
 
@@ -34,11 +34,11 @@ def blocks(page: Path, *languages: str) -> list[str]:
 
 
 def commands(page: Path) -> list[list[str]]:
-    """The words of each `hear-*` command, after a pipe as well; a redirection is not one of them."""
+    """The words of each `hear` or `hear-*` command, after a pipe as well; a redirection is not one of them."""
     text = "\n".join(blocks(page, "sh", "bash")).replace("\\\n", " ")
     lines = [part for line in text.splitlines() for part in re.split(r" [|>] ", line)]
     ours = [re.sub(r"^\s*([A-Z_]+=\S+ |exec )*", "", line) for line in lines]
-    return [shlex.split(line.removesuffix(" &"), comments=True) for line in ours if line.startswith("hear-")]
+    return [shlex.split(line.removesuffix(" &"), comments=True) for line in ours if re.match("hear[- ]", line)]
 
 
 def parse(command: Any, words: list[str], parent: typer.Context | None = None) -> None:

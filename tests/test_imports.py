@@ -6,7 +6,7 @@ import sys
 import pytest
 
 
-@pytest.mark.parametrize("command", ["data", "extract", "head", "store", "probe", "serve"])
+@pytest.mark.parametrize("command", ["data", "doctor", "extract", "head", "hear", "store", "probe", "serve"])
 def test_help_imports_no_heavy_package(command: str) -> None:
     script = (
         f"import pipeline.cli.{command}, sys;"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pipeline.cli.entry import program_name
 from pipeline.cli.pages import App, option
 from pipeline.params import Params, load_params, option_values
 from pipeline.show.output import note, say
@@ -42,11 +43,11 @@ def _checked_out() -> str:
 
 
 def version_option(name: str) -> Any:
-    """The option `--version` of `hear-<name>`: prints the version and exits."""
+    """The option `--version` of a command, by its module's name: prints the version and exits."""
 
     def show(wanted: bool) -> None:
         if wanted:
-            say(f"hear-{name} {stated_version()}")
+            say(f"{program_name(name)} {stated_version()}")
             raise typer.Exit
 
     return typer.Option("--version", help="Print the version and exit.", callback=show, is_eager=True)
@@ -75,7 +76,7 @@ def params_option(*sections: str) -> Any:
 
 
 def new_app(name: str, summary: str) -> App:
-    """Make the app of `hear-<name>`, a command with subcommands and `--version`."""
+    """Make the app of a module, a command with subcommands and `--version`."""
     app = App()
 
     @app.callback(help=summary)

@@ -17,6 +17,11 @@ INTERRUPTED = 130
 NO_THREADS = "can't start new thread"
 
 
+def program_name(command: str) -> str:
+    """The console script of `pipeline.cli.<command>`: `hear`, or `hear-<command>`."""
+    return command if command == "hear" else f"hear-{command}"
+
+
 def run(command: str) -> None:
     """Run the Typer app of `pipeline.cli.<command>`; only that command's modules are imported.
 
@@ -26,39 +31,40 @@ def run(command: str) -> None:
         With 0 on success, 1 on an error of ours or if standard output cannot be written, 2 on wrong usage, 130 if
         interrupted.
     """
-    if command != "serve":  # its server handles signals itself, and counts them
-        watch_interrupts(f"hear-{command}")
+    program = program_name(command)
+    if command != "serve" and sys.argv[1:2] != ["serve"]:  # its server handles signals itself, and counts them
+        watch_interrupts(program)
     try:
         # Shells read completions, which may contain tabs, unchanged.
-        completing = f"_HEAR_{command.upper()}_COMPLETE" in os.environ
+        completing = f"_{program.replace('-', '_').upper()}_COMPLETE" in os.environ
         with _watched_output(), nullcontext() if completing else covered():
             app = importlib.import_module(f"pipeline.cli.{command}").app
-            app(prog_name=f"hear-{command}")
+            app(prog_name=program)
     except HearError as error:
-        raise SystemExit(_failed(command, str(error))) from None
+        raise SystemExit(_failed(program, str(error))) from None
     except OSError as error:
         # A disk may fail at any call. Code with more information has raised an error of ours instead.
         where = f"{error.filename}: " if error.filename is not None else ""
         reason = error.strerror or str(error) or type(error).__name__
-        raise SystemExit(_failed(command, f"{where}{reason}; fix the cause and run again")) from None
+        raise SystemExit(_failed(program, f"{where}{reason}; fix the cause and run again")) from None
     except MemoryError:
-        raise SystemExit(_failed(command, "memory ran out; use a machine with more, or fewer processes")) from None
+        raise SystemExit(_failed(program, "memory ran out; use a machine with more, or fewer processes")) from None
     except RuntimeError as error:
         if str(error) != NO_THREADS:
             raise
-        raise SystemExit(_failed(command, "the system allows no more threads; see `ulimit -u`")) from None
+        raise SystemExit(_failed(program, "the system allows no more threads; see `ulimit -u`")) from None
     except KeyboardInterrupt:  # before the app has started
-        raise SystemExit(_interrupted(command)) from None
+        raise SystemExit(_interrupted(program)) from None
     except SystemExit as end:
         if end.code == INTERRUPTED:  # Typer's exit code for Ctrl-C, without a message
-            _interrupted(command)
+            _interrupted(program)
         raise
 
 
-def _failed(command: str, message: str) -> int:
+def _failed(program: str, message: str) -> int:
     """Print an error as one line."""
     line = " ".join(message.split("\n"))
-    note(f"hear-{command}: {line}")
+    note(f"{program}: {line}")
     return 1
 
 
@@ -116,6 +122,6 @@ def _watched_output() -> Iterator[None]:
             sys.stdout = stream
 
 
-def _interrupted(command: str) -> int:
-    note(f"hear-{command}: interrupted")
+def _interrupted(program: str) -> int:
+    note(f"{program}: interrupted")
     return INTERRUPTED

@@ -64,7 +64,7 @@ class Group(_Page, TyperGroup):
 
 
 class App(typer.Typer):
-    """A Typer app of such commands; without arguments, each prints its help."""
+    """A Typer app of such commands; without arguments, each prints its help, unless it says otherwise."""
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(
@@ -77,4 +77,5 @@ class App(typer.Typer):
 
     def command(self, name: str | None = None, **settings: Any) -> Callable[[Function], Function]:
         """Add a command."""
-        return super().command(name, cls=Command, no_args_is_help=True, context_settings=_HELP_NAMES, **settings)
+        settings = {"no_args_is_help": True, **settings}
+        return super().command(name, cls=Command, context_settings=_HELP_NAMES, **settings)

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from pipeline.cli.common import DEFAULTS, params_option, version_option
-from pipeline.cli.options import Checkpoints, Hop, Muq, Musicfm, Window
+from pipeline.cli.options import Checkpoints, Hop, Muq, Musicfm, PublishedTrack, Window, checkpoints_or_published
 from pipeline.cli.pages import App, option
 from pipeline.cli.section_options import options_from
 
@@ -15,8 +15,9 @@ app = App()
 @app.command()
 @options_from(DEFAULTS.encoders, "Machine", only=("device", "precision"))
 def serve(
-    checkpoint: Checkpoints,
     params: Mapping[str, Any],
+    checkpoint: Checkpoints = None,
+    track: PublishedTrack = None,
     host: Annotated[str, option("Server", "Address to listen on; 0.0.0.0: all networks.")] = "127.0.0.1",
     port: Annotated[int, option("Server", "Port to listen on; 0: any free port.", min=0, max=65535)] = 8000,
     max_megabytes: Annotated[float, option("Server", "Largest upload, in 10⁶ bytes.", min=0.1)] = 100.0,
@@ -41,7 +42,7 @@ def serve(
     from stages.scoring.over_time import Windows
 
     run_service(
-        checkpoint,
+        checkpoints_or_published(checkpoint, track),
         encoders={"muq": muq, "musicfm": musicfm, **params},
         windows=Windows(window, hop),
         host=host,

@@ -1,4 +1,4 @@
-"""`hear-store`: inspect, check, convert, merge and prune stores."""
+"""`hear-store`: inspect, check, compare, convert, merge and prune stores."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,6 +9,8 @@ import typer
 from pipeline.cli.common import new_app
 from pipeline.cli.options import Json
 from pipeline.cli.pages import option
+from pipeline.cli.store_commands.distance import distance
+from pipeline.cli.store_commands.neighbours import neighbours
 from pipeline.show.bars import progress
 from pipeline.show.output import say, say_json, say_text
 from store.files.visible import to_json
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
     from stages.extract.freshness import SourceCheck
     from store.upkeep.verification import Damage, Verification
 
-app = new_app("store", "Inspect and check stores of embeddings, convert them to and from HDF5, merge and prune them.")
+app = new_app("store", "Inspect, check and compare stores of embeddings, convert to and from HDF5, merge and prune.")
 Store = Annotated[str, typer.Argument(metavar="STORE", help="A folder, or a URL such as s3://bucket/name.zarr.")]
 
 
@@ -217,3 +219,7 @@ def _prune(store: str, songs: Sequence[str], views: Sequence[int], *, dry_run: b
 def _say_records(records: Sequence[tuple[str, int]]) -> None:
     for song, view in records:
         say(f"{to_json(song)} {view}")
+
+
+for command in (neighbours, distance):
+    app.command()(command)

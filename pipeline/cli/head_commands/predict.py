@@ -2,13 +2,14 @@
 
 import sys
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from pipeline.cli.common import DEFAULTS, params_option
-from pipeline.cli.options import Checkpoints, Hop, Muq, Musicfm, Window
+from pipeline.cli.options import Checkpoints, Hop, Muq, Musicfm, PublishedTrack, Window, checkpoints_or_published
 from pipeline.cli.pages import option
 from pipeline.cli.section_options import options_from
 from pipeline.show.output import note, say_json
@@ -55,9 +56,10 @@ Report = Annotated[Path | None, option("Output", "Folder for a report page, inde
 
 @options_from(DEFAULTS.encoders, "Machine", only=("device", "precision"))
 def predict(
-    checkpoint: Checkpoints,
     params: Mapping[str, Any],
     inputs: Inputs = None,
+    checkpoint: Checkpoints = None,
+    track: PublishedTrack = None,
     store: StoreToScore = None,
     manifest: ManifestFile = None,
     split: Split = "",
@@ -80,30 +82,32 @@ def predict(
 ) -> None:
     """Score songs: print a table on a terminal; elsewhere, one JSON line per song as soon as it is scored.
 
-    If a file cannot be scored, its row has an error and the exit code is 1.
+    Without --checkpoint, the authors' published head scores; it and its encoders are downloaded once. If a file cannot
+    be scored, its row has an error and the exit code is 1.
 
     Example:
+      hear-head predict song.wav
       hear-head predict songs/ --checkpoint heads/2 --csv scores.csv --report report
     """
-    from pipeline.prediction import Outputs, Request
+    from pipeline.prediction import Outputs, Request, check_request
     from stages.scoring.over_time import Windows
 
     windows = Windows(window, hop) if over_time or plots or report else None
     request = Request(
-        inputs=inputs or [], lines=_standard_input(), checkpoints=checkpoint, store=store, manifest=manifest,
+        inputs=inputs or [], lines=_standard_input(), checkpoints=checkpoint or (), store=store, manifest=manifest,
         split=split, by=by, windows=windows, encoders={"muq": muq, "musicfm": musicfm, **params}, beside=beside or [],
     )  # fmt: skip
     outputs = Outputs(json=json_, csv=csv, scp=scp, jsonl=jsonl, resume=resume, plots=plots, report=report)
+    if wrong := check_request(request, outputs):
+        raise typer.BadParameter(wrong)
+    request = replace(request, checkpoints=checkpoints_or_published(checkpoint, track))
     _run(request, outputs, by=by, top=top)
 
 
 def _run(request: "Request", outputs: "Outputs", *, by: str, top: int | None) -> None:
-    """Check usage, score, print, and exit with 1 if a song failed."""
-    from pipeline.prediction import check_request
+    """Score, print, and exit with 1 if a song failed."""
     from pipeline.prediction import predict as score
 
-    if wrong := check_request(request, outputs):
-        raise typer.BadParameter(wrong)
     table = sys.stdout.isatty()
     found = score(request, outputs, on_row=_silent if table or top else _echo)
     _show(found.rows, found.dimensions, by=by, top=top, table=table)

@@ -108,15 +108,18 @@ def test_without_arguments_a_command_shows_its_help(name: str, monkeypatch: pyte
         ("hear-head tr", ["train"]),
         ("hear-head train --schedule ", ["constant", "plateau"]),
         ("hear-extract --lay", ["--layers", "--layer"]),
+        ("hear pre", ["predict"]),
+        ("hear store inf", ["info"]),
     ],
 )
 def test_bash_completes_commands_options_and_values(words: str, offered: list[str]) -> None:
     """As the script of `--show-completion` calls the console script."""
-    name = words.split()[0].removeprefix("hear-")
+    program = words.split()[0]
+    name = program.removeprefix("hear-")
     asked = {
         "COMP_WORDS": words,
         "COMP_CWORD": str(words.count(" ")),
-        f"_HEAR_{name.upper()}_COMPLETE": "complete_bash",
+        f"_{program.replace('-', '_').upper()}_COMPLETE": "complete_bash",
     }
     code = f"from pipeline.cli.entry import run; run({name!r})"
     done = subprocess.run(

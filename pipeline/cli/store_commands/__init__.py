@@ -1,0 +1,1 @@
+"""The commands of `hear-store` that have their own file."""

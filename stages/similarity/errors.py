@@ -1,0 +1,7 @@
+"""Errors of comparisons of stores."""
+
+from store.errors import HearError
+
+
+class SimilarityError(HearError):
+    """The songs of a store, or those of two stores, cannot be compared."""
