@@ -156,8 +156,7 @@ def predict(request: Request, outputs: Outputs, *, on_row: Callable[[SongScore],
     _write(rows, ensemble.dimensions, outputs)
     report = None
     if outputs.report:
-        others = beside_json(rows, beside.scales)
-        report = _report(rows, songs, ensemble, request, outputs.report, others)
+        report = _report(rows, songs, ensemble, request, outputs.report, beside)
     return Prediction(rows, ensemble.dimensions, skipped, report)
 
 
@@ -235,9 +234,9 @@ def _report(
     ensemble: Ensemble,
     request: Request,
     folder: Path,
-    beside: Mapping[str, Any],
+    beside: Companions,
 ) -> Path:
-    facts = report_facts(ensemble, request.checkpoints)
+    facts = report_facts(ensemble, request.checkpoints, beside=beside)
     previews = preview_extremes(rows, [song.path for song in songs])
     page = report_html(
         rows,
@@ -246,6 +245,6 @@ def _report(
         by=request.by,
         previews=previews,
         facts=facts,
-        beside=beside,
+        beside=beside_json(rows, beside.scales),
     )
     return write_report(folder, page)
