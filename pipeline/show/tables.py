@@ -1,6 +1,7 @@
 """Tables for a terminal: scores, and the figures of a store."""
 
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -22,8 +23,6 @@ FILE_WIDTH = 160
 # On narrower terminals, a score's spread is below it, and headings longer than `LONGEST` take two lines.
 NARROW = 120
 LONGEST = 7
-# Characters to leave for a song's name.
-SONG_WIDTH = 24
 # Characters of a failure's reason in the table.
 REASON = 80
 
@@ -48,17 +47,27 @@ def print_scores(
     # The statistics of a single song are already in its own line.
     if rows if top != 0 else rows[1:]:
         shown = rows if top is None else best(rows, top)
-        names, others, narrow = _names(dimensions), beside_columns(rows), screen.width < NARROW
-        # Other models share the table if it is wide enough; otherwise each has its own.
-        together = others if SONG_WIDTH + _width(names, others) <= screen.width else []
-        screen.print(_songs(shown, rows, names, together, by=by, narrow=narrow))
-        for model in dict.fromkeys(model for model, _ in others if not together):
-            screen.print(_songs(shown, rows, [], [one for one in others if one[0] == model], by=by, narrow=narrow))
+        for table in _song_tables(screen, shown, rows, dimensions, by=by):
+            screen.print(table)
     if by:
         screen.print(_groups(rows, by))
     _print_agreement(screen, rows)
     if caution := caution_in(rows):
         screen.print(Text(f"⚠ {visible(caution)}", "bold dark_orange3"))
+
+
+def _song_tables(
+    screen: Console, rows: Sequence[SongScore], all_rows: Sequence[SongScore], dimensions: Sequence[str], *, by: str
+) -> list[Table]:
+    """One table, or, if other models' columns do not fit beside ours, one per model."""
+    names, others, narrow = _names(dimensions), beside_columns(all_rows), screen.width < NARROW
+    together = _songs(rows, all_rows, names, others, by=by, narrow=narrow)
+    unlimited = screen.options.update(max_width=sys.maxsize)
+    if not others or screen.measure(together, options=unlimited).minimum <= screen.width:
+        return [together]
+    parts = [[one for one in others if one[0] == model] for model in dict.fromkeys(model for model, _ in others)]
+    theirs = [_songs(rows, all_rows, [], part, by=by, narrow=narrow) for part in parts]
+    return [_songs(rows, all_rows, names, [], by=by, narrow=narrow), *theirs]
 
 
 def _songs(
@@ -90,11 +99,6 @@ def _songs(
         values = [f"{asdict(one)[key]:.2f}" for one in [*(found[name] for name in names), *beside]]
         table.add_row(Text(key, "bold"), *([""] if by else []), *values)
     return table
-
-
-def _width(names: Sequence[str], others: Sequence[tuple[str, str]]) -> int:
-    """Characters of the columns of scores, if no heading is broken."""
-    return sum(2 + max(4, *map(len, map(visible, heading))) for heading in (*((name,) for name in names), *others))
 
 
 def _others(rows: Sequence[SongScore], model: str, name: str) -> list[float]:

@@ -138,5 +138,5 @@ class _Predictor:
 def _resampled(samples: NDArray[np.float32], start: int) -> torch.Tensor:
     """The windows from `start` on at 16 kHz, equal to those of the whole song resampled."""
     before, end = min(start, MARGIN), start + AT_ONCE * WINDOW_SECONDS * SAMPLE_RATE
-    wave = resample(torch.from_numpy(samples[start - before : end + MARGIN]), SAMPLE_RATE, RATE)
+    wave: torch.Tensor = resample(torch.from_numpy(samples[start - before : end + MARGIN]), SAMPLE_RATE, RATE)
     return wave[before * RATE // SAMPLE_RATE :][: AT_ONCE * WINDOW_SECONDS * RATE]

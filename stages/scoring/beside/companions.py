@@ -1,7 +1,7 @@
 """The models that score beside ours, together: what they read, their identity, and their scores of one song."""
 
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import cache, cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,10 +29,13 @@ class Companions:
 
     def __init__(self, companions: Sequence[Companion] = ()) -> None:
         self.companions = tuple(companions)
-        self._processes = Processes(1)
 
     def __bool__(self) -> bool:
         return bool(self.companions)
+
+    @cached_property
+    def _processes(self) -> Processes:
+        return Processes(1)
 
     @property
     def names(self) -> tuple[str, ...]:
