@@ -11,7 +11,7 @@ from pathlib import Path
 
 from benchmarks.figures import read_figures
 
-NAMES = ("store", "feed", "head", "busy", "decode", "extract")
+NAMES = ("store", "feed", "head", "busy", "decode", "extract", "scoring")
 
 
 def main() -> int:

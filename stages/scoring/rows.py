@@ -2,12 +2,17 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from stages.extract.audio.loudness import LOWEST_DBFS, SILENCE_DBFS, is_silence
 from stages.extract.audio.waveform import damage_of, damage_text
+from stages.scoring.columns import score_columns
+from stages.scoring.errors import ScoringError
 from store.files.html_table import html_table
 from store.files.visible import visible
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -210,7 +215,7 @@ class SongScore:
 
 
 class ScoreTable(list[SongScore]):
-    """Scores of several songs: a list that shows itself as a table.
+    """Scores of several songs: a list that shows itself as a table, and converts to a data frame or plain values.
 
     Examples
     --------
@@ -221,7 +226,38 @@ class ScoreTable(list[SongScore]):
     <ScoreTable of 2 songs, 1 not scored>
       <SongScore 'a': Clarity 3.50>
       <SongScore 'b': error: cannot be decoded>
+    >>> hear.ScoreTable([good, bad]).to_json()[0]
+    {'song_id': 'a', 'path': 'a.mp3', 'scores': {'Clarity': 3.5}}
+    >>> hear.ScoreTable([good, bad]).to_frame()[["song_id", "Clarity", "error"]]  # needs pandas
+      song_id  Clarity              error
+    0       a      3.5
+    1       b      NaN  cannot be decoded
     """
+
+    def to_json(self) -> list[dict[str, Any]]:
+        """Convert to plain values for `json.dumps`: `SongScore.to_json` of each song."""
+        return [row.to_json() for row in self]
+
+    def to_frame(self) -> "DataFrame":
+        """Convert to a pandas data frame, one row per song.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Columns `song_id`, `path` and `group`; one per dimension; `<dimension>_std` if several heads scored;
+            `<model>.<dimension>` for scores of other models; `seconds`, `novelty`, `loudest_dbfs`, `warning`,
+            `caution`, `error`, `source` and `model`. Unknown numbers are NaN, unknown texts are empty.
+
+        Raises
+        ------
+        ScoringError
+            pandas is not installed.
+        """
+        try:
+            from pandas import DataFrame
+        except ImportError as error:
+            raise ScoringError("to_frame: pandas is not installed; run: pip install 'hear-music[pandas]'") from error
+        return DataFrame(score_columns(self))
 
     def __repr__(self) -> str:
         return "\n  ".join([f"<ScoreTable {self._summary}>", *map(repr, self)])

@@ -309,6 +309,8 @@ class StoreSource:
             if is_scored(song, source):
                 return LoadedSong(song=song, source=source)
             frames = self.store.read(song.song_id, streams=self._streams)
+            if not np.isfinite(frames).all():
+                raise HearError("its stored embeddings are not finite; remove its record and run hear-extract again")
         except HearError as error:
             known = song.song_id in self.store.songs
             # For an unknown song, the path of its record would not help.

@@ -188,7 +188,6 @@ class MultiScale:
                     limits += torch.aminmax(kept) if len(kept) else ()
         return result.flatten(0, 1), torch.stack(limits)
 
-
     def _rows(self, encoder: str, *, same: bool) -> dict[str, list[int]]:
         """The result's rows of each scale of an encoder; all under one scale where both are the same signal."""
         rows: dict[str, list[int]] = {}

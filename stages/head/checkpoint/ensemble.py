@@ -99,7 +99,8 @@ class Ensemble:
     def score(self, songs: Sequence[NDArray[np.floating]]) -> EnsembleScores:
         """Score songs, each (S, T, C) with the ensemble's streams, T ≥ `fewest_frames`.
 
-        A head scores as many songs at once as fit into `FRAMES_AT_ONCE`; that changes no score.
+        A head scores as many songs at once as fit into `FRAMES_AT_ONCE`; that changes a score only in its last
+        bits.
 
         Raises
         ------

@@ -61,9 +61,20 @@ def test_scales_are_cut_to_the_shortest(tiny, samples, frames):
     assert tiny.encode(song(40)[:samples]).shape == (4, frames, 64)
 
 
-def test_one_segment_is_the_track(tiny):
+def test_one_segment_is_the_track_and_is_encoded_once(tiny, monkeypatch):
+    passes, forward = [], Conformer.forward
+
+    def counted(self, signals, layers):
+        passes.append(len(signals.tokens))
+        return forward(self, signals, layers)
+
+    monkeypatch.setattr(Conformer, "forward", counted)
     encoded = tiny.encode(song(12))
-    np.testing.assert_array_equal(encoded[0], encoded[2])
+    assert passes == [1, 1]
+    np.testing.assert_array_equal(encoded[:2], encoded[2:])
+    np.testing.assert_array_equal(load(streams=("muq/segment",)).encode(song(12))[0], encoded[1])
+    tiny.encode(song(30.5))
+    assert len(passes) == 3 + 6
 
 
 def test_songs_do_not_depend_on_earlier_songs(tiny):
