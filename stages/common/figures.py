@@ -3,10 +3,14 @@
 import html
 import io
 import re
+import textwrap
+import unicodedata
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
+
+from store.files.visible import visible
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -29,6 +33,24 @@ def plain_text() -> Iterator[None]:
     with rc_context({"text.parse_math": False, "text.usetex": False}), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from font", category=UserWarning)
         yield
+
+
+def shortened(text: str, most: int) -> str:
+    """Printable text of at most `most` columns, cut with an ellipsis; wide characters take two columns."""
+    kept, width = "", 0
+    shown = visible(text)
+    for character in shown:
+        width += 2 if unicodedata.east_asian_width(character) in "WF" else 1
+        if width > most:
+            # Room for the ellipsis.
+            return kept[:-1].rstrip() + "…"
+        kept += character
+    return shown
+
+
+def wrapped(text: str, width: int) -> str:
+    """Printable text in lines of at most `width` characters, because matplotlib cuts text at the figure's edge."""
+    return "\n".join(textwrap.wrap(visible(text), width))
 
 
 def figure_svg(figure: "Figure", *, label: str = "") -> str:

@@ -5,9 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from stages.common.figures import plain_text
+from stages.common.figures import plain_text, shortened, wrapped
 from stages.probe.report import ProbeReport
-from store.files.visible import visible
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -42,12 +41,13 @@ def _title(axes: Any, report: ProbeReport) -> None:
     result = (
         f"{report.scores.headline} {value.value:.2f} [{value.low:.2f}, {value.high:.2f}], baseline {naive.value:.2f}"
     )
-    what = f"{visible(report.config.target)} by {report.config.model}, {len(report.sample.songs)} songs"
-    axes.set_title(f"{what}, out of fold\n{result}", fontsize=9)
+    what = f"{_target(report)} by {report.config.model}, {len(report.sample.songs)} songs"
+    # Of the figure, not of the axes, which are narrower than the text; the layout leaves no space beside a colour bar.
+    axes.figure.suptitle(f"{wrapped(f'{what}, out of fold', 64)}\n{result}", fontsize=9)
 
 
 def _confusion(report: ProbeReport) -> "Figure":
-    counts, names = report.confusion(), [_short(name) for name in report.sample.classes]
+    counts, names = report.confusion(), [shortened(name, 24) for name in report.sample.classes]
     shares = counts / counts.sum(axis=1, keepdims=True)
     side = min(3.2 + 0.45 * len(names), 14.0)
     figure, axes = _figure(side + 0.8, side)
@@ -56,8 +56,8 @@ def _confusion(report: ProbeReport) -> "Figure":
     slanted = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"} if max(map(len, names)) > 8 else {}
     axes.set_xticks(range(len(names)), names, **slanted)
     axes.set_yticks(range(len(names)), names)
-    axes.set_xlabel(f"predicted {visible(report.config.target)}")
-    axes.set_ylabel(f"true {visible(report.config.target)}")
+    axes.set_xlabel(f"predicted {_target(report)}")
+    axes.set_ylabel(f"true {_target(report)}")
     if len(names) <= _CELLS_WITH_NUMBERS:
         for (row, column), count in np.ndenumerate(counts):
             ink = "white" if shares[row, column] > 0.5 else _INK
@@ -74,8 +74,8 @@ def _scatter(report: ProbeReport) -> "Figure":
     axes.plot(limits, limits, color=_MUTED, linewidth=1, label="predicted = true")
     axes.axhline(report.sample.labels.mean(), color=_MUTED, linewidth=1, linestyle=":", label="baseline: the mean")
     axes.scatter(report.sample.labels, report.predicted, s=14, alpha=0.6, color=_BAR, edgecolors="none", label="a song")
-    axes.set(xlim=limits, ylim=limits, aspect="equal", xlabel=f"true {visible(report.config.target)}")
-    axes.set_ylabel(f"predicted {visible(report.config.target)}")
+    axes.set(xlim=limits, ylim=limits, aspect="equal", xlabel=f"true {_target(report)}")
+    axes.set_ylabel(f"predicted {_target(report)}")
     axes.legend(frameon=False, fontsize=8, loc="upper left")
     _title(axes, report)
     return figure
@@ -89,13 +89,12 @@ def _sweep(report: ProbeReport) -> "Figure":
     axes.barh(range(len(rows)), values, xerr=np.maximum(around, 0.0).T, color=_BAR, ecolor=_INK, capsize=2, height=0.7)
     naive = report.scores.baseline[report.scores.headline].value
     axes.axvline(naive, color=_MUTED, linestyle=":", label="baseline")
-    axes.set_yticks(range(len(rows)), [visible(row.name) for row in rows])
+    axes.set_yticks(range(len(rows)), [shortened(row.name, 40) for row in rows])
     axes.set_xlabel(f"{report.scores.headline}, with 95 % interval")
-    axes.set_title(f"{visible(report.config.target)} by {report.config.model}: comparison of streams", fontsize=9)
+    figure.suptitle(wrapped(f"{_target(report)} by {report.config.model}: comparison of streams", 80), fontsize=9)
     axes.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0))
     return figure
 
 
-def _short(name: str) -> str:
-    name = visible(name)
-    return name if len(name) <= 24 else f"{name[:23]}…"
+def _target(report: ProbeReport) -> str:
+    return shortened(report.config.target, 36)

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.common.figures import plain_text
+from stages.common.figures import plain_text, shortened, wrapped
 from stages.scoring.errors import ScoringError
 from stages.scoring.rows import Curve, SongScore
 from store.files.replacing import write_errors
-from store.files.visible import visible
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.ticker import FixedLocator
 
 # Okabe and Ito's colours, which colour-blind readers can distinguish; one per dimension, in order.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00")
@@ -90,9 +90,8 @@ def plot_names(song_ids: Sequence[str]) -> list[str]:
 
 
 def _title(figure: "Figure", row: SongScore, title: str) -> None:
-    name = visible(title)
-    figure.suptitle(name if len(name) <= 90 else f"{name[:89]}…", fontsize=12)
-    warnings = [visible(text) for text in (row.caution, *row.warnings) if text]
+    figure.suptitle(shortened(title, 90), fontsize=12)
+    warnings = [wrapped(text, 170) for text in (row.caution, *row.warnings) if text]
     if warnings:
         # Not `figure.text`, for which the layout makes no space.
         figure.supxlabel("\n".join(warnings), x=0.995, ha="right", fontsize=8, color="#B00020")
@@ -112,19 +111,20 @@ def _draw_curves(axes: "Axes", row: SongScore) -> None:
     if curve is None:
         return
     length = row.seconds or max(curve.seconds)
-    # A single window covers the whole song: its scores are drawn from the beginning to the end.
-    one = len(curve.seconds) == 1
-    seconds = (0.0, length) if one else curve.seconds
+    # The first and last window's scores last until the song's beginning and end, where there are no markers.
+    seconds = (0.0, *curve.seconds, length)
+    # Five short names fit above the curves, or three long ones.
+    columns = 5 if sum(map(len, curve.scores)) <= 60 else 3
     for number, (name, values) in enumerate(curve.scores.items()):
         axes.plot(
             seconds,
-            values * 2 if one else values,
+            (values[0], *values, values[-1]),
             color=COLOURS[number % len(COLOURS)],
             marker=MARKERS[number % len(MARKERS)],
-            markevery=max(1, len(values) // 12),
+            markevery=slice(1, len(values) + 1, max(1, len(values) // 12)),
             markersize=4.5,
             linewidth=1.6,
-            label=visible(name),
+            label=shortened(name, 72 // min(columns, len(curve.scores))),
             # Scores of 1 and 5 are on the frame, which would cut their lines in half.
             clip_on=False,
             zorder=3,
@@ -138,14 +138,25 @@ def _draw_curves(axes: "Axes", row: SongScore) -> None:
         xlabel=_time_label(curve),
         ylabel="score",
     )
+    axes.xaxis.set_major_locator(_time_ticks(length))
+    axes.xaxis.set_major_formatter(lambda second, _: f"{int(second) // 60}:{int(second) % 60:02}")
     axes.grid(alpha=0.3)
-    axes.legend(ncols=len(curve.scores), fontsize=8, loc="lower center", bbox_to_anchor=(0.5, 1.0), frameon=False)
+    axes.legend(
+        ncols=columns, fontsize=8, loc="lower center", bbox_to_anchor=(0.5, 1.0), frameon=False
+    )
+
+
+def _time_ticks(length: float) -> "FixedLocator":
+    from matplotlib.ticker import FixedLocator
+
+    every = next((step for step in (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1800) if length / step <= 12), 3600)
+    return FixedLocator(list(range(0, int(length) + 1, every)))
 
 
 def _time_label(curve: Curve) -> str:
     if len(curve.seconds) == 1:
-        return f"time in s (up to {curve.window + curve.hop / 2:g} s, a song is a single window)"
-    return f"time in s (centres of {curve.window:g} s windows, one every {curve.hop:g} s)"
+        return f"time (up to {curve.window + curve.hop / 2:g} s, a song is a single window)"
+    return f"time (centres of {curve.window:g} s windows, one every {curve.hop:g} s)"
 
 
 def _draw_radar(axes: Any, row: SongScore) -> None:
@@ -156,7 +167,8 @@ def _draw_radar(axes: Any, row: SongScore) -> None:
     axes.set_theta_direction(-1)
     if row.spread:
         spread = np.array([*row.spread.values(), next(iter(row.spread.values()))])
-        axes.fill_between(around, closed - spread, closed + spread, color=COLOURS[0], alpha=0.25, linewidth=0)
+        low, high = np.clip([closed - spread, closed + spread], LOWEST, HIGHEST)
+        axes.fill_between(around, low, high, color=COLOURS[0], alpha=0.25, linewidth=0)
     axes.plot(around, closed, color=COLOURS[0], linewidth=1.8)
     axes.fill(around, closed, color=COLOURS[0], alpha=0.12)
     axes.set_ylim(LOWEST, HIGHEST)
@@ -168,21 +180,18 @@ def _draw_radar(axes: Any, row: SongScore) -> None:
         side = np.sin(angle)
         align = "center" if abs(side) < 0.1 else "left" if side > 0 else "right"
         level = "bottom" if np.cos(angle) > 0.9 else "center"
-        axes.text(angle, HIGHEST + 0.35, f"{visible(name)}\n{_score(row, name)}", ha=align, va=level, fontsize=9)
+        axes.text(angle, HIGHEST + 0.35, f"{shortened(name, 12)}\n{_score(row, name)}", ha=align, va=level, fontsize=9)
     axes.set_title("whole song", fontsize=10, pad=40)
 
 
 def _draw_bars(axes: "Axes", row: SongScore) -> None:
-    names = list(row.scores)
-    spread = [row.spread.get(name, 0.0) for name in names]
-    axes.bar(
-        list(map(visible, names)),
-        list(row.scores.values()),
-        yerr=spread if row.spread else None,
-        color=COLOURS[: len(names)],
-        width=0.4,
-    )
-    axes.set(ylim=(LOWEST, HIGHEST), xlim=(-0.6, len(names) - 0.4))
+    names, values = list(row.scores), np.array(list(row.scores.values()))
+    spread = np.array([row.spread.get(name, 0.0) for name in names])
+    axes.bar(range(len(names)), values, yerr=spread if row.spread else None, color=COLOURS[: len(names)], width=0.4)
+    # Whole error bars, even those that leave the scale.
+    ends = min(LOWEST, float((values - spread).min())), max(HIGHEST, float((values + spread).max()))
+    axes.set(ylim=(ends[0], ends[1] + 0.05), xlim=(-0.6, len(names) - 0.4), yticks=[1, 2, 3, 4, 5])
+    axes.set_xticks(range(len(names)), [shortened(name, 32 // len(names)) for name in names])
     axes.set_title("whole song: " + ", ".join(_score(row, name) for name in names), fontsize=10)
 
 
