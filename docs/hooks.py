@@ -13,6 +13,7 @@ from mkdocs.plugins import get_plugin_logger
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
+from pipeline.cli.hear import app as hear
 from pipeline.cli.pages import EXAMPLE
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -43,6 +44,7 @@ def on_files(files: Files, config: MkDocsConfig) -> None:
     for name in COMMANDS:
         page = f"reference/commands/hear-{name}.md"
         files.append(File.generated(config, page, content=_command_page(name)))
+    files.append(File.generated(config, "reference/commands/hear.md", content=_hear_page()))
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
@@ -78,6 +80,23 @@ def _command_page(name: str) -> str:
     """Describe `hear-<name>` and its subcommands from the command's own definitions."""
     command = typer.main.get_command(importlib.import_module(f"pipeline.cli.{name}").app)
     return "\n".join(_described(command, typer.Context(command, info_name=f"hear-{name}")))
+
+
+def _hear_page() -> str:
+    """List the commands of `hear`, which have pages under their other names, and describe `hear doctor`."""
+    command: Any = typer.main.get_command(hear)
+    context = typer.Context(command, info_name="hear")
+    parts = command.commands.items()
+    listed = [f"| {part.rich_help_panel} | `hear {name}` | {part.get_short_help_str(200)} |" for name, part in parts]
+    doctor = command.commands["doctor"]
+    command.commands = {}
+    return "\n".join(
+        [
+            *_described(command, context),
+            *["| | command | |", "|---|---|---|", *listed, ""],
+            *_described(doctor, typer.Context(doctor, info_name="doctor", parent=context), 2),
+        ]
+    )
 
 
 def _described(command: Any, context: typer.Context, level: int = 1) -> list[str]:

@@ -14,7 +14,7 @@ from pipeline.cli.pages import Group
 MODULES = ("data", "extract", "store", "probe", "serve", "doctor")
 PANELS = {
     "Score": ("predict", "best-of", "compare", "stress", "serve"),
-    "Train": ("train", "evaluate", "ablate", "probe", "push", "pull"),
+    "Train": ("train", "evaluate", "leave-out", "ablate", "probe", "push", "pull"),
     "Songs and stores": ("data", "extract", "store"),
     "Machine": ("doctor",),
 }

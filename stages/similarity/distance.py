@@ -214,4 +214,4 @@ def frechet_distance(reference: Floats, other: Floats) -> float:
     # The eigenvalues of root Σ₂ root are those of Σ₁ Σ₂.
     product = np.sqrt(np.maximum(np.linalg.eigvalsh(root @ second @ root), 0)).sum()
     means = np.square(reference.mean(axis=0) - other.mean(axis=0)).sum()
-    return float(means + np.trace(first) + np.trace(second) - 2 * product)
+    return max(0.0, float(means + np.trace(first) + np.trace(second) - 2 * product))  # rounding may give less

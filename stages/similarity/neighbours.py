@@ -95,19 +95,25 @@ def _among(vectors: SongVectors, splits: Mapping[str, str] | None) -> SongVector
 
 
 class _Scale:
-    """Mean and standard deviation of every channel over songs (N, stream, channel)."""
+    """Mean and standard deviation of every channel over songs (N, stream, channel), taken block by block."""
 
     def __init__(self, values: NDArray[np.float32]) -> None:
-        self._mean = values.mean(axis=0, dtype=np.float64)
-        deviation = np.sqrt(np.square(values - self._mean.astype(np.float32)).mean(axis=0, dtype=np.float64))
-        self._factor = np.where(deviation > 0, 1 / np.where(deviation > 0, deviation, 1), 0)
+        self._mean = values.mean(axis=0, dtype=np.float64).astype(np.float32)
+        squares = np.zeros(self._mean.shape)
+        for start in range(0, len(values), BLOCK):
+            squares += np.square(values[start : start + BLOCK] - self._mean).sum(axis=0, dtype=np.float64)
+        deviation = np.sqrt(squares / len(values))
+        self._factor = np.divide(1, deviation, out=np.zeros_like(deviation), where=deviation > 0).astype(np.float32)
 
     def directions(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
         """Standardised vectors of length 1, float32 (N, stream · channel); 0 where all channels equal the mean."""
-        flat: NDArray[np.float32] = ((values - self._mean) * self._factor).astype(np.float32).reshape(len(values), -1)
-        lengths = np.linalg.norm(flat, axis=1, keepdims=True)
-        np.divide(flat, lengths, out=flat, where=lengths > 0)
-        return flat
+        directions = np.empty((len(values), self._mean.size), np.float32)
+        for start in range(0, len(values), BLOCK):
+            block = (values[start : start + BLOCK] - self._mean) * self._factor
+            flat = block.reshape(len(block), -1)
+            lengths = np.linalg.norm(flat, axis=1, keepdims=True)
+            directions[start : start + BLOCK] = np.divide(flat, lengths, out=flat, where=lengths > 0)
+        return directions
 
 
 def _nearest(

@@ -84,3 +84,20 @@ def test_a_checkpoint_needs_no_hub_and_excludes_a_track(capsys: pytest.CaptureFi
     refused = CliRunner().invoke(hear.app, ["predict", "a.wav", "--checkpoint", "a", "--track", "2"], prog_name="hear")
     assert refused.exit_code == 2
     assert "--track chooses a published head" in refused.output
+
+
+def test_predict_scores_with_the_published_head_after_its_usage_is_checked(
+    on_hub: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wrong = CliRunner().invoke(hear.app, ["predict", "--split", "val"], prog_name="hear")
+    assert (wrong.exit_code, on_hub.requests) == (2, [])
+    on_hub.add(PUBLISHED, {"track_1.pth": b"1"})
+    asked: list[Any] = []
+
+    def predict(request: Any, outputs: Any, *, on_row: Any) -> Any:
+        asked.append(request.checkpoints)
+        raise HubError("seen")
+
+    monkeypatch.setattr("pipeline.prediction.predict", predict)
+    CliRunner().invoke(hear.app, ["predict", "song.wav", "--track", "1"], prog_name="hear")
+    assert asked == [[f"{PUBLISHED}/track_1.pth"]]

@@ -41,3 +41,31 @@ def test_an_error_in_the_program_is_not_hidden(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr("importlib.import_module", lambda name: SimpleNamespace(app=app))
     with pytest.raises(RuntimeError, match=r"^a mistake$"):
         entry.run("store")
+
+
+@pytest.mark.parametrize(
+    ("command", "words", "watched"),
+    [
+        ("hear", ["hear", "store", "info"], ["hear"]),
+        ("hear", ["hear", "serve"], []),
+        ("store", ["hear-store", "info"], ["hear-store"]),
+        ("serve", ["hear-serve"], []),
+    ],
+)
+def test_errors_name_the_program_and_a_server_handles_signals_itself(
+    command: str,
+    words: list[str],
+    watched: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def app(prog_name: str) -> None:
+        raise KeyboardInterrupt
+
+    told: list[str] = []
+    monkeypatch.setattr(entry, "watch_interrupts", told.append)
+    monkeypatch.setattr("sys.argv", words)
+    monkeypatch.setattr("importlib.import_module", lambda name: SimpleNamespace(app=app))
+    with pytest.raises(SystemExit, match=r"^130$"):
+        entry.run(command)
+    assert (capsys.readouterr().err, told) == (f"{words[0]}: interrupted\n", watched)
