@@ -2,13 +2,12 @@
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -47,23 +46,37 @@ def print_scores(
     # The statistics of a single song are already in its own line.
     if rows if top != 0 else rows[1:]:
         shown = rows if top is None else best(rows, top)
-        for table in _song_tables(screen, shown, rows, dimensions, by=by):
+        unlimited = screen.options.update(max_width=sys.maxsize)
+        for table in _song_tables(
+            shown,
+            rows,
+            dimensions,
+            by=by,
+            narrow=screen.width < NARROW,
+            fits=lambda table: screen.measure(table, options=unlimited).minimum <= screen.width,
+        ):
             screen.print(table)
     if by:
         screen.print(_groups(rows, by))
-    _print_agreement(screen, rows)
+    for part in _agreement(rows, narrow=screen.width < NARROW):
+        screen.print(part)
     if caution := caution_in(rows):
         screen.print(Text(f"⚠ {visible(caution)}", "bold dark_orange3"))
 
 
 def _song_tables(
-    screen: Console, rows: Sequence[SongScore], all_rows: Sequence[SongScore], dimensions: Sequence[str], *, by: str
+    rows: Sequence[SongScore],
+    all_rows: Sequence[SongScore],
+    dimensions: Sequence[str],
+    *,
+    by: str,
+    narrow: bool,
+    fits: Callable[[Table], bool],
 ) -> list[Table]:
     """One table, or, if other models' columns do not fit beside ours, one per model."""
-    names, others, narrow = _names(dimensions), beside_columns(all_rows), screen.width < NARROW
+    names, others = _names(dimensions), beside_columns(all_rows)
     together = _songs(rows, all_rows, names, others, by=by, narrow=narrow)
-    unlimited = screen.options.update(max_width=sys.maxsize)
-    if not others or screen.measure(together, options=unlimited).minimum <= screen.width:
+    if not others or fits(together):
         return [together]
     parts = [[one for one in others if one[0] == model] for model in dict.fromkeys(model for model, _ in others)]
     theirs = [_songs(rows, all_rows, [], part, by=by, narrow=narrow) for part in parts]
@@ -110,20 +123,20 @@ def _other(row: SongScore, model: str, name: str) -> str:
     return f"{values[0]:.2f}" if values else "–"
 
 
-def _print_agreement(screen: Console, rows: Sequence[SongScore]) -> None:
+def _agreement(rows: Sequence[SongScore], *, narrow: bool) -> Iterator[Table | Text]:
     """Rank correlations of other models with our scores, and the songs on which a model differs most."""
     folder = _common_folder(rows)
     for model, found in agreement(rows).items():
         names = map(visible, next(iter(found.values())))
-        table = _table("", numbers=[_broken(name) if screen.width < NARROW else name for name in names])
+        table = _table("", numbers=[_broken(name) if narrow else name for name in names])
         table.title, table.title_justify = _plain(f"rank correlation with {model}"), "left"
         for name, correlations in found.items():
             values = ("–" if value is None else f"{value:+.2f}" for value in correlations.values())
             table.add_row(_plain(name), *values)
-        screen.print(table)
+        yield table
         for one in disagreements(rows, model):
             place = f"place {one.ours:g} of {one.songs} here, {one.theirs:g} by {model}"
-            screen.print(_plain(f"{_name(one.row, folder)}: {place}"))
+            yield _plain(f"{_name(one.row, folder)}: {place}")
 
 
 def _common_folder(rows: Sequence[SongScore]) -> str:
