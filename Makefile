@@ -122,7 +122,7 @@ dist: setup  ## Build the sdist and the wheel, install the wheel with the newest
 	python -m uv build --quiet
 	python -m uv venv --quiet build/trial
 	python -m uv pip install --quiet --python build/trial dist/*.whl
-	cd build && for command in trial/bin/hear-*; do $$command --version && $$command --help > trial/help; done
+	cd build && for command in trial/bin/hear trial/bin/hear-*; do $$command --version && $$command --help > trial/help; done
 
 # setuptools, pytest and hypothesis are for `make setup` and `make gpu` there.
 # uv picks the packages for the other machine, since pip would go by this machine's Python; the hashes are the pinned ones.

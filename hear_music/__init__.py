@@ -2,8 +2,8 @@
 
     import hear_music as hear
 
-The names listed in `__all__` are the public API. Everything in the packages `pipeline`, `stages` and `store` may
-change between releases.
+The names listed in `__all__`, here and in `hear_music.adapters`, are the public API. Everything in the packages
+`pipeline`, `stages` and `store` may change between releases.
 
 A name is imported when it is first used, so that importing this module loads neither torch nor NumPy.
 """
@@ -15,6 +15,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from stages.common.hub import HubError
+    from stages.compare.comparison import Comparison
+    from stages.compare.heads import compare_heads
+    from stages.compare.scores import compare_scores
     from stages.evaluate.evaluation import Evaluation
     from stages.evaluate.evaluation import evaluate_heads as evaluate
     from stages.extract.encoders.errors import EncoderError
@@ -36,6 +39,9 @@ if TYPE_CHECKING:
     from stages.probe.saved import Probe, load_probe
     from stages.scoring.errors import ScoringError
     from stages.scoring.over_time import Windows
+    from stages.scoring.reward.best_of import PromptChoice, best_of
+    from stages.scoring.reward.reward import Reward
+    from stages.scoring.reward.value import RewardValue
     from stages.scoring.rows import ScoreTable, SongScore
     from stages.scoring.scorer import Scorer
     from stages.songs.errors import SongsError
@@ -49,7 +55,8 @@ if TYPE_CHECKING:
 
     __version__: str
 
-__all__ = [
+__all__ = [  # noqa: RUF022 - in the order of `sorted`, as `dir` shows it
+    "Comparison",
     "DIMENSIONS",
     "Damage",
     "EmbeddingStore",
@@ -66,6 +73,9 @@ __all__ = [
     "ProbeError",
     "ProbePredictions",
     "ProbeReport",
+    "PromptChoice",
+    "Reward",
+    "RewardValue",
     "ScoreTable",
     "Scorer",
     "ScoringError",
@@ -83,6 +93,9 @@ __all__ = [
     "Windows",
     "__version__",
     "apply_probe",
+    "best_of",
+    "compare_heads",
+    "compare_scores",
     "evaluate",
     "load_head",
     "load_heads",
@@ -99,6 +112,7 @@ __all__ = [
 if not TYPE_CHECKING:
     # Where a name comes from, as module:attribute; without an attribute, it has the same name there.
     _SOURCES = {
+        "Comparison": "stages.compare.comparison",
         "DIMENSIONS": "stages.songs.manifest",
         "Damage": "store.upkeep.verification",
         "EmbeddingStore": "store.reader",
@@ -115,6 +129,9 @@ if not TYPE_CHECKING:
         "ProbeError": "stages.probe.errors",
         "ProbePredictions": "stages.probe.apply",
         "ProbeReport": "stages.probe.report",
+        "PromptChoice": "stages.scoring.reward.best_of",
+        "Reward": "stages.scoring.reward.reward",
+        "RewardValue": "stages.scoring.reward.value",
         "ScoreTable": "stages.scoring.rows",
         "Scorer": "stages.scoring.scorer",
         "ScoringError": "stages.scoring.errors",
@@ -131,6 +148,9 @@ if not TYPE_CHECKING:
         "Verification": "store.upkeep.verification",
         "Windows": "stages.scoring.over_time",
         "apply_probe": "stages.probe.apply",
+        "best_of": "stages.scoring.reward.best_of",
+        "compare_heads": "stages.compare.heads",
+        "compare_scores": "stages.compare.scores",
         "evaluate": "stages.evaluate.evaluation:evaluate_heads",
         "load_head": "stages.head.checkpoint.saved",
         "load_heads": "stages.head.checkpoint.ensemble",

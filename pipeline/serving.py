@@ -10,7 +10,7 @@ from stages.scoring.over_time import Windows
 
 # The exit code that shells expect of a program ended by SIGINT.
 INTERRUPTED = 130
-EXTRA = ("fastapi", "uvicorn", "python_multipart")
+EXTRA = ("fastapi", "uvicorn", "python_multipart", "prometheus_client")
 
 
 def run_service(

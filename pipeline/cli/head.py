@@ -7,6 +7,8 @@ from typing import Annotated, Any
 
 from pipeline.cli.common import DEFAULTS, new_app, params_option, refuse_changed_songs
 from pipeline.cli.head_commands.ablate import ablate
+from pipeline.cli.head_commands.best_of import best_of
+from pipeline.cli.head_commands.compare import compare
 from pipeline.cli.head_commands.hub import pull, push
 from pipeline.cli.head_commands.predict import predict
 from pipeline.cli.options import Bootstrap, Manifest, Receipt, Store, Track, find_store
@@ -18,6 +20,10 @@ app = new_app("head", "Train, evaluate and use HEAR's head on stored embeddings.
 
 Checkpoint = Annotated[
     str, option("Model", "A head: a run's folder, a published .pth or .safetensors file, or a hub id.")
+]
+Raters = Annotated[
+    Path | None,
+    option("Evaluation", "SongEval's metadata.jsonl: also show how far its raters agree, the ceiling for any head."),
 ]
 Seeds = Annotated[
     int, option("Training", "Train this many heads, with seeds --seed, --seed + 1, …; they score as one.", min=1)
@@ -80,6 +86,7 @@ def evaluate(
     ] = None,
     plots: Annotated[Path | None, option("Output", "Folder for tables and plots.")] = None,
     bootstrap: Bootstrap = 1000,
+    raters: Raters = None,
     params_file: Annotated[Path | None, params_option("head")] = None,
 ) -> None:
     """Compare a head's scores with the ratings of one split, and print a table.
@@ -100,7 +107,7 @@ def evaluate(
     refuse_changed_songs(root, listed.among(split))
     evaluation = evaluate_heads(
         load_heads(checkpoint, device=params["device"]), store=root, manifest=listed, receipt=receipt, split=split,
-        allow_missing=params["allow_missing"], draws=bootstrap, trained_on=read_trained_on(checkpoint),
+        allow_missing=params["allow_missing"], draws=bootstrap, raters=raters, trained_on=read_trained_on(checkpoint),
     )  # fmt: skip
     for line in evaluation.notes:
         _note(line)
@@ -112,5 +119,5 @@ def _note(line: str) -> None:
     note(f"hear-head: {line}")
 
 
-for command in (predict, ablate, push, pull):
+for command in (predict, best_of, compare, ablate, push, pull):
     app.command()(command)

@@ -1,13 +1,14 @@
 """Score a split of a store with one or several heads, and compare the scores with the ratings."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from stages.evaluate.raters import agreement_of_raters
 from stages.evaluate.trained_on import TrainedOn
 from stages.head.checkpoint.encoders import caution_of
 from stages.head.checkpoint.ensemble import check_agreement, load_heads, mean_scores
@@ -15,7 +16,9 @@ from stages.head.checkpoint.head import Head
 from stages.head.data.corpus import Corpus, select_corpus
 from stages.head.training.checks import describe_degenerate_metrics, describe_left_out
 from stages.metrics.agreement import Metrics, score_metrics
-from stages.metrics.bootstrap import DRAWS, Intervals, bootstrap_intervals
+from stages.metrics.bootstrap import Intervals, bootstrap_intervals
+from stages.metrics.raters import RaterAgreement
+from stages.metrics.resampling import DRAWS
 from stages.songs import Manifest
 from stages.songs.manifest_file import as_manifest
 from store import EmbeddingStore, check_receipt, open_store
@@ -39,6 +42,8 @@ class Evaluation:
     system, system_intervals
         Metrics over the means of each generating system, None if the manifest names fewer than two; and their 95 %
         intervals, None for fewer than three.
+    raters
+        Agreement of the songs' raters by dimension, the ceiling for any head; empty if their ratings are not given.
     caution
         A warning if scores of these heads cannot be trusted; empty otherwise.
     notes
@@ -63,6 +68,7 @@ class Evaluation:
     intervals: Intervals
     system: Metrics | None
     system_intervals: Intervals | None
+    raters: Mapping[str, RaterAgreement] = field(default_factory=dict)
     caution: str = ""
     notes: tuple[str, ...] = ()
 
@@ -76,6 +82,7 @@ def evaluate_heads(
     receipt: str | Path | None = None,
     allow_missing: int = 0,
     draws: int = DRAWS,
+    raters: str | Path | None = None,
     trained_on: Sequence[TrainedOn] = (),
 ) -> Evaluation:
     """Compare the scores of one head, or the mean scores of several, with the ratings of one split.
@@ -96,6 +103,8 @@ def evaluate_heads(
         Number of songs of the split that the store may lack.
     draws
         Bootstrap samples of the intervals.
+    raters
+        SongEval's `metadata.jsonl`, or a file like it, for `Evaluation.raters`.
     trained_on
         The training data of the heads, as far as known; `Evaluation.notes` then compares the songs with it.
 
@@ -112,7 +121,7 @@ def evaluate_heads(
     StoreError
         The store does not match the receipt, or cannot be read.
     SongsError
-        The manifest cannot be read, or the split has no songs, or none with ratings.
+        The manifest or the raters' file cannot be read, or the split has no songs, or none with ratings.
 
     Examples
     --------
@@ -138,7 +147,9 @@ def evaluate_heads(
         *describe_left_out(corpus, split=split),
         *describe_degenerate_metrics(corpus, split=split, dimensions=dimensions),
     )
-    return replace(found, caution=caution_of(heads), notes=tuple(dict.fromkeys([*about, *compared])))
+    agreement = agreement_of_raters(raters, corpus.songs, dimensions=dimensions, draws=draws) if raters else {}
+    notes = tuple(dict.fromkeys([*about, *compared]))
+    return replace(found, raters=agreement, caution=caution_of(heads), notes=notes)
 
 
 def evaluation_of(

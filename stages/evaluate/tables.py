@@ -1,6 +1,7 @@
 """An evaluation as text, as JSON, and as the CSV files that `dvc plots` draws."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import numpy as np
 
 from stages.evaluate.evaluation import Evaluation
 from stages.evaluate.plots import calibration, draw_calibration, draw_scatter
+from stages.evaluate.raters import raters_text
 from stages.head.errors import HeadError
 from stages.head.files import write_csv, write_json
 from stages.metrics.agreement import METRICS, Metrics
@@ -26,6 +28,8 @@ def evaluation_table(evaluation: Evaluation) -> str:
     if evaluation.system is not None:
         systems = len({system for system in evaluation.corpus.systems if system})
         lines += ["", *_lines(f"{systems} systems", evaluation.system, evaluation.system_intervals)]
+    if evaluation.raters:
+        lines += ["", *raters_text(evaluation.raters)]
     if evaluation.caution:
         lines += ["", f"⚠ {visible(evaluation.caution)}"]
     if evaluation.notes:
@@ -84,6 +88,8 @@ def _to_json(evaluation: Evaluation) -> dict[str, Any]:
     values["intervals"] = _ends(evaluation.intervals)
     if evaluation.system_intervals is not None:
         values["system_intervals"] = _ends(evaluation.system_intervals)
+    if evaluation.raters:
+        values["raters"] = {name: asdict(each) for name, each in evaluation.raters.items()}
     if evaluation.caution:
         values["caution"] = evaluation.caution
     values["notes"] = list(evaluation.notes)

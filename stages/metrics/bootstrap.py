@@ -4,11 +4,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from stages.metrics.agreement import METRICS, Array, Metrics, score_metrics
+from stages.metrics.agreement import Array
+from stages.metrics.resampling import DRAWS, resampled_metrics
 
 Intervals = dict[str, dict[str, tuple[float, float]]]
 QUANTILES = (0.025, 0.975)
-DRAWS = 1000
 
 
 def bootstrap_intervals(
@@ -26,18 +26,11 @@ def bootstrap_intervals(
     draws
         Bootstrap samples.
     """
-    generator = np.random.default_rng(seed)
-    tables: list[Metrics] = []
-    for _ in range(draws):
-        rows = generator.integers(len(ratings), size=len(ratings))
-        tables.append(score_metrics(ratings[rows], predicted[rows], dimensions=dimensions))
-    return {
-        name: {metric: interval([table[name][metric] for table in tables]) for metric in METRICS}
-        for name in (*dimensions, "mean")
-    }
+    samples = resampled_metrics(ratings, predicted, dimensions=dimensions, draws=draws, seed=seed)
+    return {name: {metric: interval(values) for metric, values in row.items()} for name, row in samples.items()}
 
 
-def interval(values: Sequence[float]) -> tuple[float, float]:
+def interval(values: "Sequence[float] | Array") -> tuple[float, float]:
     """95 % interval of a figure, from its values over bootstrap samples."""
     low, high = np.quantile(values, QUANTILES)
     return float(low), float(high)

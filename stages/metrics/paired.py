@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages.metrics.agreement import Array
-from stages.metrics.bootstrap import DRAWS, interval
+from stages.metrics.bootstrap import interval
+from stages.metrics.resampling import DRAWS, drawn_counts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,9 +57,8 @@ def paired_difference(first: Array, second: Array, *, draws: int = DRAWS, seed: 
             f"expected two (songs,) vectors with at least one pair, found {first.shape} and {second.shape}"
         )
     differences = np.asarray(first, np.float64) - np.asarray(second, np.float64)
-    generator, pairs = np.random.default_rng(seed), len(differences)
-    means = [float(differences[generator.integers(pairs, size=pairs)].mean()) for _ in range(draws)]
-    low, high = interval(means)
+    pairs = len(differences)
+    low, high = interval(resampled_means(differences, draws=draws, seed=seed))
     return PairedDifference(
         pairs=pairs,
         mean=float(differences.mean()),
@@ -67,6 +67,12 @@ def paired_difference(first: Array, second: Array, *, draws: int = DRAWS, seed: 
         p=float(wilcoxon(differences).pvalue) if differences.any() else 1.0,
         win_rate=float(((differences > 0) + 0.5 * (differences == 0)).mean()),
     )
+
+
+def resampled_means(values: Array, *, draws: int = DRAWS, seed: int = 0) -> NDArray[np.float64]:
+    """The mean of values (N,) in each bootstrap sample, (draws,)."""
+    parts = [counts @ values for counts in drawn_counts(len(values), draws=draws, seed=seed)]
+    return np.concatenate(parts) / len(values)
 
 
 def holm(p_values: Sequence[float]) -> NDArray[np.float64]:

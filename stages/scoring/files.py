@@ -1,4 +1,4 @@
-"""Score files, each written as a whole: JSON, CSV and the challenge's format."""
+"""Score files, each written as a whole: JSON, CSV and the challenge's format; and the best song of each prompt."""
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,6 +10,7 @@ from stages.common import csv_text
 from stages.scoring.beside.agreement import beside_columns
 from stages.scoring.errors import ScoringError
 from stages.scoring.inputs import InputSong
+from stages.scoring.reward.best_of import PromptChoice
 from stages.scoring.rows import SongScore
 from store.files.replacing import is_device, replacing
 from store.files.visible import to_json, visible
@@ -36,6 +37,27 @@ def write_csv(path: Path, rows: Sequence[SongScore], dimensions: Sequence[str]) 
             about = [_cell(row.novelty), row.warning, row.error, level, row.caution]
             beside = [_cell(row.beside.get(model, {}).get(name)) for model, name in others]
             lines.append([row.song_id, row.path, row.group, *scores, *spread, *about, *beside])
+        csv_text.write_rows(file, lines)
+
+
+def write_choices_json(path: Path, choices: Sequence[PromptChoice]) -> None:
+    """Write a list with one object per prompt; see `PromptChoice.to_json`."""
+    with _replaced(path) as file:
+        file.write(to_json([choice.to_json() for choice in choices], indent=2) + "\n")
+
+
+def write_choices_csv(path: Path, choices: Sequence[PromptChoice]) -> None:
+    """Write one line per prompt: the best candidate, its value and margin, and counts of candidates."""
+    with _replaced(path) as file:
+        numbers = ["value", "margin", "disagreement"]
+        lines = [["prompt", "song_id", "path", *numbers, "runner_up", "candidates", "failed", "flagged", "warning"]]
+        for choice in choices:
+            song = [choice.best.song_id, choice.best.path] if choice.best else ["", ""]
+            values = [_cell(value) for value in (choice.value, choice.margin, choice.disagreement)]
+            runner_up = choice.runner_up.song_id if choice.runner_up else ""
+            counts = [str(count) for count in (len(choice.candidates), choice.failed, choice.flagged)]
+            warning = choice.best.warning if choice.best else ""
+            lines.append([choice.prompt, *song, *values, runner_up, *counts, warning])
         csv_text.write_rows(file, lines)
 
 

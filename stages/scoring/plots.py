@@ -141,9 +141,7 @@ def _draw_curves(axes: "Axes", row: SongScore) -> None:
     axes.xaxis.set_major_locator(_time_ticks(length))
     axes.xaxis.set_major_formatter(lambda second, _: f"{int(second) // 60}:{int(second) % 60:02}")
     axes.grid(alpha=0.3)
-    axes.legend(
-        ncols=columns, fontsize=8, loc="lower center", bbox_to_anchor=(0.5, 1.0), frameon=False
-    )
+    axes.legend(ncols=columns, fontsize=8, loc="lower center", bbox_to_anchor=(0.5, 1.0), frameon=False)
 
 
 def _time_ticks(length: float) -> "FixedLocator":

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from stages.metrics.bootstrap import DRAWS, QUANTILES
+from stages.metrics.bootstrap import QUANTILES
 from stages.scoring.rows import SongScore
 
 # Name of the column for the mean over dimensions.
@@ -55,12 +55,13 @@ def by_group(rows: Sequence[SongScore]) -> dict[str, Mapping[str, Distribution]]
     return {name: distributions(members) for name, members in ranked}
 
 
-def mean_intervals(rows: Sequence[SongScore], *, draws: int = DRAWS, seed: int = 0) -> dict[str, Intervals]:
+def mean_intervals(rows: Sequence[SongScore], *, draws: int = 1000, seed: int = 0) -> dict[str, Intervals]:
     """95 % intervals of each group's means: percentile bootstrap over songs (Efron and Tibshirani 1993, §13).
 
     Returns
     -------
-    By group, then by name as in `distributions`: (low, high). Groups of fewer than `FEWEST_FOR_INTERVAL` have none.
+    dict[str, Intervals]
+        By group, then by name as in `distributions`: (low, high). Groups of fewer than `FEWEST_FOR_INTERVAL` have none.
     """
     groups: dict[str, list[list[float]]] = {}
     names: list[str] = []

@@ -8,7 +8,7 @@ Other strings and numbers of a line are kept as columns.
 import hashlib
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -29,6 +29,9 @@ VALIDATION_URL_VARIABLE = "HEAR_VAL_IDS_URL"
 VALIDATION_LIST = "val_ids.txt"
 SONGS = 2_399
 VALIDATION_SHA256 = "a6563457c0189c585689bd47a97137a15a2d278587fdbf5d03935c52d7dec899"
+
+# Rater → dimension → rating.
+RaterRatings = Mapping[str, Mapping[str, float]]
 
 
 def read_songeval(root: str | Path, *, official: bool = True) -> list[Song]:
@@ -54,6 +57,34 @@ def read_songeval(root: str | Path, *, official: bool = True) -> list[Song]:
         raise SongsError(f"{folder / 'metadata.jsonl'}: expected SongEval's {SONGS} songs, found {len(songs)}")
     _check_files(folder, songs)
     return songs
+
+
+def read_raters(path: str | Path) -> dict[str, RaterRatings]:
+    """Read the ratings of each rater from SongEval's `metadata.jsonl`.
+
+    Returns
+    -------
+    dict
+        By song id, by rater, by dimension. A rater is the value of `annotator`, or the position in the list where a
+        song's raters do not all have different names. Missing ratings have no entry.
+
+    Raises
+    ------
+    SongsError
+        The file or a line cannot be read, or a rating is not a number from 1 to 5.
+    """
+    path = Path(path)
+    found: dict[str, RaterRatings] = {}
+    for line, row in _read_lines(path):
+        where = f"{shown(path)} line {line}"
+        names = [str(rater.get("annotator", "")) for rater in row["annotation"]]
+        if "" in names or len(set(names)) < len(names):
+            names = [f"rater {number}" for number in range(1, len(names) + 1)]
+        found[Path(row["file_name"]).stem] = {
+            name: {each: _rating(rater[each], each, where) for each in DIMENSIONS if rater.get(each) not in (None, "")}
+            for name, rater in zip(names, row["annotation"], strict=True)
+        }
+    return found
 
 
 def download_songeval(root: str | Path) -> None:

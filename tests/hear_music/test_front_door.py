@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import hear_music as hear
+from hear_music import adapters
 
 ROOT = Path(__file__).parents[2]
 NAMES = [name for name in hear.__all__ if name not in ("DIMENSIONS", "__version__")]
@@ -37,6 +38,7 @@ def test_every_name_is_in_the_reference() -> None:
     page = (ROOT / "docs" / "reference" / "api.md").read_text(encoding="utf-8")
     shown = re.findall(r"^::: hear_music\.(\w+)$", page, re.MULTILINE)
     assert sorted([*shown, "__version__"]) == hear.__all__
+    assert sorted(re.findall(r"^::: hear_music\.adapters\.(\w+)$", page, re.MULTILINE)) == adapters.__all__
     assert "hear_music.__version__" in page
 
 
@@ -45,9 +47,9 @@ def test_errors_document_when_they_are_raised(name: str) -> None:
     assert getattr(hear, name).__dict__["__doc__"]
 
 
-@pytest.mark.parametrize("name", DOCUMENTED)
+@pytest.mark.parametrize("name", [*DOCUMENTED, *adapters.__all__])
 def test_the_examples_run(name: str, work_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    documented = getattr(hear, name)
+    documented = getattr(hear if name in DOCUMENTED else adapters, name)
     text = inspect.cleandoc(documented.__doc__)
     sections = re.findall(r"^(\w+)\n-{3,}$", text, re.MULTILINE)
     assert sections[-1] == "Examples"
@@ -55,7 +57,7 @@ def test_the_examples_run(name: str, work_folder: Path, monkeypatch: pytest.Monk
         assert sections == ["Parameters", "Returns", "Raises", "Examples"]
     monkeypatch.chdir(work_folder)
     (example,) = doctest.DocTestFinder(recurse=False).find(documented, name, globs={})
-    assert example.examples[0].source.startswith("import ")
+    assert example.examples[0].source.startswith(("import ", "from "))
     report: list[str] = []
     runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE)
     failed, _ = runner.run(example, out=report.append)

@@ -42,7 +42,7 @@ MINE = "models/\x1b[2Jmine"
         ),
     ],
 )
-def test_facts_name_heads_encoders_and_licences(known: dict[str, Provenance], checkpoint: str, expected: dict[str, str]) -> None:
+def test_facts_name_the_licences(known: dict[str, Provenance], checkpoint: str, expected: dict[str, str]) -> None:
     streams = ("muq/track@10", "musicfm/track@10")
     head = SimpleNamespace(streams=streams, config=SimpleNamespace(spec=None, encoders_from=known))
     facts = report_facts(SimpleNamespace(streams=streams, heads=[head]), [checkpoint])  # type: ignore[arg-type]

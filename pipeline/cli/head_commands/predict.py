@@ -94,7 +94,7 @@ def predict(
 
     windows = Windows(window, hop) if over_time or plots or report else None
     request = Request(
-        inputs=inputs or [], lines=_standard_input(), checkpoints=checkpoint or (), store=store, manifest=manifest,
+        inputs=inputs or [], lines=standard_input(), checkpoints=checkpoint or (), store=store, manifest=manifest,
         split=split, by=by, windows=windows, encoders={"muq": muq, "musicfm": musicfm, **params}, beside=beside or [],
     )  # fmt: skip
     outputs = Outputs(json=json_, csv=csv, scp=scp, jsonl=jsonl, resume=resume, plots=plots, report=report)
@@ -120,7 +120,7 @@ def _run(request: "Request", outputs: "Outputs", *, by: str, top: int | None) ->
         raise typer.Exit(1)
 
 
-def _standard_input() -> Iterator[str]:
+def standard_input() -> Iterator[str]:
     """Lines of standard input, read only if `-` is an input; names that are not UTF-8 survive."""
     for line in sys.stdin.buffer:
         yield line.decode("utf-8", "surrogateescape")

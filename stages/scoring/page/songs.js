@@ -65,7 +65,7 @@ function heading(shown, chosen) {
   const line = element("tr", {}, ...shown.map((column) => {
     const button = element("button", { type: "button", "data-key": column.key }, column.label ?? column.key);
     button.addEventListener("click", () => sortBy(column));
-    const head = element("th", { scope: "col", class: looks(column) }, button);
+    const head = element("th", { scope: "col", class: looks(column) }, state.printing ? button.textContent : button); // browsers do not repeat buttons on each sheet
     if (column === chosen) head.setAttribute("aria-sort", state.descending ? "descending" : "ascending");
     return head;
   }));

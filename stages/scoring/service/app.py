@@ -1,17 +1,24 @@
-"""The application: `GET /` the page, `POST /score` audio → scores, `GET /health`."""
+"""The application: `GET /` the page, `POST /score` and `/score/batch` audio → scores, and what describes them."""
 
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING
 
 from fastapi import FastAPI, Request
-from fastapi.responses import HTMLResponse, JSONResponse, Response
+from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
+from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.middleware.trustedhost import TrustedHostMiddleware
-from starlette.types import Receive, Scope, Send
 
 from stages.head.checkpoint.encoders import encoders_from
 from stages.scoring.page.document import upload_html
-from stages.scoring.service.introduction import introduction_html
-from stages.scoring.service.limits import RETRY_AFTER, Limits, RefusedError
-from stages.scoring.service.request_body import RequestBody, check_request, receive
+from stages.scoring.service.answers import RefusalResponse, RowsResponse, internal_error
+from stages.scoring.service.documents.docs_page import docs_html
+from stages.scoring.service.documents.introduction import introduction_html
+from stages.scoring.service.documents.openapi import batch_about, read_about, score_about
+from stages.scoring.service.documents.schemas import Health
+from stages.scoring.service.limits import Limits, RefusedError
+from stages.scoring.service.metrics import Metrics
+from stages.scoring.service.request_body import MOST_FILES, RequestBody, check_request, receive
+from stages.scoring.service.request_log import LogRequests, RequestLog, record_of
 from stages.scoring.service.scoring_queue import ScoringQueue
 
 if TYPE_CHECKING:
@@ -20,6 +27,9 @@ if TYPE_CHECKING:
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 # Values of the Host header; older versions of Starlette cut the last one at its first colon.
 _HOSTS = ["127.0.0.1", "localhost", "[::1]", "["]
+_ENDPOINTS = ("/", "/score", "/score/batch", "/health", "/metrics", "/docs", "/openapi.json")
+_ENCODERS = {"muq": "MuQ", "musicfm": "MusicFM"}
+_ABOUT = "Predicts how musicians would rate songs, on a scale from 1 to 5. One song is scored at a time."
 
 
 def make_service(
@@ -41,8 +51,61 @@ def make_service(
     """
     limits = limits or Limits()
     limited = scorer.limited(longest=60 * limits.minutes)
-    queue = ScoringQueue(lambda path, deadline: limited.score(path, deadline=deadline), limits)
-    encoders = {name: origin.line for name, origin in encoders_from(scorer.ensemble.heads).items()}
+    metrics = Metrics(scorer.scoring.model)
+    queue = ScoringQueue(lambda path, deadline: limited.score(path, deadline=deadline), limits, metrics)
+    log = RequestLog(_ENDPOINTS, metrics.count_request)
+
+    # FastAPI's interactive documentation is left out, because it loads scripts from the network. Paths with an extra
+    # slash are not redirected, because the redirect would repeat the request's Host header.
+    app = FastAPI(
+        title="HEAR", description=_ABOUT, version=metrics.version, docs_url=None, redoc_url=None, redirect_slashes=False
+    )
+    app.state.queue, app.state.log = queue, log
+    if host in LOOPBACK:
+        app.add_middleware(TrustedHostMiddleware, allowed_hosts=_HOSTS)
+    app.add_middleware(LogRequests, log=log)
+    app.add_exception_handler(Exception, internal_error)
+    _add_pages(app, scorer, limits, heads)
+
+    @app.post("/score", **score_about(limits))
+    async def score(request: Request) -> Response:
+        body = RequestBody(request, limits)
+        try:
+            check_request(request, limits)
+            row = await queue.answer(partial(receive, request, body), body.disconnected, record_of(request.scope))
+        except RefusedError as refused:
+            return RefusalResponse(refused, body, drain=not queue.stopping)
+        return JSONResponse(row.to_json())
+
+    @app.post("/score/batch", **batch_about(limits, MOST_FILES))
+    async def score_batch(request: Request) -> Response:
+        body = RequestBody(request, limits)
+        files = partial(receive, request, body, files=MOST_FILES)
+        rows = queue.batch(files, body.disconnected, record_of(request.scope))
+        try:
+            check_request(request, limits)
+            first = await anext(rows)
+        except RefusedError as refused:
+            return RefusalResponse(refused, body, drain=not queue.stopping)
+        return RowsResponse(first, rows)
+
+    @app.get("/health", response_model_exclude_none=True, **read_about("Check the service", "/health", "It runs."))
+    async def health() -> Health:
+        dimensions, caution = list(scorer.dimensions), scorer.caution or None
+        return Health(status="ok", dimensions=dimensions, model=scorer.scoring.model, caution=caution)
+
+    metrics_about = read_about("Read metrics", "/metrics", "Metrics in Prometheus' text format.")
+
+    @app.get("/metrics", response_class=PlainTextResponse, **metrics_about)
+    async def show_metrics() -> Response:
+        return Response(metrics.text(), media_type=CONTENT_TYPE_LATEST)
+
+    return app
+
+
+def _add_pages(app: FastAPI, scorer: "Scorer", limits: Limits, heads: str) -> None:
+    """Add the page for songs, and the page that describes the endpoints."""
+    encoders = {_ENCODERS.get(name, name): each.line for name, each in encoders_from(scorer.ensemble.heads).items()}
     page = upload_html(
         scorer.dimensions,
         title="HEAR: score songs",
@@ -51,51 +114,10 @@ def make_service(
         introduction=introduction_html(scorer.dimensions, limits, {"Heads": heads, **encoders}),
     )
 
-    # FastAPI's interactive documentation is left out, because it loads scripts from the network. Paths with an extra
-    # slash are not redirected, because the redirect would repeat the request's Host header.
-    app = FastAPI(title="HEAR", docs_url=None, redoc_url=None, redirect_slashes=False)
-    app.state.queue = queue
-    if host in LOOPBACK:
-        app.add_middleware(TrustedHostMiddleware, allowed_hosts=_HOSTS)
-
     @app.get("/", response_class=HTMLResponse, include_in_schema=False)
     async def show_page() -> HTMLResponse:
         return HTMLResponse(page)
 
-    @app.get("/health")
-    async def health() -> dict[str, Any]:
-        caution = {"caution": scorer.caution} if scorer.caution else {}
-        return {"status": "ok", "dimensions": list(scorer.dimensions), "model": scorer.scoring.model, **caution}
-
-    @app.post("/score")
-    async def score(request: Request) -> Response:
-        body = RequestBody(request, limits)
-        try:
-            check_request(request, limits)
-            row = await queue.answer(lambda upload: receive(request, body, upload), body.disconnected)
-        except RefusedError as refused:
-            return RefusalResponse(refused, body, drain=not queue.stopping)
-        return JSONResponse(row.to_json())
-
-    return app
-
-
-class RefusalResponse(JSONResponse):
-    """The answer to a refused request. The rest of its body is read for a while, then the connection is closed.
-
-    Many clients send the whole body before they read the answer; if the connection closed first, they would lose it.
-    """
-
-    def __init__(self, refused: RefusedError, body: RequestBody, *, drain: bool) -> None:
-        retry = {"Retry-After": str(RETRY_AFTER)} if refused.status == 503 else {}
-        close = {} if body.ended else {"Connection": "close"}
-        super().__init__({"detail": str(refused)}, refused.status, headers={**retry, **close})
-        self._rest = body if drain else None
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send the answer."""
-        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-        await send({"type": "http.response.body", "body": self.body, "more_body": True})
-        if self._rest is not None:
-            await self._rest.drain()
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
+    @app.get("/docs", response_class=HTMLResponse, include_in_schema=False)
+    async def show_docs() -> HTMLResponse:
+        return HTMLResponse(docs_html(app.openapi()))

@@ -1,12 +1,17 @@
 """Connections of clients that may be slow, broken or hostile; these close when uvicorn's own would stay open."""
 
 import asyncio
+import json
+from functools import partial
+from typing import cast
 
 import h11
 from starlette.responses import JSONResponse
+from starlette.types import Scope
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from stages.scoring.service.limits import RETRY_AFTER
+from stages.scoring.service.request_log import ID_HEADER, RequestLog, RequestRecord, address, record_of
 
 # Open connections. More get the answer to try again later; beyond twice as many, they are closed at once.
 MOST_CONNECTIONS = 256
@@ -23,7 +28,7 @@ _BUSY = JSONResponse(
     503,
     headers={"retry-after": str(RETRY_AFTER), "connection": "close"},
 )
-_TOO_SLOW = b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+_TOO_SLOW = f"the request came too slowly: expected {LEAST_BYTES} bytes or more in {CHECK_SECONDS:g} s"
 
 
 class _Parser(h11.Connection):
@@ -56,7 +61,7 @@ class Connection(H11Protocol):
         if len(self.connections) > 2 * MOST_CONNECTIONS:
             transport.abort()
         elif len(self.connections) > MOST_CONNECTIONS:
-            self.app = _BUSY
+            self.app = partial(self._log.run, _BUSY)
         self._timer = self.loop.call_later(CHECK_SECONDS, self._check)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -70,15 +75,16 @@ class Connection(H11Protocol):
         super().data_received(data)
 
     def send_400_response(self, msg: str) -> None:
-        """Answer invalid HTTP, unless an answer has begun: then h11 cannot send another."""
+        """Answer invalid HTTP, unless an answer has begun."""
         if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
-            super().send_400_response(msg)
+            self._answer(b"400 Bad Request", msg)
         self._close()
 
     def shutdown(self) -> None:
         """Close after the answer; the rest of a refused body is not read."""
         super().shutdown()
-        if self.cycle is not None and self.cycle.response_started and not self.cycle.response_complete:
+        answers = self.cycle is not None and self.cycle.response_started and not self.cycle.response_complete
+        if answers and self.conn.their_state is h11.SEND_BODY:
             self._close()
 
     def _check(self) -> None:
@@ -100,8 +106,30 @@ class Connection(H11Protocol):
         """Close the connection of a client that is too slow; if it has begun a request without an answer, send 408."""
         begun = self.conn.our_state is h11.SEND_RESPONSE or self.conn.trailing_data[0]
         if begun and self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
-            self.transport.write(_TOO_SLOW)
+            self._answer(b"408 Request Timeout", _TOO_SLOW)
         self._close()
+
+    @property
+    def _log(self) -> RequestLog:
+        log: RequestLog = self.config.loaded_app.state.log
+        return log
+
+    def _answer(self, status: bytes, reason: str) -> None:
+        """Answer without the application, with the id of the request if it has begun."""
+        begun = self.cycle is not None and not self.cycle.response_complete
+        record = record_of(cast(Scope, self.cycle.scope)) if begun else RequestRecord(client=address(self.client))
+        record.status = int(status[:3])
+        body = json.dumps({"detail": reason}).encode()
+        lines = [
+            b"HTTP/1.1 " + status,
+            b"content-type: application/json",
+            b"content-length: %d" % len(body),
+            b"%s: %s" % (ID_HEADER.lower().encode(), record.id.encode()),
+            b"connection: close",
+        ]
+        self.transport.write(b"\r\n".join([*lines, b"", body]))
+        if not begun:
+            self._log.ended(record)
 
     def _close(self) -> None:
         """Close, and notify the application at once, because it may be waiting for the rest of the request."""

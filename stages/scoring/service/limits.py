@@ -22,9 +22,10 @@ class Limits:
     minutes
         Length of a song. It also limits the samples in all channels (see `read_audio`).
     seconds
-        Time from the first byte of a request to its answer, including the time in the queue.
+        Time from the first byte of a request to its answer, including the time in the queue. In a batch, the time for
+        the upload, and then for each song from its turn in the queue.
     waiting
-        Songs that may wait while one is scored.
+        Songs and batches that may wait while one is scored.
 
     Raises
     ------
@@ -49,8 +50,13 @@ class Limits:
         return int(self.megabytes * 1e6)
 
     @property
+    def batches(self) -> int:
+        """Batches at the same time: at most half of the places, because a batch keeps its place for many songs."""
+        return max(1, (self.waiting + 1) // 2)
+
+    @property
     def disk(self) -> int:
-        """Size of all uploads together, in bytes: the songs that wait or are scored, and as many that arrive."""
+        """Size of all uploads together, in bytes: those that wait or are scored, and as many that arrive."""
         return 2 * (self.waiting + 1) * self.bytes
 
 

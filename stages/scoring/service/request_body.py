@@ -1,4 +1,4 @@
-"""A request's body → a file: the file in a form, or the body itself, up to the size limit."""
+"""A request's body → files: those in a form, or the body itself, up to the size limit."""
 
 import asyncio
 import logging
@@ -10,11 +10,14 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import Request
 
 from stages.scoring.service.limits import Limits, RefusedError
-from stages.scoring.service.uploads import Upload
+from stages.scoring.service.samples import sample_format
+from stages.scoring.service.uploads import Begin, Upload
 
 # Seconds for which the rest of a refused body is read.
 DRAIN_SECONDS = 30.0
 MOST_FIELDS = 8
+# Files in a batch.
+MOST_FILES = 100
 # Bytes of one header of a part of a form.
 LONGEST_HEADER = 4_096
 
@@ -93,57 +96,64 @@ class RequestBody:
         return block
 
 
-async def receive(request: Request, body: RequestBody, upload: Upload) -> str:
-    """Write the request's audio to a file and return its name.
+async def receive(request: Request, body: RequestBody, begin: Begin, *, files: int = 1) -> None:
+    """Write the audio in a request to files.
 
-    A form contains it as its one file; any other body is the audio itself, named by the query parameter `name`.
+    A form contains up to `files` of them. Any other body is one song, named by the query parameter `name`: raw samples
+    if its type says so, else a file.
 
     Raises
     ------
     RefusedError
-        413 too large; 422 incomplete, or a form without a file; and as `Upload.write`.
+        413 too large; 422 incomplete, or no form for several files, or a form without a file; and as `Upload.write`.
     """
     kind, options = parse_options_header(request.headers.get("content-type"))
     if kind == b"multipart/form-data":
-        return await _from_form(options.get(b"boundary", b""), body, upload)
+        await _from_form(options.get(b"boundary", b""), body, begin, files)
+        return
+    if files > 1:
+        raise RefusedError(422, "expected a form with files, such as curl -F audio=@a.mp3 -F audio=@b.mp3")
+    samples = sample_format(request.headers, kind.decode("latin-1"))
+    upload = begin(request.query_params.get("name", "song"))
+    if samples is not None:
+        await samples.write(body.blocks(), upload)
+        return
     async for block in body.blocks():
         upload.write(block)
-    return request.query_params.get("name", "song")
 
 
-async def _from_form(boundary: bytes, body: RequestBody, upload: Upload) -> str:
+async def _from_form(boundary: bytes, body: RequestBody, begin: Begin, files: int) -> None:
     if not boundary:
         raise RefusedError(422, "cannot read the form: its Content-Type has no boundary")
-    form = _Form(upload.write)
+    form = _Form(begin, files)
     try:
         parser = MultipartParser(boundary, form.callbacks)  # type: ignore[arg-type]
         async for block in body.blocks():
             parser.write(block)
     except FormParserError as error:
         raise RefusedError(422, f"cannot read the form: {error}") from error
-    if form.name is None:
+    if not form.files:
         raise RefusedError(422, "the form has no file; send one, such as curl -F audio=@song.mp3")
     if not form.ended:
         raise RefusedError(422, "cannot read the form: its end is missing")
-    return form.name
 
 
 class _Form:
-    """Callbacks for python-multipart: they pass on the content of the form's file without keeping it.
+    """Callbacks for python-multipart: they pass on the content of the form's files without keeping it.
 
     Attributes
     ----------
-    name
-        The file's name; None before the file arrives.
+    files
+        The number of files that have begun.
     ended
         Whether the end of the form has arrived.
     """
 
-    def __init__(self, write: Callable[[bytes], None]) -> None:
-        self.name: str | None = None
-        self.ended = False
-        self._write = write
-        self._parts, self._in_file = 0, False
+    def __init__(self, begin: Begin, most: int) -> None:
+        self.files, self.ended = 0, False
+        self._begin, self._most = begin, most
+        self._parts = 0
+        self._upload: Upload | None = None
         self._header, self._value, self._disposition = b"", b"", b""
 
     @property
@@ -154,9 +164,9 @@ class _Form:
 
     def _part_begin(self) -> None:
         self._parts += 1
-        self._in_file, self._disposition = False, b""
-        if self._parts > MOST_FIELDS + 1:
-            raise RefusedError(422, f"the form has too many fields (at most {MOST_FIELDS} besides its file)")
+        self._upload, self._disposition = None, b""
+        if self._parts > MOST_FIELDS + self._most:
+            raise RefusedError(422, f"the form has too many fields (at most {MOST_FIELDS} besides its files)")
 
     def _header_field(self, data: bytes, start: int, end: int) -> None:
         self._header = _extended(self._header, data[start:end])
@@ -173,13 +183,16 @@ class _Form:
         _, options = parse_options_header(self._disposition)
         if b"filename" not in options:
             return
-        if self.name is not None:
-            raise RefusedError(422, "the form has several files; send one file per request")
-        self.name, self._in_file = options[b"filename"].decode("utf-8", "replace"), True
+        if self.files == self._most:
+            several = f"more than {self._most} files" if self._most > 1 else "several files"
+            advice = "send fewer" if self._most > 1 else "send them to /score/batch"
+            raise RefusedError(422, f"the form has {several}; {advice}")
+        self.files += 1
+        self._upload = self._begin(options[b"filename"].decode("utf-8", "replace"))
 
     def _part_data(self, data: bytes, start: int, end: int) -> None:
-        if self._in_file:
-            self._write(data[start:end])
+        if self._upload is not None:
+            self._upload.write(data[start:end])
 
     def _end(self) -> None:
         self.ended = True

@@ -39,6 +39,8 @@ class Server(uvicorn.Server):
             lifespan="off",
             headers=HEADERS,
             server_header=False,
+            # The application logs requests itself, with their ids.
+            access_log=False,
             # Do not trust or log a client's claims about its own address.
             proxy_headers=False,
             timeout_graceful_shutdown=int(GRACE) + 1,

@@ -1,9 +1,10 @@
-"""Uploads on disk: one file per request, in one folder of the service, with a limit on their total size."""
+"""Uploads on disk: one file per song, in one folder of the service, with a limit on their total size."""
 
 import errno
 import os
 import shutil
 import tempfile
+import threading
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -18,14 +19,14 @@ _TOO_MANY_FILES = (errno.EMFILE, errno.ENFILE)
 
 
 class Upload:
-    """The file for one request's audio; made by `Uploads`."""
+    """The file for one song's audio; made by `Uploads`."""
 
-    def __init__(self, folder: Path, fits: Callable[[int], bool]) -> None:
-        self.size = 0
-        self._fits = fits
+    def __init__(self, name: str, folder: Path, reserve: Callable[[int], bool]) -> None:
+        self.name, self.size = name, 0
+        self._reserve = reserve
         with _storage_errors():
-            number, name = tempfile.mkstemp(dir=folder)
-        self.path = Path(name)
+            number, path = tempfile.mkstemp(dir=folder)
+        self.path = Path(path)
         # Unbuffered, so that a full disk is noticed here and closing cannot fail.
         self._file = os.fdopen(number, "wb", buffering=0)
 
@@ -37,9 +38,18 @@ class Upload:
         RefusedError
             507: the disk is full or cannot be written; 503: all uploads together have reached their limit.
         """
-        if not self._fits(len(block)):
+        if not self._reserve(len(block)):
             raise RefusedError(503, "the disk space for uploads is used up; try again later")
         self.size += len(block)
+        self._write(block)
+
+    def replace_start(self, block: bytes) -> None:
+        """Overwrite the first bytes, which are written already. Raises RefusedError (507) as `write` does."""
+        with _storage_errors():
+            self._file.seek(0)
+        self._write(block)
+
+    def _write(self, block: bytes) -> None:
         rest = memoryview(block)
         with _storage_errors():
             while rest:
@@ -55,6 +65,10 @@ class Upload:
         self.path.unlink(missing_ok=True)
 
 
+# Creates the file for a song of this name.
+Begin = Callable[[str], Upload]
+
+
 class Uploads:
     """The folder of all uploads.
 
@@ -62,24 +76,34 @@ class Uploads:
     ----------
     limit
         Bytes of all uploads together.
+
+    Attributes
+    ----------
+    size
+        Bytes of all uploads that are not removed.
     """
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._folder = Path()
         self._remove_folder: Callable[[], object] = lambda: None
-        # The scoring thread changes it, too: only by operations that are atomic in Python.
+        # The scoring thread removes uploads, too.
+        self._lock = threading.Lock()
         self._uploads: set[Upload] = set()
+        self.size = 0
 
-    def add(self) -> Upload:
-        """Create a file for an upload. Raises RefusedError (503, 507) if the system cannot."""
-        upload = Upload(self._existing_folder(), self._fits)
+    def add(self, name: str) -> Upload:
+        """Create a file for a song of this name. Raises RefusedError (503, 507) if the system cannot."""
+        upload = Upload(name, self._existing_folder(), self._reserve)
         self._uploads.add(upload)
         return upload
 
     def remove(self, upload: Upload) -> None:
         """Delete an upload's file."""
-        self._uploads.discard(upload)
+        with self._lock:
+            if upload in self._uploads:
+                self._uploads.discard(upload)
+                self.size -= upload.size
         with suppress(OSError):  # `close` removes the folder
             upload.remove()
 
@@ -95,8 +119,12 @@ class Uploads:
             self._remove_folder = weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
         return self._folder
 
-    def _fits(self, size: int) -> bool:
-        return sum(upload.size for upload in list(self._uploads)) + size <= self._limit
+    def _reserve(self, size: int) -> bool:
+        """Whether this many more bytes fit; they then count."""
+        with self._lock:
+            fits = self.size + size <= self._limit
+            self.size += size if fits else 0
+            return fits
 
 
 @contextmanager

@@ -16,13 +16,19 @@ def post(*headers: bytes, body: bytes = b"", target: bytes = b"/score", length: 
     return b"\r\n".join(lines) + b"\r\n\r\n" + body
 
 
-def form(*parts: bytes, boundary: bytes = b"b", kind: bytes = b"multipart/form-data; boundary=b") -> bytes:
+def form(
+    *parts: bytes,
+    boundary: bytes = b"b",
+    kind: bytes = b"multipart/form-data; boundary=b",
+    target: bytes = b"/score",
+) -> bytes:
     """A POST of a form with these parts, each with its own headers."""
     body = b"".join(b"--" + boundary + b"\r\n" + part + b"\r\n" for part in parts) + b"--" + boundary + b"--\r\n"
-    return post(b"Content-Type: " + kind, body=body)
+    return post(b"Content-Type: " + kind, body=body, target=target)
 
 
 FILE = b'Content-Disposition: form-data; name="audio"; filename="%s"\r\n\r\nsound'
+SAMPLES = b"Content-Type: audio/x-float32"
 CHUNKED = b"Transfer-Encoding: chunked"
 
 
@@ -179,6 +185,20 @@ REQUESTS: dict[str, tuple[bytes, Sequence[int]]] = {
         post(b"Content-Type: multipart/form-data; boundary=b", b"Content-Type: audio/mpeg", body=b"x"),
         [200, 422],
     ),
+    # Batches, raw samples and ids
+    "batch": (form(FILE % b"a", FILE % b"\x1b[31m", target=b"/score/batch"), [200]),
+    "batch without a form": (post(body=b"x", target=b"/score/batch"), [422]),
+    "batch without a file": (form(b"\r\nx", target=b"/score/batch"), [422]),
+    "batch of 101 files": (form(*[FILE % b"a"] * 101, target=b"/score/batch"), [422]),
+    "batch from another site": (post(b"Origin: null", body=b"x", target=b"/score/batch"), [403]),
+    "samples without a rate": (post(SAMPLES, body=bytes(8)), [422]),
+    "samples with two rates": (post(SAMPLES, b"X-Sample-Rate: 8000", b"X-Sample-Rate: x", body=bytes(8)), [200, 422]),
+    "samples with a superscript rate": (post(SAMPLES, "X-Sample-Rate: ²".encode("latin-1"), body=bytes(8)), [422]),
+    "samples with a rate of 5 kB": (post(SAMPLES, b"X-Sample-Rate: " + b"9" * 5_000, body=bytes(8)), [422]),
+    "samples that are not finite": (post(SAMPLES, b"X-Sample-Rate: 8000", body=b"\xff" * 8), [422]),
+    "samples of 3 bytes": (post(SAMPLES, b"X-Sample-Rate: 8000", body=bytes(3)), [422]),
+    "id of high bytes": (_get(b"X-Request-ID: \xff\xfe"), [200]),
+    "id of 15 kB": (_get(b"X-Request-ID: " + b"a" * 15_000), [200]),
     "two requests at once": (_get() * 2, [200]),
     "a request after an invalid one": (b"nonsense\r\n\r\n" + _get(), [400]),
     "a request after a refused one": (post(b"Origin: null", body=b"x") + _get(), [403]),
@@ -217,5 +237,7 @@ def status(answer: bytes) -> int:
 
 def _whole(answer: bytes) -> bool:
     head, end, body = answer.partition(b"\r\n\r\n")
+    if b"\r\ntransfer-encoding: chunked" in head.lower():
+        return body.endswith(b"0\r\n\r\n")
     lengths = [line.split(b":")[1] for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")]
     return bool(end) and bool(lengths) and len(body) >= int(lengths[0])

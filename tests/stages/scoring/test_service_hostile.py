@@ -1,6 +1,7 @@
 """The service over real sockets: hostile requests, slow clients, full disks, and the end of the service."""
 
 import errno
+import json
 import os
 import random
 import signal
@@ -135,7 +136,7 @@ def test_hostile_requests_are_refused_and_an_honest_one_is_answered(
     wrong = {}
     for name, (request, expected) in REQUESTS.items():
         status, answer = service.ask(request)
-        if status not in expected or not answer.decode().replace("\r\n", "").isprintable():
+        if status not in expected or not answer.decode().replace("\r\n", "").replace("\n", "").isprintable():
             wrong[name] = (status, answer[-200:])
         assert service.ask(HONEST)[0] == 200, name
     assert wrong == {}
@@ -165,6 +166,49 @@ def test_answers_have_security_headers(serve: Callable[..., Service]) -> None:
         assert b"\r\nx-content-type-options: nosniff\r\n" in answer
         assert b"\r\ncontent-security-policy: frame-ancestors 'none'\r\n" in answer
         assert b"\r\nserver:" not in answer
+
+
+def test_every_answer_has_an_id(serve: Callable[..., Service], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also those that the application does not see; reasons are JSON."""
+    monkeypatch.setattr("stages.scoring.service.connection.CHECK_SECONDS", 0.1)
+    service = serve()
+    asked = b"X-Request-ID: mine"
+    for request, status, number in [
+        (post(asked, body=b"song"), 200, b"mine"),
+        (post(asked, b"Content-Length: 9", b"Expect: 100-continue", length=False), 408, b"mine"),
+        (b"POST /sc", 408, b""),
+        (b"nonsense\r\n\r\n", 400, b""),
+        (post(asked, b"Transfer-Encoding: chunked", length=False, body=b"xyz\r\n"), 400, b"mine"),
+    ]:
+        answer = service.ask(request)[1]
+        final = answer[answer.rindex(b"HTTP/1.1 ") :]
+        assert final.startswith(b"HTTP/1.1 %d " % status)
+        assert b"\r\nx-request-id: " + number in final.lower()
+        assert json.loads(final.partition(b"\r\n\r\n")[2]).keys() & {"detail", "scores"}
+    until(lambda: not service.server.server_state.connections)
+    with monkeypatch.context() as patch, service.open(b""):
+        patch.setattr("stages.scoring.service.connection.MOST_CONNECTIONS", 1)
+        until(lambda: len(service.server.server_state.connections) == 1)
+        status, answer = service.ask(post(asked, body=b"song"))
+        assert (status, b"\r\nx-request-id: mine\r\n" in answer.lower()) == (503, True)
+    until(lambda: not service.server.server_state.connections)
+    metrics = service.ask(b"GET /metrics HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")[1].decode()
+    assert 'hear_requests_total{endpoint="/score",status="408"} 1.0' in metrics
+    assert 'hear_requests_total{endpoint="other",status="408"} 1.0' in metrics
+    assert 'hear_requests_total{endpoint="other",status="400"} 1.0' in metrics
+    assert 'hear_requests_total{endpoint="/score",status="503"} 1.0' in metrics
+
+
+def test_a_client_that_leaves_in_the_middle_of_a_batch(serve: Callable[..., Service]) -> None:
+    service = serve()
+    parts = [b'Content-Disposition: form-data; name="a"; filename="a"\r\n\r\n' + song for song in (b"s", b"wait", b"s")]
+    client = service.open(form(*parts, target=b"/score/batch"))
+    assert b'"scores": {"A": 3.0}' in client.recv(65_536)
+    assert service.scorer.begun.wait(10)
+    assert len(service.files) == 2
+    client.close()
+    assert service.ask(HONEST)[0] == 200
+    until(lambda: service.files == [])
 
 
 def test_names_in_answers_have_no_control_characters(serve: Callable[..., Service]) -> None:
@@ -246,7 +290,7 @@ def test_slow_uploads_do_not_delay_others(serve: Callable[..., Service]) -> None
 def test_the_numbers_of_uploads_and_connections_are_limited(
     serve: Callable[..., Service], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("stages.scoring.service.scoring_queue.MOST_UPLOADS", 2)
+    monkeypatch.setattr("stages.scoring.service.open_request.MOST_UPLOADS", 2)
     monkeypatch.setattr("stages.scoring.service.connection.MOST_CONNECTIONS", 4)
     service = serve(megabytes=0.1, waiting=0)
     begun = post(b"Content-Length: 90000", length=False, body=b"so")
@@ -266,6 +310,20 @@ def test_the_numbers_of_uploads_and_connections_are_limited(
         client.close()
     until(lambda: not service.server.server_state.connections)
     assert service.ask(HONEST)[0] == 200
+
+
+def test_the_slowest_upload_gives_way(serve: Callable[..., Service], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stages.scoring.service.open_request.MOST_UPLOADS", 2)
+    monkeypatch.setattr("stages.scoring.service.open_request.YOUNG", 0.0)
+    service = serve()
+    fast, slow = (service.open(post(b"Content-Length: 90000", length=False, body=bytes(n))) for n in (80_000, 2))
+    until(lambda: sum(path.stat().st_size for path in service.files) == 80_002)
+    assert service.ask(HONEST)[0] == 200
+    assert b"the slowest of too many at once" in slow.recv(65_536)
+    fast.sendall(bytes(10_000))
+    assert fast.recv(65_536).startswith(b"HTTP/1.1 200 ")
+    for client in (fast, slow):
+        client.close()
 
 
 def test_the_total_size_of_uploads_is_limited(serve: Callable[..., Service]) -> None:
@@ -370,6 +428,20 @@ def test_a_stop_lets_a_song_finish(serve: Callable[..., Service]) -> None:
     service.scorer.going.set()
     assert read_all(running).startswith(b"HTTP/1.1 200 ")
     running.close()
+
+
+def test_a_stop_ends_a_batch_with_a_row_for_each_song(serve: Callable[..., Service]) -> None:
+    service = serve()
+    parts = [FILE % b"a", b'Content-Disposition: form-data; filename="b"\r\n\r\nwait', FILE % b"c"]
+    with service.open(form(*parts, target=b"/score/batch")) as client:
+        assert service.scorer.begun.wait(10)
+        service.server.should_exit = True
+        until(lambda: service.app.state.queue.stopping)
+        service.scorer.going.set()
+        answer = read_all(client)
+    assert answer.count(b'"scores": {"A": 3.0}') == 2
+    assert answer.count(b'"song_id": "c", "path": "c", "scores": {}, "error": "the service is stopping"') == 1
+    assert answer.endswith(b"0\r\n\r\n")
 
 
 # Imports everything once, then runs one service per folder, each in its own process, and writes their exit codes.

@@ -12,7 +12,7 @@ import pytest
 
 from stages.common.hub import HubError
 from stages.songs import DIMENSIONS, SongsError, read_manifest, write_manifest
-from stages.songs.songeval import download_songeval, read_songeval
+from stages.songs.songeval import download_songeval, read_raters, read_songeval
 
 
 def rater(value: float, **others: Any) -> dict[str, Any]:
@@ -50,6 +50,18 @@ def test_a_rater_without_a_rating_of_a_dimension_is_ignored(tmp_path: Path) -> N
     row["annotation"][0]["Clarity"] = None
     first, _ = read_songeval(lay_out(tmp_path, [row, GOOD[1]]), official=False)
     assert first.labels["Clarity"] == 3.0
+
+
+def test_ratings_are_read_per_rater(tmp_path: Path) -> None:
+    rows = [line("mp3/a_1.mp3"), {"file_name": "mp3/b.mp3", "annotation": [rater(1), rater("5", Clarity=None)]}]
+    found = read_raters(lay_out(tmp_path, rows) / "metadata.jsonl")
+    assert found["a_1"] == {"a": dict.fromkeys(DIMENSIONS, 4.0), "2.0": dict.fromkeys(DIMENSIONS, 3.0)}
+    # Without names, raters are positions; a missing rating has no entry.
+    others = {name: 5.0 for name in DIMENSIONS if name != "Clarity"}
+    assert found["b"] == {"rater 1": dict.fromkeys(DIMENSIONS, 1.0), "rater 2": others}
+    (tmp_path / "metadata.jsonl").write_text(json.dumps({"file_name": "a.mp3", "annotation": [rater(6)]}))
+    with pytest.raises(SongsError, match="line 1: expected a rating from 1 to 5 for Coherence, found 6"):
+        read_raters(tmp_path / "metadata.jsonl")
 
 
 @pytest.mark.parametrize("text", ["5", " 5.0 ", "5e0"])

@@ -15,8 +15,8 @@ MEANINGS = {
     "are convincing.",
     "Memorability": "Whether something stays in the mind, such as a hook, a motif or a rhythm that one recognises.",
     "Clarity": "Whether the form can be heard: verse, chorus, bridge and ending are distinct, and lead to each other.",
-    "Naturalness": "Whether the voice breathes and phrases as a singer would: with pauses, stress and timing that fit the "
-    "lyrics and the melody.",
+    "Naturalness": "Whether the voice breathes and phrases as a singer would: with pauses, stress and timing that fit "
+    "the lyrics and the melody.",
 }
 
 
@@ -44,7 +44,7 @@ def introduction_html(dimensions: Sequence[str], limits: Limits, models: Mapping
         "models": _list(models),
         **{name: f"{getattr(limits, name):g}" for name in ("megabytes", "minutes", "seconds", "waiting")},
     }
-    template = files("stages.scoring.service").joinpath("introduction.html").read_text(encoding="utf-8")
+    template = files("stages.scoring.service.documents").joinpath("introduction.html").read_text(encoding="utf-8")
     return Template(template).substitute(values)
 
 

@@ -1,0 +1,82 @@
+"""Comparison of scores of different songs, and the number of songs that a comparison takes."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from stages.metrics.agreement import Array
+from stages.metrics.bootstrap import interval
+from stages.metrics.paired import resampled_means
+from stages.metrics.resampling import DRAWS
+
+# Quantiles of the normal distribution: a two-sided test at 5 %, and 80 % power.
+_LEVEL, _POWER = 1.959964, 0.841621
+# Wilcoxon's tests need this much more than a t-test if differences are normal (Lehmann 1998, §2.4).
+_RANKS = math.pi / 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnpairedDifference:
+    """How one set of scores differs from another of different songs.
+
+    Attributes
+    ----------
+    songs
+        Numbers of songs.
+    mean
+        Difference of the means.
+    low, high
+        95 % interval of it: percentile bootstrap, each set on its own.
+    p
+        Two-sided p-value of the Mann–Whitney test; 1 if all scores are equal.
+    win_rate
+        Probability that a song of the first is higher than one of the second; ties count half.
+    """
+
+    songs: tuple[int, int]
+    mean: float
+    low: float
+    high: float
+    p: float
+    win_rate: float
+
+
+def unpaired_difference(first: Array, second: Array, *, draws: int = DRAWS, seed: int = 0) -> UnpairedDifference:
+    """Compare vectors of scores (N,) and (M,) of different songs, N, M ≥ 1.
+
+    Parameters
+    ----------
+    draws
+        Bootstrap samples.
+    """
+    from scipy.stats import mannwhitneyu
+
+    first, second = np.asarray(first, np.float64), np.asarray(second, np.float64)
+    # Different seeds: equal ones would draw the same positions from both, as if the songs were pairs.
+    means = [resampled_means(each, draws=draws, seed=2 * seed + at) for at, each in enumerate((first, second))]
+    low, high = interval(means[0] - means[1])
+    test = mannwhitneyu(first, second)
+    return UnpairedDifference(
+        songs=(len(first), len(second)),
+        mean=float(first.mean() - second.mean()),
+        low=low,
+        high=high,
+        p=1.0 if np.ptp([*first, *second]) == 0 else float(test.pvalue),
+        win_rate=float(test.statistic) / (len(first) * len(second)),
+    )
+
+
+def songs_needed(deviation: float, difference: float, *, ranks: bool = True) -> int:
+    """How many pairs show a true difference with 80 % power, in one two-sided test at 5 % (normal approximation).
+
+    Parameters
+    ----------
+    deviation
+        Standard deviation of the differences of pairs; for different songs, √(s₁² + s₂²), and the result is per set.
+    difference
+        The true difference.
+    ranks
+        Whether the test is Wilcoxon's or Mann–Whitney's, which take π/3 times as many.
+    """
+    return math.ceil((_RANKS if ranks else 1.0) * ((_LEVEL + _POWER) * deviation / difference) ** 2)

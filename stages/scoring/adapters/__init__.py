@@ -1,0 +1,1 @@
+"""HEAR behind the interfaces of other programs, without importing these."""

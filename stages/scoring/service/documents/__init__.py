@@ -1,0 +1,1 @@
+"""What the service says about itself: the introduction on its page, the OpenAPI document, and `/docs`."""
