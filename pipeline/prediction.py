@@ -8,8 +8,12 @@ from typing import Any
 
 from pipeline.report_facts import report_facts
 from pipeline.show.bars import AudioBar, progress
+from pipeline.show.output import note
 from stages.extract.freshness import remembered_freshness
 from stages.head.checkpoint.ensemble import Ensemble, load_ensemble
+from stages.scoring.beside.agreement import beside_json
+from stages.scoring.beside.companions import Companions
+from stages.scoring.beside.registry import load_companions
 from stages.scoring.encoders import load_encoders
 from stages.scoring.files import check_outputs, check_scp_ids, write_csv, write_json, write_scp
 from stages.scoring.inputs import (
@@ -47,6 +51,8 @@ class Request:
         it, or by `folder`.
     windows
         Also score these windows, over time.
+    beside
+        Other models to score with; see `load_companions`.
     """
 
     inputs: Sequence[str]
@@ -58,6 +64,7 @@ class Request:
     split: str = ""
     by: str = ""
     windows: Windows | None = None
+    beside: Sequence[str] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,13 +144,19 @@ def predict(request: Request, outputs: Outputs, *, on_row: Callable[[SongScore],
     songs = _input_songs(request, manifest, store)
     if outputs.scp:
         check_scp_ids(songs)
-    ensemble = load_ensemble(request.checkpoints, device=request.encoders["device"])
-    scoring = Scoring(ensemble, _source(request, store, manifest, ensemble), windows=request.windows)
+    device = request.encoders["device"]
+    beside = load_companions(request.beside, device=device)
+    if store is not None:
+        beside.check_files(songs)
+    ensemble = load_ensemble(request.checkpoints, device=device)
+    for licence in beside.licences:
+        note(licence)
+    scoring = Scoring(ensemble, _source(request, store, manifest, ensemble, beside), windows=request.windows)
     rows, skipped = _score(scoring, songs, outputs, on_row)
     _write(rows, ensemble.dimensions, outputs)
     report = None
     if outputs.report:
-        report = _report(rows, songs, ensemble, request, outputs.report)
+        report = _report(rows, songs, ensemble, request, outputs.report, beside)
     return Prediction(rows, ensemble.dimensions, skipped, report)
 
 
@@ -160,13 +173,19 @@ def _input_songs(request: Request, manifest: Manifest | None, store: EmbeddingSt
     return join_manifest(expand_inputs(request.inputs, lines=request.lines), manifest, by=request.by)
 
 
-def _source(request: Request, store: EmbeddingStore | None, manifest: Manifest | None, ensemble: Ensemble) -> Source:
+def _source(
+    request: Request,
+    store: EmbeddingStore | None,
+    manifest: Manifest | None,
+    ensemble: Ensemble,
+    beside: Companions,
+) -> Source:
     if store is not None:
         changed = (
             remembered_freshness(store, manifest.songs, progress=progress("files hashed")).changed if manifest else ()
         )
-        return StoreSource(store, ensemble, changed=changed)
-    return AudioSource(load_encoders(ensemble, **request.encoders), ensemble)
+        return StoreSource(store, ensemble, changed=changed, beside=beside)
+    return AudioSource(load_encoders(ensemble, beside=beside, **request.encoders), ensemble, beside=beside)
 
 
 def _score(
@@ -188,6 +207,8 @@ def _score(
                 _plot(outputs.plots / f"{name}.png", scored, title)
             if scored.row.error:
                 bar.say(f"failed: {scored.row.path or scored.row.song_id}: {scored.row.error}")
+            for model, error in scored.row.beside_errors.items():
+                bar.say(f"{model} gave no scores: {scored.row.path or scored.row.song_id}: {error}")
             on_row(scored.row)
             bar.step(0.0 if scored.skipped else scored.row.seconds or 0.0)
     return rows, skipped
@@ -213,8 +234,17 @@ def _report(
     ensemble: Ensemble,
     request: Request,
     folder: Path,
+    beside: Companions,
 ) -> Path:
-    facts = report_facts(ensemble, request.checkpoints)
+    facts = report_facts(ensemble, request.checkpoints, beside=beside)
     previews = preview_extremes(rows, [song.path for song in songs])
-    page = report_html(rows, ensemble.dimensions, title="HEAR scores", by=request.by, previews=previews, facts=facts)
+    page = report_html(
+        rows,
+        ensemble.dimensions,
+        title="HEAR scores",
+        by=request.by,
+        previews=previews,
+        facts=facts,
+        beside=beside_json(rows, beside.scales),
+    )
     return write_report(folder, page)

@@ -1,7 +1,8 @@
 """Tables for a terminal: scores, and the figures of a store."""
 
 import os
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,9 @@ from rich.table import Table
 from rich.text import Text
 
 from pipeline.show.output import console
+from stages.scoring.beside.agreement import agreement, beside_columns, disagreements
 from stages.scoring.rows import SongScore, caution_in
-from stages.scoring.statistics import OVERALL, Distribution, best, by_group, distributions
+from stages.scoring.statistics import OVERALL, Distribution, best, by_group, distribution, distributions
 from store.files.visible import visible
 
 # Characters per line if standard output is not a terminal.
@@ -27,7 +29,7 @@ REASON = 80
 def print_scores(
     rows: Sequence[SongScore], dimensions: Sequence[str], *, by: str = "", top: int | None = None, err: bool = False
 ) -> None:
-    """Print one line per song; below them the batch's mean, median, p5 and p95, its groups, and the caution.
+    """Print one line per song; below, the batch's mean, median, p5 and p95, its groups, others' agreement, the caution.
 
     Parameters
     ----------
@@ -44,32 +46,97 @@ def print_scores(
     # The statistics of a single song are already in its own line.
     if rows if top != 0 else rows[1:]:
         shown = rows if top is None else best(rows, top)
-        screen.print(_songs(shown, rows, dimensions, by=by, narrow=screen.width < NARROW))
+        unlimited = screen.options.update(max_width=sys.maxsize)
+        for table in _song_tables(
+            shown,
+            rows,
+            dimensions,
+            by=by,
+            narrow=screen.width < NARROW,
+            fits=lambda table: screen.measure(table, options=unlimited).minimum <= screen.width,
+        ):
+            screen.print(table)
     if by:
         screen.print(_groups(rows, by))
+    for part in _agreement(rows, narrow=screen.width < NARROW):
+        screen.print(part)
     if caution := caution_in(rows):
         screen.print(Text(f"⚠ {visible(caution)}", "bold dark_orange3"))
 
 
+def _song_tables(
+    rows: Sequence[SongScore],
+    all_rows: Sequence[SongScore],
+    dimensions: Sequence[str],
+    *,
+    by: str,
+    narrow: bool,
+    fits: Callable[[Table], bool],
+) -> list[Table]:
+    """One table, or, if other models' columns do not fit beside ours, one per model."""
+    names, others = _names(dimensions), beside_columns(all_rows)
+    together = _songs(rows, all_rows, names, others, by=by, narrow=narrow)
+    if not others or fits(together):
+        return [together]
+    parts = [[one for one in others if one[0] == model] for model in dict.fromkeys(model for model, _ in others)]
+    theirs = [_songs(rows, all_rows, [], part, by=by, narrow=narrow) for part in parts]
+    return [_songs(rows, all_rows, names, [], by=by, narrow=narrow), *theirs]
+
+
 def _songs(
-    rows: Sequence[SongScore], all_rows: Sequence[SongScore], dimensions: Sequence[str], *, by: str, narrow: bool
+    rows: Sequence[SongScore],
+    all_rows: Sequence[SongScore],
+    names: Sequence[str],
+    others: Sequence[tuple[str, str]],
+    *,
+    by: str,
+    narrow: bool,
 ) -> Table:
-    names, folder = _names(dimensions), _common_folder(rows)
+    """The scores `names` of ours, and those of `others`, each a model and its dimension."""
+    folder = _common_folder(rows)
     headings = [visible(name) for name in names]
     if narrow and len(names) > 1:
         headings = [_broken(name) for name in headings]
+    headings += [f"{visible(model)}\n{_broken(visible(name)) if narrow else visible(name)}" for model, name in others]
     table = _table("song", *([by] if by else []), numbers=headings)
     if folder:
         table.title, table.title_justify = _plain(f"in {folder}"), "left"
     for row in rows:
         about = [_song(row, folder), *([_plain(row.group)] if by else [])]
-        table.add_row(*about, *(_score(row, name, narrow=narrow) for name in names))
+        scores = [_score(row, name, narrow=narrow) for name in names]
+        table.add_row(*about, *scores, *(_other(row, model, name) for model, name in others))
     table.add_section()
     found = distributions(all_rows)
+    beside = [distribution(_others(all_rows, model, name)) for model, name in others]
     for key in ("mean", "median", "p5", "p95") if len(all_rows) > 1 and found else ():
-        values = [f"{asdict(found[name])[key]:.2f}" for name in names]
+        values = [f"{asdict(one)[key]:.2f}" for one in [*(found[name] for name in names), *beside]]
         table.add_row(Text(key, "bold"), *([""] if by else []), *values)
     return table
+
+
+def _others(rows: Sequence[SongScore], model: str, name: str) -> list[float]:
+    return [row.beside[model][name] for row in rows if name in row.beside.get(model, {})]
+
+
+def _other(row: SongScore, model: str, name: str) -> str:
+    values = _others([row], model, name)
+    return f"{values[0]:.2f}" if values else "–"
+
+
+def _agreement(rows: Sequence[SongScore], *, narrow: bool) -> Iterator[Table | Text]:
+    """Rank correlations of other models with our scores, and the songs on which a model differs most."""
+    folder = _common_folder(rows)
+    for model, found in agreement(rows).items():
+        names = map(visible, next(iter(found.values())))
+        table = _table("", numbers=[_broken(name) if narrow else name for name in names])
+        table.title, table.title_justify = _plain(f"rank correlation with {model}"), "left"
+        for name, correlations in found.items():
+            values = ("–" if value is None else f"{value:+.2f}" for value in correlations.values())
+            table.add_row(_plain(name), *values)
+        yield table
+        for one in disagreements(rows, model):
+            place = f"place {one.ours:g} of {one.songs} here, {one.theirs:g} by {model}"
+            yield _plain(f"{_name(one.row, folder)}: {place}")
 
 
 def _common_folder(rows: Sequence[SongScore]) -> str:
@@ -113,8 +180,7 @@ def _broken(name: str) -> str:
 
 def _song(row: SongScore, folder: str) -> Text:
     """The song's name and, below it, its error and warnings."""
-    name = os.path.relpath(row.path, folder) if row.path and folder else row.path or row.song_id
-    text = _plain(name)
+    text = _plain(_name(row, folder))
     if row.error:
         # The whole reason was printed above the table when the song failed.
         reason = visible(row.error)
@@ -122,6 +188,10 @@ def _song(row: SongScore, folder: str) -> Text:
     for note in row.notes:
         text.append(f"\n⚠ {note}", "dark_orange3")
     return text
+
+
+def _name(row: SongScore, folder: str) -> str:
+    return os.path.relpath(row.path, folder) if row.path and folder else row.path or row.song_id
 
 
 def _score(row: SongScore, name: str, *, narrow: bool) -> str:

@@ -75,7 +75,8 @@ class Scoring:
             Rows of an earlier run: they are returned unchanged, and their songs are not loaded.
         """
         names = set(self.ensemble.dimensions)
-        earlier = {key: row for key, row in (done or {}).items() if set(row.scores) == names}
+        # A model that failed beside ours is tried again.
+        earlier = {key: row for key, row in (done or {}).items() if set(row.scores) == names and not row.beside_errors}
 
         def is_scored(song: InputSong, source: str) -> bool:
             return self._key(song, source) in earlier
@@ -131,6 +132,7 @@ class Scoring:
         curve = None
         if self.windows is not None:
             curve = curve_of(self.ensemble, loaded.frames, self.windows, frame_rate=self.source.frame_rate)
+        beside, errors = self.source.beside.score(song, loaded.samples, loaded.frames, self.source.streams)
         return replace(
             row,
             scores=scores["scores"],
@@ -140,6 +142,8 @@ class Scoring:
             damage=loaded.damage,
             caution=self.ensemble.caution,
             curve=curve,
+            beside=beside,
+            beside_errors=errors,
         )
 
 

@@ -1,7 +1,7 @@
 """Score audio from Python: the encoders and heads are loaded once."""
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -9,6 +9,8 @@ from typing import Any
 from stages.head.checkpoint.ensemble import Ensemble, load_ensemble
 from stages.head.checkpoint.hub import PUBLISHED_HEADS
 from stages.head.errors import HeadError
+from stages.scoring.beside.functions import ScoreFunction
+from stages.scoring.beside.registry import load_companions
 from stages.scoring.clips import Audio
 from stages.scoring.deadline import Deadline
 from stages.scoring.encoders import load_encoders
@@ -64,6 +66,7 @@ class Scorer:
         windows: Windows | None = None,
         muq: str | Path | None = None,
         musicfm: str | Path | None = None,
+        beside: Sequence[str | ScoreFunction] = (),
         device: str = "auto",
         precision: str = "auto",
     ) -> "Scorer":
@@ -79,6 +82,9 @@ class Scorer:
             Also score these windows over time.
         muq, musicfm
             The encoders' weights, each a hub id or a local folder; those that the heads record if None.
+        beside
+            Other models whose scores come beside ours, in `SongScore.beside`: `audiobox`, `songeval=CHECKPOINT`, or a
+            function of mono samples, float32 (n,), and their rate in Hz, which returns numbers by name.
         device, precision
             Of the encoders and heads; `auto` takes the first GPU, and bf16 where the hardware multiplies it.
 
@@ -93,12 +99,15 @@ class Scorer:
             A checkpoint cannot be loaded, or the encoders are not those that it was trained on.
         EncoderError
             The encoders cannot be loaded.
+        ScoringError
+            A model beside ours cannot be loaded.
         """
         if not checkpoints and track not in PUBLISHED_HEADS:
             raise HeadError(f"track: expected 1 or 2, found {track}")
         ensemble = load_ensemble(checkpoints or [PUBLISHED_HEADS[track]], device=device)
-        encoders = load_encoders(ensemble, muq=muq, musicfm=musicfm, device=device, precision=precision)
-        return cls(ensemble, AudioSource(encoders, ensemble), windows=windows)
+        others = load_companions(beside, device=device)
+        encoders = load_encoders(ensemble, beside=others, muq=muq, musicfm=musicfm, device=device, precision=precision)
+        return cls(ensemble, AudioSource(encoders, ensemble, beside=others), windows=windows)
 
     def limited(self, *, longest: float) -> "Scorer":
         """A scorer with the same models and a limit, for untrusted files.
@@ -109,7 +118,7 @@ class Scorer:
             Refuse songs that are longer than this many seconds, or have more samples than that much audio (see
             `read_audio`).
         """
-        source = AudioSource(self._source.encoders, self.ensemble, longest=longest)
+        source = AudioSource(self._source.encoders, self.ensemble, longest=longest, beside=self._source.beside)
         return Scorer(self.ensemble, source, windows=self.scoring.windows)
 
     @property
@@ -137,6 +146,7 @@ class Scorer:
             "heads": len(self.ensemble.heads),
             "streams": ", ".join(encoders.streams),
             "runs in": f"{encoders.precision} on {encoders.device}",
+            "beside": ", ".join(self._source.beside.names),
             "over time": f"windows of {windows.seconds:g} s every {windows.hop:g} s" if windows else "",
             "caution": self.caution,
         }

@@ -21,6 +21,7 @@ from stages.extract.views.prepare import FailedView, SongRequest, prepare_in
 from stages.head.checkpoint.ensemble import Ensemble
 from stages.head.checkpoint.head import FRAMES_AT_ONCE
 from stages.head.checkpoint.score import check_encoders, check_spec, stream_rows
+from stages.scoring.beside.companions import NONE, Companions
 from stages.scoring.clips import ArrayClip, FileClip, UnusableClip
 from stages.scoring.deadline import Deadline
 from stages.scoring.inputs import InputSong
@@ -44,7 +45,9 @@ class LoadedSong:
     song, source
         The song, and the hash of its file.
     frames
-        (S, T, C) of the ensemble's streams; None if loading failed or was skipped.
+        (S, T, C) of the ensemble's streams, then those of models beside it; None if loading failed or was skipped.
+    samples
+        Mono float32 (n,) at 24 kHz, if a model beside the ensemble needs them and they are at hand.
     error
         Why loading failed.
     seconds
@@ -62,6 +65,7 @@ class LoadedSong:
     song: InputSong
     source: str = ""
     frames: NDArray[np.floating] | None = None
+    samples: NDArray[np.float32] | None = None
     error: str = ""
     seconds: float | None = None
     damage: Mapping[str, Any] = field(default_factory=dict)
@@ -83,10 +87,14 @@ class Source(Protocol):
         Frames per second.
     identity
         Everything about the source that affects the scores.
+    beside, streams
+        The models that score beside the ensemble, and the streams of a loaded song's frames.
     batch_frames
         Songs are scored together until they have this many frames; 1 scores each on its own.
     """
 
+    beside: Companions
+    streams: tuple[str, ...]
     frame_rate: float
     identity: dict[str, Any]
     batch_frames: int
@@ -109,6 +117,8 @@ class AudioSource:
         Number of songs that are decoded ahead, each file in its own process; by default `default_readers`.
     longest
         Refuse songs that are longer than this many seconds, or have more samples than that much audio.
+    beside
+        Models that score beside the ensemble.
 
     Attributes
     ----------
@@ -131,17 +141,21 @@ class AudioSource:
         *,
         threads: int | None = None,
         longest: float | None = None,
+        beside: Companions = NONE,
     ) -> None:
         for head in ensemble.heads:
             check_encoders(head, encoders)
+        beside.check_heads(lambda head: check_encoders(head, encoders), pool=ensemble.pool, layers=encoders.layers)
+        self.beside, self.streams = beside, beside.streams(ensemble)
         self.deadline: Deadline | None = None
         self._longest = longest
         self.encoders, self.threads = encoders, threads or default_readers()
         self._processes = Processes(self.threads)
         self.pool = ensemble.pool
         self.frame_rate = encoders.frame_rate / self.pool
-        self.identity = {"encoders": encoders.hashes, "precision": encoders.precision, "pool": self.pool}
-        self._rows = stream_rows(ensemble.streams, encoders.streams, encoders.layers)
+        about = {"encoders": encoders.hashes, "precision": encoders.precision, "pool": self.pool}
+        self.identity = {**about, **beside.identity}
+        self._rows = stream_rows(self.streams, encoders.streams, encoders.layers)
 
     def load(self, songs: Iterable[InputSong], is_scored: IsScored) -> Iterator[LoadedSong]:
         """Load each song, except those that are scored already."""
@@ -217,6 +231,7 @@ class AudioSource:
         return LoadedSong(
             **about,
             frames=frames,
+            samples=samples if self.beside.needs_audio else None,
             damage=decoded.damage,
             loudest=decoded.loudest,
             outline=outline(samples),
@@ -256,6 +271,8 @@ class StoreSource:
         The heads to load frames for.
     changed
         Ids of songs whose files have changed since they were stored. They fail: their stored frames are of other audio.
+    beside
+        Models that score beside the ensemble; those that need audio decode the songs' files.
 
     Raises
     ------
@@ -265,15 +282,19 @@ class StoreSource:
 
     batch_frames = FRAMES_AT_ONCE
 
-    def __init__(self, store: EmbeddingStore, ensemble: Ensemble, *, changed: Collection[str] = ()) -> None:
+    def __init__(
+        self, store: EmbeddingStore, ensemble: Ensemble, *, changed: Collection[str] = (), beside: Companions = NONE
+    ) -> None:
         for head in ensemble.heads:
             check_spec(head, store)
+        beside.check_heads(lambda head: check_spec(head, store), pool=store.spec.pool, layers=store.spec.layers)
+        self.beside, self.streams = beside, beside.streams(ensemble)
         self.store, self.changed = store, frozenset(changed)
         self.frame_rate = store.frame_rate
         spec = store.spec
         names = ("encoders", "precision", "dtype", "pool")
-        self.identity = {name: getattr(spec, name) for name in names}
-        self._streams = [store.streams[row] for row in stream_rows(ensemble.streams, store.streams, spec.layers)]
+        self.identity = {**{name: getattr(spec, name) for name in names}, **beside.identity}
+        self._streams = [store.streams[row] for row in stream_rows(self.streams, store.streams, spec.layers)]
 
     def load(self, songs: Iterable[InputSong], is_scored: IsScored) -> Iterator[LoadedSong]:
         """Load each song, except those that are scored already."""

@@ -35,11 +35,12 @@ def distributions(rows: Sequence[SongScore]) -> dict[str, Distribution]:
     scored = [row for row in rows if row.scores]
     if not scored:
         return {}
-    found = {name: _distribution([row.scores[name] for row in scored]) for name in scored[0].scores}
-    return {**found, OVERALL: _distribution([row.overall for row in scored])} if len(found) > 1 else found
+    found = {name: distribution([row.scores[name] for row in scored]) for name in scored[0].scores}
+    return {**found, OVERALL: distribution([row.overall for row in scored])} if len(found) > 1 else found
 
 
-def _distribution(values: Sequence[float]) -> Distribution:
+def distribution(values: Sequence[float]) -> Distribution:
+    """The distribution of one or more values."""
     p5, median, p95 = map(float, np.percentile(values, [5, 50, 95]))
     return Distribution(songs=len(values), mean=float(np.mean(values)), median=median, p5=p5, p95=p95)
 

@@ -42,6 +42,10 @@ By = Annotated[
     str, option("Output", "Compare groups: folder (the first folder of a song), or a manifest column such as system.")
 ]
 Top = Annotated[int | None, option("Output", "Print only this many songs, best first.", min=1)]
+Beside = Annotated[
+    list[str] | None,
+    option("Model", "Another model's scores beside ours: audiobox, songeval=FILE or module:function; repeatable."),
+]
 OverTime = Annotated[bool, option("Scoring", "Also score sliding windows.", "--over-time")]
 Plots = Annotated[
     Path | None,
@@ -73,6 +77,7 @@ def predict(
     report: Report = None,
     muq: Muq = None,
     musicfm: Musicfm = None,
+    beside: Beside = None,
     params_file: Annotated[Path | None, params_option("encoders")] = None,
 ) -> None:
     """Score songs: print a table on a terminal; elsewhere, one JSON line per song as soon as it is scored.
@@ -90,7 +95,7 @@ def predict(
     windows = Windows(window, hop) if over_time or plots or report else None
     request = Request(
         inputs=inputs or [], lines=standard_input(), checkpoints=checkpoint or (), store=store, manifest=manifest,
-        split=split, by=by, windows=windows, encoders={"muq": muq, "musicfm": musicfm, **params},
+        split=split, by=by, windows=windows, encoders={"muq": muq, "musicfm": musicfm, **params}, beside=beside or [],
     )  # fmt: skip
     outputs = Outputs(json=json_, csv=csv, scp=scp, jsonl=jsonl, resume=resume, plots=plots, report=report)
     if wrong := check_request(request, outputs):

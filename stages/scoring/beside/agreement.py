@@ -52,7 +52,7 @@ def _srcc(ours: NDArray[np.float64], theirs: NDArray[np.float64]) -> float | Non
 class Disagreement:
     """A song's place among `songs` songs by our mean and by another model; the best is 1, ties share the mean place.
 
-    The other model's place is the mean over its dimensions, because these may have any scales.
+    The other model's place is by the mean of the song's places in its dimensions, because these may have any scales.
     """
 
     row: SongScore
@@ -70,7 +70,8 @@ def disagreements(rows: Sequence[SongScore], model: str, *, most: int = 3) -> li
     if not names or len(both) < FEWEST_SONGS:
         return []
     ours = rankdata([-row.overall for row in both])
-    theirs = np.mean([rankdata([-row.beside[model][name] for row in both]) for name in names], axis=0)
+    places = [rankdata([-row.beside[model][name] for row in both]) for name in names]
+    theirs = rankdata(np.mean(places, axis=0))
     order = np.argsort(-np.abs(ours - theirs), kind="stable")[:most]
     found = [Disagreement(both[one], float(ours[one]), float(theirs[one]), len(both)) for one in order]
     return [one for one in found if abs(one.ours - one.theirs) > 1]

@@ -33,6 +33,8 @@ AXES = ("CE", "CU", "PC", "PQ")
 RATE, WINDOW_SECONDS = 16_000, 10
 # Windows per pass: each takes about 0.25 GB.
 AT_ONCE = 4
+# Samples at 24 kHz beside them that their resampling reads: more than the filter's 10, and a whole number at 16 kHz.
+MARGIN = 30
 
 
 def load_audiobox(folder: str, *, device: str) -> Companion:
@@ -97,7 +99,7 @@ def _files(folder: str) -> tuple[Path, Path]:
         config = download(REPO, CONFIG)
         return config, download(REPO, WEIGHTS, revision=commit_of(config))
     except HubError as error:
-        raise HubError(f"--beside audiobox: {error}; a local copy: --beside audiobox=FOLDER") from error
+        raise HubError(f"--beside audiobox: {error} (--beside audiobox=FOLDER)") from error
 
 
 def _digest(path: Path) -> str:
@@ -113,25 +115,28 @@ class _Predictor:
 
     def score(self, samples: NDArray[np.float32]) -> dict[str, float]:
         """Scores of mono samples (n,) at 24 kHz: resampled as the package does it, in windows of 10 s."""
-        wave = resample(torch.from_numpy(samples), SAMPLE_RATE, RATE)
-        windows = wave.split(RATE * WINDOW_SECONDS)
-        lengths = torch.tensor([len(window) for window in windows])
+        totals, count = torch.zeros(len(AXES), dtype=torch.float64), 0
         with torch.inference_mode(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of torch, of the two masks that the package uses
-            found = torch.cat(
-                [
-                    self._normalised(windows[start : start + AT_ONCE], lengths[start : start + AT_ONCE])
-                    for start in range(0, len(windows), AT_ONCE)
-                ]
-            )
-        scores = found * self._inverse[:, 1] + self._inverse[:, 0]
-        means = (scores * lengths[:, None]).sum(0) / lengths.sum()
-        return dict(zip(AXES, means.tolist(), strict=True))
+            for start in range(0, len(samples), AT_ONCE * WINDOW_SECONDS * SAMPLE_RATE):
+                windows = _resampled(samples, start).split(WINDOW_SECONDS * RATE)
+                lengths = torch.tensor([len(window) for window in windows])
+                scores = self._normalised(windows, lengths) * self._inverse[:, 1] + self._inverse[:, 0]
+                totals += (scores * lengths[:, None]).sum(0)
+                count += int(lengths.sum())
+        return dict(zip(AXES, (totals / count).tolist(), strict=True))
 
     def _normalised(self, windows: Sequence[torch.Tensor], lengths: torch.Tensor) -> torch.Tensor:
         """The model's outputs (W, 4) of W windows."""
-        full = RATE * WINDOW_SECONDS
+        full = WINDOW_SECONDS * RATE
         wave = torch.stack([pad(window, (0, full - len(window))) for window in windows])[:, None]
         mask = (torch.arange(full) < lengths[:, None])[:, None]
         found = self._model({"wav": wave.to(self._device), "mask": mask.to(self._device)})
         return torch.stack([found[axis].float().cpu() for axis in AXES], dim=1)
+
+
+def _resampled(samples: NDArray[np.float32], start: int) -> torch.Tensor:
+    """The windows from `start` on at 16 kHz, equal to those of the whole song resampled."""
+    before, end = min(start, MARGIN), start + AT_ONCE * WINDOW_SECONDS * SAMPLE_RATE
+    wave: torch.Tensor = resample(torch.from_numpy(samples[start - before : end + MARGIN]), SAMPLE_RATE, RATE)
+    return wave[before * RATE // SAMPLE_RATE :][: AT_ONCE * WINDOW_SECONDS * RATE]

@@ -1,7 +1,7 @@
 """The models that score beside ours, together: what they read, their identity, and their scores of one song."""
 
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import cache, cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,7 @@ from stages.common.processes import Processes
 from stages.extract.views.prepare import FailedView, SongRequest, prepare_in
 from stages.head.checkpoint.ensemble import Ensemble
 from stages.head.checkpoint.head import Head
+from stages.head.errors import HeadError
 from stages.scoring.beside.companion import Companion, checked_scores
 from stages.scoring.errors import ScoringError
 from stages.scoring.inputs import InputSong
@@ -28,10 +29,13 @@ class Companions:
 
     def __init__(self, companions: Sequence[Companion] = ()) -> None:
         self.companions = tuple(companions)
-        self._processes = Processes(1)
 
     def __bool__(self) -> bool:
         return bool(self.companions)
+
+    @cached_property
+    def _processes(self) -> Processes:
+        return Processes(1)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -49,6 +53,11 @@ class Companions:
         return {one.name: one.scale for one in self.companions if one.scale is not None}
 
     @property
+    def licences(self) -> list[str]:
+        """The licences of their weights, where known."""
+        return [one.licence for one in self.companions if one.licence]
+
+    @property
     def needs_audio(self) -> bool:
         """Whether one of them reads the waveform."""
         return any(one.ensemble is None for one in self.companions)
@@ -63,13 +72,33 @@ class Companions:
         more = (name for one in self.companions if one.ensemble for name in one.ensemble.streams)
         return tuple(dict.fromkeys((*ensemble.streams, *more)))
 
-    def check_pool(self, pool: int) -> None:
-        """Refuse heads on other averages of frames. Raises ScoringError."""
+    def check_heads(self, check: Callable[[Head], None], *, pool: int, layers: Sequence[int]) -> None:
+        """Refuse features that a model was not trained on.
+
+        Parameters
+        ----------
+        check
+            Raises `HeadError` for a head that cannot score the features.
+        pool, layers
+            Encoder frames averaged into one, and the encoders' layers.
+
+        Raises
+        ------
+        ScoringError
+            The message names the model and the reason.
+        """
         for one in self.companions:
+            for head in one.ensemble.heads if one.ensemble else ():
+                try:
+                    check(head)
+                except HeadError as error:
+                    wanted = ",".join(map(str, sorted({*layers, *head.layers})))
+                    remedy = "" if set(head.layers) <= set(layers) else f"; extract with --layers {wanted}"
+                    raise ScoringError(f"--beside {one.name}: {error}{remedy}") from error
             if one.ensemble and one.ensemble.pool != pool:
                 raise ScoringError(
-                    f"--beside {one.name}: expected frames averaged over {one.ensemble.pool}, found {pool} for the "
-                    "heads to compare with; leave it out"
+                    f"--beside {one.name}: expected frames that are averages of {one.ensemble.pool}, found averages of "
+                    f"{pool}; score it alone"
                 )
 
     def check_files(self, songs: Sequence[InputSong]) -> None:

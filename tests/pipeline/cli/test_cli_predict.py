@@ -28,6 +28,7 @@ from stages.head.checkpoint.head import Head, HeadConfig
 from stages.head.checkpoint.saved import save_head
 from stages.head.model.hear import HearHead
 from stages.head.model.sizes import preset_sizes
+from stages.scoring.errors import ScoringError
 from stages.scoring.plots import plot_song
 from stages.songs import DIMENSIONS, Song, write_manifest
 from store import EmbeddingStore, StoreWriter
@@ -122,6 +123,28 @@ def test_files_and_a_store_that_needs_no_audio(call: Callable[..., Result], plac
     for one, other in zip(stored, printed, strict=True):
         assert one["scores"] == pytest.approx(other["scores"], abs=1e-5)
     assert [row["song_id"] for row in rows(call("b1", "--store", "store.zarr"))] == ["b1"]
+
+
+def test_another_model_scores_beside_ours(
+    call: Callable[..., Result], place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = (Path(__file__).parents[3] / "docs/how-to/beside.md").read_text(encoding="utf-8")
+    (example,) = (code for code in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "def levels" in code)
+    (place / "levels.py").write_text(example, encoding="utf-8")
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    beside = ("--beside", "levels:levels")
+    result = call("songs", *beside, "--csv", "beside.csv", "--report", "beside")
+    # Sines of amplitude 0.4.
+    found = [row["beside"]["levels"] for row in rows(result)]
+    assert [one["level"] for one in found] == pytest.approx([20 * np.log10(0.4 / np.sqrt(2))] * 3, abs=0.01)
+    with (place / "beside.csv").open(encoding="utf-8", newline="") as file:
+        assert [float(row["levels.level"]) for row in csv.DictReader(file)] == pytest.approx(
+            [one["level"] for one in found], abs=1e-6
+        )
+    assert "rank correlation with levels" in result.stderr
+    assert '"levels": {"level": {"scale": null' in (place / "beside/index.html").read_text()
+    with pytest.raises(ScoringError, match="--beside levels: needs audio, and 3 of 3 songs have no file"):
+        call("--store", "store.zarr", *beside)
 
 
 def test_resume_scores_only_missing_songs(call: Callable[..., Result], place: Path) -> None:

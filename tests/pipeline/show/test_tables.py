@@ -48,6 +48,34 @@ def test_a_wide_terminal_has_a_song_and_its_spread_in_one_line(printed: Callable
     assert ["median", *(["3.75"] * 6)] in words
 
 
+def test_other_models_share_a_wide_table_and_have_their_own_on_a_narrow_one(
+    printed: Callable[..., list[str]],
+) -> None:
+    rows = [
+        SongScore(
+            song_id=f"s{number}",
+            path=f"/music/song {number}.mp3",
+            scores=dict.fromkeys(DIMENSIONS, float(number)),
+            beside={"box": {"CE": 9.0 - number, "PQ": 1.0}} if number else {},
+            beside_errors={} if number else {"box": "no"},
+        )
+        for number in range(5)
+    ]
+    wide = [line.split() for line in printed(rows, 140)]
+    assert ["song", *DIMENSIONS, "Mean", "CE", "PQ"] in wide
+    assert ["song", "4.mp3", *["4.00"] * 6, "5.00", "1.00"] in wide
+    assert ["song", "0.mp3", *["0.00"] * 6, "–", "–"] in wide
+    assert ["⚠", "box", "failed"] in wide
+    # Of the four songs that both models scored.
+    assert ["mean", *["2.00"] * 6, "6.50", "1.00"] in wide
+    assert ["CE", *["-1.00"] * 6] in wide
+    assert ["PQ", *["–"] * 6] in wide
+    assert wide[-1] == ["song", "4.mp3:", "place", "1", "of", "4", "here,", "4", "by", "box"]
+    narrow = [line.split() for line in printed(rows, 66)]
+    assert ["song", "4.mp3", *["4.00"] * 6] in narrow
+    assert ["song", "4.mp3", "5.00", "1.00"] in narrow
+
+
 def test_warnings_are_below_the_song_and_the_caution_below_all_songs(printed: Callable[..., list[str]]) -> None:
     silent = replace(ROWS[1], loudest=-140.0, caution="trained on the demo: meaningless for music")
     lines = [line.strip() for line in printed([ROWS[0], silent], 140)]
