@@ -108,7 +108,7 @@ format: setup  ## Format the code and fix what ruff can fix
 lock: setup  ## Pin the dependencies after a change of pyproject.toml; UPGRADE=--upgrade takes new releases
 	# dask-cuda allows one version of Dask, so the file that has it comes first.
 	$(COMPILE) --universal --generate-hashes --python-version 3.11 $(UPGRADE) \
-		$(addprefix --extra=,cuda s3 serve tensorboard xarray) pyproject.toml -o requirements-run.txt
+		$(addprefix --extra=,audiobox cuda pandas s3 serve tensorboard xarray) pyproject.toml -o requirements-run.txt
 	$(COMPILE) --universal --generate-hashes --python-version 3.11 --constraints requirements-run.txt $(UPGRADE) \
 		--extra dev pyproject.toml -o requirements.txt
 
