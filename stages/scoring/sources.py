@@ -203,24 +203,15 @@ class AudioSource:
         if isinstance(decoded, LoadedSong):
             return decoded
         samples = decoded.samples
-        about: dict[str, Any] = {
-            "song": decoded.song,
-            "source": decoded.source,
-            "seconds": len(samples) / SAMPLE_RATE,
-        }
+        about: dict[str, Any] = {"song": decoded.song, "source": decoded.source, "seconds": len(samples) / SAMPLE_RATE}
         try:
             frames = self.frames(samples)
             if not np.isfinite(frames).all():
                 raise HearError("its embeddings are not finite")
         except HearError as error:
             return LoadedSong(**about, error=str(error))
-        return LoadedSong(
-            **about,
-            frames=frames,
-            damage=decoded.damage,
-            loudest=decoded.loudest,
-            outline=outline(samples),
-        )
+        heard: dict[str, Any] = {"damage": decoded.damage, "loudest": decoded.loudest, "outline": outline(samples)}
+        return LoadedSong(**about, **heard, frames=frames)
 
 
 @dataclass(frozen=True, eq=False)
