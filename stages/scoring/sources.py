@@ -217,11 +217,7 @@ class AudioSource:
         if isinstance(decoded, LoadedSong):
             return decoded
         samples = decoded.samples
-        about: dict[str, Any] = {
-            "song": decoded.song,
-            "source": decoded.source,
-            "seconds": len(samples) / SAMPLE_RATE,
-        }
+        about: dict[str, Any] = {"song": decoded.song, "source": decoded.source, "seconds": len(samples) / SAMPLE_RATE}
         try:
             frames = self.frames(samples)
             if not np.isfinite(frames).all():
