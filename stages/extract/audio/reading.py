@@ -19,7 +19,7 @@ import numpy as np
 import soxr
 from numpy.typing import NDArray
 
-from stages.extract.audio.decoder import Losses, open_audio
+from stages.extract.audio.decoder import Losses, full_scale, open_audio
 from stages.extract.audio.waveform import DAMAGE, AudioError, TooLongError, Waveform
 from stages.songs.errors import shown
 
@@ -30,6 +30,7 @@ __all__ = [
     "Waveform",
     "probe_seconds",
     "read_audio",
+    "read_channels",
     "read_rates",
     "resample",
 ]
@@ -88,6 +89,30 @@ def read_rates(path: Path, rates: Sequence[int | None], *, longest: float | None
         losses = file.losses(song.seconds)
     _check_losses(path, song.seconds, losses)
     return tuple(Waveform(result.finish(), result.rate, damage=_damage(losses)) for result in results)
+
+
+def read_channels(path: Path) -> tuple[NDArray[np.float32], int, dict[str, Any]]:
+    """Decode a file with all its channels: float32 (channel, n), the rate in Hz, and the damage as in `Waveform`.
+
+    Raises
+    ------
+    AudioError
+        As `read_rates`; or rate or channels change within the file.
+    """
+    _check_file(path)
+    with open_audio(path) as file:
+        checks, blocks, kinds = _Song(path, (), None), list[NDArray[np.float32]](), set[tuple[int, int]]()
+        for values, rate in file.channel_blocks():
+            block = full_scale(values.astype(np.float64), values.dtype)
+            checks.add(block.mean(axis=0), rate)
+            blocks.append(block)
+            kinds.add((len(block), rate))
+        checks.finish()
+        losses = file.losses(checks.seconds)
+    _check_losses(path, checks.seconds, losses)
+    if len(kinds) > 1:
+        raise AudioError(f"{shown(path)}: its rate or channels change; expected one format, so encode the song again")
+    return np.concatenate(blocks, axis=1), kinds.pop()[1], _damage(losses)
 
 
 def probe_seconds(path: Path) -> float:

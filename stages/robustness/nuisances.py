@@ -1,0 +1,29 @@
+"""Changes that leave the music as it is. Samples are float32 (channel, n); see `stages.robustness.changes.Apply`."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+Samples = NDArray[np.float32]
+
+
+def gain(samples: Samples, rate: int, strength: float, generator: np.random.Generator) -> Samples:
+    """Change the level by `strength` dB. Listening tests equalise loudness (ITU-R BS.1534), so it should not count.
+
+    Nothing is clipped: beyond full scale, a decoder's floats are kept, too.
+    """
+    return samples * np.float32(10 ** (strength / 20))
+
+
+def mono(samples: Samples, rate: int, strength: float, generator: np.random.Generator) -> Samples:
+    """Average the channels, as the encoders' own input does: a difference would be an error of the reading."""
+    return samples.mean(axis=0, keepdims=True)
+
+
+def polarity(samples: Samples, rate: int, strength: float, generator: np.random.Generator) -> Samples:
+    """Invert the sign, which is inaudible."""
+    return -samples
+
+
+def lead_in(samples: Samples, rate: int, strength: float, generator: np.random.Generator) -> Samples:
+    """Put `strength` seconds of silence before the song, as exports often have."""
+    return np.pad(samples, ((0, 0), (round(strength * rate), 0)))
