@@ -9,6 +9,7 @@ from pipeline.cli.common import DEFAULTS, new_app, params_option, refuse_changed
 from pipeline.cli.head_commands.ablate import ablate
 from pipeline.cli.head_commands.hub import pull, push
 from pipeline.cli.head_commands.predict import predict
+from pipeline.cli.head_commands.stress import stress
 from pipeline.cli.options import Bootstrap, Manifest, Receipt, Store, Track, find_store
 from pipeline.cli.pages import option
 from pipeline.cli.section_options import options_from
@@ -112,5 +113,5 @@ def _note(line: str) -> None:
     note(f"hear-head: {line}")
 
 
-for command in (predict, ablate, push, pull):
+for command in (predict, ablate, stress, push, pull):
     app.command()(command)

@@ -1,7 +1,7 @@
 """Encode and decode in memory with PyAV. Samples are float32 (channel, n); see `stages.robustness.changes.Apply`.
 
 The containers (MP3 with its Xing header, Ogg, MP4) record an encoder's delay, so that the decoded song begins where
-the original does. It is cut or padded to the original length.
+the original does. It is cut or padded to the original length. Songs with more than two channels become mono.
 """
 
 from io import BytesIO
@@ -11,8 +11,6 @@ import av
 import numpy as np
 import soxr
 from numpy.typing import NDArray
-
-from stages.robustness.errors import StressError
 
 Samples = NDArray[np.float32]
 # Up to this bit rate, MP3 is encoded at 24 kHz, as LAME itself does: MPEG-1 has no lower rates per stereo channel.
@@ -26,6 +24,7 @@ def flac(samples: Samples, rate: int, strength: float, generator: np.random.Gene
     kind, width = ("s16", 16) if strength == 16 else ("s32", 32)
     # FFmpeg's encoder stores the upper 24 bits of s32.
     step = 2.0 ** (strength - 1)
+    samples = _narrow(samples)
     whole = np.clip(np.rint(samples.astype(np.float64) * step), -step, step - 1)
     values = (whole.astype(np.int64) << (width - int(strength))).astype(f"i{width // 8}")
     return _through(values, rate, codec="flac", container="flac", kind=kind)
@@ -48,6 +47,7 @@ def aac(samples: Samples, rate: int, strength: float, generator: np.random.Gener
 
 def _lossy(samples: Samples, rate: int, kilobits: float, *, codec: str, container: str, at: int) -> Samples:
     """Resample to the codec's rate, encode, decode, and resample back."""
+    samples = _narrow(samples)
     resampled = soxr.resample(samples.T, rate, at, quality="HQ").T if rate != at else samples
     kind = "flt" if codec == "libopus" else "fltp"
     decoded = _through(resampled, at, codec=codec, container=container, kind=kind, bit_rate=round(kilobits * 1000))
@@ -55,12 +55,8 @@ def _lossy(samples: Samples, rate: int, kilobits: float, *, codec: str, containe
     return _cut(np.asarray(back, np.float32), samples.shape[1])
 
 
-def _through(
-    values: NDArray[Any], rate: int, *, codec: str, container: str, kind: str, bit_rate: int = 0
-) -> Samples:
+def _through(values: NDArray[Any], rate: int, *, codec: str, container: str, kind: str, bit_rate: int = 0) -> Samples:
     """Encode (channel, n) in memory and decode."""
-    if len(values) > 2:
-        raise StressError(f"not applicable: codecs are tried on mono and stereo, found {len(values)} channels")
     file = BytesIO()
     with av.open(file, "w", format=container) as out:
         stream: Any = out.add_stream(codec, rate=rate, layout="stereo" if len(values) == 2 else "mono", format=kind)
@@ -77,6 +73,10 @@ def _through(
     with av.open(file, "r") as read:
         blocks = [np.asarray(_floats(frame)) for frame in read.decode(audio=0)]
     return _cut(np.concatenate(blocks, axis=1), values.shape[1])
+
+
+def _narrow(samples: Samples) -> Samples:
+    return samples if len(samples) <= 2 else samples.mean(axis=0, keepdims=True)
 
 
 def _floats(frame: Any) -> Samples:

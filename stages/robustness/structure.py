@@ -3,8 +3,6 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.robustness.errors import StressError
-
 Samples = NDArray[np.float32]
 # Fades at each cut, so that no click is heard.
 FADE_SECONDS = 0.01
@@ -21,12 +19,12 @@ def pause(samples: Samples, rate: int, strength: float, generator: np.random.Gen
 def shuffled(samples: Samples, rate: int, strength: float, generator: np.random.Generator) -> Samples:
     """Cut the song into sections of `strength` seconds, and play them in random order; the last, shorter one stays.
 
+    The halves of a song that is shorter than two sections are swapped.
+
     Keys, chords, voices and sound stay the same within each section; only their order makes no sense.
     """
-    size = round(strength * rate)
+    size = max(1, min(round(strength * rate), samples.shape[1] // 2))
     count = samples.shape[1] // size
-    if count < 2:
-        raise StressError(f"not applicable: {samples.shape[1] / rate:.1f} s have no two sections of {strength:g} s")
     order = generator.permutation(count)
     if (order == np.arange(count)).all():
         order = order[::-1]
