@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from pipeline.cli.common import DEFAULTS, new_app, params_option, refuse_changed_songs
 from pipeline.cli.head_commands.ablate import ablate
 from pipeline.cli.head_commands.hub import pull, push
+from pipeline.cli.head_commands.leave_out import leave_out
 from pipeline.cli.head_commands.predict import predict
 from pipeline.cli.head_commands.stress import stress
 from pipeline.cli.options import Bootstrap, Manifest, Receipt, Store, Track, find_store
@@ -113,5 +114,5 @@ def _note(line: str) -> None:
     note(f"hear-head: {line}")
 
 
-for command in (predict, ablate, stress, push, pull):
+for command in (predict, ablate, stress, leave_out, push, pull):
     app.command()(command)
