@@ -148,6 +148,9 @@ def stress(request: StressRequest, *, report: Path | None = None, out: Path | No
     """
     check_outputs({"--out": out}, {"--report": report})
     run = _Run(request)
+    if not run.plan.tasks and not run.plan.current:
+        first = next(iter(run.plan.unread.values()))
+        raise StressError(f"none of the {len(run.songs)} songs can be read; the first: {first}")
     failed = [f"{song}: {reason}" for song, reason in run.plan.unread.items()]
     made, bad, left = _embed(run) if run.plan.tasks else (0, {}, 0)
     failed += [f"{record}: {reason}" for record, reason in bad.items()]

@@ -212,7 +212,9 @@ def _concern(curve: Curve, tolerance: float) -> str:
     """What is of concern about a curve; empty if nothing is."""
     if curve.change.kind != "nuisance":
         found = curve.strongest.difference
-        return "" if found.high < 0 else "rises" if found.low > 0 else "does not fall"
+        if found.high < 0:
+            return ""
+        return "rises" if found.mean > 0 and _moves(found, tolerance) else "does not fall"
     moving = [effect.difference for effect in curve.effects if _moves(effect.difference, tolerance)]
     return "moves" if moving else ""
 

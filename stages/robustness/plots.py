@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 # In inches; 72 of the SVG's points each.
 PANEL = (4.1, 2.7)
+# Left, bottom, width and height of the axes, as shares of the panel.
+FRAME = (0.17, 0.19, 0.81, 0.70)
 # Replaced by the page's own text colour, so that plots are readable in light and dark.
 _INK, _PAGE_INK = "#123456", "currentColor"
 # Distance between two scores at the same strength, so that their intervals do not cover each other.
@@ -34,15 +36,15 @@ def draw_panels(result: StressResult) -> dict[str, str]:
     }
 
 
-def draw_legend(dimensions: Sequence[str]) -> str:
-    """One SVG element with the colour and marker of each score."""
+def draw_legend(dimensions: Sequence[str], panels: str) -> str:
+    """One SVG element with the colour and marker of each score; `panels` names the panels that it is for."""
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
     figure = Figure(figsize=(PANEL[0], 0.25 * ((len(dimensions) + 2) // 3) + 0.1))
     handles = [Line2D([], [], label=visible(name), **_style(number, name)) for number, name in enumerate(dimensions)]
     figure.legend(handles=handles, ncols=3, loc="center", frameon=False, fontsize=9, labelcolor=_INK)
-    return _svg(figure, "Colours and markers of the scores")
+    return _svg(figure, f"{panels}: colours and markers of the scores")
 
 
 def _limits(result: StressResult) -> tuple[float, float]:
@@ -61,8 +63,9 @@ def _panel(curves: Sequence[Curve], limits: tuple[float, float], tolerance: floa
     from matplotlib.figure import Figure
 
     change = curves[0].change
-    figure = Figure(figsize=PANEL, layout="constrained")
-    axes = figure.subplots()
+    figure = Figure(figsize=PANEL)
+    # The same frame in each panel, whatever its labels.
+    axes = figure.add_axes(FRAME)
     axes.axhline(0, color=_INK, linewidth=0.8)
     if change.kind == "nuisance":
         axes.axhspan(-tolerance, tolerance, color=COLOURS[2], alpha=0.15, linewidth=0)
@@ -72,7 +75,8 @@ def _panel(curves: Sequence[Curve], limits: tuple[float, float], tolerance: floa
     axes.set(ylim=limits, xlim=(-0.5, len(strengths) - 0.5), ylabel="change of the score")
     labels = [f"{strength:g}" for strength in strengths] if change.unit else ["on"]
     axes.set_xticks(range(len(strengths)), labels)
-    axes.set_xlabel(f"{change.unit}, mild to strong" if len(strengths) > 1 else change.unit)
+    # Gain goes from quieter to louder.
+    axes.set_xlabel(f"{change.unit}, mild to strong" if len(strengths) > 1 and min(strengths) > 0 else change.unit)
     axes.set_title(change.name, fontsize=11, color=_INK)
     _tint(axes)
     return _svg(figure, f"{change.name}: change of each score")

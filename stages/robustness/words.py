@@ -2,45 +2,60 @@
 
 from collections.abc import Sequence
 
-from stages.robustness.changes import Change
-from stages.robustness.effects import FEWEST_SONGS, Curve, Effect, StressResult
+from stages.metrics.paired import PairedDifference
+from stages.robustness.changes import Change, Kind
+from stages.robustness.effects import FEWEST_SONGS, Curve, StressResult
 from stages.robustness.groups import DAMAGE, ERROR, GroupGap
 
 # Songs from which intervals are of use.
 ENOUGH_SONGS = 20
-_VERBS = {"moves": "moves", "does not fall": "is not seen in", "rises": "raises"}
+_VERBS = {"moves": "moves", "rises": "raises", "does not fall": "is not seen in"}
 
 
-def flags(result: StressResult) -> list[str]:
-    """One sentence per change that is of concern, the most severe first; empty if there is none."""
-    ranked = [curve.change for curve in result.ranked]
-    return [sentence(change, result.concerns(change)) for change in ranked if result.concerns(change)]
+def flags(result: StressResult, kind: Kind | None = None) -> list[str]:
+    """One sentence per change that is of concern, the most severe first; of one kind of change, or of all."""
+    ranked = [curve.change for curve in result.ranked if kind in (None, curve.change.kind)]
+    return [_sentence(change, result) for change in ranked if result.concerns(change)]
 
 
-def sentence(change: Change, concerns: Sequence[Curve]) -> str:
+def _sentence(change: Change, result: StressResult) -> str:
     """What is of concern about one change, with its largest figure."""
     parts = []
     for concern, verb in _VERBS.items():
-        found = [curve for curve in concerns if curve.concern == concern]
+        found = [curve for curve in result.concerns(change) if curve.concern == concern]
         if found:
             worst = max(found, key=lambda curve: curve.severity)
-            names = ", ".join(curve.dimension for curve in found)
-            parts.append(f"{verb} {names} (up to {figures(worst.strongest)} in {worst.dimension})")
-    kind = "nuisance" if change.kind == "nuisance" else "damage"
-    return f"{change.name} ({kind}: {change.about}) {'; '.join(parts)}"
+            every = len(found) == len(result.dimensions) > 1
+            names = "every score" if every else ", ".join(curve.dimension for curve in found)
+            names = "any score" if every and concern == "does not fall" else names
+            effect = worst.strongest
+            step = f" at {label}" if (label := change.label(effect.strength)) else ""
+            parts.append(f"{verb} {names} ({worst.dimension}{step}: {figures(effect.difference)})")
+    return f"{change.name} ({change.about}) {'; '.join(parts)}"
 
 
-def figures(effect: Effect) -> str:
-    """The mean change with its interval and strength."""
-    found, label = effect.difference, effect.change.label(effect.strength)
-    return f"{found.mean:+.2f} [{found.low:+.2f}, {found.high:+.2f}]{f' at {label}' if label else ''}"
+def figures(found: PairedDifference) -> str:
+    """The mean change with its interval."""
+    return f"{signed(found.mean)} [{signed(found.low)}, {signed(found.high)}]"
 
 
-def verdict(curve: Curve, tolerance: float) -> str:
-    """What a curve shows, in a few words."""
-    if curve.change.kind == "nuisance":
-        return "moves the score" if curve.concern else f"stays within ± {tolerance:g}, or within chance"
-    return {"": "lowers the score", "rises": "raises the score", "does not fall": "not seen"}[curve.concern]
+def signed(value: float, digits: int = 2) -> str:
+    """A number with its sign; 0 has none."""
+    rounded = round(value, digits)
+    return f"{rounded:+.{digits}f}" if rounded else f"{0:.{digits}f}"
+
+
+def verdict(change: Change, result: StressResult) -> str:
+    """What was found about a change, in a few words."""
+    concerns = result.concerns(change)
+    if change.kind == "nuisance":
+        return f"moves {_names(concerns, result)}" if concerns else "no score moves"
+    return f"not seen in {_names(concerns, result)}" if concerns else "lowers every score"
+
+
+def _names(curves: Sequence[Curve], result: StressResult) -> str:
+    count = len(result.dimensions)
+    return f"{len(curves)} of {count} scores" if count > 1 else curves[0].dimension
 
 
 def song_caution(result: StressResult) -> str:
@@ -60,8 +75,8 @@ def song_caution(result: StressResult) -> str:
 def group_flags(gaps: Sequence[GroupGap], by: str) -> list[str]:
     """One sentence per group whose error, or whose change by damage, differs from the other songs'."""
     return [
-        f"{by} {gap.group}: {gap.quantity} is {gap.mean:+.2f}, and {gap.rest:+.2f} for other songs "
-        f"(difference [{gap.low:+.2f}, {gap.high:+.2f}], {gap.songs} songs)"
+        f"{by} {gap.group}: {gap.quantity} is {signed(gap.mean)}, and {signed(gap.rest)} for other songs "
+        f"(difference [{signed(gap.low)}, {signed(gap.high)}], {gap.songs} songs)"
         for gap in gaps
         if gap.concern and gap.quantity in (ERROR, DAMAGE)
     ]
