@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.interrupts import stops_at_interrupt
 from pipeline.show.bars import AudioBar, Bar, progress
+from pipeline.show.output import note
 from stages.common.provenance import provenance_to_json
 from stages.extract.estimate import Estimate, calibrate, estimate
 from stages.extract.plan import SongTask
@@ -16,7 +17,7 @@ from stages.extract.run import Outcome
 from stages.head.checkpoint.ensemble import Ensemble, load_ensemble
 from stages.head.checkpoint.score import check_spec
 from stages.head.files import write_json
-from stages.robustness.changes import Change, select_changes
+from stages.robustness.changes import Change, record_id, select_changes
 from stages.robustness.effects import StressResult, measure
 from stages.robustness.embed import (
     StressPlan,
@@ -152,12 +153,18 @@ def stress(request: StressRequest, *, report: Path | None = None, out: Path | No
         first = next(iter(run.plan.unread.values()))
         raise StressError(f"none of the {len(run.songs)} songs can be read; the first: {first}")
     failed = [f"{song}: {reason}" for song, reason in run.plan.unread.items()]
+    for line in failed:
+        note(f"failed: {line}")
     made, bad, left = _embed(run) if run.plan.tasks else (0, {}, 0)
     failed += [f"{record}: {reason}" for record, reason in bad.items()]
     if left:
         return StressSummary(made, run.plan.current, tuple(failed), left)
     rows, model = _score(run, leave_out=bad)
-    result = measure(rows, [song.song_id for song in run.songs], run.changes, tolerance=request.tolerance)
+    silent = [song.song_id for song in run.songs if (row := rows.get(record_id(song.song_id))) and row.is_silence]
+    for name in silent:
+        note(f"left out: {name}: silence, whose scores mean nothing")
+    songs = [song.song_id for song in run.songs if song.song_id not in silent]
+    result = measure(rows, songs, run.changes, tolerance=request.tolerance)
     groups = {song.song_id: song.group for song in run.songs}
     gaps = group_gaps(result, groups, run.manifest) if request.by and run.manifest else []
     _write(run, result, gaps, {"model": model, "failed": failed}, report=report, out=out)

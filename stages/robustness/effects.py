@@ -13,8 +13,8 @@ from stages.robustness.errors import StressError
 from stages.scoring.rows import SongScore
 from stages.scoring.statistics import OVERALL
 
-# A nuisance may move a score by this much on the scale from 1 to 5. Ratings are means of four people in steps of 0.25,
-# and gain alone moves SongEval's published head by 0.043 (MuQ-Eval): less is below what anyone can tell apart.
+# A nuisance may move a score by this much on the scale from 1 to 5: just above the 0.043 by which playing a song 1.6
+# times as loud moves SongEval's published head (MuQ-Eval).
 TOLERANCE = 0.05
 # With fewer songs, a bootstrap interval is too narrow, and Wilcoxon's test cannot fall below p = 0.05.
 FEWEST_SONGS = 6

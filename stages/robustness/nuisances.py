@@ -7,9 +7,10 @@ Samples = NDArray[np.float32]
 
 
 def gain(samples: Samples, rate: int, strength: float, generator: np.random.Generator) -> Samples:
-    """Change the level by `strength` dB. Listening tests equalise loudness (ITU-R BS.1534), so it should not count.
+    """Change the level by `strength` dB, as a listener does with the volume.
 
-    Nothing is clipped: beyond full scale, a decoder's floats are kept, too.
+    Nothing is clipped: beyond full scale, a decoder's floats are kept, too. MuQ-Eval reports +0.043 for SongEval's head
+    at a factor of 1.6.
     """
     return samples * np.float32(10 ** (strength / 20))
 

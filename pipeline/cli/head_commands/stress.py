@@ -99,8 +99,6 @@ def _run(request: "StressRequest", report: Path | None, out: Path | None) -> Non
     if found.caution:
         note(f"caution: {found.caution}")
     note(found.line)
-    for line in found.failed if found.result else ():
-        note(f"failed: {line}")
     if found.left:
         note(f"interrupted: {found.left} changed songs left; run the same command again to continue")
     elif report:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from stages.common.processes import Processes
 from stages.extract.audio.reading import read_audio, read_channels
 from stages.extract.encoders import MultiScale
 from stages.extract.run import Outcome
@@ -22,6 +23,12 @@ from store import EmbeddingStore, StoreWriter, index
 from store.errors import HearError
 
 CHANGES = select_changes(["mono", "polarity"])
+
+
+@pytest.fixture(autouse=True)
+def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Change songs here; the tests of the command start processes."""
+    monkeypatch.setattr(Processes, "call", lambda _, seconds, function, *arguments: function(*arguments))
 
 
 def extract(root: Path, songs: list[InputSong], encoders: MultiScale, changes: tuple[Change, ...]) -> list[Outcome]:
