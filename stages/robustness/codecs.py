@@ -76,7 +76,7 @@ def _through(values: NDArray[Any], rate: int, *, codec: str, container: str, kin
 
 
 def _narrow(samples: Samples) -> Samples:
-    return samples if len(samples) <= 2 else samples.mean(axis=0, keepdims=True)
+    return samples if len(samples) <= 2 else np.asarray(samples.mean(axis=0, keepdims=True))
 
 
 def _floats(frame: Any) -> Samples:
@@ -84,7 +84,8 @@ def _floats(frame: Any) -> Samples:
     values = frame.to_ndarray()
     if not frame.format.is_planar:
         values = values.reshape(-1, frame.layout.nb_channels).T
-    return values / np.float32(1 << (8 * values.itemsize - 1)) if values.dtype.kind == "i" else values
+    scale = 1 << (8 * values.itemsize - 1) if values.dtype.kind == "i" else 1
+    return np.asarray(values / np.float32(scale), np.float32)
 
 
 def _cut(samples: Samples, count: int) -> Samples:

@@ -68,7 +68,7 @@ def detune(samples: Samples, rate: int, strength: float, generator: np.random.Ge
     padded = np.pad(samples, ((0, 0), (0, stretch.blockSamples())))
     copy = np.asarray(stretch.process(padded))[:, : samples.shape[1]]
     mixed = samples + copy
-    return mixed * np.float32(_rms(samples) / max(_rms(mixed), 1e-9))
+    return np.asarray(mixed * np.float32(_rms(samples) / max(_rms(mixed), 1e-9)))
 
 
 def dropouts(samples: Samples, rate: int, strength: float, generator: np.random.Generator) -> Samples:

@@ -89,10 +89,22 @@ class Curve:
 
 @dataclass(frozen=True)
 class StressResult:
-    """All curves, by change and then by dimension; with several dimensions, the last is their mean.
+    """The measured effects of all changes.
 
-    `songs` are those with a score of the unchanged song, `changes` scores (C, N, D) minus original by change, in rows
-    of strengths; NaN where a record is missing.
+    Attributes
+    ----------
+    songs
+        The N songs whose unchanged record has a score.
+    dimensions
+        Names of the D scores; if there are several, the last is their mean.
+    curves
+        By change, and then by dimension.
+    original
+        Scores (N, D) of the unchanged songs.
+    changed
+        (Change, strength) → scores (N, D) of the changed songs; NaN where a record failed.
+    tolerance
+        As for `measure`.
     """
 
     songs: tuple[str, ...]
@@ -171,13 +183,14 @@ def _effects(
     changed: Mapping[tuple[str, float], NDArray[np.float64]],
 ) -> list[Effect]:
     found = []
-    for change in changes:
-        for strength in change.strengths:
-            scores = changed.get((change.name, strength))
-            for number, name in enumerate(dimensions) if scores is not None else ():
-                known = np.isfinite(scores[:, number])
-                difference = paired_difference(scores[known, number], original[known, number])
-                found.append(Effect(change, strength, name, difference))
+    steps = [(change, strength) for change in changes for strength in change.strengths]
+    for change, strength in steps:
+        if (scores := changed.get((change.name, strength))) is None:
+            continue
+        for number, name in enumerate(dimensions):
+            known = np.isfinite(scores[:, number])
+            difference = paired_difference(scores[known, number], original[known, number])
+            found.append(Effect(change, strength, name, difference))
     adjusted = holm([effect.difference.p for effect in found])
     return [replace(effect, adjusted_p=float(p)) for effect, p in zip(found, adjusted, strict=True)]
 

@@ -17,7 +17,7 @@ def gain(samples: Samples, rate: int, strength: float, generator: np.random.Gene
 
 def mono(samples: Samples, rate: int, strength: float, generator: np.random.Generator) -> Samples:
     """Average the channels, as the encoders' own input does: a difference would be an error of the reading."""
-    return samples.mean(axis=0, keepdims=True)
+    return np.asarray(samples.mean(axis=0, keepdims=True))
 
 
 def polarity(samples: Samples, rate: int, strength: float, generator: np.random.Generator) -> Samples:

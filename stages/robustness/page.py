@@ -3,7 +3,7 @@
 import html
 from collections.abc import Iterable, Sequence
 
-from stages.robustness.changes import CHANGES
+from stages.robustness.changes import CHANGES, Kind
 from stages.robustness.effects import FEWEST_SONGS, Curve, StressResult
 from stages.robustness.groups import GroupGap
 from stages.robustness.plots import draw_legend, draw_panels
@@ -13,7 +13,7 @@ from store.files.html_table import html_table
 from store.files.visible import visible
 
 # Kind → its heading, a note on its curves, and the finding if nothing is of concern.
-_KINDS = {
+_KINDS: dict[Kind, tuple[str, str, str]] = {
     "nuisance": (
         "Nuisances: the scores should stay",
         "Scores should stay in the green band, the tolerance.",
