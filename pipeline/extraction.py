@@ -1,13 +1,13 @@
 """A run of stage one from manifest to receipt: plan, check, extract, and report."""
 
-import signal
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pipeline.interrupts import stops_at_interrupt
 from pipeline.outcomes import OutcomeLog, failures_file
 from pipeline.shards import Shard
 from pipeline.show.bars import AudioBar, progress
@@ -192,7 +192,11 @@ def run_extraction(
         writer = StoreWriter.open(store, spec, encoders_from=origins)
         remember_hashes(writer.root, plan.sources.hashed)
         stop = threading.Event()
-        with _interrupts(stop), failures_file(writer.root, options.shard) as failures, AudioBar(plan.records) as bar:
+        with (
+            stops_at_interrupt(stop),
+            failures_file(writer.root, options.shard) as failures,
+            AudioBar(plan.records) as bar,
+        ):
             _name_missing(plan.sources.missing, bar.say)
             log = OutcomeLog(plan, bar, failures, stop=stop, max_failures=options.max_failures)
             tally = _extract(plan, writer, place, config, options, report=log.add, say=bar.say, stop=stop)
@@ -258,24 +262,3 @@ def _check_space(cost: Estimate, *, force: bool) -> None:
 
 def _size(count: int) -> str:
     return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
-
-
-@contextmanager
-def _interrupts(stop: threading.Event) -> Iterator[None]:
-    """While open, the first Ctrl-C or SIGTERM sets `stop`; a second one ends the process as usual."""
-
-    def first(number: int, frame: object) -> None:
-        stop.set()
-        signal.signal(number, before[signal.Signals(number)])
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    for number in before:
-        signal.signal(number, first)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

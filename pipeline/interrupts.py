@@ -14,7 +14,8 @@ import ctypes
 import os
 import signal
 import threading
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 COUNTED = (signal.SIGINT, signal.SIGTERM)
 # Seconds until this process ends, even if ending its children takes longer.
@@ -79,6 +80,27 @@ def watch_interrupts(command: str) -> None:
     if _counter is None:
         _counter = _SignalCounter(command)
     _counter.command, _counter.count = command, 0
+
+
+@contextmanager
+def stops_at_interrupt(stop: threading.Event) -> Iterator[None]:
+    """While open, the first Ctrl-C or SIGTERM sets `stop`; a second one ends the process as usual."""
+
+    def first(number: int, frame: object) -> None:
+        stop.set()
+        signal.signal(number, before[signal.Signals(number)])
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in COUNTED}
+    for number in before:
+        signal.signal(number, first)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _end(command: str, number: int) -> None:

@@ -10,7 +10,9 @@ from pipeline.cli.head_commands.ablate import ablate
 from pipeline.cli.head_commands.best_of import best_of
 from pipeline.cli.head_commands.compare import compare
 from pipeline.cli.head_commands.hub import pull, push
+from pipeline.cli.head_commands.leave_out import leave_out
 from pipeline.cli.head_commands.predict import predict
+from pipeline.cli.head_commands.stress import stress
 from pipeline.cli.options import Bootstrap, Manifest, Receipt, Store, Track, find_store
 from pipeline.cli.pages import option
 from pipeline.cli.section_options import options_from
@@ -119,5 +121,5 @@ def _note(line: str) -> None:
     note(f"hear-head: {line}")
 
 
-for command in (predict, best_of, compare, ablate, push, pull):
+for command in (predict, best_of, compare, stress, leave_out, ablate, push, pull):
     app.command()(command)

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from stages.extract.audio.reading import SAMPLE_RATE
 from stages.extract.audio.waveform import damage_text
 from stages.extract.plan import SongTask
-from stages.extract.views.feed import ViewFeed
 from stages.extract.views.prepare import FailedView, PreparedView, SongRequest
 from stages.songs.errors import shown
 from store import StoreWriter
@@ -35,6 +34,16 @@ class Stop(Protocol):
 
     def is_set(self) -> bool:
         """Whether the run should end."""
+
+
+class Feed(Protocol):
+    """Prepares views in any order, such as a `ViewFeed`."""
+
+    def views(self, requests: list[SongRequest], /) -> Iterator[tuple[SongRequest, PreparedView | FailedView]]:
+        """Yield each view of the requests when it is ready."""
+
+    def close(self) -> None:
+        """Drop views that are not ready."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +103,7 @@ class Extractor:
 
     encoders: "MultiScale"
     writer: StoreWriter
-    feed: ViewFeed
+    feed: Feed
     seed: int
     pool: int = 1
 

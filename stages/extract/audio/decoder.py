@@ -74,19 +74,23 @@ class AudioFile:
 
         The rate may change within a file. Packets that cannot be decoded are counted and skipped.
         """
+        return ((mean_of_channels(values), rate) for values, rate in self.channel_blocks())
+
+    def channel_blocks(self) -> Iterator[tuple[NDArray[Any], int]]:
+        """Yield the decoder's samples (channel, n) in its own dtype, with their rate in Hz; see `full_scale`."""
         waiting: list[NDArray[Any]] = []
         count, kind = 0, (0, 0, np.dtype(np.float32))
         for frame in self._frames():
             values = self._values(frame)
             new = (frame.sample_rate, len(values), values.dtype)
             if waiting and (count >= BLOCK_SAMPLES or new != kind):
-                yield mean_of_channels(np.concatenate(waiting, axis=1)), kind[0]
+                yield np.concatenate(waiting, axis=1), kind[0]
                 waiting, count = [], 0
             kind = new
             waiting.append(values)
             count += values.shape[1]
         if waiting:
-            yield mean_of_channels(np.concatenate(waiting, axis=1)), kind[0]
+            yield np.concatenate(waiting, axis=1), kind[0]
 
     def _values(self, frame: Any) -> NDArray[Any]:
         """One frame's decoded samples, (channels, n)."""
@@ -335,10 +339,14 @@ def mean_of_channels(values: NDArray[Any]) -> NDArray[np.float32]:
     """Mono samples (n,) of values (channels, n) of any type that decoders give, full scale at ±1."""
     # float64 is averaged as float64. Values beyond float32 become infinite below, and are refused later.
     wide = np.float32 if values.dtype == np.float32 else np.float64
-    mono = values.mean(axis=0, dtype=wide)
-    if values.dtype.kind == "u":
-        mono -= 128
-    if values.dtype.kind in "iu":
-        mono /= 1 << (8 * values.dtype.itemsize - 1)
+    return full_scale(values.mean(axis=0, dtype=wide), values.dtype)
+
+
+def full_scale(values: NDArray[np.floating], kind: np.dtype[Any]) -> NDArray[np.float32]:
+    """Floats that were decoded as `kind`, with integers scaled to ±1."""
+    if kind.kind == "u":
+        values = values - 128
+    if kind.kind in "iu":
+        values = values / (1 << (8 * kind.itemsize - 1))
     with np.errstate(over="ignore"):
-        return np.asarray(mono, dtype=np.float32)
+        return np.asarray(values, dtype=np.float32)

@@ -19,7 +19,7 @@ import numpy as np
 import soxr
 from numpy.typing import NDArray
 
-from stages.extract.audio.decoder import BLOCK_SAMPLES, Losses, mean_of_channels, open_audio
+from stages.extract.audio.decoder import BLOCK_SAMPLES, Losses, full_scale, mean_of_channels, open_audio
 from stages.extract.audio.waveform import DAMAGE, AudioError, TooLongError, Waveform
 from stages.songs.errors import shown
 
@@ -31,6 +31,7 @@ __all__ = [
     "probe_seconds",
     "read_array",
     "read_audio",
+    "read_channels",
     "read_rates",
     "resample",
 ]
@@ -120,6 +121,30 @@ def read_array(values: NDArray[Any], rate: int, *, longest: float | None = None)
         song.add(mean_of_channels(block.T), rate, values=first * values.shape[1] + block.size)
     (result,) = song.finish()
     return Waveform(result.finish(), result.rate)
+
+
+def read_channels(path: Path) -> tuple[NDArray[np.float32], int, dict[str, Any]]:
+    """Decode a file with all its channels: float32 (channel, n), the rate in Hz, and the damage as in `Waveform`.
+
+    Raises
+    ------
+    AudioError
+        As `read_rates`; or rate or channels change within the file.
+    """
+    _check_file(path)
+    with open_audio(path) as file:
+        checks, blocks, kinds = _Song(path, (), None), list[NDArray[np.float32]](), set[tuple[int, int]]()
+        for values, rate in file.channel_blocks():
+            block = full_scale(values.astype(np.float64), values.dtype)
+            checks.add(block.mean(axis=0), rate)
+            blocks.append(block)
+            kinds.add((len(block), rate))
+        checks.finish()
+        losses = file.losses(checks.seconds)
+    _check_losses(path, checks.seconds, losses)
+    if len(kinds) > 1:
+        raise AudioError(f"{shown(path)}: its rate or channels change; expected one format, so encode the song again")
+    return np.concatenate(blocks, axis=1), kinds.pop()[1], _damage(losses)
 
 
 def probe_seconds(path: Path) -> float:
