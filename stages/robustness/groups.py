@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.metrics.bootstrap import DRAWS, interval
+from stages.metrics.bootstrap import interval
+from stages.metrics.resampling import DRAWS
 from stages.robustness.effects import FEWEST_SONGS, StressResult
 from stages.songs import Manifest
 

@@ -80,8 +80,9 @@ def stress(
     if manifest is None and (by or split):
         raise typer.BadParameter(f"{'--by' if by else '--split'} refers to a manifest: give --manifest")
     request = StressRequest(
-        inputs=inputs or [], lines=standard_input(), checkpoints=checkpoints_or_published(checkpoint, track), store=store,
-        manifest=manifest, by=by, split=split, changes=[name for part in changes.split(",") if (name := part.strip())], tolerance=tolerance,
+        inputs=inputs or [], lines=standard_input(), checkpoints=checkpoints_or_published(checkpoint, track),
+        store=store, manifest=manifest, by=by, split=split, tolerance=tolerance,
+        changes=[name for part in changes.split(",") if (name := part.strip())],
         readers=readers or default_readers(), force=force, encoders={"muq": muq, "musicfm": musicfm, **params},
     )  # fmt: skip
     if dry_run:

@@ -133,10 +133,10 @@ def read_channels(path: Path) -> tuple[NDArray[np.float32], int, dict[str, Any]]
     """
     _check_file(path)
     with open_audio(path) as file:
-        checks, blocks, kinds = _Song(path, (), None), list[NDArray[np.float32]](), set[tuple[int, int]]()
+        checks, blocks, kinds = _Song(f"{shown(path)}: ", (), None), list[NDArray[np.float32]](), set[tuple[int, int]]()
         for values, rate in file.channel_blocks():
             block = full_scale(values.astype(np.float64), values.dtype)
-            checks.add(block.mean(axis=0), rate)
+            checks.add(block.mean(axis=0), rate, values=file.values)
             blocks.append(block)
             kinds.add((len(block), rate))
         checks.finish()
