@@ -9,11 +9,10 @@ from stages.compare.comparison import ERROR, FORMAT, LEVEL, SCORE, Comparison, F
 from stages.head.errors import HeadError
 from stages.head.files import read_object
 from stages.metrics.paired import holm
+from stages.metrics.unpaired import NORMAL_95
 from stages.scoring.errors import ScoringError
 from store.files.json_text import brief
 
-# From the width of a 95 % interval to the standard error.
-_WIDTH = 2 * 1.959964
 Figures = Mapping[tuple[str, str], Figure]
 
 
@@ -97,7 +96,7 @@ def worse_than(comparison: Comparison, baseline: str) -> list[str]:
 
 def _p(ours: Figure, theirs: Figure) -> float:
     """Two-sided p-value of a difference of two independent figures, from the widths of their intervals."""
-    error = math.hypot(ours.high - ours.low, theirs.high - theirs.low) / _WIDTH
+    error = math.hypot(ours.high - ours.low, theirs.high - theirs.low) / (2 * NORMAL_95)
     change = abs(ours.value - theirs.value)
     return math.erfc(change / error / math.sqrt(2)) if error else float(change == 0)
 

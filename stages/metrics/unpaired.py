@@ -11,7 +11,7 @@ from stages.metrics.paired import resampled_means
 from stages.metrics.resampling import DRAWS
 
 # Quantiles of the normal distribution: a two-sided test at 5 %, and 80 % power.
-_LEVEL, _POWER = 1.959964, 0.841621
+NORMAL_95, _POWER = 1.959964, 0.841621
 # Wilcoxon's tests need this much more than a t-test if differences are normal (Lehmann 1998, §2.4).
 _RANKS = math.pi / 3
 
@@ -53,9 +53,7 @@ def unpaired_difference(first: Array, second: Array, *, draws: int = DRAWS, seed
     from scipy.stats import mannwhitneyu
 
     first, second = np.asarray(first, np.float64), np.asarray(second, np.float64)
-    # Different seeds: equal ones would draw the same positions from both, as if the songs were pairs.
-    means = [resampled_means(each, draws=draws, seed=2 * seed + at) for at, each in enumerate((first, second))]
-    low, high = interval(means[0] - means[1])
+    low, high = difference_interval(first, second, draws=draws, seed=seed)
     test = mannwhitneyu(first, second)
     return UnpairedDifference(
         songs=(len(first), len(second)),
@@ -65,6 +63,13 @@ def unpaired_difference(first: Array, second: Array, *, draws: int = DRAWS, seed
         p=1.0 if np.ptp([*first, *second]) == 0 else float(test.pvalue),
         win_rate=float(test.statistic) / (len(first) * len(second)),
     )
+
+
+def difference_interval(first: Array, second: Array, *, draws: int = DRAWS, seed: int = 0) -> tuple[float, float]:
+    """95 % interval of the difference of the means of vectors (N,) and (M,): percentile bootstrap, each on its own."""
+    # Different seeds: equal ones would draw the same positions from both, as if the songs were pairs.
+    means = [resampled_means(each, draws=draws, seed=2 * seed + at) for at, each in enumerate((first, second))]
+    return interval(means[0] - means[1])
 
 
 def songs_needed(deviation: float, difference: float, *, ranks: bool = True) -> int:
@@ -79,4 +84,4 @@ def songs_needed(deviation: float, difference: float, *, ranks: bool = True) -> 
     ranks
         Whether the test is Wilcoxon's or Mann–Whitney's, which take π/3 times as many.
     """
-    return math.ceil((_RANKS if ranks else 1.0) * ((_LEVEL + _POWER) * deviation / difference) ** 2)
+    return math.ceil((_RANKS if ranks else 1.0) * ((NORMAL_95 + _POWER) * deviation / difference) ** 2)

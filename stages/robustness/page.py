@@ -12,6 +12,8 @@ from stages.scoring.page.document import static_html
 from store.files.html_table import html_table
 from store.files.visible import visible
 
+# Columns of words; the others have numbers.
+_WORDS = ("change", "finding", "group", "quantity", "score")
 # Kind → its heading, a note on its curves, and the finding if nothing is of concern.
 _KINDS: dict[Kind, tuple[str, str, str]] = {
     "nuisance": (
@@ -88,7 +90,7 @@ def _summary(result: StressResult) -> str:
         step = main.change.label(strength) or "–"
         cells = [figures(effect.difference) for effect in effects]
         rows.append([main.change.name, verdict(main.change, result), step, *cells, _monotony(main)])
-    return f'<div class="scroll">{html_table(rows, header=header)}</div>'
+    return _table(rows, header)
 
 
 def _monotony(curve: Curve) -> str:
@@ -115,7 +117,7 @@ def _groups(gaps: Sequence[GroupGap]) -> str:
         ]
         for gap in gaps
     ]  # fmt: skip
-    return f'<div class="scroll">{html_table(rows, header=header)}</div>'
+    return _table(rows, header)
 
 
 def _matrix(result: StressResult) -> str:
@@ -130,8 +132,11 @@ def _matrix(result: StressResult) -> str:
         for effect in curve.effects
         for found in [effect.difference]
     ]  # fmt: skip
-    table = html_table(rows, header=header)
-    return f'<details><summary>{len(rows)} rows</summary><div class="scroll">{table}</div></details>'
+    return f"<details><summary>{len(rows)} rows</summary>{_table(rows, header)}</details>"
+
+
+def _table(rows: Sequence[Sequence[object]], header: Sequence[str]) -> str:
+    return f'<div class="scroll">{html_table(rows, header=header, words=_WORDS)}</div>'
 
 
 def _text(value: str) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from stages.metrics.unpaired import NORMAL_95
 from stages.similarity.errors import SimilarityError
 from stages.similarity.vectors import SongVectors, check_comparable, read_vectors
 from store import EmbeddingStore
@@ -24,8 +25,6 @@ from store.progress import Progress
 KAD_SCALE = 100.0
 # Rows of a kernel matrix in memory at a time, and songs that the median distance is taken over.
 BLOCK, MOST_FOR_MEDIAN = 512, 2_000
-# Of normal values, 95 % are within this many standard deviations.
-NORMAL_95 = 1.96
 LEAST_SONGS = 4
 CAUTION = (
     "Values depend on the encoder and on the number of songs: compare only values of one stream and of similar counts. "

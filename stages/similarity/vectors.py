@@ -54,7 +54,7 @@ def check_comparable(first: EmbeddingStore, second: EmbeddingStore, streams: Seq
     for name in names:
         one, other = getattr(first.spec, name), getattr(second.spec, name)
         if one != other:
-            advice = "; compare what both have with --streams" if name == "streams" else "; extract both alike"
+            advice = "; compare what both have with --stream" if name == "streams" else "; extract both alike"
             raise SimilarityError(
                 f"{second.root}: cannot be compared with {first.root}: expected {name} {one}, found {other}{advice}"
             )

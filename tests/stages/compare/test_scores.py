@@ -80,7 +80,7 @@ def test_words_say_what_can_be_concluded(make_systems: Systems) -> None:
     assert "A − B, 40 pairs" in text
     assert "B scores higher" in text
     assert repr(found).splitlines()[0] == "<Comparison of 3 by scores: 8 of 12 tests show a difference>"
-    assert json.loads(json.dumps(found.to_json()))["differences"][0]["conclusion"] == found.conclusions[0]
+    assert json.loads(json.dumps(found.to_json()))["differences"][0]["conclusion"] == found.differences[0].conclusion
 
 
 def test_failed_silent_and_damaged_songs_do_not_count(make_systems: Systems) -> None:
