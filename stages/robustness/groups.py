@@ -1,4 +1,4 @@
-"""Gaps between groups of songs, such as genres: in the head's error where ratings exist, and in what changes do."""
+"""Gaps between groups of songs, such as genres: in the head's error where ratings exist, and in how changes act."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -54,8 +54,8 @@ def stress_html(
         "<p>Mean change of each score (changed minus original song) with its 95 % interval over songs, at the "
         "strongest step; for a nuisance, at the step that moves a score most. "
         f"A nuisance is of concern if the interval does not include 0 and the mean exceeds ± {result.tolerance:g}; "
-        "damage is of concern if the interval of its strongest step is not below 0. Monotony, of the last score, is "
-        "Spearman's correlation of strength and change: −1 if each song falls with each step.</p>"
+        "damage is of concern if the interval of its strongest step is not below 0. Monotonicity, of the last score, "
+        "is Spearman's correlation of strength and change: −1 if each song falls with each step.</p>"
     )
     parts += _panels(result)
     if gaps:
@@ -80,7 +80,7 @@ def _list(lines: Sequence[str]) -> str:
 
 
 def _summary(result: StressResult) -> str:
-    header = ["change", "finding", "step", *result.dimensions, "monotony"]
+    header = ["change", "finding", "step", *result.dimensions, "monotonicity"]
     rows = []
     for main in result.ranked:
         mine = [curve for curve in result.curves if curve.change.name == main.change.name]
@@ -89,12 +89,12 @@ def _summary(result: StressResult) -> str:
         effects = [effect for curve in mine for effect in curve.effects if effect.strength == strength]
         step = main.change.label(strength) or "–"
         cells = [figures(effect.difference) for effect in effects]
-        rows.append([main.change.name, verdict(main.change, result), step, *cells, _monotony(main)])
+        rows.append([main.change.name, verdict(main.change, result), step, *cells, _monotonicity(main)])
     return _table(rows, header)
 
 
-def _monotony(curve: Curve) -> str:
-    return "–" if curve.monotony is None else signed(curve.monotony)
+def _monotonicity(curve: Curve) -> str:
+    return "–" if curve.monotonicity is None else signed(curve.monotonicity)
 
 
 def _panels(result: StressResult) -> Iterable[str]:

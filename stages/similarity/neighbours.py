@@ -161,7 +161,7 @@ def _view_similarities(
 
 
 def _threshold(nearest: NDArray[np.float64], views: NDArray[np.float64]) -> Threshold:
-    """The cosine that separates views of one song from different songs, or else one above what nearest songs have.
+    """The cosine that separates views of one song from different songs, or else one above the cosines of nearest songs.
 
     A song that really has a twin counts as a false alarm at every threshold below, so it changes no comparison there.
     """

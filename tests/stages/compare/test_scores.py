@@ -100,7 +100,7 @@ def test_failed_silent_and_damaged_songs_do_not_count(make_systems: Systems) -> 
         compare_scores({"A": [bad, silent], "B": rows["B"]})
 
 
-def test_too_few_songs_are_said_to_be_too_few(make_systems: Systems) -> None:
+def test_a_note_says_that_songs_are_too_few(make_systems: Systems) -> None:
     found = compare_scores(make_systems(songs=6, A=1.0, B=0.0), draws=50)
     assert found.notes[-1] == "A and B: too few pairs (6) for the number of tests (3): none can be significant"
     assert not any(each.better for each in found.differences if each.family == "HEAR")
