@@ -83,7 +83,7 @@ def _conclusions(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
         rows.append([f"{each.first} − {each.second}", name, words, span, each.p_text, wins, songs_text(each), needed])
     interest = comparison.differences[0].interest
     names = ["systems", "figure", "conclusion", "difference", "p, corrected", "wins", "songs"]
-    return [*names, f"takes, to see {interest:g}"], rows
+    return [*names, f"needed to see {interest:g}"], rows
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
