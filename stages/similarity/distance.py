@@ -129,16 +129,12 @@ def group_distances(
         raise SimilarityError(
             f"{store.root}: expected two groups of at least {LEAST_SONGS} songs, found {counts or 'none'}"
         )
-    sets = {name: _selected(songs, places[name]) for name in large}
-    everyone = _selected(songs, [place for name in large for place in places[name]])
+    sets = {name: songs.take(places[name]) for name in large}
+    everyone = songs.take([place for name in large for place in places[name]])
     bandwidths = [median_distance(one) for one in _per_stream(everyone)]
     names = streams or store.streams
     pairs = combinations(sets.items(), 2)
     return DistanceReport(tuple(one for a, b in pairs for one in _distances(a, b, names, bandwidths)))
-
-
-def _selected(songs: SongVectors, places: Sequence[int]) -> SongVectors:
-    return SongVectors(tuple(songs.songs[place] for place in places), songs.values[list(places)])
 
 
 def _per_stream(songs: SongVectors) -> Iterator[Floats]:

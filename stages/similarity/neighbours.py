@@ -90,8 +90,7 @@ def find_neighbours(
 def _among(vectors: SongVectors, splits: Mapping[str, str] | None) -> SongVectors:
     if splits is None:
         return vectors
-    kept = [place for place, song in enumerate(vectors.songs) if song in splits]
-    return SongVectors(tuple(vectors.songs[place] for place in kept), vectors.values[kept])
+    return vectors.take([place for place, song in enumerate(vectors.songs) if song in splits])
 
 
 class _Scale:

@@ -21,6 +21,10 @@ class SongVectors:
     songs: tuple[str, ...]
     values: NDArray[np.float32]
 
+    def take(self, places: Sequence[int]) -> "SongVectors":
+        """The songs at these places."""
+        return SongVectors(tuple(self.songs[place] for place in places), self.values[list(places)])
+
 
 def read_vectors(
     store: EmbeddingStore, *, view: int = 0, streams: Sequence[str] | None = None, progress: Progress = iter
