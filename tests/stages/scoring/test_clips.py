@@ -28,7 +28,8 @@ from stages.scoring.over_time import Windows
 from stages.scoring.rows import ScoreTable, SongScore
 from stages.scoring.run import Scoring
 from stages.scoring.scorer import Scorer
-from stages.scoring.sources import AudioSource, StoreSource
+from stages.scoring.sources.audio import AudioSource
+from stages.scoring.sources.store import StoreSource
 from store import EmbeddingStore
 
 RATE = 24_000
