@@ -151,9 +151,9 @@ def predict(request: Request, outputs: Outputs, *, on_row: Callable[[SongScore],
     if store is not None:
         beside.check_files(songs)
     ensemble = load_ensemble(request.checkpoints, device=device)
+    scoring = Scoring(ensemble, _source(request, store, manifest, ensemble, beside), windows=request.windows)
     for licence in beside.licences:
         note(licence)
-    scoring = Scoring(ensemble, _source(request, store, manifest, ensemble, beside), windows=request.windows)
     rows, skipped = _score(scoring, songs, outputs, on_row)
     _write(rows, ensemble.dimensions, outputs)
     report = None

@@ -212,8 +212,8 @@ class Scorer:
     ) -> Iterator[SongScore]:
         """Score songs in order, each as by `score`, to the last bit.
 
-        Songs are taken from the iterable a few ahead, so it may be endless; files are decoded ahead in processes.
-        `ScoreTable` collects and shows the rows.
+        Songs are taken from the iterable a few ahead, so it may be endless; files are decoded ahead in processes. An
+        exception of the iterable comes after the rows of the songs before it. `ScoreTable` collects and shows the rows.
 
         Parameters
         ----------

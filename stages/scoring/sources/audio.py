@@ -88,16 +88,22 @@ class AudioSource:
         self._rows = stream_rows(self.streams, encoders.streams, encoders.layers)
 
     def load(self, songs: Iterable[InputSong], is_scored: IsScored) -> Iterator[LoadedSong]:
-        """Load each song, except those that are scored already."""
+        """Load each song, except those that are scored already.
+
+        If `songs` raises an exception, it is raised after the songs before it.
+        """
+        errors: list[Exception] = []
         pending: deque[Future[LoadedSong | _DecodedSong]] = deque()
         with ThreadPoolExecutor(self.threads, thread_name_prefix="decode") as threads:
             try:
-                for song in songs:
+                for song in _before_error(songs, errors):
                     pending.append(threads.submit(self._decode, song, is_scored))
                     if len(pending) > self.threads:
                         yield self._encode(pending.popleft().result())
                 while pending:
                     yield self._encode(pending.popleft().result())
+                for error in errors:
+                    raise error
             finally:
                 # After Ctrl-C, or when the caller stops early, do not wait for songs that are being decoded.
                 if pending:
@@ -173,6 +179,14 @@ class _DecodedSong:
     source: str
     loudest: float
     damage: Mapping[str, Any] = field(default_factory=dict)
+
+
+def _before_error(songs: Iterable[InputSong], errors: list[Exception]) -> Iterator[InputSong]:
+    """The songs until the iterable ends or raises; its exception is added to `errors`."""
+    try:
+        yield from songs
+    except Exception as error:
+        errors.append(error)
 
 
 def _without(path: Path, error: str) -> str:
