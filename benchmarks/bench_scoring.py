@@ -32,7 +32,7 @@ from stages.head.checkpoint.head import Head, HeadConfig
 from stages.head.model.hear import HearHead
 from stages.head.model.sizes import preset_sizes
 from stages.scoring.scorer import Scorer
-from stages.scoring.sources import AudioSource
+from stages.scoring.sources.audio import AudioSource
 from stages.songs import DIMENSIONS
 
 RATE = 44_100

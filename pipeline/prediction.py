@@ -14,7 +14,6 @@ from stages.head.checkpoint.ensemble import Ensemble, load_ensemble
 from stages.scoring.beside.agreement import beside_json
 from stages.scoring.beside.companions import Companions
 from stages.scoring.beside.registry import load_companions
-from stages.scoring.encoders import load_encoders
 from stages.scoring.files import check_outputs, check_scp_ids, write_csv, write_json, write_scp
 from stages.scoring.inputs import (
     InputSong,
@@ -31,7 +30,10 @@ from stages.scoring.page.previews import preview_extremes
 from stages.scoring.plots import plot_names, plot_song
 from stages.scoring.rows import SongScore, caution_in
 from stages.scoring.run import Scored, Scoring
-from stages.scoring.sources import AudioSource, Source, StoreSource
+from stages.scoring.sources.audio import AudioSource
+from stages.scoring.sources.encoders import load_encoders
+from stages.scoring.sources.loaded import Source
+from stages.scoring.sources.store import StoreSource
 from stages.songs import Manifest, read_manifest
 from store import EmbeddingStore
 
@@ -149,9 +151,9 @@ def predict(request: Request, outputs: Outputs, *, on_row: Callable[[SongScore],
     if store is not None:
         beside.check_files(songs)
     ensemble = load_ensemble(request.checkpoints, device=device)
+    scoring = Scoring(ensemble, _source(request, store, manifest, ensemble, beside), windows=request.windows)
     for licence in beside.licences:
         note(licence)
-    scoring = Scoring(ensemble, _source(request, store, manifest, ensemble, beside), windows=request.windows)
     rows, skipped = _score(scoring, songs, outputs, on_row)
     _write(rows, ensemble.dimensions, outputs)
     report = None

@@ -32,13 +32,13 @@ from stages.robustness.errors import StressError
 from stages.robustness.groups import GroupGap, group_gaps
 from stages.robustness.page import stress_html
 from stages.robustness.tables import stress_json, stress_table
-from stages.scoring.encoders import load_encoders
 from stages.scoring.files import check_outputs
 from stages.scoring.inputs import InputSong, expand_inputs, join_manifest
 from stages.scoring.page.document import write_report
 from stages.scoring.rows import SongScore
 from stages.scoring.run import Scoring
-from stages.scoring.sources import StoreSource
+from stages.scoring.sources.encoders import load_encoders
+from stages.scoring.sources.store import StoreSource
 from store import EmbeddingStore, StoreWriter, index
 
 if TYPE_CHECKING:

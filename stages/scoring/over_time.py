@@ -1,14 +1,15 @@
 """Scores over time: the whole song is encoded once, and the head scores sliding windows of its frames."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stages.scoring.errors import ScoringError
-from stages.scoring.rows import Curve
+from stages.scoring.json_values import as_number
 
 if TYPE_CHECKING:
     from stages.head.checkpoint.ensemble import Ensemble
@@ -61,6 +62,41 @@ class Windows:
                 f"({frame_rate:g} frames per second); use longer windows"
             )
         return window, hop
+
+
+@dataclass(frozen=True, kw_only=True)
+class Curve:
+    """Scores over time.
+
+    Attributes
+    ----------
+    seconds
+        Centre of each window.
+    window, hop
+        Length of a window, and time from one window to the next, in seconds.
+    scores
+        By dimension, one value per window.
+    """
+
+    seconds: tuple[float, ...]
+    window: float
+    hop: float
+    scores: Mapping[str, tuple[float, ...]]
+
+    def to_json(self) -> dict[str, Any]:
+        """Convert to plain values."""
+        scores = {name: [round(value, 4) for value in values] for name, values in self.scores.items()}
+        seconds = [round(value, 3) for value in self.seconds]
+        return {"seconds": seconds, "window": self.window, "hop": self.hop, "scores": scores}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> "Curve":
+        """Read what `to_json` gave. Raises KeyError, TypeError or AttributeError for anything else."""
+        seconds = tuple(as_number(value) for value in values["seconds"])
+        scores = {name: tuple(as_number(value) for value in curve) for name, curve in values["scores"].items()}
+        if any(len(curve) != len(seconds) for curve in scores.values()):
+            raise TypeError("expected one score per window")
+        return cls(seconds=seconds, window=as_number(values["window"]), hop=as_number(values["hop"]), scores=scores)
 
 
 def window_starts(frames: int, *, window: int, hop: int) -> list[int]:

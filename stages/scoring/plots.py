@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from stages.common.figures import plain_text, shortened, wrapped
 from stages.scoring.errors import ScoringError
-from stages.scoring.rows import Curve, SongScore
+from stages.scoring.over_time import Curve
+from stages.scoring.rows import SongScore
 from store.files.replacing import write_errors
 
 if TYPE_CHECKING:

@@ -8,46 +8,13 @@ from stages.extract.audio.loudness import LOWEST_DBFS, SILENCE_DBFS, is_silence
 from stages.extract.audio.waveform import damage_of, damage_text
 from stages.scoring.columns import score_columns
 from stages.scoring.errors import ScoringError
+from stages.scoring.json_values import as_number_or_none, as_numbers, as_text
+from stages.scoring.over_time import Curve
 from store.files.html_table import html_table
 from store.files.visible import visible
 
 if TYPE_CHECKING:
     from pandas import DataFrame
-
-
-@dataclass(frozen=True, kw_only=True)
-class Curve:
-    """Scores over time.
-
-    Attributes
-    ----------
-    seconds
-        Centre of each window.
-    window, hop
-        Length of a window, and time from one window to the next, in seconds.
-    scores
-        By dimension, one value per window.
-    """
-
-    seconds: tuple[float, ...]
-    window: float
-    hop: float
-    scores: Mapping[str, tuple[float, ...]]
-
-    def to_json(self) -> dict[str, Any]:
-        """Convert to plain values."""
-        scores = {name: [round(value, 4) for value in values] for name, values in self.scores.items()}
-        seconds = [round(value, 3) for value in self.seconds]
-        return {"seconds": seconds, "window": self.window, "hop": self.hop, "scores": scores}
-
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> "Curve":
-        """Read what `to_json` gave. Raises KeyError, TypeError or AttributeError for anything else."""
-        seconds = tuple(_number(value) for value in values["seconds"])
-        scores = {name: tuple(_number(value) for value in curve) for name, curve in values["scores"].items()}
-        if any(len(curve) != len(seconds) for curve in scores.values()):
-            raise TypeError("expected one score per window")
-        return cls(seconds=seconds, window=_number(values["window"]), hop=_number(values["hop"]), scores=scores)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -195,22 +162,22 @@ class SongScore:
         """Read what `to_json` gave. Raises KeyError, TypeError or AttributeError for anything else."""
         curve = values.get("over_time")
         return cls(
-            song_id=_text(values["song_id"]),
-            path=_text(values["path"]),
-            group=_text(values.get("group", "")),
-            scores=_numbers(values["scores"]),
-            spread=_numbers(values.get("std", {})),
-            novelty=_known(values.get("novelty")),
-            loudest=_known(values.get("loudest_dbfs")),
+            song_id=as_text(values["song_id"]),
+            path=as_text(values["path"]),
+            group=as_text(values.get("group", "")),
+            scores=as_numbers(values["scores"]),
+            spread=as_numbers(values.get("std", {})),
+            novelty=as_number_or_none(values.get("novelty")),
+            loudest=as_number_or_none(values.get("loudest_dbfs")),
             damage=damage_of(values.get("damage", {})),
-            caution=_text(values.get("caution", "")),
-            error=_text(values.get("error", "")),
-            seconds=_known(values.get("seconds")),
+            caution=as_text(values.get("caution", "")),
+            error=as_text(values.get("error", "")),
+            seconds=as_number_or_none(values.get("seconds")),
             curve=Curve.from_json(curve) if curve else None,
-            beside={_text(model): _numbers(scores) for model, scores in values.get("beside", {}).items()},
-            beside_errors={_text(model): _text(error) for model, error in values.get("beside_errors", {}).items()},
-            source=_text(values.get("source", "")),
-            model=_text(values.get("model", "")),
+            beside={as_text(model): as_numbers(scores) for model, scores in values.get("beside", {}).items()},
+            beside_errors={as_text(model): as_text(error) for model, error in values.get("beside_errors", {}).items()},
+            source=as_text(values.get("source", "")),
+            model=as_text(values.get("model", "")),
         )
 
 
@@ -280,26 +247,6 @@ class ScoreTable(list[SongScore]):
     def _summary(self) -> str:
         failed = sum(bool(row.error) for row in self)
         return f"of {len(self)} song{'' if len(self) == 1 else 's'}" + (f", {failed} not scored" if failed else "")
-
-
-def _text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise TypeError("expected text")
-    return value
-
-
-def _number(value: Any) -> float:
-    if type(value) not in (int, float):
-        raise TypeError("expected a number")
-    return float(value)
-
-
-def _numbers(values: Any) -> dict[str, float]:
-    return {name: _number(value) for name, value in values.items()}
-
-
-def _known(value: Any) -> float | None:
-    return None if value is None else _number(value)
 
 
 def caution_in(rows: Iterable[SongScore]) -> str:

@@ -13,7 +13,7 @@ from stages.scoring.inputs import InputSong
 from stages.scoring.journal import ResumeKey, resume_key
 from stages.scoring.over_time import Windows, curve_of
 from stages.scoring.rows import SongScore
-from stages.scoring.sources import LoadedSong, Source
+from stages.scoring.sources.loaded import LoadedSong, Source
 
 
 @dataclass(frozen=True)

@@ -13,13 +13,13 @@ from stages.scoring.beside.functions import ScoreFunction
 from stages.scoring.beside.registry import load_companions
 from stages.scoring.clips import Audio
 from stages.scoring.deadline import Deadline
-from stages.scoring.encoders import load_encoders
 from stages.scoring.errors import ScoringError, SongTooLongError
 from stages.scoring.inputs import audio_song, audio_songs
 from stages.scoring.over_time import Windows
 from stages.scoring.rows import SongScore
 from stages.scoring.run import Scoring
-from stages.scoring.sources import AudioSource
+from stages.scoring.sources.audio import AudioSource
+from stages.scoring.sources.encoders import load_encoders
 from store.files.html_table import html_table
 from store.files.visible import visible
 
@@ -212,8 +212,8 @@ class Scorer:
     ) -> Iterator[SongScore]:
         """Score songs in order, each as by `score`, to the last bit.
 
-        Songs are taken from the iterable a few ahead, so it may be endless; files are decoded ahead in processes.
-        `ScoreTable` collects and shows the rows.
+        Songs are taken from the iterable a few ahead, so it may be endless; files are decoded ahead in processes. An
+        exception of the iterable comes after the rows of the songs before it. `ScoreTable` collects and shows the rows.
 
         Parameters
         ----------

@@ -15,8 +15,8 @@ from pipeline.cli import head, store
 from stages.head.checkpoint.ensemble import load_ensemble
 from stages.head.checkpoint.saved import load_head
 from stages.head.share.card import model_card
-from stages.scoring.encoders import load_encoders
 from stages.scoring.errors import ScoringError
+from stages.scoring.sources.encoders import load_encoders
 from stages.songs import DIMENSIONS
 
 SONGS = tuple(f"model{number % 2}/{number:03}" for number in range(12))

@@ -9,7 +9,7 @@ from stages.scoring.beside.companion import Companion
 from stages.scoring.errors import ScoringError
 
 WHERE = "https://github.com/ASLP-lab/SongEval, file ckpt/model.safetensors"
-LICENCE = "SongEval's README says CC-BY-NC-SA 4.0, its LICENSE file Apache-2.0"
+LICENCE = "SongEval's head: CC-BY-NC-SA 4.0 by its README, Apache-2.0 by its LICENSE file"
 
 
 def load_songeval(checkpoint: str, *, device: str) -> Companion:

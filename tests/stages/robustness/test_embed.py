@@ -18,7 +18,7 @@ from stages.robustness.changes import Change, parse_record_id, record_id, select
 from stages.robustness.embed import make_records, open_stress_store, plan_stress, stress_spec
 from stages.robustness.prepare import prepare_changed
 from stages.scoring.inputs import InputSong
-from stages.scoring.sources import AudioSource
+from stages.scoring.sources.audio import AudioSource
 from store import EmbeddingStore, StoreWriter, index
 from store.errors import HearError
 

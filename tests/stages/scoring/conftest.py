@@ -20,7 +20,7 @@ from stages.head.checkpoint.head import Head, HeadConfig
 from stages.head.checkpoint.saved import save_head
 from stages.head.model.hear import HearHead
 from stages.head.model.sizes import preset_sizes
-from stages.scoring.sources import AudioSource
+from stages.scoring.sources.audio import AudioSource
 from stages.songs import DIMENSIONS
 from store import StoreWriter
 

@@ -7,8 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from stages.scoring.over_time import Curve
 from stages.scoring.page.document import report_html, upload_html
-from stages.scoring.rows import Curve, SongScore
+from stages.scoring.rows import SongScore
 from stages.songs import DIMENSIONS
 
 EVIL = "</script><script>document.title='owned'</script><img src=x onerror=alert(1)>"

@@ -28,7 +28,8 @@ from stages.scoring.over_time import Windows
 from stages.scoring.rows import ScoreTable, SongScore
 from stages.scoring.run import Scoring
 from stages.scoring.scorer import Scorer
-from stages.scoring.sources import AudioSource, StoreSource
+from stages.scoring.sources.audio import AudioSource
+from stages.scoring.sources.store import StoreSource
 from store import EmbeddingStore
 
 RATE = 24_000
@@ -149,6 +150,17 @@ def test_an_endless_batch_is_taken_a_few_songs_ahead_and_may_reuse_its_buffer(sc
     first = list(itertools.islice(rows, 3))
     assert taken <= 3 + scorer.scoring.source.threads  # type: ignore[attr-defined]
     assert first == [scorer.score(noise(6_000, seed=number)[:, 0], RATE, name=str(number)) for number in range(3)]
+
+
+def test_songs_before_an_error_of_the_iterable_are_scored(scorer: Scorer) -> None:
+    def songs() -> Iterator[np.ndarray]:
+        yield from [noise(6_000)[:, 0]] * 2
+        raise OSError("the disk is gone")
+
+    rows = scorer.score_batch(songs(), RATE)
+    assert [next(rows).song_id for _ in range(2)] == ["clip-1", "clip-2"]
+    with pytest.raises(OSError, match="the disk is gone"):
+        next(rows)
 
 
 def test_input_that_is_not_audio_gives_a_row_with_the_reason(scorer: Scorer) -> None:

@@ -10,7 +10,7 @@ from stages.extract.encoders import MultiScale
 from stages.head.checkpoint.ensemble import Ensemble
 from stages.head.checkpoint.head import Head
 from stages.scoring.scorer import Scorer
-from stages.scoring.sources import AudioSource
+from stages.scoring.sources.audio import AudioSource
 
 RATE = 24_000
 pytestmark = pytest.mark.cuda

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from stages.scoring.files import write_csv, write_json
 from stages.scoring.journal import Journal, read_journal
-from stages.scoring.rows import Curve, SongScore
+from stages.scoring.over_time import Curve
+from stages.scoring.rows import SongScore
 from tests.store.hostile import TEXTS, VALUES, attempt, places, put
 
 ROW = SongScore(

@@ -9,8 +9,9 @@ import pytest
 from matplotlib.image import imread
 
 from stages.scoring.errors import ScoringError
+from stages.scoring.over_time import Curve
 from stages.scoring.plots import plot_names, plot_song
-from stages.scoring.rows import Curve, SongScore
+from stages.scoring.rows import SongScore
 from stages.songs import DIMENSIONS
 
 

@@ -12,14 +12,15 @@ from stages.head.checkpoint.ensemble import Ensemble, load_ensemble
 from stages.head.checkpoint.head import Head
 from stages.head.checkpoint.novelty import fit_novelty, song_vector
 from stages.head.errors import HeadError
-from stages.scoring.encoders import load_encoders
 from stages.scoring.errors import ScoringError
 from stages.scoring.inputs import expand_inputs, store_songs
 from stages.scoring.journal import resume_key
 from stages.scoring.over_time import Windows, window_starts
 from stages.scoring.run import Scoring
 from stages.scoring.scorer import Scorer
-from stages.scoring.sources import AudioSource, StoreSource, outline
+from stages.scoring.sources.audio import AudioSource, outline
+from stages.scoring.sources.encoders import load_encoders
+from stages.scoring.sources.store import StoreSource
 from stages.songs import DIMENSIONS
 from store import EmbeddingStore
 

@@ -23,7 +23,8 @@ from stages.scoring.files import (
 )
 from stages.scoring.inputs import InputSong
 from stages.scoring.journal import Journal, read_journal, resume_key
-from stages.scoring.rows import Curve, SongScore
+from stages.scoring.over_time import Curve
+from stages.scoring.rows import SongScore
 
 GOOD = SongScore(
     song_id="sö\u2028ng",

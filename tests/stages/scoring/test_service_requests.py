@@ -19,8 +19,8 @@ import soundfile
 from prometheus_client.parser import text_string_to_metric_families
 
 from stages.scoring.deadline import Deadline
-from stages.scoring.over_time import Windows
-from stages.scoring.rows import Curve, SongScore
+from stages.scoring.over_time import Curve, Windows
+from stages.scoring.rows import SongScore
 from stages.scoring.scorer import Scorer
 from stages.scoring.service.app import make_service
 from stages.scoring.service.documents.introduction import introduction_html

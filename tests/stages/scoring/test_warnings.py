@@ -23,7 +23,8 @@ from stages.scoring.page.document import report_html, upload_html
 from stages.scoring.plots import plot_song
 from stages.scoring.rows import SongScore
 from stages.scoring.run import Scoring
-from stages.scoring.sources import AudioSource, StoreSource
+from stages.scoring.sources.audio import AudioSource
+from stages.scoring.sources.store import StoreSource
 from stages.songs import DIMENSIONS
 from store import EmbeddingStore, StoreWriter
 

@@ -29,8 +29,8 @@ from stages.head.model.sizes import preset_sizes
 from stages.head.share.card import model_card
 from stages.head.share.exchange import pull, push
 from stages.head.training.train import train_head
-from stages.scoring.encoders import load_encoders
 from stages.scoring.scorer import Scorer
+from stages.scoring.sources.encoders import load_encoders
 from stages.songs import DIMENSIONS, Song, read_manifest, write_manifest
 from store import EmbeddingStore, StoreWriter, export_hdf5, import_hdf5, merge
 
@@ -212,7 +212,7 @@ def test_which_weights_are_loaded(
     encoders: dict, given: dict, expected: tuple[str, str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[dict] = []
-    monkeypatch.setattr("stages.scoring.encoders.load_multiscale", lambda **about: asked.append(about))
+    monkeypatch.setattr("stages.scoring.sources.encoders.load_multiscale", lambda **about: asked.append(about))
     load_encoders(Ensemble([make_head(**encoders)]), **given)
     assert tuple(asked[0][name] for name in ("preset", "muq", "musicfm")) == expected
 
@@ -231,14 +231,14 @@ def test_advice_about_weights_is_given_if_the_user_named_none(
     def fail(**about: object) -> None:
         raise kind("a reason")
 
-    monkeypatch.setattr("stages.scoring.encoders.load_multiscale", fail)
+    monkeypatch.setattr("stages.scoring.sources.encoders.load_multiscale", fail)
     with pytest.raises(EncoderError, match=f"^{message}$"):
         load_encoders(Ensemble([make_head(muq=HUB)]), **given)
 
 
 def test_published_files_use_the_published_weights(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[dict] = []
-    monkeypatch.setattr("stages.scoring.encoders.load_multiscale", lambda **about: asked.append(about))
+    monkeypatch.setattr("stages.scoring.sources.encoders.load_multiscale", lambda **about: asked.append(about))
     ensemble = load_ensemble([PARITY / "hear_track2.pth"])
     load_encoders(ensemble)
     assert (asked[0]["muq"], asked[0]["musicfm"], asked[0]["layers"]) == (MUQ, MUSICFM, (10,))

@@ -19,7 +19,7 @@ from stages.head.checkpoint.ensemble import Ensemble
 from stages.head.checkpoint.head import Head
 from stages.scoring.errors import ScoringError
 from stages.scoring.scorer import Scorer
-from stages.scoring.sources import AudioSource
+from stages.scoring.sources.audio import AudioSource
 from stages.songs import DIMENSIONS
 
 RATE = 24_000

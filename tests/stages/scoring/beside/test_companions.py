@@ -22,13 +22,14 @@ from stages.head.model.songeval import SongEvalHead
 from stages.scoring.beside.companions import Companions
 from stages.scoring.beside.functions import ScoreFunction, function_companion
 from stages.scoring.beside.registry import load_companions
-from stages.scoring.encoders import load_encoders
 from stages.scoring.errors import ScoringError
 from stages.scoring.inputs import InputSong, audio_song, store_songs
 from stages.scoring.journal import resume_key
 from stages.scoring.run import Scoring
 from stages.scoring.scorer import Scorer
-from stages.scoring.sources import AudioSource, StoreSource
+from stages.scoring.sources.audio import AudioSource
+from stages.scoring.sources.encoders import load_encoders
+from stages.scoring.sources.store import StoreSource
 from stages.songs import DIMENSIONS
 from store import EmbeddingStore, StoreWriter
 

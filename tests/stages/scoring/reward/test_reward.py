@@ -15,7 +15,7 @@ from stages.scoring.reward.reward import Reward
 from stages.scoring.reward.value import RewardValue
 from stages.scoring.rows import SongScore
 from stages.scoring.scorer import Scorer
-from stages.scoring.sources import AudioSource
+from stages.scoring.sources.audio import AudioSource
 
 RATE = 24_000
 # Of a head on untrained encoders.

@@ -1,11 +1,11 @@
-"""Sources of songs' frames: audio through the encoders, or a store."""
+"""Songs from audio: decoded ahead, and encoded one at a time."""
 
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,18 +15,16 @@ from stages.common.processes import Processes
 from stages.extract.audio.loudness import loudest_second
 from stages.extract.audio.reading import SAMPLE_RATE
 from stages.extract.audio.source import source_hash
-from stages.extract.audio.waveform import TooLongError, damage_of
+from stages.extract.audio.waveform import TooLongError
 from stages.extract.run import average_frames
 from stages.extract.views.prepare import FailedView, SongRequest, prepare_in
 from stages.head.checkpoint.ensemble import Ensemble
-from stages.head.checkpoint.head import FRAMES_AT_ONCE
-from stages.head.checkpoint.score import check_encoders, check_spec, stream_rows
+from stages.head.checkpoint.score import check_encoders, stream_rows
 from stages.scoring.beside.companions import NONE, Companions
 from stages.scoring.clips import ArrayClip, FileClip, UnusableClip
 from stages.scoring.deadline import Deadline
 from stages.scoring.inputs import InputSong
-from store import EmbeddingStore
-from store.catalogue import seconds_of
+from stages.scoring.sources.loaded import IsScored, LoadedSong
 from store.errors import HearError
 
 if TYPE_CHECKING:
@@ -34,74 +32,6 @@ if TYPE_CHECKING:
 
 # Points of a waveform's outline: one per pixel of the plot.
 OUTLINE_POINTS = 1_200
-
-
-@dataclass(frozen=True, kw_only=True)
-class LoadedSong:
-    """A song that is ready to be scored, or the reason why it is not.
-
-    Attributes
-    ----------
-    song, source
-        The song, and the hash of its file.
-    frames
-        (S, T, C) of the ensemble's streams, then those of models beside it; None if loading failed or was skipped.
-    samples
-        Mono float32 (n,) at 24 kHz, if a model beside the ensemble needs them and they are at hand.
-    error
-        Why loading failed.
-    seconds
-        Duration of the song.
-    damage
-        The parts of its file that could not be read; see `Waveform`.
-    too_long
-        Whether the error is that the song is longer than allowed.
-    loudest
-        Level of its loudest second in dBFS; None if unknown, as in stores made before this was recorded.
-    outline
-        (2, P) float32: the lowest and highest sample in each of P equal parts; None from a store.
-    """
-
-    song: InputSong
-    source: str = ""
-    frames: NDArray[np.floating] | None = None
-    samples: NDArray[np.float32] | None = None
-    error: str = ""
-    seconds: float | None = None
-    damage: Mapping[str, Any] = field(default_factory=dict)
-    too_long: bool = False
-    loudest: float | None = None
-    outline: NDArray[np.float32] | None = None
-
-
-# Whether a song, with this hash of its file, has its scores already and need not be loaded.
-IsScored = Callable[[InputSong, str], bool]
-
-
-class Source(Protocol):
-    """Loads songs in order; a song that cannot be loaded is a `LoadedSong` with an error.
-
-    Attributes
-    ----------
-    frame_rate
-        Frames per second.
-    identity
-        Everything about the source that affects the scores.
-    beside, streams
-        The models that score beside the ensemble, and the streams of a loaded song's frames.
-    batch_frames
-        Songs are scored together until they have this many frames; 1 scores each on its own.
-    """
-
-    beside: Companions
-    streams: tuple[str, ...]
-    frame_rate: float
-    identity: dict[str, Any]
-    batch_frames: int
-
-    def load(self, songs: Iterable[InputSong], is_scored: IsScored) -> Iterator[LoadedSong]:
-        """Load each song, except those that are scored already."""
-        ...
 
 
 class AudioSource:
@@ -158,16 +88,22 @@ class AudioSource:
         self._rows = stream_rows(self.streams, encoders.streams, encoders.layers)
 
     def load(self, songs: Iterable[InputSong], is_scored: IsScored) -> Iterator[LoadedSong]:
-        """Load each song, except those that are scored already."""
+        """Load each song, except those that are scored already.
+
+        If `songs` raises an exception, it is raised after the songs before it.
+        """
+        errors: list[Exception] = []
         pending: deque[Future[LoadedSong | _DecodedSong]] = deque()
         with ThreadPoolExecutor(self.threads, thread_name_prefix="decode") as threads:
             try:
-                for song in songs:
+                for song in _before_error(songs, errors):
                     pending.append(threads.submit(self._decode, song, is_scored))
                     if len(pending) > self.threads:
                         yield self._encode(pending.popleft().result())
                 while pending:
                     yield self._encode(pending.popleft().result())
+                for error in errors:
+                    raise error
             finally:
                 # After Ctrl-C, or when the caller stops early, do not wait for songs that are being decoded.
                 if pending:
@@ -245,6 +181,14 @@ class _DecodedSong:
     damage: Mapping[str, Any] = field(default_factory=dict)
 
 
+def _before_error(songs: Iterable[InputSong], errors: list[Exception]) -> Iterator[InputSong]:
+    """The songs until the iterable ends or raises; its exception is added to `errors`."""
+    try:
+        yield from songs
+    except Exception as error:
+        errors.append(error)
+
+
 def _without(path: Path, error: str) -> str:
     """A message without the path in front: tables and files show it in their own column."""
     return error.removeprefix(f"{path}: ")
@@ -254,72 +198,3 @@ def outline(samples: NDArray[np.float32], points: int = OUTLINE_POINTS) -> NDArr
     """Lowest and highest sample (2, P) in each of P equal parts of (n,) samples; P is `points`, or n if less."""
     starts = np.linspace(0, len(samples), min(points, len(samples)), endpoint=False).astype(np.intp)
     return np.stack([np.minimum.reduceat(samples, starts), np.maximum.reduceat(samples, starts)])
-
-
-class StoreSource:
-    """Reads the clean views of songs from a store.
-
-    Parameters
-    ----------
-    store
-        The embeddings.
-    ensemble
-        The heads to load frames for.
-    changed
-        Ids of songs whose files have changed since they were stored. They fail: their stored frames are of other audio.
-    beside
-        Models that score beside the ensemble; those that need audio decode the songs' files.
-
-    Raises
-    ------
-    HeadError
-        A head was trained on other features than the store's.
-    """
-
-    batch_frames = FRAMES_AT_ONCE
-
-    def __init__(
-        self, store: EmbeddingStore, ensemble: Ensemble, *, changed: Collection[str] = (), beside: Companions = NONE
-    ) -> None:
-        for head in ensemble.heads:
-            check_spec(head, store)
-        beside.check_heads(lambda head: check_spec(head, store), pool=store.spec.pool, layers=store.spec.layers)
-        self.beside, self.streams = beside, beside.streams(ensemble)
-        self.store, self.changed = store, frozenset(changed)
-        self.frame_rate = store.frame_rate
-        spec = store.spec
-        names = ("encoders", "precision", "dtype", "pool")
-        self.identity = {**{name: getattr(spec, name) for name in names}, **beside.identity}
-        self._streams = [store.streams[row] for row in stream_rows(self.streams, store.streams, spec.layers)]
-
-    def load(self, songs: Iterable[InputSong], is_scored: IsScored) -> Iterator[LoadedSong]:
-        """Load each song, except those that are scored already."""
-        return (self._read(song, is_scored) for song in songs)
-
-    def _read(self, song: InputSong, is_scored: IsScored) -> LoadedSong:
-        if song.song_id in self.changed:
-            return LoadedSong(song=song, error="its file has changed since it was extracted; run hear-extract again")
-        try:
-            attributes = self.store.attributes(song.song_id)
-            source = str(attributes.get("source", ""))
-            if is_scored(song, source):
-                return LoadedSong(song=song, source=source)
-            frames = self.store.read(song.song_id, streams=self._streams)
-            if not np.isfinite(frames).all():
-                raise HearError("its stored embeddings are not finite; remove its record and run hear-extract again")
-        except HearError as error:
-            known = song.song_id in self.store.songs
-            # For an unknown song, the path of its record would not help.
-            problem = str(error) if known else f"no song {song.song_id!r} in the store; with --store, name song ids"
-            return LoadedSong(song=song, error=problem)
-        # Attributes are untrusted: they may have any value.
-        recorded = seconds_of(attributes)
-        level = attributes.get("loudest_dbfs")
-        return LoadedSong(
-            song=song,
-            source=source,
-            frames=frames,
-            seconds=frames.shape[1] / self.frame_rate if recorded is None else float(recorded),
-            damage=damage_of(attributes),
-            loudest=float(level) if isinstance(level, int | float) and not isinstance(level, bool) else None,
-        )

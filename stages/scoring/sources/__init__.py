@@ -1,0 +1,1 @@
+"""Sources of songs' frames: audio through the encoders, or a store."""
