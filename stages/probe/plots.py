@@ -88,6 +88,7 @@ def _sweep(report: ProbeReport) -> "Figure":
     around = np.array([[row.value.value - row.value.low, row.value.high - row.value.value] for row in rows])
     axes.barh(range(len(rows)), values, xerr=np.maximum(around, 0.0).T, color=_BAR, ecolor=_INK, capsize=2, height=0.7)
     naive = report.scores.baseline[report.scores.headline].value
+    axes.use_sticky_edges = False  # else the frame hides a baseline of 0
     axes.axvline(naive, color=_MUTED, linestyle=":", label="baseline")
     axes.set_yticks(range(len(rows)), [shortened(row.name, 40) for row in rows])
     axes.set_xlabel(f"{report.scores.headline}, with 95 % interval")

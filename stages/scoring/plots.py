@@ -94,8 +94,11 @@ def _title(figure: "Figure", row: SongScore, title: str) -> None:
     figure.suptitle(shortened(title, 90), fontsize=12)
     warnings = [wrapped(text, 170) for text in (row.caution, *row.warnings) if text]
     if warnings:
+        lines = "\n".join(warnings)
+        # Else the radar becomes so small that its labels leave the figure.
+        figure.set_figheight(figure.get_figheight() + 0.14 * lines.count("\n"))
         # Not `figure.text`, for which the layout makes no space.
-        figure.supxlabel("\n".join(warnings), x=0.995, ha="right", fontsize=8, color="#B00020")
+        figure.supxlabel(lines, x=0.995, ha="right", fontsize=8, color="#B00020")
 
 
 def _draw_outline(axes: "Axes", outline: NDArray[np.float32], seconds: float) -> None:

@@ -23,7 +23,7 @@ function scaleOf(curve) {
 
 function curves(row, height, audio) {
   const curve = row.over_time, [low, high, step] = scaleOf(curve), length = durationOf(row);
-  const width = Math.min(620, document.documentElement.clientWidth - 70), left = 30, right = 8, top = 8, bottom = 24;
+  const width = Math.max(200, Math.min(620, document.documentElement.clientWidth - 70)), left = 30, right = 8, top = 8, bottom = 24;
   const x = (second) => left + (second / length) * (width - left - right);
   const y = (score) => top + ((high - score) / (high - low || 1)) * (height - top - bottom);
   const drawing = shape("svg", { viewBox: `0 0 ${width} ${height}`, width, height, "aria-hidden": "true" });

@@ -59,7 +59,6 @@ function card(row) {
   const node = element("div", { class: "card" }, element("div", { class: "name" }, nameOf(row), element("span", {}, fixed(overall(row)))));
   const flag = (text) => node.append(element("div", { class: "flag", title: row.warning }, `⚠ ${text}`));
   if (data.dimensions.length > 1) node.append(element("div", { class: "scores" }, texts));
-  if (silent(row)) flag("silence: the scores mean nothing");
   if (row.damage) flag("damaged: part of the file could not be read");
   if (unlike(row)) flag(`unlike the training songs (novelty ${novelty(row)})`);
   const audio = player(row);
@@ -69,12 +68,14 @@ function card(row) {
   return node;
 }
 
+// Scores of silence mean nothing, so it is neither best nor worst.
 function drawExtremes(rows) {
-  const ranked = [...rows].sort((a, b) => overall(b) - overall(a));
-  const best = Math.min(EXTREMES, Math.ceil(rows.length / 2)), worst = Math.min(EXTREMES, rows.length - best);
+  const ranked = rows.filter((row) => !silent(row)).sort((a, b) => overall(b) - overall(a));
+  const best = Math.min(EXTREMES, Math.ceil(ranked.length / 2)), worst = Math.min(EXTREMES, ranked.length - best);
   byId("best").replaceChildren(...ranked.slice(0, best).map(card));
   byId("worst").replaceChildren(...ranked.slice(ranked.length - worst).reverse().map(card));
   byId("worst").parentNode.hidden = worst === 0;
+  byId("extremes").hidden = best === 0;
 }
 
 function drawFacts() {

@@ -81,15 +81,13 @@ function draw() {
   findScores(data.rows);
   const rows = data.rows.filter(scored);
   drawHeader(rows);
-  for (const id of ["overview", "extremes"]) byId(id).hidden = rows.length === 0;
+  byId("overview").hidden = rows.length === 0;
   byId("all").hidden = data.rows.length === 0;
   byId("spread").hidden = !rows.some((row) => row.std);
   byId("scale").hidden = !rows.some((row) => row.over_time);
   keepPlaying(() => {
-    if (rows.length) {
-      drawOverview(rows);
-      drawExtremes(rows);
-    }
+    drawOverview(rows);
+    drawExtremes(rows);
     drawTable();
   });
 }

@@ -35,8 +35,9 @@ class Preview:
 
 
 def preview_extremes(rows: Sequence[SongScore], paths: Sequence[Path | None]) -> dict[int, Preview]:
-    """Previews of the best and worst songs, by position of the row; songs without a file have none."""
-    scored = sorted((number for number, row in enumerate(rows) if row.scores), key=lambda number: -rows[number].overall)
+    """Previews of the best and worst songs, by position of the row; silence and songs without a file have none."""
+    heard = (number for number, row in enumerate(rows) if row.scores and not row.is_silence)
+    scored = sorted(heard, key=lambda number: -rows[number].overall)
     chosen = dict.fromkeys([*scored[:EXTREMES], *scored[-EXTREMES:]])
     files = {number: path for number in chosen if (path := paths[number]) is not None}
     with Processes(1) as processes:

@@ -87,6 +87,7 @@ function drawTable() {
   const some = rows.length < data.rows.length;
   byId("shown").textContent = some ? `${shownCount(rows.length)} of ${songs(data.rows.length)}` : songs(rows.length);
   byId("download").textContent = some ? `Download ${songs(rows.length)} as CSV` : "Download as CSV";
+  byId("download").disabled = rows.length === 0;
   byId("page").textContent = `Page ${shownCount(state.page + 1)} of ${shownCount(last + 1)}`;
   byId("previous").disabled = state.page === 0;
   byId("next").disabled = state.page === last;

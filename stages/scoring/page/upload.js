@@ -2,6 +2,9 @@
 const box = byId("upload"), chooser = byId("files"), progress = byId("progress"), bar = byId("bar"), queue = [];
 let busy = false, added = 0;
 
+// The page shows the name beside the reason, which often begins with it.
+const reasonOf = (file, answer) => String(answer.detail).replace(`${file.name}: `, "");
+
 async function scoreOne(file) {
   const body = new FormData();
   body.append("audio", file, file.name);
@@ -9,7 +12,7 @@ async function scoreOne(file) {
     const answer = await fetch("score", { method: "POST", body });
     const row = await answer.json();
     if (answer.ok) return { ...row, audio: URL.createObjectURL(file) };
-    return { song_id: file.name, path: file.name, scores: {}, error: String(row.detail) };
+    return { song_id: file.name, path: file.name, scores: {}, error: reasonOf(file, row) };
   } catch (error) {
     return { song_id: file.name, path: file.name, scores: {}, error: `no answer from the service: ${error.message}` };
   }

@@ -119,5 +119,5 @@ def _add_pages(app: FastAPI, scorer: "Scorer", limits: Limits, heads: str) -> No
         return HTMLResponse(page)
 
     @app.get("/docs", response_class=HTMLResponse, include_in_schema=False)
-    async def show_docs() -> HTMLResponse:
-        return HTMLResponse(docs_html(app.openapi()))
+    async def show_docs(request: Request) -> HTMLResponse:
+        return HTMLResponse(docs_html(app.openapi(), str(request.base_url).rstrip("/")))

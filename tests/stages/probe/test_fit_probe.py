@@ -10,6 +10,7 @@ import pytest
 from stages.probe.config import ProbeConfig
 from stages.probe.errors import ProbeError
 from stages.probe.fit import fit_probe
+from stages.probe.plots import _sweep
 from stages.probe.report import ProbeReport
 from stages.probe.saved import load_probe
 
@@ -156,6 +157,8 @@ def test_written_files(make_store, make_labels, tmp_path: Path) -> None:
     told = json.loads((out / "probe.json").read_text())["report"]["scores"]
     assert told["probe"]["accuracy"]["value"] == report.scores.probe["accuracy"].value
     assert load_probe(out).setting == 0.01
+    # The frame does not hide a baseline of 0.
+    assert _sweep(report).axes[0].get_xlim()[0] < 0
 
 
 def test_names_are_not_drawn_as_formulas(make_store, make_labels, tmp_path: Path) -> None:

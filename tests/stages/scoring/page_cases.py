@@ -73,6 +73,9 @@ def many() -> Case:
       fire("filter", "SONG 99", "input");
       found.filtered = cells(0);
       found.shown = [text("shown"), text("download"), csvText(filtered()).split("\\n").length];
+      fire("filter", "nothing", "input");
+      found.nothing = [text("shown"), byId("download").disabled];
+      fire("filter", "SONG 99", "input"); found.nothing.push(byId("download").disabled);
       document.querySelector("tr.song").click();
       found.details = count("tr.details svg");
       found.summary = [...document.querySelectorAll("#summary tr[data-dimension]")].map(texts);
@@ -130,6 +133,20 @@ def novel() -> Case:
     row = SongScore(song_id="a", path="a.mp3", scores={"Musicality": 3.5}, novelty=1.000001)
     script = "return [...document.querySelectorAll('.flag')].map((flag) => flag.textContent);"
     return Case(report_html([row], ["Musicality"]), script)
+
+
+def silence() -> Case:
+    levels = {"silent": -140.0, "good": -10.0, "bad": -10.0}
+    rows = [
+        SongScore(song_id=name, path="", scores={"A": 4.0 - number}, loudest=level)
+        for number, (name, level) in enumerate(levels.items())
+    ]
+    script = """const names = (id) => [...byId(id).querySelectorAll(".name bdi")].map((node) => node.textContent);
+      const found = [names("best"), names("worst"), byId("extremes").hidden];
+      data.rows.length = 1;
+      draw();
+      return [...found, byId("extremes").hidden];"""
+    return Case(report_html(rows, ["A"]), script)
 
 
 def few(*rows: SongScore) -> Case:
@@ -198,7 +215,8 @@ def upload() -> Case:
       const players = document.querySelectorAll("#best audio").length;
       const overflow = document.documentElement.scrollWidth - document.documentElement.clientWidth;
       add([]);
-      return {{ before, players, overflow, form: byId("files") !== null, open: byId("introduction").open }};"""
+      const reason = reasonOf({{ name: "a.mp3" }}, {{ detail: "a.mp3: is empty" }});
+      return {{ before, players, overflow, form: byId("files") !== null, open: byId("introduction").open, reason }};"""
     introduction = f'<details id="introduction" open><summary>About</summary><p>{LONG}</p></details>'
     return Case(upload_html(DIMENSIONS, title="HEAR", introduction=introduction), script, 390)
 
@@ -222,6 +240,8 @@ CASES: dict[str, Callable[[], Case]] = {
     **{f"by {name}": lambda name=name: group_named(name) for name in GROUP_NAMES},
     "same ids": same_ids,
     "novel": novel,
+    "silence": silence,
+    "no width": lambda: curve_of(65.0)._replace(width=0),
     "one": lambda: few(SongScore(song_id="a", path="a.mp3", scores={"Musicality": 3.5})),
     "none": few,
     "failed": lambda: few(SongScore(song_id="b", path="b.mp3", error="is empty")),

@@ -51,6 +51,7 @@ def test_a_thousand_songs_can_be_sorted_filtered_and_opened(found: dict[str, Any
     assert page["names"][-1] == "song 999"
     assert page["filtered"] == ["song 99", *(f"song {number}" for number in range(990, 1000))]
     assert page["shown"] == ["11 of 1,000 songs", "Download 11 songs as CSV", 13]
+    assert page["nothing"] == ["0 of 1,000 songs", True, False]
     assert (page["cards"], page["histograms"], page["images"], page["details"]) == (10, 6, 0, 2)
     expected = distributions(rows)
     assert [line[0] for line in page["summary"]] == list(expected)
@@ -105,6 +106,14 @@ def test_novelty_just_above_1_is_not_shown_as_1(found: dict[str, Any]) -> None:
     assert found["novel"] == ["⚠ unlike the training songs (novelty more than 1.00)", "⚠ novelty more than 1.00"]
 
 
+def test_silence_is_neither_best_nor_worst(found: dict[str, Any]) -> None:
+    assert found["silence"] == [["good"], ["bad"], False, True]
+
+
+def test_a_page_that_is_not_shown_can_be_drawn(found: dict[str, Any]) -> None:
+    assert "-" not in "".join(found["no width"]["lines"])
+
+
 def test_one_dimension_and_no_songs(found: dict[str, Any]) -> None:
     heads = ["song", "Musicality", "length", "notes"]
     assert found["one"] == {"heads": heads, "worst": True, "all": False, "counts": "1 song scored"}
@@ -146,7 +155,14 @@ def test_no_name_breaks_the_layout(found: dict[str, Any], width: int, dimensions
 
 
 def test_the_upload_page_adds_songs(found: dict[str, Any]) -> None:
-    assert found["upload"] == {"before": "", "players": 1, "overflow": 0, "form": True, "open": False}
+    assert found["upload"] == {
+        "before": "",
+        "players": 1,
+        "overflow": 0,
+        "form": True,
+        "open": False,
+        "reason": "is empty",
+    }
 
 
 def test_the_download_is_the_csv_that_predict_writes(found: dict[str, Any], tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from matplotlib.image import imread
 
 from stages.scoring.errors import ScoringError
 from stages.scoring.over_time import Curve
-from stages.scoring.plots import plot_names, plot_song
+from stages.scoring.plots import _figure, plot_names, plot_song
 from stages.scoring.rows import SongScore
 from stages.songs import DIMENSIONS
 
@@ -81,3 +81,12 @@ def test_curves_are_not_clipped_at_the_top_and_a_single_window_is_a_line(tmp_pat
     assert np.ptp(np.flatnonzero(blue[line])) > (500 if windows > 1 else 640)
     # A marker is 7 pixels high (4.5 points at 110 dpi): its half above the frame's upper edge is drawn, too.
     assert blue[line - 2 : line].any(1).all()
+
+
+def test_many_warnings_leave_room_for_the_radar() -> None:
+    reasons = dict.fromkeys(("a", "b", "c", "d"), "out of memory")
+    figure = _figure(dataclasses.replace(row(), beside_errors=reasons, caution="untrained"), None, "title " * 20)
+    figure.draw_without_rendering()
+    title, radar = figure._suptitle, figure.axes[-1].title
+    assert radar.get_text() == "whole song"
+    assert radar.get_window_extent().y1 < title.get_window_extent().y0

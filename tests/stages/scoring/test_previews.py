@@ -35,7 +35,8 @@ def test_the_browser_can_play_the_previews(dump: Callable[[str], dict], song_fol
 def test_previews_are_excerpts_of_the_best_and_worst(song_folder: Path, tmp_path: Path) -> None:
     rows = [SongScore(song_id=str(number), path="", scores={"A": 1 + number / 10}) for number in range(20)]
     rows[19] = SongScore(song_id="19", path="", error="bad")
-    paths: list[Path | None] = [song_folder / "söng 0.wav"] * 20
+    rows.append(SongScore(song_id="silent", path="", scores={"A": 5.0}, loudest=-140.0))
+    paths: list[Path | None] = [song_folder / "söng 0.wav"] * 21
     paths[0], paths[1] = None, tmp_path / "gone.wav"
     found = preview_extremes(rows, paths)
     assert sorted(found) == [1, 2, 3, 4, 14, 15, 16, 17, 18]

@@ -326,6 +326,10 @@ def test_the_docs_page_lists_the_document_and_loads_nothing(client: Client) -> N
             assert f">{method.upper()} {path}</h2>" in page
             assert all(f"<code>{status}</code>" in page for status in operation["responses"])
     assert all(f"<h3>{name}</h3>" in page for name in document["components"]["schemas"])
+    assert "127.0.0.1:8000/score" in page
+    elsewhere = Client(client._app, "http://localhost:81").get("/docs").text
+    assert "curl -F audio=@song.mp3 http://localhost:81/score<" in elsewhere
+    assert "127.0.0.1:8000" not in elsewhere
     assert "<code>X-Sample-Rate</code> header, integer, 1000 to 768000" in page
     assert "<script" not in page
     assert "default-src 'none'" in page

@@ -5,12 +5,16 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from stages.scoring.page.document import static_html
+from stages.scoring.service.documents.openapi import SAMPLE_ADDRESS
 
 _REFERENCE = "#/components/schemas/"
 
 
-def docs_html(openapi: Mapping[str, Any]) -> str:
-    """Build the page: each endpoint with its parameters, bodies, answers and examples, and then the schemas."""
+def docs_html(openapi: Mapping[str, Any], address: str) -> str:
+    """Build the page: each endpoint with its parameters, bodies, answers and examples, and then the schemas.
+
+    The examples ask the service at `address`.
+    """
     operations = [
         (method, path, operation) for path, methods in openapi["paths"].items() for method, operation in methods.items()
     ]
@@ -23,17 +27,17 @@ def docs_html(openapi: Mapping[str, Any]) -> str:
         f'<p>Version {_text(openapi["info"]["version"])}. <a href=".">Score songs on a page</a>, or read this as an '
         '<a href="openapi.json">OpenAPI document</a>.</p>',
         f"<ul>{contents}</ul>",
-        *(_operation(*each) for each in operations),
+        *(_operation(*each, address) for each in operations),
         "<h2>Schemas</h2>",
         *(_schema(name, schema) for name, schema in schemas.items()),
     ]
     return static_html("HEAR: HTTP endpoints", "\n".join(body))
 
 
-def _operation(method: str, path: str, operation: Mapping[str, Any]) -> str:
+def _operation(method: str, path: str, operation: Mapping[str, Any], address: str) -> str:
     parts = [f'<h2 id="{_anchor(method, path)}">{_name(method, path)}</h2>', f"<p>{_text(operation['summary'])}.</p>"]
-    samples = operation.get("x-codeSamples", ())
-    parts.extend(f'<div class="scroll"><pre>{_text(sample["source"])}</pre></div>' for sample in samples)
+    samples = (sample["source"].replace(SAMPLE_ADDRESS, address) for sample in operation.get("x-codeSamples", ()))
+    parts.extend(f"<pre>{_text(sample)}</pre>" for sample in samples)
     if "parameters" in operation:
         rows = (
             (one["name"], f"{one['in']}, {_kind(one['schema'])}", one["description"]) for one in operation["parameters"]

@@ -12,6 +12,8 @@ from stages.scoring.service.limits import RETRY_AFTER, Limits
 from stages.scoring.service.request_log import ID_HEADER
 from stages.scoring.service.samples import CHANNELS_HEADER, RATE_HEADER, SAMPLES_TYPE
 
+# The address of the examples in the document; the page puts the address of its own request in its place.
+SAMPLE_ADDRESS = "http://127.0.0.1:8000"
 _BINARY = {"type": "string", "format": "binary"}
 _HOST = {400: "The Host header names another machine, or the request is not valid HTTP."}
 _ID: dict[str, Any] = {
@@ -125,7 +127,7 @@ def _form(properties: dict[str, Any]) -> dict[str, Any]:
 
 
 def _curl(options: str, path: str) -> dict[str, str]:
-    address = f"http://127.0.0.1:8000{path}"
+    address = f"{SAMPLE_ADDRESS}{path}"
     # A shell would take the question mark for a pattern.
     words = ["curl", options, f"'{address}'" if "?" in path else address]
     return {"lang": "curl", "source": " ".join(filter(None, words))}
