@@ -88,7 +88,10 @@ def _summary(result: StressResult) -> str:
         step = main.change.label(strength) or "–"
         cells = [figures(effect.difference) for effect in effects]
         rows.append([main.change.name, verdict(main.change, result), step, *cells, _monotony(main)])
-    return f'<div class="scroll">{html_table(rows, header=header)}</div>'
+    # Intervals and second findings on lines of their own: so all scores fit beside each other.
+    table = html_table(rows, header=header).replace(" [", "<br><small>[").replace("]</td>", "]</small></td>")
+    table = table.replace(", not seen", ",<br>not seen")
+    return f'<div class="scroll">{table}</div>'
 
 
 def _monotony(curve: Curve) -> str:
