@@ -58,13 +58,14 @@ def unpaired_difference(first: Array, second: Array, *, draws: int = DRAWS, seed
     # Different seeds: equal ones would draw the same positions from both, as if the songs were pairs.
     means = [resampled_means(each, draws=draws, seed=2 * seed + at) for at, each in enumerate((first, second))]
     low, high = interval(means[0] - means[1])
-    test = mannwhitneyu(first, second)
+    test, songs = mannwhitneyu(first, second), (len(first), len(second))
     return UnpairedDifference(
-        songs=(len(first), len(second)),
+        songs=songs,
         mean=float(first.mean() - second.mean()),
         low=low,
         high=high,
-        p=1.0 if np.ptp([*first, *second]) == 0 else float(test.pvalue),
+        # For ties, scipy takes the normal approximation, which may go below what so few songs can show.
+        p=1.0 if np.ptp([*first, *second]) == 0 else max(smallest_p(*songs, paired=False), float(test.pvalue)),
         win_rate=float(test.statistic) / (len(first) * len(second)),
     )
 

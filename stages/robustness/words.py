@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from stages.metrics.paired import PairedDifference
 from stages.robustness.changes import Change, Kind
-from stages.robustness.effects import FEWEST_SONGS, Curve, StressResult
+from stages.robustness.effects import FEWEST_SONGS, StressResult
 from stages.robustness.groups import DAMAGE, ERROR, GroupGap
 
 # Songs from which intervals are of use.

@@ -66,6 +66,7 @@ def test_a_difference_of_different_songs_is_found() -> None:
     back = unpaired_difference(second, first)
     assert (back.mean, back.win_rate) == pytest.approx((-found.mean, 1 - found.win_rate))
     assert unpaired_difference(np.ones(4), np.ones(5)).p == 1.0
+    assert unpaired_difference(np.ones(3), np.zeros(3)).p == pytest.approx(0.1)
 
 
 def test_the_number_of_songs_gives_80_percent_power() -> None:
