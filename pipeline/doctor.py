@@ -18,7 +18,7 @@ PACKAGE = "hear-music"
 # Packages whose versions are shown even if nothing is wrong.
 MAIN = ("torch", "numpy", "av", "zarr", "scikit-learn", "huggingface-hub")
 # Extras of users, not of developers.
-EXTRAS = ("s3", "xarray", "tensorboard", "serve", "cuda")
+EXTRAS = ("audiobox", "pandas", "serve", "s3", "xarray", "tensorboard", "cuda")
 # Files that are fetched on first use, by their hub id. The published heads and both encoders are 3 GB.
 WEIGHTS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "MuQ": ("OpenMuQ/MuQ-large-msd-iter", ("config.json", "model.safetensors")),

@@ -139,7 +139,7 @@ def predict(request: Request, outputs: Outputs, *, on_row: Callable[[SongScore],
         {"--json": outputs.json, "--csv": outputs.csv, "--scp": outputs.scp, "--jsonl": outputs.jsonl},
         {"--plots": outputs.plots, "--report": outputs.report},
     )
-    manifest = _manifest(request)
+    manifest = read_split(request.manifest, request.split)
     store = EmbeddingStore.open(request.store) if request.store else None
     songs = _input_songs(request, manifest, store)
     if outputs.scp:
@@ -160,11 +160,10 @@ def predict(request: Request, outputs: Outputs, *, on_row: Callable[[SongScore],
     return Prediction(rows, ensemble.dimensions, skipped, report)
 
 
-def _manifest(request: Request) -> Manifest | None:
-    if request.manifest is None:
-        return None
+def read_split(path: Path | None, split: str = "") -> Manifest | None:
+    """The manifest's songs of one split, or all; None without a manifest."""
     # A song whose file is missing becomes a row with an error, like any other file that cannot be scored.
-    return chosen_split(read_manifest(request.manifest, check_files=False), request.split)
+    return chosen_split(read_manifest(path, check_files=False), split) if path else None
 
 
 def _input_songs(request: Request, manifest: Manifest | None, store: EmbeddingStore | None) -> list[InputSong]:

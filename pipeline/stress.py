@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.interrupts import stops_at_interrupt
+from pipeline.prediction import read_split
 from pipeline.show.bars import AudioBar, Bar, progress
 from pipeline.show.output import note
 from stages.common.provenance import provenance_to_json
@@ -33,12 +34,11 @@ from stages.robustness.page import stress_html
 from stages.robustness.tables import stress_json, stress_table
 from stages.scoring.encoders import load_encoders
 from stages.scoring.files import check_outputs
-from stages.scoring.inputs import InputSong, chosen_split, expand_inputs, join_manifest
+from stages.scoring.inputs import InputSong, expand_inputs, join_manifest
 from stages.scoring.page.document import write_report
 from stages.scoring.rows import SongScore
 from stages.scoring.run import Scoring
 from stages.scoring.sources import StoreSource
-from stages.songs import Manifest, read_manifest
 from store import EmbeddingStore, StoreWriter, index
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ class _Run:
     def __init__(self, request: StressRequest) -> None:
         self.request = request
         self.changes: tuple[Change, ...] = select_changes(request.changes)
-        self.manifest = _manifest(request)
+        self.manifest = read_split(request.manifest, request.split)
         listed = expand_inputs(request.inputs, lines=request.lines)
         self.songs = join_manifest(listed, self.manifest, by=request.by)
         _check_ids(self.songs)
@@ -172,12 +172,6 @@ def stress(request: StressRequest, *, report: Path | None = None, out: Path | No
     return StressSummary(
         made, run.plan.current, tuple(failed), result=result, table=table, caution=run.ensemble.caution
     )
-
-
-def _manifest(request: StressRequest) -> Manifest | None:
-    if request.manifest is None:
-        return None
-    return chosen_split(read_manifest(request.manifest, check_files=False), request.split)
 
 
 def _check_ids(songs: Sequence[InputSong]) -> None:

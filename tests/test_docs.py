@@ -1,17 +1,17 @@
 """All pages: commands and options that they name exist, Python compiles, and the notebook runs."""
 
 import importlib
+import json
 import re
 import shlex
 import subprocess
 from pathlib import Path
 from typing import Any
 
-import nbformat
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import typer.main
-from nbclient import NotebookClient
 
 from stages.songs import DIMENSIONS, Song, write_manifest
 from store import Spec, StoreWriter
@@ -107,10 +107,13 @@ def test_the_notebook_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         split = "val" if number % 3 == 0 else "train"
         songs.append(Song(f"song {number}", tmp_path / f"{number}.wav", split, "", ratings, {}))
     write_manifest(tmp_path / "data" / "manifest.csv", songs)
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    notebook = nbformat.read(NOTEBOOK, as_version=4)
-    assert all(cell.outputs for cell in notebook.cells if cell.cell_type == "code" and "import" not in cell.source)
-    NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    cells = [cell for cell in json.loads(NOTEBOOK.read_text(encoding="utf-8"))["cells"] if cell["cell_type"] == "code"]
+    assert all(cell["outputs"] for cell in cells if "import" not in "".join(cell["source"]))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(plt, "show", lambda: plt.close("all"))
+    names: dict[str, Any] = {}
+    for cell in cells:
+        exec("".join(cell["source"]), names)
     assert (tmp_path / "models" / "notebook" / "model.safetensors").exists()
 
 

@@ -26,10 +26,21 @@ Checkpoints = Annotated[
         "--checkpoint",
     ),
 ]
+AudioInputs = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="INPUT",
+        help="Files, folders, patterns, lists (.txt of paths, wav.scp, .jsonl), or - for paths on standard input.",
+    ),
+]
 PublishedTrack = Annotated[
     int | None,
     option(
-        "Model", "Published head without --checkpoint: 1: Musicality; 2 (default): all five.", "--track", min=1, max=2
+        "Model",
+        "Published head without --checkpoint: 1 (Musicality alone) or 2 (the default).",
+        "--track",
+        min=1,
+        max=2,
     ),
 ]
 Muq = Annotated[str | None, option("Model", "MuQ: hub id or folder; if not given, as recorded in the head.")]

@@ -2,11 +2,10 @@
 
 from collections.abc import Sequence
 
-from rich.box import SIMPLE_HEAD
-from rich.table import Table
 from rich.text import Text
 
 from pipeline.show.output import console
+from pipeline.show.tables import plain, score_table
 from stages.scoring.reward.best_of import PromptChoice
 from stages.scoring.rows import caution_in
 from store.files.visible import visible
@@ -23,16 +22,13 @@ def print_choices(choices: Sequence[PromptChoice], *, value: str) -> None:
     Parameters
     ----------
     value
-        Heading of the values: what they are.
+        Heading of the values, such as `mean`.
     """
     screen = console()
-    table = Table(box=SIMPLE_HEAD, header_style="bold", pad_edge=False, padding=(0, 1, 0, 0))
-    for name in ("prompt", "best", "next best"):
-        table.add_column(name, overflow="fold")
-    for name in (value if len(value) <= LONGEST else "value", "margin", "of"):
-        table.add_column(Text(visible(name)), justify="right", no_wrap=True)
+    heading = visible(value) if len(value) <= LONGEST else "value"
+    table = score_table("prompt", "best", "next best", numbers=[heading, "margin", "of"])
     for choice in choices:
-        names = [_plain(choice.prompt), _song(choice), _plain(choice.runner_up.song_id if choice.runner_up else "")]
+        names = [plain(choice.prompt), _song(choice), plain(choice.runner_up.song_id if choice.runner_up else "")]
         number = "–" if choice.value is None else f"{choice.value:.2f}"
         table.add_row(*names, number, _margin(choice), str(len(choice.candidates)))
     screen.print(table)
@@ -44,7 +40,7 @@ def _song(choice: PromptChoice) -> Text:
     """The best candidate and, below it, the reasons to doubt the choice."""
     if choice.best is None:
         return Text("none scored", "red")
-    text = _plain(choice.best.song_id)
+    text = plain(choice.best.song_id)
     for note in [*choice.best.notes, *(["unclear"] if choice.is_clear is False else [])]:
         text.append(f"\n⚠ {note}", "dark_orange3")
     return text
@@ -54,11 +50,6 @@ def _margin(choice: PromptChoice) -> str:
     if choice.margin is None:
         return "–"
     return f"{choice.margin:.2f}" + ("" if choice.disagreement is None else f" ± {choice.disagreement:.2f}")
-
-
-def _plain(text: str) -> Text:
-    """A name without markup; unprintable characters are escaped before its column is measured."""
-    return Text(visible(text))
 
 
 def numbers_note(choices: Sequence[PromptChoice], count: int) -> str:

@@ -98,11 +98,11 @@ def _songs(
     if narrow and len(names) > 1:
         headings = [_broken(name) for name in headings]
     headings += [f"{visible(model)}\n{_broken(visible(name)) if narrow else visible(name)}" for model, name in others]
-    table = _table("song", *([by] if by else []), numbers=headings)
+    table = score_table("song", *([by] if by else []), numbers=headings)
     if folder:
-        table.title, table.title_justify = _plain(f"in {folder}"), "left"
+        table.title, table.title_justify = plain(f"in {folder}"), "left"
     for row in rows:
-        about = [_song(row, folder), *([_plain(row.group)] if by else [])]
+        about = [_song(row, folder), *([plain(row.group)] if by else [])]
         scores = [_score(row, name, narrow=narrow) for name in names]
         table.add_row(*about, *scores, *(_other(row, model, name) for model, name in others))
     table.add_section()
@@ -128,15 +128,15 @@ def _agreement(rows: Sequence[SongScore], *, narrow: bool) -> Iterator[Table | T
     folder = _common_folder(rows)
     for model, found in agreement(rows).items():
         names = map(visible, next(iter(found.values())))
-        table = _table("", numbers=[_broken(name) if narrow else name for name in names])
-        table.title, table.title_justify = _plain(f"rank correlation with {model}"), "left"
+        table = score_table("", numbers=[_broken(name) if narrow else name for name in names])
+        table.title, table.title_justify = plain(f"rank correlation with {model}"), "left"
         for name, correlations in found.items():
             values = ("–" if value is None else f"{value:+.2f}" for value in correlations.values())
-            table.add_row(_plain(name), *values)
+            table.add_row(plain(name), *values)
         yield table
         for one in disagreements(rows, model):
             place = f"place {one.ours:g} of {one.songs} here, {one.theirs:g} by {model}"
-            yield _plain(f"{_name(one.row, folder)}: {place}")
+            yield plain(f"{_name(one.row, folder)}: {place}")
 
 
 def _common_folder(rows: Sequence[SongScore]) -> str:
@@ -151,18 +151,18 @@ def _common_folder(rows: Sequence[SongScore]) -> str:
 def _groups(rows: Sequence[SongScore], by: str) -> Table:
     groups: Mapping[str, Mapping[str, Distribution]] = by_group(rows)
     names = list(next(iter(groups.values()), {}))
-    table = _table(by, numbers=["songs", *map(visible, names)])
+    table = score_table(by, numbers=["songs", *map(visible, names)])
     for group, found in groups.items():
         table.add_row(
-            _plain(group or "(none)"), str(found[names[0]].songs), *(f"{found[name].mean:.2f}" for name in names)
+            plain(group or "(none)"), str(found[names[0]].songs), *(f"{found[name].mean:.2f}" for name in names)
         )
     return table
 
 
-def _table(*first: str, numbers: Sequence[str]) -> Table:
+def score_table(*first: str, numbers: Sequence[str]) -> Table:
     table = Table(box=SIMPLE_HEAD, header_style="bold", pad_edge=False, padding=(0, 1, 0, 0))
     for name in first:
-        table.add_column(_plain(name), overflow="fold")
+        table.add_column(plain(name), overflow="fold")
     for name in numbers:
         table.add_column(Text(name), justify="right", no_wrap=True)
     return table
@@ -180,7 +180,7 @@ def _broken(name: str) -> str:
 
 def _song(row: SongScore, folder: str) -> Text:
     """The song's name and, below it, its error and warnings."""
-    text = _plain(_name(row, folder))
+    text = plain(_name(row, folder))
     if row.error:
         # The whole reason was printed above the table when the song failed.
         reason = visible(row.error)
@@ -202,7 +202,7 @@ def _score(row: SongScore, name: str, *, narrow: bool) -> str:
     return f"{value:.2f}" + (f"{between}± {row.spread[name]:.2f}" if name in row.spread else "")
 
 
-def _plain(text: str) -> Text:
+def plain(text: str) -> Text:
     """A name without markup; unprintable characters are escaped before its column is measured."""
     return Text(visible(text))
 

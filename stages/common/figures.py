@@ -61,7 +61,7 @@ def figure_svg(figure: "Figure", *, label: str = "") -> str:
     Parameters
     ----------
     label
-        What the figure shows, for screen readers. Without it they skip the figure: describe it in its `<figcaption>`.
+        A description for screen readers. Without it they skip the figure: describe it in its `<figcaption>`.
     """
     from matplotlib import rc_context
 

@@ -1,1 +1,1 @@
-"""Compare scores of systems, and heads against ratings: paired tests, intervals, and words for what follows."""
+"""Compare scores of systems, and heads against ratings: paired tests, intervals, and conclusions in words."""

@@ -164,11 +164,6 @@ class Comparison:
     notes: tuple[str, ...] = ()
     caution: str = ""
 
-    @property
-    def conclusions(self) -> list[str]:
-        """What can be concluded, one sentence per test."""
-        return [each.conclusion for each in self.differences]
-
     def __repr__(self) -> str:
         shown = [each.conclusion for each in self.differences if each.better]
         tests = len(self.differences)

@@ -9,14 +9,12 @@ from stages.compare.comparison import ERROR, FORMAT, SCORE, Comparison, Figure
 from stages.head.errors import HeadError
 from stages.head.files import read_object
 from stages.metrics.paired import holm
-from stages.metrics.unpaired import LEVEL
+from stages.metrics.unpaired import LEVEL, NORMAL_95
 from stages.scoring.errors import ScoringError
 from store.files.json_text import brief
 
 # With fewer songs, intervals are too rough for a test with a report.
 FEWEST_SONGS = 10
-# From the width of a 95 % interval to the standard error.
-_WIDTH = 2 * 1.959964
 Figures = Mapping[tuple[str, str], Figure]
 
 
@@ -105,7 +103,7 @@ def worse_than(comparison: Comparison, baseline: str) -> list[str]:
 
 def _p(ours: Figure, theirs: Figure) -> float:
     """Two-sided p-value of a difference of two independent figures, from the widths of their intervals."""
-    error = math.hypot(ours.high - ours.low, theirs.high - theirs.low) / _WIDTH
+    error = math.hypot(ours.high - ours.low, theirs.high - theirs.low) / (2 * NORMAL_95)
     change = abs(ours.value - theirs.value)
     return math.erfc(change / error / math.sqrt(2)) if error else float(change == 0)
 

@@ -19,7 +19,7 @@ def are_scores(inputs: Sequence[str]) -> bool:
     kinds = {name: is_score_file(Path(name)) for name in inputs}
     for name, scores in kinds.items():
         if not scores and name.lower().endswith(SUFFIXES) and not Path(name).is_dir():
-            state = "is no file of hear-head predict" if Path(name).exists() else "no such score file"
+            state = "is not a file of hear-head predict" if Path(name).exists() else "no such score file"
             like = "" if Path(name).exists() else did_you_mean(name)
             raise ScoringError(f"{name}: {state}; expected its --json, --csv or --jsonl{like}")
     if len(set(kinds.values())) > 1:

@@ -8,6 +8,7 @@ from stages.common.figures import figure_svg, plain_text
 from stages.compare.comparison import ERROR, SCORE, Comparison, Figure, SystemFigures
 from stages.compare.tables import rank_text, shorten, songs_text, verdict
 from stages.scoring.page.document import static_html, write_report
+from store.files.html_table import html_table
 from store.files.visible import visible
 
 _BLUE = "#0072B2"
@@ -49,11 +50,11 @@ def _body(comparison: Comparison) -> Iterator[str]:
         yield f"<h2>Notes</h2><ul>{items}</ul>"
 
 
-def _figures(comparison: Comparison, metric: str) -> tuple[list[str], list[list[str]]]:
+def _figures(comparison: Comparison, metric: str) -> tuple[list[str], list[list[object]]]:
     dimensions = list(comparison.systems[0].figures)
     ordered = sorted(comparison.systems, key=lambda each: _overall(each, dimensions, metric))
-    rows = [
-        [each.name, str(each.songs), *(_cell(each.figures[name][metric], comparison) for name in dimensions)]
+    rows: list[list[object]] = [
+        [each.name, each.songs, *(_cell(each.figures[name][metric], comparison) for name in dimensions)]
         for each in ordered
     ]
     return ["system" if comparison.kind == "scores" else "head", "songs", *dimensions], rows
@@ -66,9 +67,9 @@ def _overall(system: SystemFigures, dimensions: Sequence[str], metric: str) -> f
     return value if metric == ERROR else -value
 
 
-def _cell(figure: Figure, comparison: Comparison) -> str:
-    text = f"{figure.value:z.3f}\n[{figure.low:z.2f}, {figure.high:z.2f}]"
-    return f"{text}\n{rank_text(figure)}" if len(comparison.systems) > 1 else text
+def _cell(figure: Figure, comparison: Comparison) -> tuple[str, ...]:
+    lines = f"{figure.value:z.3f}", f"[{figure.low:z.2f}, {figure.high:z.2f}]"
+    return (*lines, rank_text(figure)) if len(comparison.systems) > 1 else lines
 
 
 def _conclusions(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
@@ -82,22 +83,15 @@ def _conclusions(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
         rows.append([f"{each.first} − {each.second}", name, words, span, each.p_text, wins, songs_text(each), needed])
     interest = comparison.differences[0].interest
     names = ["systems", "figure", "conclusion", "difference", "p, corrected", "wins", "songs"]
-    return [*names, f"takes, to see {interest:g}"], rows
+    return [*names, f"needed to see {interest:g}"], rows
 
 
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    def cells(mark: str, row: Sequence[str]) -> str:
-        marks = [f"{mark} class=text" if name in _WORDS else mark for name in header]
-        return "".join(f"<{begin}>{_text(cell)}</{mark}>" for begin, cell in zip(marks, row, strict=True))
-
-    body = "".join(f"<tr>{cells('td', row)}</tr>" for row in rows)
-    return (
-        f'<div class="scroll"><table><thead><tr>{cells("th", header)}</tr></thead><tbody>{body}</tbody></table></div>'
-    )
+def _table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    return f'<div class="scroll">{html_table(rows, header=header, words=_WORDS)}</div>'
 
 
 def _text(text: str) -> str:
-    return html.escape(visible(text, keep="\n")).replace("\n", "<br>")
+    return html.escape(visible(text))
 
 
 @plain_text()

@@ -44,7 +44,7 @@ def agreement_of_raters(
 
 
 def raters_text(agreement: Mapping[str, RaterAgreement]) -> list[str]:
-    """A table: one line per dimension, and what its columns mean."""
+    """A table: one line per dimension, and a legend."""
     first = next(iter(agreement.values()))
     columns = ("ICC(2,1)", "ICC(2,k)", "alpha", "ceiling of LCC")
     about = f"raters, {first.songs} songs"

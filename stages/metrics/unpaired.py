@@ -12,8 +12,8 @@ from stages.metrics.bootstrap import interval
 from stages.metrics.paired import resampled_means
 from stages.metrics.resampling import DRAWS
 
-# A two-sided test at 5 %, and 80 % power.
-LEVEL, _POWER = 0.05, 0.8
+# A two-sided test at 5 %, the quantile of its 95 % interval, and 80 % power.
+LEVEL, NORMAL_95, _POWER = 0.05, 1.959964, 0.8
 # Wilcoxon's tests need this much more than a t-test if differences are normal (Lehmann 1998, §2.4).
 _RANKS = math.pi / 3
 
@@ -55,9 +55,7 @@ def unpaired_difference(first: Array, second: Array, *, draws: int = DRAWS, seed
     from scipy.stats import mannwhitneyu
 
     first, second = np.asarray(first, np.float64), np.asarray(second, np.float64)
-    # Different seeds: equal ones would draw the same positions from both, as if the songs were pairs.
-    means = [resampled_means(each, draws=draws, seed=2 * seed + at) for at, each in enumerate((first, second))]
-    low, high = interval(means[0] - means[1])
+    low, high = difference_interval(first, second, draws=draws, seed=seed)
     test, songs = mannwhitneyu(first, second), (len(first), len(second))
     return UnpairedDifference(
         songs=songs,
@@ -68,6 +66,13 @@ def unpaired_difference(first: Array, second: Array, *, draws: int = DRAWS, seed
         p=1.0 if np.ptp([*first, *second]) == 0 else max(smallest_p(*songs, paired=False), float(test.pvalue)),
         win_rate=float(test.statistic) / (len(first) * len(second)),
     )
+
+
+def difference_interval(first: Array, second: Array, *, draws: int = DRAWS, seed: int = 0) -> tuple[float, float]:
+    """95 % interval of the difference of the means of vectors (N,) and (M,): percentile bootstrap, each on its own."""
+    # Different seeds: equal ones would draw the same positions from both, as if the songs were pairs.
+    means = [resampled_means(each, draws=draws, seed=2 * seed + at) for at, each in enumerate((first, second))]
+    return interval(means[0] - means[1])
 
 
 def songs_needed(deviation: float, difference: float, *, tests: int = 1, ranks: bool = True) -> int:

@@ -60,17 +60,17 @@ class Curve:
     ----------
     effects
         From mild to strong.
-    monotony
+    monotonicity
         Spearman's correlation of strength and change over songs and strengths; −1 means that every song's score falls
         with every step. None for a single strength, or if no score changes.
     concern
-        What a user should know; empty if the score does what it should.
+        `moves`, `rises` or `does not fall`; empty if the score does what it should.
     """
 
     change: Change
     dimension: str
     effects: tuple[Effect, ...]
-    monotony: float | None
+    monotonicity: float | None
     concern: str
 
     @property
@@ -206,11 +206,11 @@ def _curve(
 ) -> Curve:
     mine = tuple(effect for effect in effects if effect.change.name == change.name and effect.dimension == name)
     moved = [changed[change.name, effect.strength][:, number] - original[:, number] for effect in mine]
-    found = Curve(change, name, mine, _monotony(moved), "")
+    found = Curve(change, name, mine, _monotonicity(moved), "")
     return replace(found, concern=_concern(found, tolerance))
 
 
-def _monotony(moved: Sequence[NDArray[np.float64]]) -> float | None:
+def _monotonicity(moved: Sequence[NDArray[np.float64]]) -> float | None:
     from scipy.stats import spearmanr
 
     steps = np.concatenate([np.full(len(values), step) for step, values in enumerate(moved)])

@@ -1,4 +1,4 @@
-"""Gaps between groups of songs, such as genres: in the head's error where ratings exist, and in what changes do."""
+"""Gaps between groups of songs, such as genres: in the head's error where ratings exist, and in how changes act."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.metrics.bootstrap import interval
-from stages.metrics.resampling import DRAWS
+from stages.metrics.unpaired import difference_interval
 from stages.robustness.effects import FEWEST_SONGS, StressResult
 from stages.songs import Manifest
 
@@ -59,7 +58,7 @@ def group_gaps(result: StressResult, groups: Mapping[str, str], manifest: Manife
     groups
         Song → group.
     """
-    dimensions = [name for name in result.dimensions if name != _overall(result)]
+    dimensions = result.dimensions[:-1] or result.dimensions  # without their mean
     labels = {song.song_id: song.labels for song in manifest.songs}
     songs = [number for number, song in enumerate(result.songs) if groups.get(song)]
     rated = [number for number in songs if labels.get(result.songs[number], {}).keys() >= set(dimensions)]
@@ -80,10 +79,6 @@ def group_gaps(result: StressResult, groups: Mapping[str, str], manifest: Manife
     ]
 
 
-def _overall(result: StressResult) -> str:
-    return result.dimensions[-1] if len(result.dimensions) > 1 else ""
-
-
 def _damage(result: StressResult) -> NDArray[np.float64] | None:
     """Each song's mean change over all damage and structural changes at their last strength; None without any."""
     last = {curve.change.name: curve.effects[-1].strength for curve in result.curves if curve.change.kind != "nuisance"}
@@ -97,20 +92,8 @@ def _gaps(quantity: str, values: NDArray[np.float64], groups: Sequence[str]) -> 
     for name in sorted(set(groups)):
         mine, rest = values[names == name], values[names != name]
         if len(rest):
-            low, high = _difference(mine, rest)
-            means = float(mine.mean()), float(rest.mean())
-            found.append(
-                GroupGap(
-                    group=name, songs=len(mine), quantity=quantity, mean=means[0], rest=means[1], low=low, high=high
-                )
-            )
+            low, high = difference_interval(mine, rest)
+            mean, other = float(mine.mean()), float(rest.mean())
+            gap = GroupGap(group=name, songs=len(mine), quantity=quantity, mean=mean, rest=other, low=low, high=high)
+            found.append(gap)
     return found
-
-
-def _difference(mine: NDArray[np.float64], rest: NDArray[np.float64]) -> tuple[float, float]:
-    generator = np.random.default_rng(0)
-
-    def means(values: NDArray[np.float64]) -> NDArray[np.float64]:
-        return np.array([values[generator.integers(len(values), size=len(values))].mean() for _ in range(DRAWS)])
-
-    return interval(list(means(mine) - means(rest)))

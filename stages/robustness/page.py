@@ -12,6 +12,8 @@ from stages.scoring.page.document import static_html
 from store.files.html_table import html_table
 from store.files.visible import visible
 
+# Columns of words; the others have numbers.
+_WORDS = ("change", "finding", "group", "quantity", "score")
 # Kind → its heading, a note on its curves, and the finding if nothing is of concern.
 _KINDS: dict[Kind, tuple[str, str, str]] = {
     "nuisance": (
@@ -52,8 +54,8 @@ def stress_html(
         "<p>Mean change of each score (changed minus original song) with its 95 % interval over songs, at the "
         "strongest step; for a nuisance, at the step that moves a score most. "
         f"A nuisance is of concern if the interval does not include 0 and the mean exceeds ± {result.tolerance:g}; "
-        "damage is of concern if the interval of its strongest step is not below 0. Monotony, of the last score, is "
-        "Spearman's correlation of strength and change: −1 if each song falls with each step.</p>"
+        "damage is of concern if the interval of its strongest step is not below 0. Monotonicity, of the last score, "
+        "is Spearman's correlation of strength and change: −1 if each song falls with each step.</p>"
     )
     parts += _panels(result)
     if gaps:
@@ -78,7 +80,7 @@ def _list(lines: Sequence[str]) -> str:
 
 
 def _summary(result: StressResult) -> str:
-    header = ["change", "finding", "step", *result.dimensions, "monotony"]
+    header = ["change", "finding", "step", *result.dimensions, "monotonicity"]
     rows = []
     for main in result.ranked:
         mine = [curve for curve in result.curves if curve.change.name == main.change.name]
@@ -87,15 +89,14 @@ def _summary(result: StressResult) -> str:
         effects = [effect for curve in mine for effect in curve.effects if effect.strength == strength]
         step = main.change.label(strength) or "–"
         cells = [figures(effect.difference) for effect in effects]
-        rows.append([main.change.name, verdict(main.change, result), step, *cells, _monotony(main)])
+        rows.append([main.change.name, verdict(main.change, result), step, *cells, _monotonicity(main)])
     # Intervals and second findings on lines of their own: so all scores fit beside each other.
-    table = html_table(rows, header=header).replace(" [", "<br><small>[").replace("]</td>", "]</small></td>")
-    table = table.replace(", not seen", ",<br>not seen")
-    return f'<div class="scroll">{table}</div>'
+    table = _table(rows, header).replace(" [", "<br><small>[").replace("]</td>", "]</small></td>")
+    return table.replace(", not seen", ",<br>not seen")
 
 
-def _monotony(curve: Curve) -> str:
-    return "–" if curve.monotony is None else signed(curve.monotony)
+def _monotonicity(curve: Curve) -> str:
+    return "–" if curve.monotonicity is None else signed(curve.monotonicity)
 
 
 def _panels(result: StressResult) -> Iterable[str]:
@@ -118,7 +119,7 @@ def _groups(gaps: Sequence[GroupGap]) -> str:
         ]
         for gap in gaps
     ]  # fmt: skip
-    return f'<div class="scroll">{html_table(rows, header=header)}</div>'
+    return _table(rows, header)
 
 
 def _matrix(result: StressResult) -> str:
@@ -133,8 +134,11 @@ def _matrix(result: StressResult) -> str:
         for effect in curve.effects
         for found in [effect.difference]
     ]  # fmt: skip
-    table = html_table(rows, header=header)
-    return f'<details><summary>{len(rows)} rows</summary><div class="scroll">{table}</div></details>'
+    return f"<details><summary>{len(rows)} rows</summary>{_table(rows, header)}</details>"
+
+
+def _table(rows: Sequence[Sequence[object]], header: Sequence[str]) -> str:
+    return f'<div class="scroll">{html_table(rows, header=header, words=_WORDS)}</div>'
 
 
 def _text(value: str) -> str:

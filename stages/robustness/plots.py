@@ -1,31 +1,27 @@
 """One panel per change as SVG: the mean change of each score over the strengths, with 95 % intervals."""
 
-import re
 from collections.abc import Sequence
-from io import StringIO
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from stages.common.figures import plain_text
+from stages.common.figures import figure_svg, plain_text
 from stages.robustness.effects import Curve, StressResult
 from stages.scoring.plots import COLOURS, MARKERS
 from stages.scoring.statistics import OVERALL
 from store.files.visible import visible
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
 # In inches; 72 of the SVG's points each.
 PANEL = (4.1, 2.7)
 # Left, bottom, width and height of the axes, as shares of the panel.
 FRAME = (0.17, 0.19, 0.81, 0.70)
-# Replaced by the page's own text colour, so that plots are readable in light and dark.
-_INK, _PAGE_INK = "#123456", "currentColor"
+# Becomes the page's colour of text; see `figure_svg`.
+_INK = "black"
 # Distance between two scores at the same strength, so that their intervals do not cover each other.
 _STEP = 0.08
 
 
+@plain_text()
 def draw_panels(result: StressResult) -> dict[str, str]:
     """SVG elements by change. All panels have the same y axis, which includes every interval and 0."""
     limits = _limits(result)
@@ -36,6 +32,7 @@ def draw_panels(result: StressResult) -> dict[str, str]:
     }
 
 
+@plain_text()
 def draw_legend(dimensions: Sequence[str], panels: str) -> str:
     """One SVG element with the colour and marker of each score; `panels` names the panels that it is for."""
     from matplotlib.figure import Figure
@@ -43,8 +40,8 @@ def draw_legend(dimensions: Sequence[str], panels: str) -> str:
 
     figure = Figure(figsize=(PANEL[0], 0.25 * ((len(dimensions) + 2) // 3) + 0.1))
     handles = [Line2D([], [], label=visible(name), **_style(number, name)) for number, name in enumerate(dimensions)]
-    figure.legend(handles=handles, ncols=3, loc="center", frameon=False, fontsize=9, labelcolor=_INK)
-    return _svg(figure, f"{panels}: colours and markers of the scores")
+    figure.legend(handles=handles, ncols=3, loc="center", frameon=False, fontsize=9)
+    return figure_svg(figure, label=f"{panels}: colours and markers of the scores")
 
 
 def _limits(result: StressResult) -> tuple[float, float]:
@@ -77,9 +74,11 @@ def _panel(curves: Sequence[Curve], limits: tuple[float, float], tolerance: floa
     axes.set_xticks(range(len(strengths)), labels)
     # Gain goes from quieter to louder.
     axes.set_xlabel(f"{change.unit}, mild to strong" if len(strengths) > 1 and min(strengths) > 0 else change.unit)
-    axes.set_title(change.name, fontsize=11, color=_INK)
-    _tint(axes)
-    return _svg(figure, f"{change.name}: change of each score")
+    axes.set_title(change.name, fontsize=11)
+    axes.grid(axis="y", color=_INK, alpha=0.15)
+    axes.tick_params(labelsize=9)
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure_svg(figure, label=f"{change.name}: change of each score")
 
 
 def _draw(axes: Any, curve: Curve, number: int, count: int) -> None:
@@ -95,29 +94,3 @@ def _style(number: int, name: str) -> dict[str, Any]:
     colour = _INK if name == OVERALL else COLOURS[number % len(COLOURS)]
     marker = "X" if name == OVERALL else MARKERS[number % len(MARKERS)]
     return {"color": colour, "marker": marker, "markersize": 4, "linewidth": 1.2}
-
-
-def _tint(axes: Any) -> None:
-    """Draw the frame and its texts in the page's colour."""
-    axes.grid(axis="y", color=_INK, alpha=0.15)
-    axes.tick_params(colors=_INK, labelsize=9)
-    for side, spine in axes.spines.items():
-        spine.set_visible(side in ("left", "bottom"))
-        spine.set_color(_INK)
-    axes.xaxis.label.set_color(_INK)
-    axes.yaxis.label.set_color(_INK)
-
-
-def _svg(figure: "Figure", title: str) -> str:
-    """The figure as one SVG element of a page, with text as text and a title for screen readers."""
-    from matplotlib import rc_context
-
-    text = StringIO()
-    # The salt makes the ids, and so the page, the same in each run.
-    with plain_text(), rc_context({"svg.fonttype": "none", "svg.hashsalt": title}):
-        figure.savefig(text, format="svg", transparent=True, metadata={"Date": None})
-    element = text.getvalue().partition("<svg")[2].replace(_INK, _PAGE_INK)
-    # Ids are unique in one figure only, and the page has many.
-    prefix = re.sub(r"\W", "-", title)
-    element = re.sub(r'(id="|url\(#|href="#)', rf"\g<1>{prefix}-", element)
-    return f'<svg role="img" aria-label="{title}"{element}'

@@ -46,7 +46,7 @@ def stress_json(
             "change": curve.change.name,
             "kind": curve.change.kind,
             "dimension": curve.dimension,
-            "monotony": curve.monotony,
+            "monotonicity": curve.monotonicity,
             "concern": curve.concern,
         }
         for curve in result.curves

@@ -1,4 +1,4 @@
-"""The result in sentences: flags, cautions and what a curve shows."""
+"""The result in sentences: flags, cautions and findings."""
 
 from collections.abc import Sequence
 

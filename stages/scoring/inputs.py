@@ -144,12 +144,6 @@ def _read_list(path: Path) -> list[str]:
         raise ScoringError(f"{error}; expected a list of paths") from error
 
 
-def file_songs(paths: Sequence[Path]) -> list[InputSong]:
-    """Songs of files: the ids are the stems; see `distinct_ids` for stems that repeat."""
-    ids = distinct_ids([path.stem for path in paths], paths)
-    return [InputSong(shown_text(song_id), path) for song_id, path in zip(ids, paths, strict=True)]
-
-
 def audio_song(
     audio: Any, sample_rate: Any = None, *, name: str = "", number: int = 1, deadline: Deadline | None = None
 ) -> InputSong:

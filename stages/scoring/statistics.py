@@ -5,7 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from stages.metrics.bootstrap import QUANTILES
+from stages.metrics.bootstrap import interval
+from stages.metrics.paired import resampled_means
+from stages.metrics.resampling import DRAWS
 from stages.scoring.rows import SongScore
 
 # Name of the column for the mean over dimensions.
@@ -55,7 +57,7 @@ def by_group(rows: Sequence[SongScore]) -> dict[str, Mapping[str, Distribution]]
     return {name: distributions(members) for name, members in ranked}
 
 
-def mean_intervals(rows: Sequence[SongScore], *, draws: int = 1000, seed: int = 0) -> dict[str, Intervals]:
+def mean_intervals(rows: Sequence[SongScore], *, draws: int = DRAWS, seed: int = 0) -> dict[str, Intervals]:
     """95 % intervals of each group's means: percentile bootstrap over songs (Efron and Tibshirani 1993, §13).
 
     Returns
@@ -71,15 +73,10 @@ def mean_intervals(rows: Sequence[SongScore], *, draws: int = 1000, seed: int = 
             groups.setdefault(row.group, []).append([*row.scores.values(), row.overall])
     found: dict[str, Intervals] = {}
     for group, members in groups.items():
-        values, generator = np.array(members), np.random.default_rng(seed)
-        songs = len(values)
-        if songs < FEWEST_FOR_INTERVAL:
-            found[group] = {}
-            continue
-        means = np.stack([values[generator.integers(songs, size=songs)].mean(0) for _ in range(draws)])
-        low, high = np.quantile(means, QUANTILES, axis=0)
         keys = [*names, OVERALL] if len(names) > 1 else names
-        found[group] = {key: (float(low[at]), float(high[at])) for at, key in enumerate(keys)}
+        enough = len(members) >= FEWEST_FOR_INTERVAL
+        columns = zip(keys, np.array(members).T, strict=False) if enough else ()
+        found[group] = {key: interval(resampled_means(column, draws=draws, seed=seed)) for key, column in columns}
     return found
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from stages.metrics.unpaired import NORMAL_95
 from stages.similarity.errors import SimilarityError
 from stages.similarity.vectors import SongVectors, check_comparable, read_vectors
 from store import EmbeddingStore
@@ -24,8 +25,6 @@ from store.progress import Progress
 KAD_SCALE = 100.0
 # Rows of a kernel matrix in memory at a time, and songs that the median distance is taken over.
 BLOCK, MOST_FOR_MEDIAN = 512, 2_000
-# Of normal values, 95 % are within this many standard deviations.
-NORMAL_95 = 1.96
 LEAST_SONGS = 4
 CAUTION = (
     "Values depend on the encoder and on the number of songs: compare only values of one stream and of similar counts. "
@@ -130,16 +129,12 @@ def group_distances(
         raise SimilarityError(
             f"{store.root}: expected two groups of at least {LEAST_SONGS} songs, found {counts or 'none'}"
         )
-    sets = {name: _selected(songs, places[name]) for name in large}
-    everyone = _selected(songs, [place for name in large for place in places[name]])
+    sets = {name: songs.take(places[name]) for name in large}
+    everyone = songs.take([place for name in large for place in places[name]])
     bandwidths = [median_distance(one) for one in _per_stream(everyone)]
     names = streams or store.streams
     pairs = combinations(sets.items(), 2)
     return DistanceReport(tuple(one for a, b in pairs for one in _distances(a, b, names, bandwidths)))
-
-
-def _selected(songs: SongVectors, places: Sequence[int]) -> SongVectors:
-    return SongVectors(tuple(songs.songs[place] for place in places), songs.values[list(places)])
 
 
 def _per_stream(songs: SongVectors) -> Iterator[Floats]:

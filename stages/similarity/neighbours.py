@@ -90,8 +90,7 @@ def find_neighbours(
 def _among(vectors: SongVectors, splits: Mapping[str, str] | None) -> SongVectors:
     if splits is None:
         return vectors
-    kept = [place for place, song in enumerate(vectors.songs) if song in splits]
-    return SongVectors(tuple(vectors.songs[place] for place in kept), vectors.values[kept])
+    return vectors.take([place for place, song in enumerate(vectors.songs) if song in splits])
 
 
 class _Scale:
@@ -161,7 +160,7 @@ def _view_similarities(
 
 
 def _threshold(nearest: NDArray[np.float64], views: NDArray[np.float64]) -> Threshold:
-    """The cosine that separates views of one song from different songs, or else one above what nearest songs have.
+    """The cosine that separates views of one song from different songs, or else one above the cosines of nearest songs.
 
     A song that really has a twin counts as a false alarm at every threshold below, so it changes no comparison there.
     """

@@ -56,7 +56,7 @@ class Threshold:
 
     @property
     def line(self) -> str:
-        """How the threshold was found, and what it finds."""
+        """How the threshold was found, and how many songs are above it."""
         twins = f"{self.songs_above:.1%} of the songs have one in their store"
         if self.views_above is None:
             return (

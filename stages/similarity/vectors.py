@@ -21,6 +21,10 @@ class SongVectors:
     songs: tuple[str, ...]
     values: NDArray[np.float32]
 
+    def take(self, places: Sequence[int]) -> "SongVectors":
+        """The songs at these places."""
+        return SongVectors(tuple(self.songs[place] for place in places), self.values[list(places)])
+
 
 def read_vectors(
     store: EmbeddingStore, *, view: int = 0, streams: Sequence[str] | None = None, progress: Progress = iter
@@ -54,7 +58,7 @@ def check_comparable(first: EmbeddingStore, second: EmbeddingStore, streams: Seq
     for name in names:
         one, other = getattr(first.spec, name), getattr(second.spec, name)
         if one != other:
-            advice = "; compare what both have with --streams" if name == "streams" else "; extract both alike"
+            advice = "; compare what both have with --stream" if name == "streams" else "; extract both alike"
             raise SimilarityError(
                 f"{second.root}: cannot be compared with {first.root}: expected {name} {one}, found {other}{advice}"
             )

@@ -12,7 +12,7 @@ import typer
 
 from pipeline.cli.common import DEFAULTS, params_option
 from pipeline.cli.head_commands.predict import ManifestFile, standard_input
-from pipeline.cli.options import Checkpoints, Muq, Musicfm, PublishedTrack, checkpoints_or_published
+from pipeline.cli.options import AudioInputs, Checkpoints, Muq, Musicfm, PublishedTrack, checkpoints_or_published
 from pipeline.cli.pages import option
 from pipeline.cli.section_options import options_from
 from pipeline.show.output import note, say_json
@@ -26,13 +26,6 @@ MEAN = "mean"
 Count = Annotated[
     int, typer.Argument(metavar="N", min=2, help="Candidates per prompt; prompts with another number are noted.")
 ]
-Inputs = Annotated[
-    list[str] | None,
-    typer.Argument(
-        metavar="INPUT",
-        help="Files, folders, patterns, lists (.txt of paths, wav.scp, .jsonl), or - for paths on standard input.",
-    ),
-]
 Scores = Annotated[
     Path | None, option("Input", "Choose by these scores, a file of predict (JSON, JSON lines or CSV), without INPUT.")
 ]
@@ -40,8 +33,8 @@ By = Annotated[
     str,
     option(
         "Input",
-        "What names the prompt: folder (the first folder of a song), a pattern of the song id such as "
-        "'{prompt}_take*', a manifest column, a key of a .jsonl INPUT, or group (as in --scores).",
+        "The prompt of a song: folder (its first folder), a pattern of the song id such as '{prompt}_take*', a "
+        "manifest column, a key of a .jsonl INPUT, or group (as in --scores).",
     ),
 ]
 RankBy = Annotated[
@@ -56,7 +49,7 @@ Csv = Annotated[Path | None, option("Output", "Write CSV: one line per prompt.")
 def best_of(
     count: Count,
     params: Mapping[str, Any],
-    inputs: Inputs = None,
+    inputs: AudioInputs = None,
     checkpoint: Checkpoints = None,
     track: PublishedTrack = None,
     scores: Scores = None,
@@ -119,15 +112,14 @@ def _choices(
     request: "Request", scores: Path | None, *, by: str, weights: Mapping[str, float] | None
 ) -> "list[PromptChoice]":
     """Read the scores, or score the songs, and choose."""
-    from pipeline.prediction import Outputs, predict
+    from pipeline.prediction import Outputs, predict, read_split
     from stages.compare.reading import read_scores
     from stages.scoring.inputs import expand_inputs, join_manifest
     from stages.scoring.reward.prompts import best_by
     from stages.scoring.reward.weights import normalised
     from stages.scoring.rows import SongScore
-    from stages.songs import read_manifest
 
-    manifest = read_manifest(request.manifest, check_files=False) if request.manifest else None
+    manifest = read_split(request.manifest)
     choose = partial(best_by, by=by, inputs=request.inputs, manifest=manifest)
     if scores:
         return choose(read_scores(scores), weights=weights)

@@ -54,9 +54,9 @@ FailIfWorse = Annotated[
     str | None,
     option(
         "Evaluation",
-        "Exit with 1 if a figure is significantly worse than in this report, JSON of compare --out or evaluate --out, "
-        "or than that of this other system of the comparison.",
-        metavar="<report>",
+        "Exit with 1 if a figure is significantly worse than in a report (JSON of compare --out or evaluate --out), or "
+        "than that of another SYSTEM.",
+        metavar="<report|system>",
     ),
 ]
 Out = Annotated[Path | None, option("Output", "Write all numbers and conclusions to this JSON file.")]

@@ -82,8 +82,8 @@ def predict(
 ) -> None:
     """Score songs: print a table on a terminal; elsewhere, one JSON line per song as soon as it is scored.
 
-    Without --checkpoint, the authors' published head scores; it and its encoders are downloaded once. If a file cannot
-    be scored, its row has an error and the exit code is 1.
+    Without --checkpoint, the authors' published head is used; it and its encoders are downloaded once. If a file
+    cannot be scored, its row has an error and the exit code is 1.
 
     Example:
       hear-head predict song.wav

@@ -8,7 +8,7 @@ import typer
 
 from pipeline.cli.common import DEFAULTS, params_option
 from pipeline.cli.head_commands.predict import ManifestFile, standard_input
-from pipeline.cli.options import Checkpoints, Muq, Musicfm, PublishedTrack, checkpoints_or_published
+from pipeline.cli.options import AudioInputs, Checkpoints, Muq, Musicfm, PublishedTrack, checkpoints_or_published
 from pipeline.cli.pages import option
 from pipeline.cli.section_options import options_from
 from pipeline.show.output import note, say_json, say_text
@@ -17,13 +17,6 @@ from stages.common.machine import default_readers
 if TYPE_CHECKING:
     from pipeline.stress import StressRequest
 
-Songs = Annotated[
-    list[str] | None,
-    typer.Argument(
-        metavar="INPUT",
-        help="Files, folders, patterns, lists (.txt of paths, wav.scp, .jsonl), or - for paths on standard input.",
-    ),
-]
 Split = Annotated[str, option("Input", "Use only this split of the manifest: train, val or test.")]
 StressStore = Annotated[
     str, option("Output", "Store for the embeddings of changed songs; created if missing, continued otherwise.")
@@ -32,9 +25,7 @@ Changes = Annotated[
     str, option("Input", "Only these changes or kinds, such as gain,low-pass or nuisance; all if not given.")
 ]
 By = Annotated[str, option("Evaluation", "Compare groups of songs by this manifest column, such as genre or system.")]
-Tolerance = Annotated[
-    float, option("Evaluation", "Mean change of a score by a nuisance that is of no concern.", min=0.0)
-]
+Tolerance = Annotated[float, option("Evaluation", "Largest mean change of a score that a nuisance may cause.", min=0.0)]
 Out = Annotated[Path | None, option("Output", "Write all figures to this JSON file.")]
 Report = Annotated[Path | None, option("Output", "Folder for a page with plots, index.html.")]
 DryRun = Annotated[bool, option("Run", "Estimate hours, bytes and time; change nothing.", "--dry-run")]
@@ -48,7 +39,7 @@ Readers = Annotated[
 def stress(
     store: StressStore,
     params: Mapping[str, Any],
-    inputs: Songs = None,
+    inputs: AudioInputs = None,
     checkpoint: Checkpoints = None,
     track: PublishedTrack = None,
     manifest: ManifestFile = None,

@@ -19,8 +19,8 @@ from stages.scoring.scorer import Scorer
 class CmiModel:
     """A model for CMI-RewardBench's `inference_benchmark.py --model_class_path hear_music.adapters:CmiModel`.
 
-    HEAR hears the song alone, not the prompt, the lyrics or a reference: the column for alignment is NaN, which the
-    benchmark leaves out of its figures.
+    HEAR scores the song alone, without the prompt, the lyrics or a reference: the column for alignment is NaN, which
+    the benchmark leaves out of its figures.
 
     Parameters
     ----------

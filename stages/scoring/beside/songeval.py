@@ -30,7 +30,7 @@ def load_songeval(checkpoint: str, *, device: str) -> Companion:
         No checkpoint is named.
     """
     if not checkpoint:
-        raise ScoringError(f"--beside songeval: its head is on no hub; download {WHERE}, then --beside songeval=FILE")
+        raise ScoringError(f"--beside songeval: expected songeval=FILE, found no file; download {WHERE}")
     ensemble = load_ensemble([checkpoint], device=device)
     found = architecture_of(ensemble.heads[0].config.sizes)
     if found != "songeval":

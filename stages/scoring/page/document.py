@@ -46,7 +46,7 @@ def report_html(
     beside
         Scales and agreement of other models; see `beside_json`.
     facts
-        What the footer tells about the scores, by name: date, heads, encoders, licence.
+        Facts for the footer, by name: date, heads, encoders, licence.
     """
     sound = previews or {}
     data = {

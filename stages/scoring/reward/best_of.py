@@ -24,7 +24,7 @@ class PromptChoice:
     Attributes
     ----------
     prompt
-        What the candidates have in common.
+        Its name: the folder, the group or the part of the ids that the candidates share.
     candidates
         All of them, in order.
     best

@@ -32,7 +32,7 @@ def best_by(
     by
         A column of the manifest; as for `best_of`; or a key of the JSON lines among the inputs.
     inputs, manifest
-        What the songs are from.
+        Where the songs come from.
 
     Raises
     ------

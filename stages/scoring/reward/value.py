@@ -17,7 +17,7 @@ class RewardValue:
     Attributes
     ----------
     value
-        The weighted mean of its scores, 1 to 5; for songs that are silent or cannot be scored, what `Reward` was told.
+        The weighted mean of its scores, 1 to 5; for songs that are silent or cannot be scored, a value set in `Reward`.
     row
         The song's row, with the complete warnings.
 

@@ -1,4 +1,4 @@
-"""The application: `GET /` the page, `POST /score` and `/score/batch` audio → scores, and what describes them."""
+"""The application: `GET /` the page, `POST /score` and `/score/batch` audio → scores, and their documentation."""
 
 from functools import partial
 from typing import TYPE_CHECKING

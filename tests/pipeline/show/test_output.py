@@ -189,6 +189,8 @@ def test_all_output_goes_through_one_module() -> None:
     assert elsewhere == {
         # It checks whether standard output can be written.
         ("pipeline/cli/entry.py", "sys.stdout"),
+        # They print a table on a terminal, and JSON elsewhere.
+        ("pipeline/cli/head_commands/best_of.py", "sys.stdout"),
         ("pipeline/cli/head_commands/predict.py", "sys.stdout"),
         # Its bars write to the console of output.py.
         ("pipeline/show/bars.py", "rich.progress.Progress"),

@@ -34,7 +34,7 @@ class Cells(HTMLParser):
 
     def handle_data(self, data: str) -> None:
         if self.rows and self.rows[-1]:
-            self.rows[-1][-1] += data
+            self.rows[-1][-1] += data.strip()
 
 
 def test_the_page_has_every_system_with_figures_and_conclusions(make_systems: Systems, tmp_path: Path) -> None:

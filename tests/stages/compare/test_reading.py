@@ -96,5 +96,5 @@ def test_inputs_are_recognised_by_content(tmp_path: Path, monkeypatch: pytest.Mo
     with pytest.raises(ScoringError, match=r"score\.csv: no such score file; expected its --json, --csv or --jsonl"):
         are_scores(["score.csv"])
     Path("other.csv").write_text("a,b\n")
-    with pytest.raises(ScoringError, match=r"other\.csv: is no file of hear-head predict; .* --jsonl$"):
+    with pytest.raises(ScoringError, match=r"other\.csv: is not a file of hear-head predict; .* --jsonl$"):
         are_scores(["other.csv"])

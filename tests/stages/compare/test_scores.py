@@ -80,7 +80,7 @@ def test_words_say_what_can_be_concluded(make_systems: Systems) -> None:
     assert "A − B, 40 pairs" in text
     assert "B scores higher" in text
     assert repr(found).splitlines()[0] == "<Comparison of 3 by scores: 8 of 12 tests show a difference>"
-    assert json.loads(json.dumps(found.to_json()))["differences"][0]["conclusion"] == found.conclusions[0]
+    assert json.loads(json.dumps(found.to_json()))["differences"][0]["conclusion"] == found.differences[0].conclusion
 
 
 def test_failed_silent_and_damaged_songs_do_not_count(make_systems: Systems) -> None:
@@ -100,7 +100,7 @@ def test_failed_silent_and_damaged_songs_do_not_count(make_systems: Systems) -> 
         compare_scores({"A": [bad, silent], "B": rows["B"]})
 
 
-def test_too_few_songs_are_said_to_be_too_few(make_systems: Systems) -> None:
+def test_a_note_says_that_songs_are_too_few(make_systems: Systems) -> None:
     found = compare_scores(make_systems(songs=6, A=1.0, B=0.0), draws=50)
     assert found.notes[-1] == "A and B: too few pairs (6) for the number of tests (3): none can be significant"
     assert not any(each.better for each in found.differences if each.family == "HEAR")
@@ -110,7 +110,7 @@ def test_too_few_songs_are_said_to_be_too_few(make_systems: Systems) -> None:
 def test_one_song_and_equal_songs_do_not_claim_power(make_systems: Systems) -> None:
     one = compare_scores(make_systems(songs=1, A=1.0, B=0.0), draws=50)
     assert one.differences[0].needed is None
-    assert one.conclusions[0].endswith("; one song does not tell how many would be needed")
+    assert one.differences[0].conclusion.endswith("; one song does not tell how many would be needed")
     text = comparison_text(one)
     assert "A − B, 1 pair\n" in text
     assert "no difference can be concluded from one song" in text

@@ -151,7 +151,7 @@ def test_an_endless_batch_is_taken_a_few_songs_ahead_and_may_reuse_its_buffer(sc
     assert first == [scorer.score(noise(6_000, seed=number)[:, 0], RATE, name=str(number)) for number in range(3)]
 
 
-def test_what_is_no_audio_gives_a_row_with_the_reason(scorer: Scorer) -> None:
+def test_input_that_is_not_audio_gives_a_row_with_the_reason(scorer: Scorer) -> None:
     samples = noise(RATE)[:, 0]
     closed = io.BytesIO()
     closed.close()

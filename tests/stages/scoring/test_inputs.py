@@ -13,7 +13,6 @@ from stages.scoring.inputs import (
     InputSong,
     chosen_split,
     expand_inputs,
-    file_songs,
     join_manifest,
     shown_names,
     store_songs,
@@ -83,7 +82,7 @@ def test_a_folder_without_audio_is_refused(tmp_path: Path) -> None:
 
 def test_a_name_that_is_not_utf8_becomes_text(tmp_path: Path) -> None:
     path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff.wav"))
-    (song,) = file_songs([path])
+    (song,) = expand_inputs([str(path)])
     assert song.song_id == r"\xff"
     assert song.shown_path == rf"{tmp_path}/\xff.wav"
     assert song.path == path
@@ -133,7 +132,7 @@ def test_ids_of_lists_and_of_files_from_python(generated: Path) -> None:
     assert ids("-", lines=lines) == ALL
     Path("out/list.txt").write_text("\n".join(f"{name}.wav" for name in ALL))
     assert ids("out/list.txt") == ALL
-    assert [song.song_id for song in file_songs([Path(line) for line in lines])] == ALL
+    assert [song.song_id for song in expand_inputs(lines)] == ALL
 
 
 def test_two_files_that_differ_only_in_suffix_are_both_scored(generated: Path) -> None:
@@ -279,7 +278,7 @@ def manifest(folder: Path) -> Path:
 
 def test_a_manifest_gives_ids_and_groups(folder: Path, manifest: Path) -> None:
     read = read_manifest(manifest)
-    files = file_songs([folder / "b.FLAC", folder / "deep" / "er" / "c.wav"])
+    files = expand_inputs([f"{folder}/b.FLAC", f"{folder}/deep/er/c.wav"])
     found = join_manifest(files, read, by="system")
     assert [(song.song_id, song.group) for song in found] == [("b", ""), ("second", "mlm")]
     assert [song.song_id for song in join_manifest([], read)] == ["first", "second"]

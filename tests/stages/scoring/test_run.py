@@ -14,7 +14,7 @@ from stages.head.checkpoint.novelty import fit_novelty, song_vector
 from stages.head.errors import HeadError
 from stages.scoring.encoders import load_encoders
 from stages.scoring.errors import ScoringError
-from stages.scoring.inputs import expand_inputs, file_songs, store_songs
+from stages.scoring.inputs import expand_inputs, store_songs
 from stages.scoring.journal import resume_key
 from stages.scoring.over_time import Windows, window_starts
 from stages.scoring.run import Scoring
@@ -47,7 +47,10 @@ def test_a_store_gives_the_same_scores_without_audio(
     song_folder: Path, store_root: str, ensemble: Ensemble, source: AudioSource
 ) -> None:
     paths = sorted(song_folder.rglob("*.wav"))
-    audio = {scored.row.song_id: scored.row for scored in Scoring(ensemble, source).score(file_songs(paths))}
+    audio = {
+        scored.row.song_id: scored.row
+        for scored in Scoring(ensemble, source).score(expand_inputs(list(map(str, paths))))
+    }
     store = EmbeddingStore.open(store_root)
     scoring = Scoring(ensemble, StoreSource(store, ensemble), windows=Windows(1.0, 0.5))
     rows = [scored.row for scored in scoring.score(store_songs(store, only=[*audio, "short", "none"]))]
@@ -79,7 +82,7 @@ def test_scores_over_time_need_one_pass_of_the_encoders(
     monkeypatch.setattr(encoders, "encode", lambda samples: passes.append(len(samples)) or encode(samples))
     source = AudioSource(encoders, ensemble)
     path = song_folder / "below" / "söng 3.wav"
-    (scored,) = Scoring(ensemble, source, windows=Windows(2.0, 0.5)).score(file_songs([path]))
+    (scored,) = Scoring(ensemble, source, windows=Windows(2.0, 0.5)).score(expand_inputs([str(path)]))
     assert passes == [5 * 24_000]
     curve, frames = scored.row.curve, source.frames(read_audio(path).samples)
     assert curve is not None
@@ -126,7 +129,7 @@ def test_songs_of_an_earlier_run_are_not_loaded_again(
 ) -> None:
     source = AudioSource(encoders, ensemble)
     scoring = Scoring(ensemble, source)
-    songs = file_songs(sorted(song_folder.glob("*.wav")))
+    songs = expand_inputs([f"{song_folder}/*.wav"])
     rows = [scored.row for scored in scoring.score(songs)]
     done = {resume_key(row.song_id, row.path, row.source, row.model): row for row in rows[:2]}
     again = list(scoring.score(songs, done=done))
@@ -145,7 +148,7 @@ def test_several_heads_give_a_mean_and_its_spread(
     ensemble = load_ensemble([head_folders], device="cpu")
     assert len(ensemble.heads) == 3
     source = AudioSource(encoders, ensemble)
-    (scored,) = Scoring(ensemble, source).score(file_songs([song_folder / "söng 0.wav"]))
+    (scored,) = Scoring(ensemble, source).score(expand_inputs([f"{song_folder}/söng 0.wav"]))
     frames = source.frames(read_audio(song_folder / "söng 0.wav").samples)
     each = np.array([list(make_head(seed).score(frames).values()) for seed in range(3)])
     assert list(scored.row.scores.values()) == pytest.approx(each.mean(0).tolist(), abs=1e-6)

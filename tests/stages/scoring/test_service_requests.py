@@ -198,7 +198,7 @@ def test_a_stop_gives_the_rest_of_a_batch_an_error(tmp_path: Path) -> None:
     assert asyncio.run(run()) == ["", *["the service is stopping"] * 2]
 
 
-def test_answers_and_the_log_have_the_request_s_id(client: Client, caplog: pytest.LogCaptureFixture) -> None:
+def test_answers_and_the_log_have_the_id_of_the_request(client: Client, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, logger="uvicorn.error")
     answers = [
         client.post("/score", content=sound(1), headers={"x-request-id": "my-id"}),

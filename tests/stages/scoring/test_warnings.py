@@ -17,7 +17,7 @@ from stages.extract.run import Extractor
 from stages.head.checkpoint.encoders import CAUTION
 from stages.head.checkpoint.ensemble import Ensemble
 from stages.head.checkpoint.head import Head
-from stages.scoring.inputs import file_songs, store_songs
+from stages.scoring.inputs import expand_inputs, store_songs
 from stages.scoring.journal import resume_key
 from stages.scoring.page.document import report_html, upload_html
 from stages.scoring.plots import plot_song
@@ -84,7 +84,7 @@ def test_a_truncated_song_has_a_warning_from_audio_and_from_a_store(
 
     content = (quiet / "soft.wav").read_bytes()
     (tmp_path / "cut.wav").write_bytes(content[: int(len(content) * 0.95)])
-    (cut,) = Scoring(ensemble, source).score(file_songs([tmp_path / "cut.wav"]))
+    (cut,) = Scoring(ensemble, source).score(expand_inputs([f"{tmp_path}/cut.wav"]))
     assert cut.row.damage == {"truncated": True, "missing": pytest.approx(0.1, abs=0.01)}
     assert "0.1 s are missing" in cut.row.warning
     spec = ExtractConfig(preset="tiny", muq="", musicfm="", layers=(2,), dtype="float32").spec(encoders)
@@ -101,7 +101,7 @@ def test_a_truncated_song_has_a_warning_from_audio_and_from_a_store(
 
 
 def test_silence_has_a_warning_from_audio(quiet: Path, ensemble: Ensemble, source: AudioSource) -> None:
-    songs = file_songs(sorted(quiet.iterdir()))
+    songs = expand_inputs(sorted(map(str, quiet.iterdir())))
     rows = {scored.row.song_id: scored.row for scored in Scoring(ensemble, source).score(songs)}
     assert {name: row.notes for name, row in rows.items()} == {"nearly": ["silence"], "silent": ["silence"], "soft": []}
     assert rows["silent"].loudest == LOWEST_DBFS
@@ -136,7 +136,7 @@ def test_every_row_of_a_demo_head_has_the_caution_even_if_resumed(
 ) -> None:
     ensemble = Ensemble([make_head(0), make_head(1)])
     scoring = Scoring(ensemble, AudioSource(encoders, ensemble))
-    songs = file_songs([quiet / "soft.wav", quiet / "gone.wav"])
+    songs = expand_inputs([f"{quiet}/soft.wav", f"{quiet}/gone.wav"])
     row, failed = (scored.row for scored in scoring.score(songs))
     assert row.caution == row.to_json()["caution"] == row.to_score()["caution"] == CAUTION
     assert failed.caution == ""

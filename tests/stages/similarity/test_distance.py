@@ -48,7 +48,7 @@ def test_kad_and_its_jackknife_are_those_of_plain_loops(monkeypatch: pytest.Monk
     assert value == pytest.approx(plain_kad(x, y, width))
     without_x = [plain_kad(np.delete(x, place, axis=0), y, width) for place in range(9)]
     without_y = [plain_kad(x, np.delete(y, place, axis=0), width) for place in range(7)]
-    reach = 1.96 * np.sqrt(8 * np.var(without_x) + 6 * np.var(without_y))
+    reach = 1.959964 * np.sqrt(8 * np.var(without_x) + 6 * np.var(without_y))
     assert (low, high) == pytest.approx((value - reach, value + reach))
 
 

@@ -84,7 +84,7 @@ def test_each_split_is_searched_and_a_song_is_not_its_own_neighbour(stores: dict
     assert all(one.neighbour_split == SPLITS[one.neighbour] and one.song != one.neighbour for one in report.neighbours)
 
 
-def test_songs_of_another_store_are_found_with_the_first_ones_scale(
+def test_songs_of_another_store_are_found_with_the_scale_of_the_first(
     stores: dict[bool, EmbeddingStore], write_store: Write, tmp_path: Path
 ) -> None:
     known = means(views=False)

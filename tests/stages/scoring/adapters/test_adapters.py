@@ -85,7 +85,7 @@ def test_audiobox_times_are_cut_from_files_and_arrays(scorer: Scorer, song_folde
         ({"path": "a.wav", "end_time": -1}, "row 1: end_time: expected seconds, 0 or more; found -1"),
     ],
 )
-def test_audiobox_rows_that_are_none_are_refused(scorer: Scorer, row: dict[str, Any], message: str) -> None:
+def test_audiobox_refuses_invalid_rows(scorer: Scorer, row: dict[str, Any], message: str) -> None:
     with pytest.raises(ScoringError, match=message):
         list(audiobox_rows(scorer, [row]))
 

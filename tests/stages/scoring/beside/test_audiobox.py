@@ -50,7 +50,7 @@ def weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @needs_package
-def test_its_scores_are_those_of_the_package(weights: Path, on_hub: Any) -> None:
+def test_scores_equal_those_of_the_package(weights: Path, on_hub: Any) -> None:
     files = {name: (weights / name).read_bytes() for name in ("config.json", "model.safetensors")}
     on_hub.add(REPO, files)
     beside = load_companions(["audiobox"], device="cpu")

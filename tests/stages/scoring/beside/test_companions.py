@@ -198,7 +198,7 @@ def test_functions_are_named_on_the_command_line(tmp_path: Path, monkeypatch: py
         f"{broken}:f": f"{broken} cannot be imported: ZeroDivisionError: division by zero; run from its folder",
         f"no.{broken}:f": "cannot be imported: ModuleNotFoundError",
         "audio-box": "expected audiobox, songeval=CHECKPOINT or package.module:function",
-        "songeval": "its head is on no hub; download https://github.com/ASLP-lab/SongEval",
+        "songeval": "expected songeval=FILE, found no file; download https://github.com/ASLP-lab/SongEval",
     }.items():
         with pytest.raises(ScoringError, match=f"^--beside {wanted}: .*{error}"):
             load_companions([wanted])

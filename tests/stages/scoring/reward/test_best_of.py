@@ -46,7 +46,7 @@ def test_a_song_in_doubt_is_chosen_only_if_all_are(doubt: Mapping[str, Any]) -> 
     assert chosen([best, row("p/2", 2.0, 2.0, **doubt)]) == {"p": "p/1"}
 
 
-def test_failed_songs_are_counted_never_chosen() -> None:
+def test_failed_songs_are_counted_and_never_chosen() -> None:
     failed = SongScore(song_id="p/1", path="", error="broken")
     first, second = best_of([failed, row("p/2", 2.0, 2.0), SongScore(song_id="q/1", path="", error="broken")])
     assert (first.best.song_id, first.failed, first.runner_up) == ("p/2", 1, None)
