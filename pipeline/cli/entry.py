@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
+from pathlib import Path
 from typing import Any, TextIO, cast
 
 from pipeline.interrupts import watch_interrupts
@@ -20,6 +21,11 @@ NO_THREADS = "can't start new thread"
 def program_name(command: str) -> str:
     """The console script of `pipeline.cli.<command>`: `hear`, or `hear-<command>`."""
     return command if command == "hear" else f"hear-{command}"
+
+
+def note_named(line: str) -> None:
+    """Print a line to standard error that begins with the name of the console script, as it was typed."""
+    note(f"{Path(sys.argv[0]).stem}: {line}")
 
 
 def run(command: str) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from pipeline.cli.common import DEFAULTS, new_app, params_option, refuse_changed_songs
+from pipeline.cli.entry import note_named
 from pipeline.cli.head_commands.ablate import ablate
 from pipeline.cli.head_commands.best_of import best_of
 from pipeline.cli.head_commands.compare import compare
@@ -16,7 +17,7 @@ from pipeline.cli.head_commands.stress import stress
 from pipeline.cli.options import Bootstrap, Manifest, Receipt, Store, Track, find_store
 from pipeline.cli.pages import option
 from pipeline.cli.section_options import options_from
-from pipeline.show.output import note, say_text
+from pipeline.show.output import say_text
 
 app = new_app("head", "Train, evaluate and use HEAR's head on stored embeddings.")
 
@@ -65,10 +66,16 @@ def train(
     refuse_changed_songs(job.store_root, job.manifest.among("train", "val"))
     listeners = partial(listeners_of, tensorboard=tensorboard)
     if seeds > 1:
-        say_text(train_seeds(job, seeds=seeds, resume=resume, listeners=listeners, say=_note).table)
+        say_text(train_seeds(job, seeds=seeds, resume=resume, listeners=listeners, say=note_named).table)
         return
     report = train_on(
-        job.open(), track=track, out=out, config=job.config, resume=resume, listeners=listeners(job), say=_note
+        job.open(),
+        track=track,
+        out=out,
+        config=job.config,
+        resume=resume,
+        listeners=listeners(job),
+        say=note_named,
     )
     say_text(report.line)
 
@@ -112,13 +119,9 @@ def evaluate(
         allow_missing=params["allow_missing"], draws=bootstrap, raters=raters, trained_on=read_trained_on(checkpoint),
     )  # fmt: skip
     for line in evaluation.notes:
-        _note(line)
+        note_named(line)
     write_evaluation(evaluation, out, summary=summary, plots=plots)
     say_text(evaluation_table(evaluation))
-
-
-def _note(line: str) -> None:
-    note(f"hear-head: {line}")
 
 
 for command in (predict, best_of, compare, stress, leave_out, ablate, push, pull):

@@ -5,10 +5,10 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from stages.metrics.paired import holm
+from stages.metrics.unpaired import LEVEL
 from store.files.visible import visible
 
 FORMAT = "hear-compare/1"
-LEVEL = 0.05
 # The metric of scores; other metrics measure agreement with ratings. Errors are better when they are small.
 SCORE, ERROR = "score", "MAE"
 
@@ -66,7 +66,8 @@ class Difference:
     win_rate
         Fraction of pairs in which the first is better, ties count half; None for correlations and TTA.
     interest, needed
-        A difference of interest, and the songs (pairs, or songs of each) that would show it with 80 % power.
+        A difference of interest, and the songs (pairs, or songs of each) that would show it with 80 % power, with the
+        correction for all tests; None if one song alone was compared.
     """
 
     first: str
@@ -82,7 +83,7 @@ class Difference:
     p: float
     win_rate: float | None
     interest: float
-    needed: int
+    needed: int | None
     adjusted: float = 1.0
 
     @property
@@ -121,6 +122,8 @@ class Difference:
     @property
     def power(self) -> str:
         """The number of songs that would show the difference of interest, in words."""
+        if self.needed is None:
+            return "one song does not tell how many would be needed"
         if self.needed <= min(self.songs):
             return f"a difference of {self.interest:g} would have been seen with 80 % power"
         songs = f"about {self.needed:,} {self.unit}"

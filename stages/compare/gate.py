@@ -5,14 +5,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from stages.compare.comparison import ERROR, FORMAT, LEVEL, SCORE, Comparison, Figure
+from stages.compare.comparison import ERROR, FORMAT, SCORE, Comparison, Figure
 from stages.head.errors import HeadError
 from stages.head.files import read_object
 from stages.metrics.paired import holm
-from stages.metrics.unpaired import NORMAL_95
+from stages.metrics.unpaired import LEVEL, NORMAL_95
 from stages.scoring.errors import ScoringError
 from store.files.json_text import brief
 
+# With fewer songs, intervals are too rough for a test with a report.
+FEWEST_SONGS = 10
 Figures = Mapping[tuple[str, str], Figure]
 
 
@@ -68,7 +70,7 @@ def worse_than(comparison: Comparison, baseline: str) -> list[str]:
     Raises
     ------
     ScoringError
-        It is neither; or the report has other figures.
+        It is neither; or the report has other figures, or either side has fewer songs than `FEWEST_SONGS`.
     """
     first = comparison.systems[0]
     if baseline in [each.name for each in comparison.systems[1:]]:
@@ -78,7 +80,12 @@ def worse_than(comparison: Comparison, baseline: str) -> list[str]:
             for each in comparison.differences
             if {each.first, each.second} == pair and each.better == baseline
         ]
-    ours, theirs = _figures(comparison), _read(Path(baseline), comparison)
+    ours, (theirs, songs) = _figures(comparison), _read(Path(baseline), comparison)
+    if min(first.songs, songs) < FEWEST_SONGS:
+        raise ScoringError(
+            f"{baseline}: a test with a report takes {FEWEST_SONGS} songs or more on both sides, found {first.songs} "
+            f"of {first.name} and {songs} in the report; name the other system's scores or head instead"
+        )
     shared = [key for key in ours if key in theirs]
     if not shared:
         found = ", ".join(f"{dimension} {metric}" for dimension, metric in theirs)
@@ -101,9 +108,12 @@ def _p(ours: Figure, theirs: Figure) -> float:
     return math.erfc(change / error / math.sqrt(2)) if error else float(change == 0)
 
 
-def _read(path: Path, comparison: Comparison) -> Figures:
-    """The figures of a report: of `compare`, of the system with the same name or its only one; or of `evaluate`."""
-    expected = "a report of hear-head compare --out or hear-head evaluate --out, or a system of this comparison"
+def _read(path: Path, comparison: Comparison) -> tuple[Figures, int]:
+    """Figures and number of songs of a report: of `compare`, of the system with the same name or its only one; or of
+    `evaluate`."""
+    others = ", ".join(each.name for each in comparison.systems[1:])
+    systems = f", or the name of another system, {others}" if others else ""
+    expected = f"a report of hear-head compare --out or hear-head evaluate --out{systems}"
     try:
         values = read_object(path)
     except HeadError as error:
@@ -111,26 +121,28 @@ def _read(path: Path, comparison: Comparison) -> Figures:
     try:
         if values.get("format") == FORMAT:
             return _of_comparison(values, comparison.systems[0].name)
-        return {
+        figures = {
             (dimension, metric): _figure(value, values["intervals"][dimension][metric])
             for dimension, row in values["utterance"].items()
             for metric, value in row.items()
         }
+        return figures, int(values["songs"])
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         reason = f"lacks {error}" if isinstance(error, KeyError) else brief(str(error))
         raise ScoringError(f"{path}: cannot be read as a report: {reason}; expected {expected}") from error
 
 
-def _of_comparison(values: Mapping[str, Any], name: str) -> Figures:
+def _of_comparison(values: Mapping[str, Any], name: str) -> tuple[Figures, int]:
     systems = {each["name"]: each for each in values["systems"]}
     if name not in systems and len(systems) > 1:
         raise ValueError(f"no system is named {name!r}, found {', '.join(systems)}")
     chosen = systems.get(name) or next(iter(systems.values()))
-    return {
+    figures = {
         (dimension, metric): _figure(figure["value"], (figure["low"], figure["high"]))
         for dimension, row in chosen["figures"].items()
         for metric, figure in row.items()
     }
+    return figures, int(chosen["songs"])
 
 
 def _figure(value: float, ends: Sequence[float]) -> Figure:

@@ -23,7 +23,7 @@ from stages.metrics.agreement import METRICS, Metrics, score_metrics
 from stages.metrics.bootstrap import interval
 from stages.metrics.paired import paired_difference, resampled_means
 from stages.metrics.resampling import DRAWS, Samples, resampled_metrics
-from stages.metrics.unpaired import songs_needed
+from stages.metrics.unpaired import fewest_songs, songs_needed
 from stages.songs import Manifest
 from stages.songs.manifest_file import as_manifest
 from store import EmbeddingStore, check_receipt, open_store
@@ -104,11 +104,12 @@ def compare_heads(
     corpus = select_corpus(store, listed, split=split, dimensions=dimensions, augmented=0, allow_missing=allow_missing)
     scored = [_score(name, each, store, corpus, dimensions, draws) for name, each in heads.items()]
     figures = [_figures(each, len(corpus.songs), draws) for each in scored]
+    pairs = list(itertools.combinations(scored, 2))
     tests = corrected(
         [
             test
-            for first, second in itertools.combinations(scored, 2)
-            for test in _differences(first, second, len(corpus.songs), difference, draws)
+            for first, second in pairs
+            for test in _differences(first, second, len(corpus.songs), difference, draws, together=len(pairs))
         ]
     )
     about = (
@@ -164,8 +165,17 @@ def _figures(head: _Scored, songs: int, draws: int) -> SystemFigures:
     return SystemFigures(name=head.name, songs=songs, left_out={}, figures=figures)
 
 
-def _differences(first: _Scored, second: _Scored, songs: int, interest: float, draws: int) -> Iterator[Difference]:
+def _differences(
+    first: _Scored, second: _Scored, songs: int, interest: float, draws: int, *, together: int
+) -> Iterator[Difference]:
+    """All tests of a pair of heads; as many of each of the `together` pairs are corrected with them."""
     from scipy.stats import norm
+
+    tests = together * len(first.metrics) * (len(METRICS) + 1)
+
+    def needed(deviation: float, *, ranks: bool) -> int | None:
+        least = fewest_songs(tests, paired=True) if ranks else 2
+        return max(least, songs_needed(deviation, interest, tests=tests, ranks=ranks)) if songs > 1 else None
 
     for name in first.metrics:
         for metric in METRICS:
@@ -177,7 +187,7 @@ def _differences(first: _Scored, second: _Scored, songs: int, interest: float, d
                 first=first.name, second=second.name, dimension=name, metric=metric, family="heads", paired=True,
                 songs=(songs, songs), value=value, low=low, high=high,
                 p=float(2 * norm.sf(abs(value) / error)) if error else 1.0, win_rate=None, interest=interest,
-                needed=songs_needed(error * songs**0.5, interest, ranks=False),
+                needed=needed(error * songs**0.5, ranks=False),
             )  # fmt: skip
         left, right = first.errors[name], second.errors[name]
         test = paired_difference(left, right, draws=draws)
@@ -185,7 +195,7 @@ def _differences(first: _Scored, second: _Scored, songs: int, interest: float, d
             first=first.name, second=second.name, dimension=name, metric=ERROR, family="heads", paired=True,
             songs=(songs, songs), value=test.mean, low=test.low, high=test.high, p=test.p,
             win_rate=1 - test.win_rate, interest=interest,
-            needed=songs_needed(float(np.std(left - right, ddof=min(1, songs - 1))), interest),
+            needed=needed(float(np.std(left - right, ddof=min(1, songs - 1))), ranks=True),
         )  # fmt: skip
 
 

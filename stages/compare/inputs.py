@@ -20,7 +20,8 @@ def are_scores(inputs: Sequence[str]) -> bool:
     for name, scores in kinds.items():
         if not scores and name.lower().endswith(SUFFIXES) and not Path(name).is_dir():
             state = "is not a file of hear-head predict" if Path(name).exists() else "no such score file"
-            raise ScoringError(f"{name}: {state}; expected its --json, --csv or --jsonl{did_you_mean(name)}")
+            like = "" if Path(name).exists() else did_you_mean(name)
+            raise ScoringError(f"{name}: {state}; expected its --json, --csv or --jsonl{like}")
     if len(set(kinds.values())) > 1:
         file, head = (next(name for name, kind in kinds.items() if kind is wanted) for wanted in (True, False))
         raise ScoringError(f"{file} has scores and {head} is a head: compare score files, or heads, not both")

@@ -18,7 +18,7 @@ _INTRODUCTION = (
     "Each figure has its 95 % interval (bootstrap). The rank is a range: the best rank is 1 plus the number of systems "
     "that are shown to be better, the worst is the number of systems minus those that are shown to be worse. Systems "
     "that cannot be told apart share ranks. p-values are corrected for all tests of this page (Holm), separately for "
-    "each other model. The last column is the number of songs that would show such a difference with 80 % power."
+    "each other model. The last column is the number of songs that would show that difference with 80 % power."
 )
 
 
@@ -79,7 +79,7 @@ def _conclusions(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
         span = f"{each.value:+z.3f} [{each.low:+z.3f}, {each.high:+z.3f}]"
         wins = "" if each.win_rate is None else f"{100 * each.win_rate:.0f} %"
         words = verdict(each) or "no difference can be concluded"
-        needed = f"{each.needed:,} {each.unit}"
+        needed = f"{each.needed:,} {each.unit}" if each.needed is not None else "unknown"
         rows.append([f"{each.first} − {each.second}", name, words, span, each.p_text, wins, songs_text(each), needed])
     interest = comparison.differences[0].interest
     names = ["systems", "figure", "conclusion", "difference", "p, corrected", "wins", "songs"]

@@ -1,6 +1,7 @@
 """Score files of `hear-head predict`, read back: --json, --csv and --jsonl."""
 
 import io
+import math
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -105,19 +106,24 @@ def _csv(path: Path, text: str) -> Iterator[SongScore]:
 
 
 def _csv_row(cells: dict[str, str], header: Sequence[str], where: str) -> SongScore:
+    def number(name: str) -> float:
+        if not math.isfinite(value := float(cells[name])):
+            raise ValueError(f"{name} is {cells[name]}, expected a finite number")
+        return value
+
     def numbers(names: Sequence[str], ending: str = "") -> dict[str, float]:
-        return {name: float(cells[name + ending]) for name in names if cells[name + ending]}
+        return {name: number(name + ending) for name in names if cells[name + ending]}
 
     dimensions = [name for name in header if f"{name}_std" in header]
     text = {name: cells.get(name, "") for name in ("song_id", "path", "group", "caution", "error")}
     beside: dict[str, dict[str, float]] = {}
     try:
-        known = {name: float(cells[name]) for name in ("novelty", "loudest_dbfs") if cells.get(name)}
+        known = {name: number(name) for name in ("novelty", "loudest_dbfs") if cells.get(name)}
         values = {"scores": numbers(dimensions), "std": numbers(dimensions, "_std")}
         for name in header:
             model, found, dimension = name.rpartition(".")
             if found and name.removesuffix("_std") not in dimensions and cells[name]:
-                beside.setdefault(model, {})[dimension] = float(cells[name])
+                beside.setdefault(model, {})[dimension] = number(name)
     except ValueError as error:
         raise ScoringError(f"{where}: {error}; correct the line") from error
     return SongScore.from_json({**_flags(cells.get("warning", "")), **text, **known, **values, "beside": beside})

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,13 +10,21 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.compare.comparison import LEVEL, SCORE, Comparison, Difference, Figure, SystemFigures, corrected, ranked
+from stages.compare.comparison import SCORE, Comparison, Difference, Figure, SystemFigures, corrected, ranked
 from stages.compare.pairing import Pairs, match
 from stages.compare.reading import read_scores
+from stages.compare.tables import songs_text
 from stages.metrics.bootstrap import interval
 from stages.metrics.paired import PairedDifference, paired_difference, resampled_means
 from stages.metrics.resampling import DRAWS
-from stages.metrics.unpaired import UnpairedDifference, songs_needed, unpaired_difference
+from stages.metrics.unpaired import (
+    LEVEL,
+    UnpairedDifference,
+    fewest_songs,
+    smallest_p,
+    songs_needed,
+    unpaired_difference,
+)
 from stages.scoring.errors import ScoringError
 from stages.scoring.rows import SongScore, caution_in
 from stages.scoring.statistics import OVERALL
@@ -91,10 +100,13 @@ def compare_scores(
     loaded = [_system(name, each, dimensions) for name, each in rows.items()]
     figures = [_figures(each, draws) for each in loaded]
     differences, notes = [], _describe(rows, loaded)
+    # Tests that are corrected together, by model.
+    tested = Counter(model for model, _ in dimensions.values() for _ in range(math.comb(len(loaded), 2)))
     for first, second in itertools.combinations(loaded, 2):
         pairs = match(first.ids, second.ids) if paired else Pairs([], [], "")
         found = [
-            _difference(first, second, name, model, pairs, difference, draws) for name, (model, _) in dimensions.items()
+            _difference(first, second, name, model, pairs, difference, draws, tests=tested[model])
+            for name, (model, _) in dimensions.items()
         ]
         notes.append(_describe_pairs(found[0], pairs))
         differences += found
@@ -190,21 +202,30 @@ def _figures(system: _System, draws: int) -> SystemFigures:
 
 
 def _difference(
-    first: _System, second: _System, dimension: str, family: str, pairs: Pairs, interest: float, draws: int
+    first: _System,
+    second: _System,
+    dimension: str,
+    family: str,
+    pairs: Pairs,
+    interest: float,
+    draws: int,
+    *,
+    tests: int,
 ) -> Difference:
     left, right = first.scores[dimension], second.scores[dimension]
     test: PairedDifference | UnpairedDifference
     if pairs.how:
         left, right = left[pairs.first], right[pairs.second]
         test = paired_difference(left, right, draws=draws)
-        deviation, songs = float(np.std(left - right, ddof=1)) if len(left) > 1 else 0.0, (len(left), len(left))
+        deviation = math.sqrt(_variance(left - right))
     else:
         test = unpaired_difference(left, right, draws=draws)
-        deviation, songs = math.sqrt(_variance(left) + _variance(right)), (len(left), len(right))
+        deviation = math.sqrt(_variance(left) + _variance(right))
+    needed = max(songs_needed(deviation, interest, tests=tests), fewest_songs(tests, paired=bool(pairs.how)))
     return Difference(
         first=first.name, second=second.name, dimension=dimension, metric=SCORE, family=family,
-        paired=bool(pairs.how), songs=songs, value=test.mean, low=test.low, high=test.high, p=test.p,
-        win_rate=test.win_rate, interest=interest, needed=songs_needed(deviation, interest),
+        paired=bool(pairs.how), songs=(len(left), len(right)), value=test.mean, low=test.low, high=test.high, p=test.p,
+        win_rate=test.win_rate, interest=interest, needed=needed if min(len(left), len(right)) > 1 else None,
     )  # fmt: skip
 
 
@@ -230,8 +251,8 @@ def _describe(rows: Mapping[str, Sequence[SongScore]], systems: Sequence[_System
 def _describe_pairs(found: Difference, pairs: Pairs) -> str:
     names = f"{found.first} and {found.second}"
     if pairs.how:
-        return f"{names}: {found.songs[0]} pairs by {pairs.how}"
-    return f"{names}: compared as sets of {found.songs[0]} and {found.songs[1]} different songs, without pairs"
+        return f"{names}: {songs_text(found)} by {pairs.how}"
+    return f"{names}: compared as sets of {songs_text(found)}, without pairs"
 
 
 def _too_few(tests: Sequence[Difference]) -> list[str]:
@@ -239,9 +260,8 @@ def _too_few(tests: Sequence[Difference]) -> list[str]:
     notes = {}
     for each in tests:
         n, m = each.songs
-        smallest = 2.0 ** (1 - n) if each.paired else 2 / math.comb(n + m, n)
         family = sum(other.family == each.family for other in tests)
-        if smallest * family >= LEVEL:
+        if smallest_p(n, m, paired=each.paired) * family >= LEVEL:
             few = f"pairs ({n})" if each.paired else f"songs ({n} and {m})"
             names = f"{each.first} and {each.second}"
             notes[names] = f"{names}: too few {few} for the number of tests ({family}): none can be significant"

@@ -9,7 +9,7 @@ from store.files.visible import visible
 LONGEST = 28
 _LEGEND = (
     "Differences with 95 % intervals; p after Holm's correction for all tests; in brackets: the number of songs that "
-    "would show\nsuch a difference with 80 % power."
+    "would show\na difference of this size with 80 % power."
 )
 
 
@@ -78,7 +78,10 @@ def _pairs(comparison: Comparison) -> Iterator[str]:
 
 def songs_text(each: Difference) -> str:
     """The number of pairs, or of songs of each."""
-    return f"{each.songs[0]} pairs" if each.paired else f"{each.songs[0]} and {each.songs[1]} different songs"
+    first, second = each.songs
+    if not each.paired:
+        return f"{first} and {second} different songs"
+    return f"{first} {'pair' if each.metric == SCORE else 'song'}{'s' * (first != 1)}"
 
 
 def verdict(each: Difference) -> str:
@@ -90,6 +93,8 @@ def verdict(each: Difference) -> str:
 def _words(each: Difference) -> str:
     if verdict(each):
         return verdict(each)
+    if each.needed is None:
+        return "no difference can be concluded from one song"
     takes = f"about {each.needed:,} {each.unit} for {each.interest:g}"
     enough = f"{each.interest:g} would have been seen"
     return f"no difference can be concluded ({enough if each.needed <= min(each.songs) else takes})"

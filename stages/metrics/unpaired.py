@@ -1,7 +1,9 @@
 """Comparison of scores of different songs, and the number of songs that a comparison takes."""
 
+import itertools
 import math
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 
@@ -10,8 +12,8 @@ from stages.metrics.bootstrap import interval
 from stages.metrics.paired import resampled_means
 from stages.metrics.resampling import DRAWS
 
-# Quantiles of the normal distribution: a two-sided test at 5 %, and 80 % power.
-NORMAL_95, _POWER = 1.959964, 0.841621
+# A two-sided test at 5 %, the quantile of its 95 % interval, and 80 % power.
+LEVEL, NORMAL_95, _POWER = 0.05, 1.959964, 0.8
 # Wilcoxon's tests need this much more than a t-test if differences are normal (Lehmann 1998, §2.4).
 _RANKS = math.pi / 3
 
@@ -54,13 +56,14 @@ def unpaired_difference(first: Array, second: Array, *, draws: int = DRAWS, seed
 
     first, second = np.asarray(first, np.float64), np.asarray(second, np.float64)
     low, high = difference_interval(first, second, draws=draws, seed=seed)
-    test = mannwhitneyu(first, second)
+    test, songs = mannwhitneyu(first, second), (len(first), len(second))
     return UnpairedDifference(
-        songs=(len(first), len(second)),
+        songs=songs,
         mean=float(first.mean() - second.mean()),
         low=low,
         high=high,
-        p=1.0 if np.ptp([*first, *second]) == 0 else float(test.pvalue),
+        # For ties, scipy takes the normal approximation, which may go below what so few songs can show.
+        p=1.0 if np.ptp([*first, *second]) == 0 else max(smallest_p(*songs, paired=False), float(test.pvalue)),
         win_rate=float(test.statistic) / (len(first) * len(second)),
     )
 
@@ -72,8 +75,8 @@ def difference_interval(first: Array, second: Array, *, draws: int = DRAWS, seed
     return interval(means[0] - means[1])
 
 
-def songs_needed(deviation: float, difference: float, *, ranks: bool = True) -> int:
-    """How many pairs show a true difference with 80 % power, in one two-sided test at 5 % (normal approximation).
+def songs_needed(deviation: float, difference: float, *, tests: int = 1, ranks: bool = True) -> int:
+    """How many pairs show a true difference with 80 % power (normal approximation).
 
     Parameters
     ----------
@@ -81,7 +84,20 @@ def songs_needed(deviation: float, difference: float, *, ranks: bool = True) -> 
         Standard deviation of the differences of pairs; for different songs, √(s₁² + s₂²), and the result is per set.
     difference
         The true difference.
+    tests
+        Two-sided tests that are corrected together: each at 5 % over their number, as for the first of Holm's steps.
     ranks
         Whether the test is Wilcoxon's or Mann–Whitney's, which take π/3 times as many.
     """
-    return math.ceil((_RANKS if ranks else 1.0) * ((NORMAL_95 + _POWER) * deviation / difference) ** 2)
+    quantiles = NormalDist().inv_cdf(1 - LEVEL / tests / 2) + NormalDist().inv_cdf(_POWER)
+    return math.ceil((_RANKS if ranks else 1.0) * (quantiles * deviation / difference) ** 2)
+
+
+def fewest_songs(tests: int, *, paired: bool) -> int:
+    """The fewest pairs, or songs of each set, with which one of several corrected rank tests can be below 5 %."""
+    return next(n for n in itertools.count(1) if smallest_p(n, n, paired=paired) * tests < LEVEL)
+
+
+def smallest_p(first: int, second: int, *, paired: bool) -> float:
+    """The smallest two-sided p-value of Wilcoxon's test for pairs, or of the Mann–Whitney test for two sets."""
+    return 2.0 ** (1 - first) if paired else min(1.0, 2 / math.comb(first + second, first))

@@ -90,7 +90,9 @@ def _summary(result: StressResult) -> str:
         step = main.change.label(strength) or "–"
         cells = [figures(effect.difference) for effect in effects]
         rows.append([main.change.name, verdict(main.change, result), step, *cells, _monotonicity(main)])
-    return _table(rows, header)
+    # Intervals and second findings on lines of their own: so all scores fit beside each other.
+    table = _table(rows, header).replace(" [", "<br><small>[").replace("]</td>", "]</small></td>")
+    return table.replace(", not seen", ",<br>not seen")
 
 
 def _monotonicity(curve: Curve) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from stages.metrics.paired import PairedDifference
 from stages.robustness.changes import Change, Kind
-from stages.robustness.effects import FEWEST_SONGS, Curve, StressResult
+from stages.robustness.effects import FEWEST_SONGS, StressResult
 from stages.robustness.groups import DAMAGE, ERROR, GroupGap
 
 # Songs from which intervals are of use.
@@ -48,14 +48,12 @@ def signed(value: float, digits: int = 2) -> str:
 def verdict(change: Change, result: StressResult) -> str:
     """What was found about a change, in a few words."""
     concerns = result.concerns(change)
-    if change.kind == "nuisance":
-        return f"moves {_names(concerns, result)}" if concerns else "no score moves"
-    return f"not seen in {_names(concerns, result)}" if concerns else "lowers every score"
-
-
-def _names(curves: Sequence[Curve], result: StressResult) -> str:
-    count = len(result.dimensions)
-    return f"{len(curves)} of {count} scores" if count > 1 else curves[0].dimension
+    if not concerns:
+        return "no score moves" if change.kind == "nuisance" else "lowers every score"
+    found = [curve.concern for curve in concerns]
+    names = {each: concerns[0].dimension if len(result.dimensions) == 1 else found.count(each) for each in found}
+    parts = [f"{verb.removeprefix('is ')} {names[each]}" for each, verb in _VERBS.items() if each in names]
+    return ", ".join(parts) + f" of {len(result.dimensions)} scores" * (len(result.dimensions) > 1)
 
 
 def song_caution(result: StressResult) -> str:

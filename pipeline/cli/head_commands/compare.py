@@ -1,12 +1,15 @@
 """`hear-head compare`: systems by their scores, or heads by their agreement with ratings."""
 
+import math
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from pipeline.cli.common import DEFAULTS, params_option, refuse_changed_songs
+from pipeline.cli.entry import note_named
 from pipeline.cli.options import Bootstrap, Receipt, Store, find_store
 from pipeline.cli.pages import option
 from pipeline.cli.section_options import options_from
@@ -101,11 +104,9 @@ def _limits(given: list[str]) -> dict[str, float]:
     limits = {}
     for text in given:
         name, _, value = text.rpartition("=")
-        try:
+        with suppress(ValueError):
             limits[name] = float(value)
-        except ValueError:
-            name = ""
-        if not name:
+        if not name or not math.isfinite(limits.get(name, math.nan)):
             raise typer.BadParameter(f"--fail-under: expected a figure and a value such as SRCC=0.8, found {text!r}")
     return limits
 
@@ -146,6 +147,6 @@ def _judge(found: "Comparison", limits: Mapping[str, float], baseline: str | Non
 
     failures = below_limits(found, limits) + (worse_than(found, baseline) if baseline else [])
     for line in failures:
-        note(f"hear-head: {line}")
+        note_named(line)
     if failures:
         raise typer.Exit(1)

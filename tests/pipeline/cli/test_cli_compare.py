@@ -92,6 +92,7 @@ def test_systems_are_compared_and_written(
         (["new.csv", "old.csv", "--fail-if-worse-than", "old"], 0, ""),
         (["old.csv", "new.csv", "--fail-if-worse-than", "new"], 1, "new scores higher than old on Clarity: by 0."),
         (["new.csv", "a"], 1, "new.csv has scores and a is a head: compare score files, or heads, not both"),
+        (["new.csv", "old.csv", "--fail-if-worse-than", "old.csv"], 1, "old.csv: cannot be read: it is not JSON"),
         (["none.csv", "new.csv"], 1, "none.csv: no such score file"),
         (["a", "b", *HEADS, "--fail-under", "SRCC=0.99"], 1, "a: SRCC is "),
         (["a", "b", *HEADS, "--fail-under", "Clarity.LCC=-1"], 0, ""),

@@ -127,7 +127,11 @@ def test_a_baseline_is_another_head_or_a_report(
     [
         (None, "cannot be read: No such file"),
         ("{}", "cannot be read as a report: lacks 'utterance'"),
-        ('{"utterance": {"Groove": {"LCC": 1}}, "intervals": {"Groove": {"LCC": [0, 1]}}}', "has none of the figures"),
+        (
+            '{"songs": 30, "utterance": {"Groove": {"LCC": 1}}, "intervals": {"Groove": {"LCC": [0, 1]}}}',
+            "has none of the figures",
+        ),
+        ('{"songs": 9, "utterance": {}}', "takes 10 songs or more on both sides, found .* and 9 in the report"),
         ('{"format": "hear-compare/1", "systems": [{"name": "a"}, {"name": "b"}]}', "no system is named .* found a, b"),
     ],
 )

@@ -75,6 +75,7 @@ def test_columns_with_a_point_are_of_other_models(tmp_path: Path) -> None:
         ("name,score\na,1\n", "found a first line 'name,score'"),
         ("song_id,path,group,Clarity,Clarity_std\na,b,c\n", "line 2: has 3 cells, expected 5"),
         ("song_id,path,group,Clarity,Clarity_std\na,b,c,high,\n", "line 2: could not convert"),
+        ("song_id,path,group,Clarity,Clarity_std\na,b,c,nan,\n", "line 2: Clarity is nan, expected a finite number"),
     ],
 )
 def test_other_files_are_refused(tmp_path: Path, text: str, message: str) -> None:
@@ -95,5 +96,5 @@ def test_inputs_are_recognised_by_content(tmp_path: Path, monkeypatch: pytest.Mo
     with pytest.raises(ScoringError, match=r"score\.csv: no such score file; expected its --json, --csv or --jsonl"):
         are_scores(["score.csv"])
     Path("other.csv").write_text("a,b\n")
-    with pytest.raises(ScoringError, match=r"other\.csv: is not a file of hear-head predict"):
+    with pytest.raises(ScoringError, match=r"other\.csv: is not a file of hear-head predict; .* --jsonl$"):
         are_scores(["other.csv"])

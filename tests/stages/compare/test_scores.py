@@ -107,6 +107,19 @@ def test_a_note_says_that_songs_are_too_few(make_systems: Systems) -> None:
     assert not any("too few" in note for note in compare_scores(make_systems(songs=8, A=1.0, B=0.0), draws=50).notes)
 
 
+def test_one_song_and_equal_songs_do_not_claim_power(make_systems: Systems) -> None:
+    one = compare_scores(make_systems(songs=1, A=1.0, B=0.0), draws=50)
+    assert one.differences[0].needed is None
+    assert one.differences[0].conclusion.endswith("; one song does not tell how many would be needed")
+    text = comparison_text(one)
+    assert "A − B, 1 pair\n" in text
+    assert "no difference can be concluded from one song" in text
+    # Equal scores have no deviation, but 8 pairs are the fewest that three tests can be significant with.
+    rows = make_systems(songs=7, A=0.0)
+    same = compare_scores({"A": rows["A"], "B": rows["A"]}, draws=50)
+    assert [each.needed for each in same.differences] == [7, 7, 7, 6]
+
+
 def test_files_are_systems_and_groups_of_one_file_too(make_systems: Systems, tmp_path: Path) -> None:
     rows = make_systems(A=0.0, B=0.3)
     everything = [*rows["A"], *rows["B"]]

@@ -2,13 +2,13 @@
 
 import numpy as np
 import pytest
-from scipy.stats import wilcoxon
+from scipy.stats import mannwhitneyu, wilcoxon
 
 from stages.metrics.agreement import METRICS, score_metrics
 from stages.metrics.bootstrap import interval
 from stages.metrics.paired import paired_difference
 from stages.metrics.resampling import drawn_counts, resampled_metrics
-from stages.metrics.unpaired import songs_needed, unpaired_difference
+from stages.metrics.unpaired import fewest_songs, smallest_p, songs_needed, unpaired_difference
 
 DIMENSIONS = ("Musicality", "Clarity")
 
@@ -66,11 +66,25 @@ def test_a_difference_of_different_songs_is_found() -> None:
     back = unpaired_difference(second, first)
     assert (back.mean, back.win_rate) == pytest.approx((-found.mean, 1 - found.win_rate))
     assert unpaired_difference(np.ones(4), np.ones(5)).p == 1.0
+    assert unpaired_difference(np.ones(3), np.zeros(3)).p == pytest.approx(0.1)
 
 
 def test_the_number_of_songs_gives_80_percent_power() -> None:
     needed = songs_needed(1.0, 0.5)
     # A t-test needs (1.96 + 0.84)² / 0.5² = 31.4, Wilcoxon's test π/3 times as many.
     assert (needed, songs_needed(1.0, 0.5, ranks=False)) == (33, 32)
-    found = wilcoxon(np.random.default_rng(0).normal(0.5, 1, (2000, needed)), axis=1, method="approx").pvalue
-    assert np.mean(found < 0.05) == pytest.approx(0.8, abs=0.03)
+    for tests, difference in ((1, 0.5), (18, 0.25)):
+        songs = np.random.default_rng(0).normal(difference, 1, (2000, songs_needed(1.0, difference, tests=tests)))
+        found = wilcoxon(songs, axis=1, method="approx").pvalue
+        assert np.mean(found * tests < 0.05) == pytest.approx(0.8, abs=0.03)
+
+
+@pytest.mark.parametrize("tests", [1, 3, 18])
+def test_the_fewest_songs_are_those_that_a_test_can_be_significant_with(tests: int) -> None:
+    for paired in (True, False):
+        songs = fewest_songs(tests, paired=paired)
+        for count, significant in ((songs, True), (songs - 1, False)):
+            apart = np.arange(1.0, count + 1)
+            p = wilcoxon(apart).pvalue if paired else mannwhitneyu(apart, -apart).pvalue
+            assert p == pytest.approx(smallest_p(count, count, paired=paired))
+            assert (p * tests < 0.05) == significant

@@ -13,7 +13,7 @@ from stages.robustness.groups import DAMAGE, ERROR, GroupGap, group_gaps
 from stages.robustness.page import stress_html
 from stages.robustness.plots import draw_panels
 from stages.robustness.tables import stress_json, stress_table
-from stages.robustness.words import flags, song_caution
+from stages.robustness.words import flags, song_caution, verdict
 from stages.scoring.rows import SongScore
 from stages.songs import Manifest, Song
 
@@ -84,6 +84,9 @@ def test_sentences_name_the_worst_first(result: StressResult) -> None:
     # 0.1 · 3 − 0.1, plus 0.0035 on average.
     assert gain.endswith("moves Musicality, Mean (Musicality at 6 dB: +0.20 [+0.20, +0.20])")
     assert flags(result, "nuisance") == [gain]
+    verdicts = {curve.change.name: verdict(curve.change, result) for curve in result.ranked}
+    assert verdicts["mp3"] == "raises 2, not seen in 1 of 3 scores"
+    assert (verdicts["gain"], verdicts["low-pass"]) == ("moves 2 of 3 scores", "lowers every score")
     assert song_caution(result).startswith("With 8 songs, intervals are rough")
 
 
