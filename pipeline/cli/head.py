@@ -69,13 +69,7 @@ def train(
         say_text(train_seeds(job, seeds=seeds, resume=resume, listeners=listeners, say=note_named).table)
         return
     report = train_on(
-        job.open(),
-        track=track,
-        out=out,
-        config=job.config,
-        resume=resume,
-        listeners=listeners(job),
-        say=note_named,
+        job.open(), track=track, out=out, config=job.config, resume=resume, listeners=listeners(job), say=note_named
     )
     say_text(report.line)
 

@@ -84,11 +84,11 @@ def test_the_example_of_a_command_is_right_usage(
     assert below[: len(example.splitlines()) - 1] == [line.strip() for line in example.splitlines()[1:]]
 
 
-def test_a_commands_function_has_at_most_40_lines() -> None:
+def test_a_commands_function_has_at_most_40_lines_below_its_parameters() -> None:
     long = {}
-    for file in sorted((ROOT / "pipeline/cli").glob("*.py")):
+    for file in sorted((ROOT / "pipeline/cli").rglob("*.py")):
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.FunctionDef) and (lines := node.end_lineno - node.lineno + 1) > 40:
+            if isinstance(node, ast.FunctionDef) and (lines := node.end_lineno - node.body[0].lineno + 1) > 40:
                 long[f"{file.name}: {node.name}"] = lines
     assert long == {}
 

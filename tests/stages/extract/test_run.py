@@ -1,6 +1,7 @@
 """Extraction in one process: memory is bounded, and errors fail single views."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -133,7 +134,8 @@ def test_a_store_has_the_same_bytes_after_readers_were_killed(tmp_path: Path) ->
 
     def kill(outcome: Outcome) -> None:
         for process in psutil.Process().children():
-            process.kill()
+            with suppress(psutil.NoSuchProcess):  # it has ended since it was listed
+                process.kill()
 
     writers = {name: StoreWriter.open(tmp_path / name, SPEC) for name in ("calm", "killed")}
     with ViewFeed(processes=0) as feed:
