@@ -63,7 +63,8 @@ def numbers_note(choices: Sequence[PromptChoice], count: int) -> str:
         )
     named = [f"{choice.prompt or '(no folder)'} ({len(choice.candidates)})" for choice in other[:MOST_NAMED]]
     more = ", …" if len(other) > MOST_NAMED else ""
-    found_in = f"{len(other)} of {len(choices)} prompts do not have {count} candidates: {', '.join(named)}{more}"
+    verb = "does" if len(other) == 1 else "do"
+    found_in = f"{len(other)} of {len(choices)} prompts {verb} not have {count} candidates: {', '.join(named)}{more}"
     return found_in if other else ""
 
 

@@ -81,7 +81,7 @@ def test_prompts_of_folders_and_patterns(call: Callable[..., Result], scored: li
     assert (found["p"]["path"], found["p"]["value"], found["p"]["margin"]) == ("songs/p/2.wav", 2.5, 0.5)
     assert (found["q"]["runner_up"], found["q"]["candidates"], found["q"]["failed"]) == ("q/x_3", 3, 1)
     assert result.stderr.splitlines() == [
-        "1 of 2 prompts do not have 2 candidates: q (3)",
+        "1 of 2 prompts does not have 2 candidates: q (3)",
         "2 of 2 prompts have a best song; 5 candidates, 1 failed",
     ]
     by_pattern = call("2", "-", "--by", "{prompt}_*", "--checkpoint", "h", input="\n".join(SONGS[2:]))
