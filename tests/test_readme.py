@@ -121,7 +121,9 @@ def test_songs_are_scored_compared_and_stressed(worked: Path, code_in: Callable[
         if line.startswith("hear ") and not line.startswith(("hear predict song.mp3  ", "hear serve"))
     }
     assert found.keys() == {"doctor", "predict", "best-of", "compare", "stress", "store"}
-    assert found.pop("doctor").code in (0, 1)  # the machine decides
+    doctor = found.pop("doctor")
+    assert doctor.code in (0, 1)  # the machine decides
+    assert re.search(r"^\d+ ok, \d+ warnings?, \d+ problems?$", doctor.stdout, re.MULTILINE)
     assert not {name: done for name, done in found.items() if done.code}
     assert (worked / "scores.json").read_text().count("Naturalness") == 2
     assert found["best-of"].stdout.count('"margin"') == 2

@@ -26,7 +26,7 @@ def normalised(weights: Weights | None, dimensions: Sequence[str]) -> dict[str, 
             raise ScoringError(f"weights: expected a finite number of 0 or more for {name}, found {weight}; correct it")
     total = sum(given.values())
     if not 0 < total < math.inf:
-        raise ScoringError(f"weights: expected a positive sum, found {total:g}; give a dimension a positive weight")
+        raise ScoringError(f"weights: expected a finite sum above 0, found {total:g}; change them")
     return {name: given[name] / total for name in dimensions if given.get(name)}
 
 

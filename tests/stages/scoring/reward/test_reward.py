@@ -84,9 +84,9 @@ def test_a_song_that_fails_raises_unless_it_is_given_a_value(scorer: Scorer) -> 
         ({"Musicalty": 1.0}, r"^weights: 'Musicalty' is not scored; expected one or more of Coherence, Musicality"),
         ({"Clarity": -1.0}, "expected a finite number of 0 or more for Clarity, found -1.0"),
         ({"Clarity": math.nan}, "expected a finite number of 0 or more for Clarity, found nan"),
-        ({"Clarity": 0.0}, "weights: expected a positive sum, found 0"),
-        ({}, "weights: expected a positive sum, found 0"),
-        ({"Clarity": 1e308, "Musicality": 1e308}, "weights: expected a positive sum, found inf"),
+        ({"Clarity": 0.0}, "weights: expected a finite sum above 0, found 0"),
+        ({}, "weights: expected a finite sum above 0, found 0"),
+        ({"Clarity": 1e308, "Musicality": 1e308}, "weights: expected a finite sum above 0, found inf"),
     ],
 )
 def test_wrong_weights_are_refused_at_once(scorer: Scorer, weights: dict[str, float], message: str) -> None:
